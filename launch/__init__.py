@@ -1,0 +1,1 @@
+"""Command-line entry points: parse flags, make one call, print, exit."""
