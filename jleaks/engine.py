@@ -1,0 +1,388 @@
+"""The main job, top-down: datasets -> fleets -> signals -> attack models -> evaluation -> rows."""
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import platform
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from jleaks import datasets
+from jleaks.attacks.shadow import Pairs, attack_models
+from jleaks.checkpoints import Store
+from jleaks.datasets.dataset import Dataset
+from jleaks.datasets.random_points import random_points
+from jleaks.datasets.registry import Task, get_task
+from jleaks.datasets.synthetic import synthetic
+from jleaks.errors import InputError
+from jleaks.evaluate import Evaluation, evaluate
+from jleaks.fleet import Fleet, key_words, make_mesh
+from jleaks.keys import Role, identity_key
+from jleaks.metrics import FPRS, Metrics
+from jleaks.plan import Execution, Plan
+from jleaks.preemption import StopSignal
+from jleaks.report.rows import Row, read_rows, write_rows
+from jleaks.signals import STATISTICS, signal_fn
+from jleaks.splits import Quarters, quarters
+from jleaks.stack import Stack, TaskSignals, stack
+from jleaks.train import Learner, Members, State
+from jleaks.trainer import Crew, Progress, Trainer
+from jleaks.workdir import Workdir
+
+_ROLES = (Role.TARGET, Role.SHADOW)
+# Records answered at a time when a trained model is queried.
+_QUERY_BLOCK = 500
+
+
+@dataclasses.dataclass(frozen=True)
+class Reporter:
+    """Where a run tells what it is doing.
+
+    Attributes:
+      line: Called with one finished sentence.
+      progress: Called between chunks of training.
+    """
+
+    line: Callable[[str], None] = lambda _: None
+    progress: Callable[[Progress], None] = lambda _: None
+
+
+def describe_device(execution: Execution) -> str:
+    """Returns platform, kind and number of the devices in use."""
+    devices = list(make_mesh(execution.num_devices).devices.flat)
+    kind = devices[0].device_kind
+    if devices[0].platform == "cpu":
+        kind = platform.processor() or platform.machine()
+    return f"{devices[0].platform} {kind} x{len(devices)}"
+
+
+def versions() -> dict[str, str]:
+    """Returns the versions of what computes the numbers."""
+    names = ("jleaks", "jax", "jaxlib", "flax", "optax", "numpy")
+    found = {"python": platform.python_version()}
+    for name in names:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def run(
+    plan: Plan,
+    execution: Execution,
+    workdir: str,
+    data_dir: str | None = None,
+    reporter: Reporter | None = None,
+) -> list[Row]:
+    """Runs the main job, or continues it, or reads its results if it has finished.
+
+    Args:
+      plan: What defines the numbers.
+      execution: How fast.
+      workdir: Directory of this run (see `jleaks.workdir`).
+      data_dir: Where prepared datasets are; needed unless the plan is synthetic.
+      reporter: Where to tell what is going on.
+
+    Returns:
+      One row per attack, target and seed.
+
+    Raises:
+      InputError: anything about the input, before any long work.
+      Preempted: a stop signal arrived; the same call continues.
+      DivergedError: a model's loss was not finite.
+    """
+    plan.validate()
+    execution.validate()
+    reporter = reporter or Reporter()
+    mesh = make_mesh(execution.num_devices)
+    tasks = [get_task(name) for name in plan.tasks]
+    sizes = {task.name: _num_records(plan, task, data_dir) for task in tasks}
+    for task in tasks:
+        plan.quarter(task, sizes[task.name])
+    work = Workdir(workdir, plan)
+    if work.rows.exists():
+        reporter.line(f"finished before: reading {work.rows}")
+        return read_rows(work.rows)
+
+    parts: list[TaskSignals] = []
+    metas: list[dict[str, Any]] = []
+    with StopSignal() as stop:
+        for task, num_seeds in zip(tasks, plan.seeds, strict=True):
+            signals, meta = _task(
+                plan, execution, task, num_seeds, sizes, data_dir, work, reporter, stop
+            )
+            parts.append(signals)
+            metas.append(meta)
+
+        if plan.membership == "shuffled":
+            parts = [part.shuffled() for part in parts]
+        stacked = stack(parts)
+        tick = time.monotonic()
+        crew, pairs = attack_models(stacked, plan.attack, plan.adversaries)
+        attack = None
+        if crew.num_models:
+            digest = "".join(meta["fingerprint"] for meta in metas).encode()
+            fingerprint = hashlib.sha256(digest).hexdigest()[:16]
+            store = Store(work.checkpoints(crew.name), fingerprint)
+            attack = Trainer(crew, execution, reporter.progress, stop).run(store)
+            store.close()
+        attack_seconds = time.monotonic() - tick
+        reporter.line(f"{crew.num_models} attack models trained in {attack_seconds:.1f} s")
+
+    tick = time.monotonic()
+    found = evaluate(stacked, pairs, crew.learner, attack, plan.percentile, mesh)
+    seconds = time.monotonic() - tick
+    count = len(pairs.target) + (found.thresholds.size if 3 in plan.adversaries else 0)
+    reporter.line(f"{count} attacks evaluated in one compiled call, {seconds:.1f} s")
+    stages = {"attack models": attack_seconds, "evaluation": seconds}
+    provenance = {
+        "fingerprint": plan.fingerprint(),
+        "device": describe_device(execution),
+        "versions": versions(),
+    }
+    rows = _rows(plan, parts, metas, stacked, pairs, found, stages, provenance)
+    write_rows(work.rows, rows)
+    return rows
+
+
+def _num_records(plan: Plan, task: Task, data_dir: str | None) -> int:
+    """Returns how many records a task's data has, without reading them."""
+    if plan.source == "synthetic":
+        # The published number, scaled; always enough for four parts.
+        q = plan.quarter(task, task.num_records)
+        return max(round(plan.scale * task.num_records), 4 * q)
+    if data_dir is None:
+        raise InputError("real data was asked for without --data_dir")
+    return int(datasets.describe(task.name, data_dir)["num_records"])
+
+
+def _load(plan: Plan, task: Task, num_records: int, data_dir: str | None) -> Dataset:
+    if plan.source == "synthetic":
+        return synthetic(task.name, num_records)
+    assert data_dir is not None
+    return datasets.load(task.name, data_dir)
+
+
+def _task(
+    plan: Plan,
+    execution: Execution,
+    task: Task,
+    num_seeds: int,
+    sizes: dict[str, int],
+    data_dir: str | None,
+    work: Workdir,
+    reporter: Reporter,
+    stop: StopSignal,
+) -> tuple[TaskSignals, dict[str, Any]]:
+    """Trains the targets and shadows of all seeds of one task and queries them."""
+    tick = time.monotonic()
+    data = _load(plan, task, sizes[task.name], data_dir)
+    seconds = {"load": time.monotonic() - tick}
+    digest = f"{plan.fingerprint()} {task.name} {data.fingerprint()}".encode()
+    fingerprint = hashlib.sha256(digest).hexdigest()[:16]
+    if (found := work.load_signals(task.name, fingerprint)) is not None:
+        reporter.line(f"{task.name}: finished before")
+        return found
+
+    q = plan.quarter(task, data.num_records)
+    draws = [quarters(task.name, seed, data.num_records, q) for seed in range(num_seeds)]
+    crew = _crew(plan, execution, task, data, draws)
+    store = Store(work.checkpoints(task.name), fingerprint)
+    tick = time.monotonic()
+    trainer = Trainer(crew, execution, reporter.progress, stop)
+    state = trainer.run(store)
+    seconds["training"] = time.monotonic() - tick
+    tick = time.monotonic()
+    signals = _query(plan, trainer, crew, data, draws, state)
+    seconds["query"] = time.monotonic() - tick
+    store.close()
+    meta = {
+        "source": data.source,
+        "num_records": data.num_records,
+        "seconds": {name: round(value, 3) for name, value in seconds.items()},
+        "packing": dataclasses.asdict(trainer.packing),
+    }
+    work.save_signals(signals, fingerprint, meta)
+    accuracy = signals.accuracy()[:, 0].mean(0)
+    reporter.line(
+        f"{task.name}: {crew.num_models} models of {q} records in {seconds['training']:.1f} s; "
+        f"targets' accuracy {accuracy[0]:.3f} on members, {accuracy[1]:.3f} on non-members"
+    )
+    return signals, {"fingerprint": fingerprint, **meta}
+
+
+def _crew(
+    plan: Plan, execution: Execution, task: Task, data: Dataset, draws: list[Quarters]
+) -> Crew:
+    """Lays out targets and shadows of all seeds: model 2s is seed s's target, 2s + 1 its shadow."""
+    recipe = plan.recipe(task)
+    on_cpu = jax.default_backend() == "cpu"
+    block = execution.records_per_block
+    if block is None and on_cpu and recipe.model == "cnn":
+        # Five images' windows and feature maps stay in a core's cache; a batch's do not.
+        block = 5
+    learner = Learner(
+        recipe=recipe,
+        encoding=task.encoding,
+        num_classes=task.num_classes,
+        form=execution.convolution or ("products" if on_cpu else "native"),
+        records_per_block=block,
+    )
+    members = np.stack([part for d in draws for part in (d.target_train, d.shadow_train)])
+    identities = [(seed, role) for seed in range(len(draws)) for role in _ROLES]
+    return Crew(
+        name=task.name,
+        names=[f"{role.name.lower()} model of {task.name}, seed {seed}" for seed, role in identities],
+        learner=learner,
+        features=data.features,
+        labels=data.labels,
+        members=Members(members, np.full(len(members), members.shape[1], np.int32)),
+        words=key_words([identity_key(seed, task.name, role) for seed, role in identities]),
+    )
+
+
+def _query(
+    plan: Plan, trainer: Trainer, crew: Crew, data: Dataset, draws: list[Quarters], state: State
+) -> TaskSignals:
+    """Asks every model about its own members and non-members, and targets about random points."""
+    fleet, learner = trainer.fleet, crew.learner
+    keep = signal_fn(plan.top)
+    block = learner.records_per_block or _QUERY_BLOCK
+    rows = np.stack(
+        [
+            np.concatenate(part)
+            for d in draws
+            for part in ((d.target_train, d.target_out), (d.shadow_train, d.shadow_out))
+        ]
+    )
+    answers = _in_packs(fleet, trainer, state, rows, trainer.data, keep, block)
+    shape = (len(draws), 2, 2, rows.shape[1] // 2)
+    answers = {name: a.reshape(*shape, *a.shape[2:]) for name, a in answers.items()}
+
+    points = np.concatenate(
+        [
+            random_points(data.task, seed, data.features.shape[1:], plan.num_random_points)
+            for seed in range(len(draws))
+        ]
+    )
+    targets = jax.tree.map(lambda leaf: leaf[::2], state)
+    own = np.arange(len(points), dtype=np.int32).reshape(len(draws), -1)
+    queries = fleet.put_data(points, np.zeros(len(points), np.int32))
+    random = _in_packs(fleet, trainer, targets, own, queries, keep, block)["statistics"]
+    return TaskSignals(
+        task=data.task.name, num_classes=data.task.num_classes, random=random, **answers
+    )
+
+
+def _in_packs(
+    fleet: Fleet,
+    trainer: Trainer,
+    state: State,
+    rows: np.ndarray,
+    data: Any,
+    keep: Any,
+    block: int,
+) -> dict[str, np.ndarray]:
+    size = trainer.packing.models_per_call
+    found = [
+        fleet.query(
+            data,
+            jax.tree.map(lambda leaf, start=i: leaf[start : start + size], state),
+            rows[i : i + size],
+            keep,
+            block,
+        )
+        for i in range(0, len(rows), size)
+    ]
+    return {name: np.concatenate([pack[name] for pack in found]) for name in found[0]}
+
+
+def _rows(
+    plan: Plan,
+    parts: list[TaskSignals],
+    metas: list[dict[str, Any]],
+    stacked: Stack,
+    pairs: Pairs,
+    found: Evaluation,
+    stages: dict[str, float],
+    provenance: dict[str, Any],
+) -> list[Row]:
+    accuracy = [part.accuracy() for part in parts]
+
+    def row(target: int, seed: int, values: Metrics, **attack: Any) -> Row:
+        task, meta = get_task(stacked.tasks[target]), metas[target]
+        shadow = attack.pop("shadow")
+        of_shadow = None if shadow is None else accuracy[shadow][seed, 1]
+        count = int(stacked.counts[target])
+        fields: dict[str, Any] = {
+            "task": task.name,
+            "shadow_task": None if shadow is None else stacked.tasks[shadow],
+            "seed": seed,
+            "source": meta["source"],
+            "precision": _number(values.precision),
+            "recall": _number(values.recall),
+            "accuracy": _number(values.accuracy),
+            "auc": _number(values.auc),
+            "train_accuracy": _number(accuracy[target][seed, 0, 0]),
+            "test_accuracy": _number(accuracy[target][seed, 0, 1]),
+            "shadow_train_accuracy": None if of_shadow is None else _number(of_shadow[0]),
+            "shadow_test_accuracy": None if of_shadow is None else _number(of_shadow[1]),
+            "num_members": count,
+            "num_nonmembers": count,
+            "num_records": meta["num_records"],
+            "num_classes": task.num_classes,
+            "epochs": plan.target.epochs,
+            "model": task.model,
+            "seconds": {**meta["seconds"], **stages},
+            **attack,
+            **provenance,
+        }
+        for i, rate in enumerate(FPRS):
+            fields[f"tpr_at_fpr_{rate}"] = _number(values.tpr[i])
+            fields[f"fpr_realised_{rate}"] = _number(values.fpr_realised[i])
+        return fields  # type: ignore[return-value]
+
+    rows = []
+    for i in range(len(pairs.target)):
+        shadow, target = int(pairs.shadow[i]), int(pairs.target[i])
+        values = jax.tree.map(lambda leaf, at=i: leaf[at], found.pairs)
+        rows.append(
+            row(
+                target,
+                int(pairs.seed[i]),
+                values,
+                shadow=shadow,
+                adversary=1 if shadow == target else 2,
+                statistic="attack model",
+                threshold=0.5,
+            )
+        )
+    if 3 in plan.adversaries:
+        for target, num_seeds in enumerate(stacked.seeds):
+            for seed in range(num_seeds):
+                for i, statistic in enumerate(STATISTICS):
+                    at = (target, seed, i)
+                    values = jax.tree.map(lambda leaf, at=at: leaf[at], found.statistics)
+                    threshold = _number(found.thresholds[at])
+                    rows.append(
+                        row(
+                            target,
+                            seed,
+                            values,
+                            shadow=None,
+                            adversary=3,
+                            statistic=statistic,
+                            threshold=threshold,
+                        )
+                    )
+    return rows
+
+
+def _number(value: Any) -> float | None:
+    """A JSON number; an undefined one (the precision of nobody) is null."""
+    return float(value) if np.isfinite(value) else None

@@ -1,0 +1,290 @@
+"""Many models, many devices: the only file that knows of either.
+
+Everything is written for one model elsewhere; here the model axis is added (`vmap` for models that
+advance together, `lax.map` for models that take turns) and spread over a one-dimensional device mesh
+with `shard_map`.  Inside the mapped function each device holds whole models and never talks to another.
+`check_vma=False` is essential: with the default, arrays created inside (a bias of zeros) count as
+replicated, and their gradients are silently summed over devices, coupling models that must be
+independent.
+"""
+
+import collections
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, Float, Int, UInt32
+
+from jleaks import train
+from jleaks.errors import InputError
+from jleaks.keys import Key
+from jleaks.train import Data, Learner, Members, State
+
+# How often each program was traced, by name.  Tests hold it to the number of distinct shapes.
+TRACES: collections.Counter[str] = collections.Counter()
+
+_MODEL = PartitionSpec("model")
+_SHARED = PartitionSpec()
+
+Signals = dict[str, Array]
+SignalFn = Callable[[Float[Array, "batch k"], Int[Array, "batch"]], Signals]
+
+
+def make_mesh(num_devices: int | None = None) -> Mesh:
+    """Returns a one-dimensional mesh over the first `num_devices` devices (None: all of them).
+
+    Raises:
+      InputError: there are not that many devices.
+    """
+    devices = jax.devices()
+    count = len(devices) if num_devices is None else num_devices
+    if count > len(devices):
+        raise InputError(f"num_devices is {count}, JAX sees {len(devices)} ({devices[0].platform})")
+    return Mesh(np.array(devices[:count]), ("model",), axis_types=(AxisType.Auto,))
+
+
+def key_words(keys: list[Key]) -> UInt32[np.ndarray, "models 2"]:
+    """Returns the raw words of typed keys, the form in which a fleet keeps them."""
+    return np.stack([np.asarray(jax.random.key_data(key)) for key in keys])
+
+
+def over_models(fn: Callable[..., Any], group: int, *stacked: Any) -> Any:
+    """Applies `fn` to every model: `group` of them at a time under vmap, groups in turn."""
+    count = jax.tree.leaves(stacked)[0].shape[0]
+    if group >= count:
+        return jax.vmap(fn)(*stacked)
+    if group == 1:
+        return lax.map(lambda one: fn(*one), stacked)
+    return lax.map(lambda one: fn(*one), stacked, batch_size=group)
+
+
+def spread(
+    name: str, device_fn: Callable[..., Any], mesh: Mesh, specs: tuple[str, ...], **jit: Any
+) -> Callable[..., Any]:
+    """Compiles a function that runs on every device's own models.
+
+    Args:
+      name: Counted in `TRACES` whenever the function is traced.
+      device_fn: Sees each stacked argument's local models; returns arrays stacked likewise.
+      mesh: The devices.
+      specs: For each argument "models" (stacked on axis 0, spread) or "shared" (on every device).
+      **jit: Options of `jax.jit`.
+    """
+
+    def device(*args: Any) -> Any:
+        TRACES[name] += 1
+        return device_fn(*args)
+
+    mapped = jax.shard_map(
+        device,
+        mesh=mesh,
+        in_specs=tuple({"models": _MODEL, "shared": _SHARED}[spec] for spec in specs),
+        out_specs=_MODEL,
+        check_vma=False,
+    )
+    return jax.jit(mapped, **jit)
+
+
+@functools.lru_cache(maxsize=None)
+def _programs(learner: Learner, mesh: Mesh, group: int) -> dict[str, Callable[..., Any]]:
+    """Builds the compiled programs of one kind of fleet; jit caches them by shape."""
+
+    def init(data: Data, members: Members, words: Array, masks: Array | None) -> State:
+        def one(members: Members, words: Array, mask: Array | None) -> State:
+            return train.init(learner, data, members, jax.random.wrap_key_data(words), mask)
+
+        return over_models(one, group, members, words, masks)
+
+    def fit(
+        state: State, data: Data, members: Members, words: Array, start: Array, stop: Array
+    ) -> State:
+        def one(state: State, members: Members, words: Array) -> State:
+            key = jax.random.wrap_key_data(words)
+            return train.fit(learner, data, members, key, state, start, stop)
+
+        return over_models(one, group, state, members, words)
+
+    return {
+        "init": spread("init", init, mesh, ("shared", "models", "models", "models")),
+        "fit": spread(
+            "fit",
+            fit,
+            mesh,
+            ("models", "shared", "models", "models", "shared", "shared"),
+            donate_argnums=0,
+        ),
+    }
+
+
+@functools.lru_cache(maxsize=None)
+def _query_program(
+    learner: Learner, mesh: Mesh, group: int, block: int, signal_fn: SignalFn
+) -> Callable[..., Signals]:
+    def query(state: State, data: Data, indices: Array) -> Signals:
+        num_records = indices.shape[1]
+        num_blocks = -(-num_records // block)
+
+        def one(state: State, indices: Array) -> Signals:
+            padded = jnp.pad(indices, (0, num_blocks * block - num_records), mode="edge")
+
+            def answer(rows: Array) -> Signals:
+                logits = learner.logits(state, data.features[rows])
+                return signal_fn(logits, data.labels[rows])
+
+            blocks = lax.map(answer, padded.reshape(num_blocks, block))
+            return jax.tree.map(
+                lambda a: a.reshape(num_blocks * block, *a.shape[2:])[:num_records], blocks
+            )
+
+        return over_models(one, group, state, indices)
+
+    return spread("query", query, mesh, ("models", "shared", "models"))
+
+
+def put_models(pack: Any, mesh: Mesh, group: int = 1) -> tuple[Any, int]:
+    """Pads a host pack and spreads it over the devices.
+
+    Args:
+      pack: Arrays with models on axis 0.
+      mesh: The devices.
+      group: Models of one device that advance together.
+
+    Returns:
+      The pack, its last model repeated until every device has equally many whole groups, and its
+      true size.
+    """
+    count = jax.tree.leaves(pack)[0].shape[0]
+    per_device = -(-count // mesh.size)
+    if per_device > group:
+        per_device = -(-per_device // group) * group
+    surplus = per_device * mesh.size - count
+
+    def pad(leaf: np.ndarray) -> np.ndarray:
+        return np.concatenate([leaf, np.repeat(leaf[-1:], surplus, 0)]) if surplus else leaf
+
+    return jax.device_put(jax.tree.map(pad, pack), NamedSharding(mesh, _MODEL)), count
+
+
+def put_shared(tree: Any, mesh: Mesh) -> Any:
+    """Places arrays whole on every device."""
+    return jax.device_put(tree, NamedSharding(mesh, _SHARED))
+
+
+class Fleet:
+    """Compiled operations on packs of models that share a learner and a dataset.
+
+    A *pack* is the P models of one call.  P may be anything: it is padded to a multiple of devices
+    times group by repeating the last model, and the surplus is cut off again.
+    """
+
+    def __init__(self, learner: Learner, mesh: Mesh, group: int = 1):
+        """Prepares the programs; nothing is compiled until they are called.
+
+        Args:
+          learner: What all models share.
+          mesh: Devices to spread the models over.
+          group: Models of one device that advance in the same instruction.
+        """
+        self.learner = learner
+        self.mesh = mesh
+        self.group = group
+
+    @property
+    def num_devices(self) -> int:
+        """Devices in the mesh."""
+        return self.mesh.size
+
+    def put_data(self, features: np.ndarray, labels: np.ndarray) -> Data:
+        """Places a dataset on every device, once, in its compact integer form."""
+        data = Data(features, np.asarray(labels, np.int32))
+        return put_shared(data, self.mesh)
+
+    def _put(self, pack: Any) -> tuple[Any, int]:
+        return put_models(pack, self.mesh, self.group)
+
+    def init(
+        self,
+        data: Data,
+        members: Members,
+        words: UInt32[np.ndarray, "models 2"],
+        masks: Float[np.ndarray, "models top"] | None = None,
+    ) -> State:
+        """Returns the untrained state of a pack, on the host, every leaf [P, ...]."""
+        (members, words, masks), count = self._put((members, words, masks))
+        state = _programs(self.learner, self.mesh, self.group)["init"](data, members, words, masks)
+        return fetch(state, count)
+
+    def load(
+        self, state: State, members: Members, words: UInt32[np.ndarray, "models 2"]
+    ) -> "Pack":
+        """Moves a pack of models onto the devices for training."""
+        (state, members, words), count = self._put((state, members, words))
+        return Pack(self, state, members, words, count)
+
+    def query(
+        self,
+        data: Data,
+        state: State,
+        indices: Int[np.ndarray, "models records"],
+        signal_fn: SignalFn,
+        block: int,
+    ) -> dict[str, np.ndarray]:
+        """Asks every model of a pack about its own list of records.
+
+        Args:
+          data: The dataset the indices point into.
+          state: Trained models, every leaf [P, ...].
+          indices: [P, n] records to ask model i about.
+          signal_fn: From logits [B, K] and labels [B] to what is kept of an answer; pure, and the
+            same object on every call (it keys the compiled program).
+          block: Records answered at a time.
+
+        Returns:
+          What `signal_fn` returned, each leaf [P, n, ...], on the host.
+        """
+        (state, rows), count = self._put((state, np.asarray(indices, np.int32)))
+        program = _query_program(self.learner, self.mesh, self.group, block, signal_fn)
+        return fetch(program(state, data, rows), count)
+
+
+class Pack:
+    """Models on the devices, in training."""
+
+    def __init__(self, fleet: Fleet, state: State, members: Members, words: Array, count: int):
+        """Made by `Fleet.load`."""
+        self._fleet = fleet
+        self._state = state
+        self._members = members
+        self._words = words
+        self._count = count
+
+    def fit(self, data: Data, start: int, stop: int) -> None:
+        """Trains every model from epoch `start` up to, not including, epoch `stop`; waits for it."""
+        program = _programs(self._fleet.learner, self._fleet.mesh, self._fleet.group)["fit"]
+        bounds = np.int32(start), np.int32(stop)
+        self._state = program(self._state, data, self._members, self._words, *bounds)
+        jax.block_until_ready(self._state)
+
+    def losses(self) -> tuple[Float[np.ndarray, "models epochs"], Int[np.ndarray, "models"]]:
+        """Returns each model's loss per epoch and its first non-finite step (or -1)."""
+        return fetch((self._state.losses, self._state.bad_step), self._count)
+
+    def fetch(self) -> State:
+        """Returns the pack's state on the host, every leaf [P, ...]."""
+        return fetch(self._state, self._count)
+
+    def compiled_text(self, data: Data) -> str:
+        """Returns the optimised HLO of the training program (to prove it has no collectives)."""
+        program = _programs(self._fleet.learner, self._fleet.mesh, self._fleet.group)["fit"]
+        args = (self._state, data, self._members, self._words, np.int32(0), np.int32(1))
+        return program.lower(*args).compile().as_text()
+
+
+def fetch(tree: Any, count: int) -> Any:
+    """Copies the first `count` models of a pack to the host."""
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[:count].copy(), tree)

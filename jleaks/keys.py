@@ -1,0 +1,49 @@
+"""Randomness by identity: a key depends on what it is for, never on when or beside what it is drawn.
+
+A model's key is folded from its seed, its task, its role and its index within that role.  Hence a
+model's weights are the same whether it is trained alone or among thousands, today or after a resume,
+and adding a task or a seed to a plan changes no other model.
+"""
+
+import enum
+import zlib
+
+import jax
+import numpy as np
+
+Key = jax.Array
+
+
+class Role(enum.IntEnum):
+    """What a key is for.  The values are part of every published number: never renumber."""
+
+    SPLIT = 0
+    TARGET = 1
+    SHADOW = 2
+    ATTACK = 3
+    RANDOM_POINTS = 4
+    SYNTHETIC = 5
+
+
+class Stream(enum.IntEnum):
+    """The independent uses of one model's key."""
+
+    INIT = 0
+    SHUFFLE = 1
+
+
+def identity_key(seed: int, task: str, role: Role, index: int = 0) -> Key:
+    """Returns the key of one thing: `seed`, `task`, `role` and its `index` within the role.
+
+    The task enters by the CRC-32 of its name, so the order of tasks in a plan does not matter.
+    """
+    key = jax.random.key(seed)
+    for part in (zlib.crc32(task.encode()), int(role), index):
+        key = jax.random.fold_in(key, part)
+    return key
+
+
+def identity_generator(seed: int, task: str, role: Role, index: int = 0) -> np.random.Generator:
+    """Returns a host-side generator with the identity of `identity_key`."""
+    words = jax.random.key_data(identity_key(seed, task, role, index))
+    return np.random.default_rng(np.asarray(words))

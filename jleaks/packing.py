@@ -1,0 +1,114 @@
+"""How many models go into one call, and how many of them into one instruction.
+
+On CPU the models of a device take turns unless they are so small that several stay in cache together:
+a model's parameters, gradient and two Adam moments must be found there at every step.  On accelerators
+as many models as fit in memory advance together.
+"""
+
+import dataclasses
+import os
+
+import jax
+import numpy as np
+
+from jleaks import train
+from jleaks.plan import Execution
+from jleaks.train import Data, Learner, Members
+
+# Of one core's cache, what the state of models that advance together may take.
+_CACHE_BYTES = 1 << 20
+_MAX_GROUP = 256
+# A device's sustained rate in a training step, for guessing how long an epoch takes before the first
+# one has run: only the order of magnitude matters.
+_FLOPS_PER_SECOND = {"cpu": 4e10, "gpu": 1e13, "tpu": 1e13}
+_MEMORY_SHARE = 0.6
+
+
+@dataclasses.dataclass(frozen=True)
+class Packing:
+    """What was chosen, for the log and the result rows.
+
+    Attributes:
+      models_per_call: P, over all devices.
+      models_per_vmap: Models of one device that advance in the same instruction.
+      bytes_per_model: Estimated memory of one model in training.
+    """
+
+    models_per_call: int
+    models_per_vmap: int
+    bytes_per_model: int
+
+
+def device_memory(device: jax.Device) -> int:
+    """Returns the bytes one device may use; host devices share the machine's available memory."""
+    stats = device.memory_stats()
+    if stats and "bytes_limit" in stats:
+        return int(stats["bytes_limit"]) - int(stats.get("bytes_in_use", 0))
+    total = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return total // jax.local_device_count()
+
+
+def _measure(learner: Learner, data: Data, num_members: int) -> tuple[int, int, float]:
+    """Returns state bytes, activation bytes and FLOPs per epoch of one model, without running it."""
+    shape = jax.ShapeDtypeStruct
+    shapes = jax.tree.map(lambda a: shape(a.shape, a.dtype), data)
+    members = Members(shape((num_members,), np.int32), shape((), np.int32))
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    mask = shape(data.features.shape[1:], np.float32) if learner.encoding == "posteriors" else None
+    state = jax.eval_shape(
+        lambda d, m, k, s: train.init(learner, d, m, k, s), shapes, members, key, mask
+    )
+    block = learner.recipe.batch_size // learner.num_blocks
+    records = shape((block, *data.features.shape[1:]), data.features.dtype)
+    whole = dataclasses.replace(
+        learner, recipe=dataclasses.replace(learner.recipe, batch_size=block), records_per_block=None
+    )
+    lowered = jax.jit(lambda s, x, y: train.gradient(whole, s, x, y)).lower(
+        state, records, shape((block,), np.int32)
+    )
+    cost = lowered.cost_analysis() or {}
+    state_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+    # Each byte an operation touches is counted at least twice (written, then read).
+    activation_bytes = int(cost.get("bytes accessed", 0)) // 2
+    flops = float(cost.get("flops", 0)) / block * num_members
+    return state_bytes, activation_bytes, flops
+
+
+def choose(
+    learner: Learner,
+    data: Data,
+    num_members: int,
+    num_models: int,
+    devices: list[jax.Device],
+    execution: Execution,
+) -> Packing:
+    """Chooses a packing; what `execution` states is taken as it is.
+
+    Args:
+      learner: What the models share.
+      data: Their dataset, on the devices.
+      num_members: Records in one model's training part.
+      num_models: M, models in the fleet.
+      devices: The devices they are spread over.
+      execution: The user's choices, None where automatic.
+    """
+    state_bytes, activation_bytes, flops = _measure(learner, data, num_members)
+    platform = devices[0].platform
+    bytes_per_model = 2 * state_bytes + activation_bytes
+    share = -(-num_models // len(devices))
+    fits = max(1, int(_MEMORY_SHARE * device_memory(devices[0]) // max(bytes_per_model, 1)))
+    if platform == "cpu":
+        group = max(1, min(_MAX_GROUP, _CACHE_BYTES // max(state_bytes * 4 // 3, 1)))
+    else:
+        group = _MAX_GROUP
+    group = execution.models_per_vmap or min(group, share, fits)
+    if execution.models_per_call:
+        per_call = execution.models_per_call
+    else:
+        seconds = flops / _FLOPS_PER_SECOND.get(platform, 1e12)
+        turns = max(1, int(execution.chunk_seconds / max(seconds * group, 1e-9)))
+        per_device = min(share, fits, group * turns)
+        # Equal calls: the last one should not be a small remainder of another shape.
+        calls = -(-share // per_device)
+        per_call = min(num_models, -(-share // calls) * len(devices))
+    return Packing(per_call, min(group, -(-per_call // len(devices))), bytes_per_model)

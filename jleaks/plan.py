@@ -1,0 +1,224 @@
+"""A `Plan` is everything that defines the numbers; an `Execution` is everything that defines only speed.
+
+The split is the contract of resuming: a run may continue on other hardware, with other packing and
+chunks (another Execution), but never under another Plan; the fingerprint tells them apart.
+"""
+
+import dataclasses
+import hashlib
+import json
+from typing import Any, Literal
+
+from jleaks.convolution import Form
+from jleaks.datasets.registry import Task, get_task
+from jleaks.errors import InputError
+
+# Enters every fingerprint.  Raise it when the same plan gives other numbers than before.
+FORMAT = 1
+
+# Scaled-down parts keep at least this many records: below, the gap between training and test
+# accuracy no longer resembles the full task's.
+MIN_QUARTER = 400
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How one model is trained (defaults: Salem et al. 2019, section IV-A and released code).
+
+    Attributes:
+      model: "mlp", "cnn" or "logistic".
+      hidden: Widths of the MLP's hidden layers (ignored by the others).
+      epochs: Passes over the training part.
+      batch_size: Records a step; an epoch drops the incomplete last batch, as the released code.
+      learning_rate: Adam's.
+      l2: Penalty on the sum of squared weights (biases excluded), part of the loss.
+      precision: Of matrix products: "float32", or "default" for the backend's fast path (TF32 on
+        recent GPUs), which changes the numbers a little.
+    """
+
+    model: Literal["mlp", "cnn", "logistic"] = "mlp"
+    hidden: tuple[int, ...] = (128,)
+    epochs: int = 50
+    batch_size: int = 100
+    learning_rate: float = 1e-3
+    l2: float = 1e-7
+    precision: Literal["float32", "default"] = "float32"
+
+    def problems(self, what: str) -> list[str]:
+        """Returns one sentence per value that cannot be trained with."""
+        found = []
+        for name in ("epochs", "batch_size"):
+            if getattr(self, name) < 1:
+                found.append(f"{what} {name} is {getattr(self, name)}, expected at least 1")
+        if not 0 < self.learning_rate < float("inf"):
+            found.append(f"{what} learning_rate is {self.learning_rate}, expected a positive number")
+        if not 0 <= self.l2 < float("inf"):
+            found.append(f"{what} l2 is {self.l2}, expected a number >= 0")
+        if any(width < 1 for width in self.hidden):
+            found.append(f"{what} hidden is {self.hidden}, expected positive widths")
+        return found
+
+
+# Released code: Adam 1e-2, batch 10, 50 epochs, L2 1e-6, 64 hidden units.
+ATTACK_RECIPE = Recipe("mlp", (64,), 50, 10, 1e-2, 1e-6)
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Everything that defines the numbers of a run.
+
+    Attributes:
+      tasks: Names of the tasks, in registry order.
+      source: "prepared" (records from disk; real or stand-in, as the data says) or "synthetic".
+      seeds: Independent repetitions of each task, parallel to `tasks`: seeds 0..n-1.
+      scale: Fraction of the paper's records per part, at least `MIN_QUARTER` of them.
+      target: Recipe of target and shadow models; each task brings its own architecture.
+      attack: Recipe of the attack models of adversaries 1 and 2.
+      top: How many of the largest posteriors an attack model sees (two where a task is binary).
+      adversaries: Which of 1, 2 and 3 to run.
+      num_random_points: Random queries from which adversary 3 takes its threshold.
+      percentile: t: the threshold is the statistic's value at the top t percent of those queries.
+      membership: "true", or "shuffled" for the null check, in which members and non-members are
+        told apart by a coin and every attack must fail.
+    """
+
+    tasks: tuple[str, ...]
+    seeds: tuple[int, ...]
+    source: Literal["prepared", "synthetic"] = "synthetic"
+    scale: float = 1.0
+    target: Recipe = Recipe()
+    attack: Recipe = ATTACK_RECIPE
+    top: int = 3
+    adversaries: tuple[int, ...] = (1, 2, 3)
+    num_random_points: int = 1000
+    percentile: float = 10.0
+    membership: Literal["true", "shuffled"] = "true"
+
+    def validate(self) -> "Plan":
+        """Checks everything that can be known before any data is read.
+
+        Returns:
+          The plan itself.
+
+        Raises:
+          InputError: names every problem at once.
+        """
+        found: list[str] = []
+        if not self.tasks:
+            found.append("no task was named")
+        for name in self.tasks:
+            get_task(name)
+        if len(set(self.tasks)) != len(self.tasks):
+            found.append(f"a task is named twice in {','.join(self.tasks)}")
+        if len(self.seeds) != len(self.tasks):
+            found.append(f"{len(self.seeds)} numbers of seeds for {len(self.tasks)} tasks")
+        for name, n in zip(self.tasks, self.seeds, strict=False):
+            if n < 1:
+                found.append(f"num_seeds of {name} is {n}, expected at least 1")
+        if not 0 < self.scale <= 1:
+            found.append(f"scale is {self.scale}, expected a number in (0, 1]")
+        found += self.target.problems("target") + self.attack.problems("attack")
+        if self.attack.model == "cnn":
+            found.append("attack model is cnn, expected mlp or logistic")
+        if self.top < 1:
+            found.append(f"top is {self.top}, expected at least 1")
+        if not self.adversaries or not set(self.adversaries) <= {1, 2, 3}:
+            found.append(f"adversaries are {self.adversaries}, expected some of 1, 2, 3")
+        if self.num_random_points < 10:
+            found.append(f"num_random_points is {self.num_random_points}, expected at least 10")
+        if not 0 < self.percentile < 100:
+            found.append(f"percentile is {self.percentile}, expected a number in (0, 100)")
+        if found:
+            raise InputError("; ".join(found))
+        return self
+
+    def quarter(self, task: Task, num_records: int) -> int:
+        """Returns q, the records in each part of a split of `num_records`.
+
+        Raises:
+          InputError: not even one batch of training records fits.
+        """
+        q = min(task.quarter, max(round(self.scale * task.quarter), MIN_QUARTER), num_records // 4)
+        if q < self.target.batch_size:
+            raise InputError(
+                f"{task.name}: batch_size is {self.target.batch_size} but each part has only {q} of "
+                f"{num_records} records; lower --batch_size"
+            )
+        if self.attack.batch_size > 2 * q:
+            raise InputError(
+                f"{task.name}: the attack's batch_size is {self.attack.batch_size} but it has only "
+                f"{2 * q} rows to learn from; lower --attack_batch_size"
+            )
+        return q
+
+    def recipe(self, task: Task) -> Recipe:
+        """Returns the recipe of a task's target and shadow models."""
+        return dataclasses.replace(self.target, model=task.model)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns the plan as JSON values (tuples become lists)."""
+        return json.loads(json.dumps({"format": FORMAT, **dataclasses.asdict(self)}))
+
+    def fingerprint(self) -> str:
+        """Returns 16 hex digits that differ whenever the plan does."""
+        text = json.dumps(self.as_dict(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def differences(ours: dict[str, Any], theirs: dict[str, Any], prefix: str = "") -> list[str]:
+    """Lists where two plans (as dicts) differ, one `name: theirs -> ours` per entry."""
+    found = []
+    for name in sorted(ours.keys() | theirs.keys()):
+        new, old = ours.get(name), theirs.get(name)
+        if isinstance(new, dict) and isinstance(old, dict):
+            found += differences(new, old, f"{prefix}{name}.")
+        elif new != old:
+            found.append(f"{prefix}{name}: {old} -> {new}")
+    return found
+
+
+@dataclasses.dataclass(frozen=True)
+class Execution:
+    """Everything that defines only the speed.  None means: chosen automatically.
+
+    Attributes:
+      num_devices: Devices to spread models over; None for all that JAX sees.
+      models_per_call: Models that one compiled call advances, over all devices.
+      models_per_vmap: Models of one device that advance in the same instruction (`vmap`); the
+        others of a call wait their turn (`lax.map`).
+      records_per_block: Records whose activations are alive at once: gradients of a batch are
+        summed over blocks of this size, which keeps a CNN's working set in cache.
+      convolution: Form of the convolutions (see `jleaks.convolution`).
+      chunk_seconds: Aim for the length of one compiled call; between calls come progress, the
+        stop signal and checkpoints.
+      checkpoint_seconds: Least time between two checkpoints of an unfinished fleet.
+    """
+
+    num_devices: int | None = None
+    models_per_call: int | None = None
+    models_per_vmap: int | None = None
+    records_per_block: int | None = None
+    convolution: Form | None = None
+    chunk_seconds: float = 3.0
+    checkpoint_seconds: float = 60.0
+
+    def validate(self) -> "Execution":
+        """Checks the values.
+
+        Returns:
+          The execution itself.
+
+        Raises:
+          InputError: names every problem at once.
+        """
+        found = []
+        for name in ("num_devices", "models_per_call", "models_per_vmap", "records_per_block"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                found.append(f"{name} is {value}, expected at least 1")
+        for name in ("chunk_seconds", "checkpoint_seconds"):
+            if not getattr(self, name) >= 0:
+                found.append(f"{name} is {getattr(self, name)}, expected a number >= 0")
+        if found:
+            raise InputError("; ".join(found))
+        return self

@@ -1,0 +1,243 @@
+"""Intervals: how far a figure measured on a few seeds, targets or records can be trusted.
+
+Every function takes plain numbers and answers an `Interval`.  A value of None or NaN means "not
+defined" (the precision of an attack that names nobody); such values are left out, and `Interval.n`
+says how many stayed.  None of the bounds is clipped to the range of the quantity: a t interval of
+a rate may reach beyond 1, which says that the normal approximation is poor there.
+"""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import scipy.special  # type: ignore[import-untyped]
+
+from jleaks.errors import InputError
+
+Values = Sequence[float | None] | np.ndarray
+
+# Resamples drawn at a time by the bootstrap: bounds its memory, not its result.
+_RESAMPLES_PER_BLOCK = 1_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Interval:
+    """An estimate with its two-sided confidence interval, in the units of the values.
+
+    Attributes:
+      mean: The estimate: the sample mean, or Pearson's r from `correlation_interval`.  NaN if
+        no value was defined.
+      low: Lower bound; NaN where the method has none (a single seed).
+      high: Upper bound; NaN where the method has none.
+      std: Standard deviation of the values (n - 1 in the denominator); NaN if n < 2 and for a
+        correlation.
+      n: Number of values (pairs) that were defined and used.
+      method: Name of the method: "t", "paired t", "Clopper-Pearson", "bootstrap percentile" or
+        "Fisher z".
+    """
+
+    mean: float
+    low: float
+    high: float
+    std: float
+    n: int
+    method: str
+
+    @property
+    def half_width(self) -> float:
+        """Half the distance between the bounds; NaN where there are none."""
+        return (self.high - self.low) / 2
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether the method could give an interval at all."""
+        return not (math.isnan(self.low) or math.isnan(self.high))
+
+
+def _check_confidence(confidence: float) -> None:
+    if not 0 < confidence < 1:
+        raise InputError(f"confidence {confidence}; expected a number strictly between 0 and 1")
+
+
+def _floats(values: Values) -> np.ndarray:
+    """Returns `values` as float64 [n]; None becomes NaN."""
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1:
+        raise InputError(f"values of shape {array.shape}; expected one dimension")
+    if np.isinf(array).any():
+        raise InputError("an infinite value among those to summarise; expected finite or undefined")
+    return array
+
+
+def _mean_and_std(values: np.ndarray) -> tuple[float, float]:
+    """Returns mean and standard deviation of defined values [n]; NaN where undefined."""
+    mean = float(np.mean(values)) if values.size else math.nan
+    std = float(np.std(values, ddof=1)) if values.size > 1 else math.nan
+    return mean, std
+
+
+def t_interval(values: Values, confidence: float = 0.95) -> Interval:
+    """Returns the mean with Student's t interval, for a handful of seeds or targets.
+
+    mean ± t_{n-1, (1 + confidence) / 2} · std / sqrt(n).  Exact if the values are independent and
+    normal.
+
+    Args:
+      values: One value per seed, [n]; None and NaN are left out.
+      confidence: Probability that the interval covers the true mean.
+
+    Returns:
+      An interval whose bounds are NaN if fewer than two values are defined.
+
+    Raises:
+      InputError: a value is infinite, or `confidence` is not strictly between 0 and 1.
+    """
+    _check_confidence(confidence)
+    array = _floats(values)
+    array = array[~np.isnan(array)]
+    n = array.size
+    mean, std = _mean_and_std(array)
+    if n < 2:
+        return Interval(mean, math.nan, math.nan, std, n, "t")
+    reach = float(scipy.special.stdtrit(n - 1, (1 + confidence) / 2)) * std / math.sqrt(n)
+    return Interval(mean, mean - reach, mean + reach, std, n, "t")
+
+
+def paired_t_interval(first: Values, second: Values, confidence: float = 0.95) -> Interval:
+    """Returns the mean of `first - second` with a t interval over the paired differences.
+
+    Pairing by seed removes what both share (the same split, the same target), so that two attacks
+    on the same targets can be told apart with few seeds.
+
+    Args:
+      first: One value per seed, [n].
+      second: The value to compare with, same seeds in the same order, [n].
+      confidence: Probability that the interval covers the true mean difference.
+
+    Returns:
+      The interval of the difference.  A pair with an undefined member is left out whole.
+
+    Raises:
+      InputError: the lengths differ, a value is infinite, or `confidence` is out of range.
+    """
+    a, b = _floats(first), _floats(second)
+    if a.size != b.size:
+        raise InputError(f"paired values of lengths {a.size} and {b.size}; expected equal lengths")
+    return dataclasses.replace(t_interval(a - b, confidence), method="paired t")
+
+
+def clopper_pearson(k: int, n: int, confidence: float = 0.95) -> Interval:
+    """Returns the exact interval of a rate from `k` hits among `n` records (Clopper-Pearson 1934).
+
+    Covers with at least the stated probability whatever the true rate is.  For one target: over
+    its records, not over seeds.
+
+    Args:
+      k: Number of hits, 0..n.
+      n: Number of independent records.
+      confidence: Least probability that the interval covers the true rate.
+
+    Returns:
+      An interval with mean k / n and the standard deviation of the n zeros and ones; all NaN if
+      n is 0.
+
+    Raises:
+      InputError: `k` is not in 0..n, or `confidence` is not strictly between 0 and 1.
+    """
+    _check_confidence(confidence)
+    if not 0 <= k <= n:
+        raise InputError(f"{k} hits among {n} records; expected 0 <= hits <= records")
+    if n == 0:
+        return Interval(math.nan, math.nan, math.nan, math.nan, 0, "Clopper-Pearson")
+    tail = (1 - confidence) / 2
+    # The beta quantiles degenerate at the ends, where the bound is known.
+    low = float(scipy.special.betaincinv(k, n - k + 1, tail)) if k > 0 else 0.0
+    high = float(scipy.special.betaincinv(k + 1, n - k, 1 - tail)) if k < n else 1.0
+    rate = k / n
+    std = math.sqrt(rate * (1 - rate) * n / (n - 1)) if n > 1 else math.nan
+    return Interval(rate, low, high, std, n, "Clopper-Pearson")
+
+
+def bootstrap_interval(
+    values: Values,
+    seed: int | np.random.Generator,
+    confidence: float = 0.95,
+    num_resamples: int = 10_000,
+) -> Interval:
+    """Returns the mean with the percentile bootstrap interval (Efron 1979).
+
+    For several dozen values and more; with a handful of seeds it is too narrow, use `t_interval`.
+
+    Args:
+      values: One value per target or record, [n]; None and NaN are left out.
+      seed: Seed of, or, the NumPy generator that draws the resamples.  The same seed gives the
+        same interval.
+      confidence: Nominal coverage of the true mean.
+      num_resamples: Number of resamples of size n.
+
+    Returns:
+      An interval whose bounds are NaN if fewer than two values are defined.
+
+    Raises:
+      InputError: a value is infinite, or `confidence` or `num_resamples` is out of range.
+    """
+    _check_confidence(confidence)
+    if num_resamples < 1:
+        raise InputError(f"{num_resamples} bootstrap resamples; expected at least 1")
+    array = _floats(values)
+    array = array[~np.isnan(array)]
+    n = array.size
+    mean, std = _mean_and_std(array)
+    if n < 2:
+        return Interval(mean, math.nan, math.nan, std, n, "bootstrap percentile")
+    rng = np.random.default_rng(seed)
+    means = np.concatenate(
+        [
+            array[rng.integers(0, n, size=(min(_RESAMPLES_PER_BLOCK, num_resamples - start), n))]
+            .mean(axis=1)
+            for start in range(0, num_resamples, _RESAMPLES_PER_BLOCK)
+        ]
+    )  # fmt: skip
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(means, [tail, 1 - tail])
+    return Interval(mean, float(low), float(high), std, n, "bootstrap percentile")
+
+
+def correlation_interval(first: Values, second: Values, confidence: float = 0.95) -> Interval:
+    """Returns Pearson's correlation with Fisher's z interval.
+
+    tanh(atanh(r) ± z_{(1 + confidence) / 2} / sqrt(n - 3)).  Assumes independent, jointly normal
+    pairs.
+
+    Args:
+      first: One value per task, [n].
+      second: The other quantity, same tasks in the same order, [n].
+      confidence: Nominal coverage of the true correlation.
+
+    Returns:
+      An interval whose `mean` is r.  r is NaN if fewer than two pairs are defined or either side
+      is constant; the bounds are NaN for fewer than four pairs.
+
+    Raises:
+      InputError: the lengths differ, a value is infinite, or `confidence` is out of range.
+    """
+    _check_confidence(confidence)
+    a, b = _floats(first), _floats(second)
+    if a.size != b.size:
+        raise InputError(f"paired values of lengths {a.size} and {b.size}; expected equal lengths")
+    defined = ~(np.isnan(a) | np.isnan(b))
+    a, b = a[defined], b[defined]
+    n = a.size
+    r = math.nan
+    if n >= 2 and np.ptp(a) > 0 and np.ptp(b) > 0:
+        da, db = a - a.mean(), b - b.mean()
+        r = float(da @ db / math.sqrt((da @ da) * (db @ db)))
+        r = min(1.0, max(-1.0, r))  # rounding alone can carry it past ±1
+    if n < 4 or math.isnan(r):
+        return Interval(r, math.nan, math.nan, math.nan, n, "Fisher z")
+    if abs(r) == 1:
+        return Interval(r, r, r, math.nan, n, "Fisher z")
+    reach = float(scipy.special.ndtri((1 + confidence) / 2)) / math.sqrt(n - 3)
+    z = math.atanh(r)
+    return Interval(r, math.tanh(z - reach), math.tanh(z + reach), math.nan, n, "Fisher z")

@@ -1,0 +1,232 @@
+"""Training ONE model: state, step and epoch, all pure.
+
+Targets, shadows and attack models all go through these functions; `jleaks.fleet` adds the model axis
+and the devices.
+"""
+
+import dataclasses
+import functools
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+from jaxtyping import Array, Float, Int, Num
+
+from jleaks import encodings, models
+from jleaks.convolution import Form
+from jleaks.keys import Key, Stream
+from jleaks.plan import Recipe
+
+PyTree = dict | tuple | list | Array
+
+
+class State(NamedTuple):
+    """Everything of one model that training changes or that querying needs.
+
+    Attributes:
+      params: The network's parameters.
+      opt_state: Adam's moments and step count.
+      statistics: The encoding's, fitted on the model's own training part.
+      losses: [E] mean cross-entropy of each epoch so far, zero where still to come.
+      bad_step: Index of the first step whose loss was not finite, or -1.
+    """
+
+    params: PyTree
+    opt_state: PyTree
+    statistics: encodings.Statistics
+    losses: Float[Array, "epochs"]
+    bad_step: Int[Array, ""]
+
+
+class Members(NamedTuple):
+    """The training part of one model (or, stacked, of many).
+
+    Attributes:
+      indices: [n] int32 positions in the dataset; entries beyond `count` are padding.
+      count: How many are valid.
+    """
+
+    indices: Int[Array, "*models members"]
+    count: Int[Array, "*models"]
+
+
+class Data(NamedTuple):
+    """A dataset on the device, shared by all models: stored features [N, ...], labels [N] int32."""
+
+    features: Num[Array, "records ..."]
+    labels: Int[Array, "records"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Learner:
+    """What is the same for all models of a fleet; hashable, so that it can key compiled programs.
+
+    Attributes:
+      recipe: How each model is trained.
+      encoding: Name of the encoding (see `jleaks.encodings`).
+      num_classes: K.
+      form: How convolutions are computed (speed only).
+      records_per_block: Records whose activations are alive at once (speed only); None for whole
+        batches.
+    """
+
+    recipe: Recipe
+    encoding: str
+    num_classes: int
+    form: Form = "native"
+    records_per_block: int | None = None
+
+    @property
+    def num_blocks(self) -> int:
+        """Blocks per batch: the smallest divisor of the batch that respects the block size."""
+        batch = self.recipe.batch_size
+        block = min(self.records_per_block or batch, batch)
+        return next(n for n in range(-(-batch // block), batch + 1) if batch % n == 0)
+
+    @functools.cached_property
+    def module(self) -> nn.Module:
+        """The network."""
+        precision = None if self.recipe.precision == "default" else self.recipe.precision
+        return models.build(
+            self.recipe.model, self.recipe.hidden, self.num_classes, self.form, precision
+        )
+
+    @functools.cached_property
+    def optimizer(self) -> optax.GradientTransformation:
+        """Adam on cross-entropy plus `l2` times the sum of squared kernels."""
+
+        def is_kernel(params: PyTree) -> PyTree:
+            return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
+
+        return optax.chain(
+            optax.add_decayed_weights(2 * self.recipe.l2, mask=is_kernel),
+            optax.adam(self.recipe.learning_rate),
+        )
+
+    def logits(self, state: State, records: Num[Array, "batch ..."]) -> Float[Array, "batch k"]:
+        """Queries one model on stored records."""
+        inputs = encodings.encode(self.encoding, state.statistics, records)
+        return self.module.apply({"params": state.params}, inputs)
+
+
+def init(
+    learner: Learner, data: Data, members: Members, key: Key, mask: Float[Array, "top"] | None
+) -> State:
+    """Returns the state of one untrained model.
+
+    Args:
+      learner: What all models of the fleet share.
+      data: The dataset.
+      members: The model's training part, on which its encoding's statistics are fitted.
+      key: The model's own key.
+      mask: Attack models only: which of the largest posteriors this one may see.
+    """
+    statistics = encodings.fit(learner.encoding, data.features, *members)
+    if mask is not None:
+        statistics = {"mask": mask}
+    sample = encodings.encode(learner.encoding, statistics, data.features[:1])
+    params = learner.module.init(jax.random.fold_in(key, Stream.INIT), sample)["params"]
+    return State(
+        params=params,
+        opt_state=learner.optimizer.init(params),
+        statistics=statistics,
+        losses=jnp.zeros(learner.recipe.epochs, jnp.float32),
+        bad_step=jnp.int32(-1),
+    )
+
+
+def shuffled(members: Members, key: Key, epoch: Int[Array, ""]) -> Int[Array, "members"]:
+    """Returns the training part in the order of `epoch`, padding last.
+
+    The order depends on key, epoch and count alone: one random word per position, whose value does
+    not depend on how far the part is padded.
+    """
+    key = jax.random.fold_in(jax.random.fold_in(key, Stream.SHUFFLE), epoch)
+    n = members.indices.shape[0]
+    words = jax.random.bits(key, (n,)) >> 1
+    words = jnp.where(jnp.arange(n) < members.count, words, jnp.uint32(0xFFFFFFFF))
+    return members.indices[jnp.argsort(words)]
+
+
+def gradient(
+    learner: Learner, state: State, records: Array, labels: Array
+) -> tuple[Float[Array, ""], PyTree]:
+    """Mean cross-entropy of one batch and its gradient, summed over the learner's blocks."""
+
+    def loss_fn(params: PyTree, x: Array, y: Array) -> Array:
+        logits = learner.logits(state._replace(params=params), x)
+        return optax.softmax_cross_entropy_with_integer_labels(logits, y).sum()
+
+    grad_fn = jax.value_and_grad(loss_fn)
+    batch, blocks = learner.recipe.batch_size, learner.num_blocks
+    if blocks == 1:
+        total = grad_fn(state.params, records, labels)
+    else:
+
+        def add(total: PyTree, block: tuple[Array, Array]) -> tuple[PyTree, None]:
+            return jax.tree.map(jnp.add, total, grad_fn(state.params, *block)), None
+
+        split = jax.tree.map(
+            lambda a: a.reshape(blocks, batch // blocks, *a.shape[1:]), (records, labels)
+        )
+        zero = (jnp.float32(0), jax.tree.map(jnp.zeros_like, state.params))
+        total, _ = lax.scan(add, zero, split)
+    return jax.tree.map(lambda leaf: leaf / batch, total)
+
+
+def epoch(
+    learner: Learner, data: Data, members: Members, key: Key, state: State, epoch: Int[Array, ""]
+) -> State:
+    """Passes once over the training part in a fresh random order.
+
+    A model with fewer records than the padded part takes fewer steps: the surplus steps of a fleet
+    leave it unchanged.
+    """
+    batch = learner.recipe.batch_size
+    order = shuffled(members, key, epoch)
+    num_steps = members.count // batch
+
+    def step(i: Array, carry: tuple[State, Array]) -> tuple[State, Array]:
+        state, total = carry
+        rows = lax.dynamic_slice(order, (i * batch,), (batch,))
+        loss, grads = gradient(learner, state, data.features[rows], data.labels[rows])
+        updates, opt_state = learner.optimizer.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        active = i < num_steps
+        failed = active & ~jnp.isfinite(loss) & (state.bad_step < 0)
+        params, opt_state = jax.tree.map(
+            lambda new, old: jnp.where(active, new, old),
+            (params, opt_state),
+            (state.params, state.opt_state),
+        )
+        state = state._replace(
+            params=params,
+            opt_state=opt_state,
+            bad_step=jnp.where(failed, epoch * num_steps + i, state.bad_step),
+        )
+        return state, total + jnp.where(active, loss, 0.0)
+
+    max_steps = members.indices.shape[0] // batch
+    state, total = lax.fori_loop(0, max_steps, step, (state, jnp.float32(0)))
+    return state._replace(losses=state.losses.at[epoch].set(total / num_steps))
+
+
+def fit(
+    learner: Learner,
+    data: Data,
+    members: Members,
+    key: Key,
+    state: State,
+    start: Int[Array, ""],
+    stop: Int[Array, ""],
+) -> State:
+    """Trains one model from epoch `start` up to, not including, epoch `stop`.
+
+    The bounds are values, not constants: chunks of any length run the same compiled program.
+    """
+    return lax.fori_loop(
+        start, stop, lambda i, state: epoch(learner, data, members, key, state, i), state
+    )

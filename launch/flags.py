@@ -1,0 +1,79 @@
+"""What the launchers share: grouped --help, device set-up, one line and status 2 for bad input."""
+
+import os
+import sys
+from collections.abc import Callable
+
+from absl import app, flags, logging
+
+from jleaks.errors import InputError
+
+# Exit statuses.
+INPUT_ERROR = 2
+
+_NUM_CPU_DEVICES = flags.DEFINE_integer(
+    "num_cpu_devices",
+    None,
+    "Without an accelerator: host devices to split this machine's cores into; default one a core.",
+    lower_bound=1,
+    module_name="Speed only",
+)
+
+
+def help_text(program: str, doc: str) -> str:
+    """Returns every flag of ours with meaning and default, grouped by what it touches."""
+    groups = {
+        name: found
+        for name, found in flags.FLAGS.flags_by_module_dict().items()
+        # absl's own modules have dots or are command lines; our groups are titles.
+        if name[:1].isupper()
+    }
+    lines = [doc.strip(), "", f"usage: python -m {program} [--flag=value ...]"]
+    for group, found in groups.items():
+        lines += ["", f"{group}:"]
+        for flag in sorted(found, key=lambda f: f.name):
+            default = "" if flag.default is None else f"  (default: {flag.default_as_str})"
+            lines.append(f"  --{flag.name}")
+            lines.append(f"      {flag.help}{default}")
+    return "\n".join(lines)
+
+
+def use_all_cores() -> None:
+    """Makes one host device per core, so that a fleet spreads over a CPU as over eight GPUs.
+
+    Must run before JAX starts its backends.
+    """
+    import jax
+
+    count = _NUM_CPU_DEVICES.value or len(os.sched_getaffinity(0))
+    jax.config.update("jax_num_cpu_devices", count)
+
+
+def run(main: Callable[[list[str]], int], program: str, doc: str) -> None:
+    """Parses flags, calls `main`, exits with its status; bad input is one line and status 2."""
+
+    def parse(argv: list[str]) -> list[str]:
+        if any(arg in ("--help", "-h", "-help", "--helpfull") for arg in argv[1:]):
+            print(help_text(program, doc))
+            sys.exit(0)
+        try:
+            rest = flags.FLAGS(argv)
+        except flags.Error as error:
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(INPUT_ERROR)
+        if len(rest) > 1:
+            print(f"error: not a flag: {' '.join(rest[1:])}", file=sys.stderr)
+            sys.exit(INPUT_ERROR)
+        return rest
+
+    def guarded(argv: list[str]) -> int:
+        if not flags.FLAGS["verbosity"].present:
+            # Orbax tells of every step at INFO.
+            logging.set_verbosity(logging.WARNING)
+        try:
+            return main(argv)
+        except InputError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return INPUT_ERROR
+
+    app.run(guarded, flags_parser=parse)
