@@ -48,6 +48,7 @@ def metrics(
       valid: Rows that exist; the others are padding.
       threshold: A row is called a member if its score is at least this.
     """
+    scores, member, valid = jnp.asarray(scores), jnp.asarray(member), jnp.asarray(valid)
     is_member, is_other = member & valid, ~member & valid
     positives, negatives = is_member.sum(), is_other.sum()
     called = scores >= threshold

@@ -1,0 +1,44 @@
+"""Four host devices for every test, and strictness that users do not see."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+jax.config.update("jax_num_cpu_devices", 4)
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def pytest_collection_modifyitems(items):
+    if jax.default_backend() != "gpu":
+        skip = pytest.mark.skip(reason="no GPU")
+        for item in items:
+            if "gpu" in item.keywords:
+                item.add_marker(skip)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def launch():
+    """Runs a launcher as a user does; returns the finished process."""
+
+    def run(module, *flags, **kwargs):
+        return subprocess.run(
+            [sys.executable, "-m", module, *map(str, flags)],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+            **kwargs,
+        )
+
+    return run

@@ -1,0 +1,142 @@
+"""The main job end to end: rows, the one compiled call, the null check, what a finished run does."""
+
+import json
+
+import numpy as np
+import pytest
+
+from jleaks import engine
+from jleaks import fleet as fleet_lib
+from jleaks.errors import InputError
+from jleaks.plan import Execution, Plan, Recipe
+from jleaks.report.rows import read_rows
+
+PLAN = Plan(
+    tasks=("adult", "location", "purchase2"),
+    seeds=(2, 2, 1),
+    scale=0.01,
+    target=Recipe(epochs=20, batch_size=50),
+    attack=Recipe("mlp", (64,), 10, 50, 1e-2, 1e-6),
+    num_random_points=200,
+)
+
+
+def run(plan, workdir, **kwargs):
+    return engine.run(plan, Execution(), workdir, **kwargs)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("finished")
+    before = fleet_lib.TRACES["evaluate"]
+    rows = run(PLAN, workdir)
+    return workdir, rows, fleet_lib.TRACES["evaluate"] - before
+
+
+def pick(rows, **fields):
+    return [r for r in rows if all(r[k] == v for k, v in fields.items())]
+
+
+def test_rows_cover_every_adversary_pair_and_seed(finished):
+    _, rows, _ = finished
+    assert len(pick(rows, adversary=1)) == 5
+    # Ordered pairs of different tasks; a pair has the seeds that both sides have.
+    assert len(pick(rows, adversary=2)) == 2 * 2 + 4 * 1
+    assert len(pick(rows, adversary=3)) == 5 * 3
+    assert all(r["source"] == "synthetic" for r in rows)
+    assert all(r["fingerprint"] == PLAN.fingerprint() for r in rows)
+    assert {r["num_members"] for r in pick(rows, task="location")} == {400}
+    for r in rows:
+        assert 0 <= r["auc"] <= 1
+        assert r["fpr_realised_0.01"] <= 0.01
+
+
+def test_an_overfit_target_is_told_apart_and_adult_is_not(finished):
+    _, rows, _ = finished
+    for r in pick(rows, task="location", adversary=1):
+        assert r["train_accuracy"] > r["test_accuracy"]
+        assert r["auc"] > 0.6
+
+
+def test_evaluation_is_one_compiled_call(finished):
+    assert finished[2] == 1
+
+
+def test_a_finished_run_only_reads_its_rows(finished):
+    workdir, rows, _ = finished
+    before = dict(fleet_lib.TRACES)
+    assert run(PLAN, workdir) == read_rows(workdir / "rows.jsonl") == json.loads(json.dumps(rows))
+    assert dict(fleet_lib.TRACES) == before
+
+
+def test_rows_equal_a_recomputation_by_hand(finished):
+    """Adversary 3's rows from the saved signals, with NumPy and scikit-learn."""
+    from sklearn.metrics import roc_auc_score
+
+    workdir, rows, _ = finished
+    with np.load(workdir / "location" / "signals.npz") as file:
+        values, random = file["statistics"][1, 0], file["random"][1]
+    truth = np.repeat([1, 0], values.shape[1])
+    for i, statistic in enumerate(("maximum", "standard deviation", "entropy")):
+        (row,) = pick(rows, task="location", adversary=3, statistic=statistic, seed=1)
+        scores = values[..., i].reshape(-1)
+        assert row["auc"] == pytest.approx(roc_auc_score(truth, scores), abs=1e-6)
+        threshold = np.percentile(random[:, i], 90)
+        assert row["threshold"] == pytest.approx(threshold, rel=1e-5)
+        assert row["recall"] == pytest.approx((scores[truth == 1] >= threshold).mean(), abs=0.01)
+
+
+def test_numbers_do_not_depend_on_which_other_tasks_run(finished, tmp_path):
+    _, rows, _ = finished
+    alone = Plan(**{**PLAN.__dict__, "tasks": ("location",), "seeds": (1,)})
+    for ours in run(alone, tmp_path):
+        (theirs,) = pick(
+            rows,
+            task="location",
+            adversary=ours["adversary"],
+            seed=0,
+            statistic=ours["statistic"],
+            shadow_task=ours["shadow_task"],
+        )
+        for name in ("auc", "recall", "train_accuracy", "test_accuracy"):
+            assert ours[name] == pytest.approx(theirs[name], abs=0.02), name
+
+
+def test_another_plan_in_the_same_workdir_is_refused_with_what_differs(finished):
+    other = Plan(**{**PLAN.__dict__, "scale": 0.02})
+    with pytest.raises(InputError, match=r"another plan.*scale: 0\.01 -> 0\.02"):
+        run(other, finished[0])
+
+
+@pytest.mark.parametrize("null", ["shuffled", "untrained"])
+def test_null_checks_find_nothing(tmp_path, null):
+    """With membership drawn by a coin, or targets that learned nothing, every attack is a coin."""
+    fields = {**PLAN.__dict__, "tasks": ("location", "adult"), "seeds": (4, 4)}
+    if null == "shuffled":
+        fields["membership"] = "shuffled"
+    else:
+        fields["target"] = Recipe(epochs=1, batch_size=50, learning_rate=1e-12)
+    rows = run(Plan(**fields), tmp_path)
+    for task, n in (("location", 400), ("adult", 400)):
+        for adversary in (1, 2, 3):
+            chosen = pick(rows, task=task, adversary=adversary)
+            assert chosen
+            aucs = np.array([r["auc"] for r in chosen])
+            # Var(AUC) of a coin is (2n+1)/(12 n^2); attacks on one target share its draw, so the
+            # four seeds are the only independent ones.
+            limit = 4 * np.sqrt((2 * n + 1) / (12 * n * n) / 4)
+            assert abs(aucs.mean() - 0.5) < limit
+            named = [r["precision"] for r in chosen if r["precision"] and r["recall"] > 0.1]
+            if named:
+                assert abs(np.mean(named) - 0.5) < 0.1
+
+
+def test_damaged_signals_are_one_clear_line(finished, tmp_path):
+    import shutil
+
+    workdir = tmp_path / "copy"
+    shutil.copytree(finished[0], workdir)
+    (workdir / "rows.jsonl").unlink()
+    (workdir / "adult" / "signals.npz").write_bytes(b"PK\x03\x04 not a zip")
+    with pytest.raises(InputError, match=r"signals\.npz is damaged"):
+        run(PLAN, workdir)
