@@ -45,7 +45,9 @@ class Store:
                 ),
             )
         except OSError as error:
-            raise InputError(f"cannot write checkpoints to {directory}: {error.strerror}") from error
+            raise InputError(
+                f"cannot write checkpoints to {directory}: {error.strerror}"
+            ) from error
 
     def restore(self, template: State) -> tuple[State, np.ndarray] | None:
         """Returns the latest state, leaves [M, ...] on the host, and epochs done [M], or None.
@@ -83,7 +85,9 @@ class Store:
             )["leaves"]
         except Exception as error:
             detail = str(error).splitlines()[0]
-            raise InputError(f"cannot read checkpoint {self._directory}/{step}: {detail}") from error
+            raise InputError(
+                f"cannot read checkpoint {self._directory}/{step}: {detail}"
+            ) from error
         leaves, structure = jax.tree.flatten(template)
         restored = [np.array(found[str(i)]) for i in range(len(leaves))]
         for ours, theirs_leaf in zip(leaves, restored, strict=True):

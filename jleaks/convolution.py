@@ -19,6 +19,8 @@ from jaxtyping import Array, Float
 
 Form = Literal["native", "im2col", "rows", "products"]
 Padding = Literal["SAME", "VALID"]
+# Of matrix products, by jax.lax's names; None for the backend's fast path.
+Precision = Literal["float32"] | None
 
 # `products` picks im2col up to this many input channels: measured on XLA:CPU for 5x5 kernels.
 _IM2COL_CHANNELS = 8
@@ -29,7 +31,7 @@ def convolve(
     kernel: Float[Array, "kernel_height kernel_width channels features"],
     padding: Padding,
     form: Form,
-    precision: lax.Precision | None = None,
+    precision: Precision = None,
 ) -> Float[Array, "batch out_height out_width features"]:
     """Cross-correlates `x` with `kernel`, stride 1.
 

@@ -10,12 +10,15 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int, Num
 
 from jleaks.datasets.registry import ADULT_CATEGORIES, ADULT_NUMERIC
 
 Statistics = dict[str, Array]
+# Of the device or of the host.
+AnyArray = jax.Array | np.ndarray
 
 # Training records are summed in blocks of this many, so that no model ever holds a float copy of
 # its whole training part.
@@ -24,9 +27,9 @@ _BLOCK = 128
 
 def _member_sum(
     fn: Callable[[Array], Array],
-    features: Num[Array, "records ..."],
-    indices: Int[Array, "members"],
-    count: Int[Array, ""],
+    features: Num[AnyArray, "records ..."],
+    indices: Int[AnyArray, "members"],
+    count: Int[AnyArray, ""],
 ) -> Array:
     """Sums `fn(record)` over the first `count` of `indices`, block by block."""
     num_blocks = -(-indices.shape[0] // _BLOCK)
@@ -44,7 +47,7 @@ def _member_sum(
 
 
 def _moments(
-    values: Callable[[Array], Array], features: Array, indices: Array, count: Array
+    values: Callable[[Array], Array], features: AnyArray, indices: AnyArray, count: AnyArray
 ) -> tuple[Array, Array]:
     """Mean and (population) standard deviation of `values(record)`, in two passes."""
     n = count.astype(jnp.float32)
@@ -63,9 +66,9 @@ def _adult_numbers(x: Array) -> Array:
 
 def fit(
     encoding: str,
-    features: Num[Array, "records ..."],
-    indices: Int[Array, "members"],
-    count: Int[Array, ""],
+    features: Num[AnyArray, "records ..."],
+    indices: Int[AnyArray, "members"],
+    count: Int[AnyArray, ""],
 ) -> Statistics:
     """Fits an encoding's statistics on one model's training part.
 
@@ -92,7 +95,9 @@ def fit(
     return {}
 
 
-def encode(encoding: str, statistics: Statistics, records: Num[Array, "batch ..."]) -> Float[Array, "batch ..."]:
+def encode(
+    encoding: str, statistics: Statistics, records: Num[AnyArray, "batch ..."]
+) -> Float[Array, "batch ..."]:
     """Turns a batch of stored records into float32 network inputs.
 
     Args:
@@ -108,6 +113,7 @@ def encode(encoding: str, statistics: Statistics, records: Num[Array, "batch ...
     Raises:
       ValueError: there is no such encoding.
     """
+    records = jnp.asarray(records)
     if encoding == "pixels":
         return (records.astype(jnp.float32) - statistics["mean"]) / statistics["std"]
     if encoding == "binary":
@@ -127,5 +133,3 @@ def encode(encoding: str, statistics: Statistics, records: Num[Array, "batch ...
     if encoding == "posteriors":
         return records * statistics["mask"]
     raise ValueError(f"no encoding {encoding!r}")
-
-

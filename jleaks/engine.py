@@ -237,7 +237,9 @@ def _crew(
     identities = [(seed, role) for seed in range(len(draws)) for role in _ROLES]
     return Crew(
         name=task.name,
-        names=[f"{role.name.lower()} model of {task.name}, seed {seed}" for seed, role in identities],
+        names=[
+            f"{role.name.lower()} model of {task.name}, seed {seed}" for seed, role in identities
+        ],
         learner=learner,
         features=data.features,
         labels=data.labels,

@@ -65,7 +65,7 @@ def over_models(fn: Callable[..., Any], group: int, *stacked: Any) -> Any:
 
 def spread(
     name: str, device_fn: Callable[..., Any], mesh: Mesh, specs: tuple[str, ...], **jit: Any
-) -> Callable[..., Any]:
+) -> Any:
     """Compiles a function that runs on every device's own models.
 
     Args:
@@ -90,8 +90,8 @@ def spread(
     return jax.jit(mapped, **jit)
 
 
-@functools.lru_cache(maxsize=None)
-def _programs(learner: Learner, mesh: Mesh, group: int) -> dict[str, Callable[..., Any]]:
+@functools.cache
+def _programs(learner: Learner, mesh: Mesh, group: int) -> dict[str, Any]:
     """Builds the compiled programs of one kind of fleet; jit caches them by shape."""
 
     def init(data: Data, members: Members, words: Array, masks: Array | None) -> State:
@@ -121,7 +121,7 @@ def _programs(learner: Learner, mesh: Mesh, group: int) -> dict[str, Callable[..
     }
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _query_program(
     learner: Learner, mesh: Mesh, group: int, block: int, signal_fn: SignalFn
 ) -> Callable[..., Signals]:
@@ -219,9 +219,7 @@ class Fleet:
         state = _programs(self.learner, self.mesh, self.group)["init"](data, members, words, masks)
         return fetch(state, count)
 
-    def load(
-        self, state: State, members: Members, words: UInt32[np.ndarray, "models 2"]
-    ) -> "Pack":
+    def load(self, state: State, members: Members, words: UInt32[np.ndarray, "models 2"]) -> "Pack":
         """Moves a pack of models onto the devices for training."""
         (state, members, words), count = self._put((state, members, words))
         return Pack(self, state, members, words, count)
@@ -255,7 +253,7 @@ class Fleet:
 class Pack:
     """Models on the devices, in training."""
 
-    def __init__(self, fleet: Fleet, state: State, members: Members, words: Array, count: int):
+    def __init__(self, fleet: Fleet, state: State, members: Members, words: Any, count: int):
         """Made by `Fleet.load`."""
         self._fleet = fleet
         self._state = state

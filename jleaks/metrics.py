@@ -58,9 +58,11 @@ def metrics(
 
     # One sort, descending; padding goes last.  The code carries membership along: 2 member, 1 other.
     code = is_member * 2 + is_other
-    ordered, code = lax.sort((jnp.where(valid, -scores, jnp.inf), code), num_keys=1, is_stable=False)
+    ordered, code = lax.sort(
+        (jnp.where(valid, -scores, jnp.inf), code), num_keys=1, is_stable=False
+    )
     tp, fp = jnp.cumsum(code == 2), jnp.cumsum(code == 1)
-    last_of_tie = jnp.append(ordered[1:] != ordered[:-1], True)  # noqa: FBT003
+    last_of_tie = jnp.append(ordered[1:] != ordered[:-1], True)
     # Counts at the end of the previous tie, for every row that ends one.
     before = lax.cummax(jnp.where(last_of_tie, tp, 0))
     before = jnp.concatenate([jnp.zeros(1, before.dtype), before[:-1]])

@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jleaks.convolution import Form, Padding, convolve, max_pool
+from jleaks.convolution import Form, Padding, Precision, convolve, max_pool
 from jleaks.errors import InputError
 
 _GLOROT = nn.initializers.glorot_uniform()
@@ -25,7 +25,7 @@ class MLP(nn.Module):
 
     hidden: Sequence[int]
     num_classes: int
-    precision: str | None = None
+    precision: Precision = None
 
     @nn.compact
     def __call__(self, x: Float[Array, "batch ..."]) -> Float[Array, "batch classes"]:
@@ -42,7 +42,7 @@ class Conv(nn.Module):
     features: int
     padding: Padding
     form: Form = "native"
-    precision: str | None = None
+    precision: Precision = None
 
     @nn.compact
     def __call__(
@@ -62,7 +62,7 @@ class CNN(nn.Module):
 
     num_classes: int
     form: Form = "native"
-    precision: str | None = None
+    precision: Precision = None
 
     @nn.compact
     def __call__(
@@ -76,7 +76,7 @@ class CNN(nn.Module):
 
 
 def build(
-    name: str, hidden: Sequence[int], num_classes: int, form: Form, precision: str | None
+    name: str, hidden: Sequence[int], num_classes: int, form: Form, precision: Precision
 ) -> nn.Module:
     """Returns the network called `name`: "mlp", "cnn" or "logistic".
 

@@ -7,6 +7,7 @@ as many models as fit in memory advance together.
 
 import dataclasses
 import os
+from typing import Any
 
 import jax
 import numpy as np
@@ -52,7 +53,9 @@ def _measure(learner: Learner, data: Data, num_members: int) -> tuple[int, int, 
     """Returns state bytes, activation bytes and FLOPs per epoch of one model, without running it."""
     shape = jax.ShapeDtypeStruct
     shapes = jax.tree.map(lambda a: shape(a.shape, a.dtype), data)
-    members = Members(shape((num_members,), np.int32), shape((), np.int32))
+    indices: Any = shape((num_members,), np.int32)
+    size: Any = shape((), np.int32)
+    members = Members(indices, size)
     key = jax.eval_shape(lambda: jax.random.key(0))
     mask = shape(data.features.shape[1:], np.float32) if learner.encoding == "posteriors" else None
     state = jax.eval_shape(
@@ -61,7 +64,9 @@ def _measure(learner: Learner, data: Data, num_members: int) -> tuple[int, int, 
     block = learner.recipe.batch_size // learner.num_blocks
     records = shape((block, *data.features.shape[1:]), data.features.dtype)
     whole = dataclasses.replace(
-        learner, recipe=dataclasses.replace(learner.recipe, batch_size=block), records_per_block=None
+        learner,
+        recipe=dataclasses.replace(learner.recipe, batch_size=block),
+        records_per_block=None,
     )
     lowered = jax.jit(lambda s, x, y: train.gradient(whole, s, x, y)).lower(
         state, records, shape((block,), np.int32)

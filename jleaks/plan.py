@@ -46,12 +46,15 @@ class Recipe:
 
     def problems(self, what: str) -> list[str]:
         """Returns one sentence per value that cannot be trained with."""
-        found = []
-        for name in ("epochs", "batch_size"):
-            if getattr(self, name) < 1:
-                found.append(f"{what} {name} is {getattr(self, name)}, expected at least 1")
+        found = [
+            f"{what} {name} is {getattr(self, name)}, expected at least 1"
+            for name in ("epochs", "batch_size")
+            if getattr(self, name) < 1
+        ]
         if not 0 < self.learning_rate < float("inf"):
-            found.append(f"{what} learning_rate is {self.learning_rate}, expected a positive number")
+            found.append(
+                f"{what} learning_rate is {self.learning_rate}, expected a positive number"
+            )
         if not 0 <= self.l2 < float("inf"):
             found.append(f"{what} l2 is {self.l2}, expected a number >= 0")
         if any(width < 1 for width in self.hidden):
@@ -216,9 +219,11 @@ class Execution:
             value = getattr(self, name)
             if value is not None and value < 1:
                 found.append(f"{name} is {value}, expected at least 1")
-        for name in ("chunk_seconds", "checkpoint_seconds"):
-            if not getattr(self, name) >= 0:
-                found.append(f"{name} is {getattr(self, name)}, expected a number >= 0")
+        found += [
+            f"{name} is {getattr(self, name)}, expected a number >= 0"
+            for name in ("chunk_seconds", "checkpoint_seconds")
+            if not getattr(self, name) >= 0
+        ]
         if found:
             raise InputError("; ".join(found))
         return self

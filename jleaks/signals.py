@@ -5,6 +5,7 @@ a record looks more like a member.
 """
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -35,15 +36,15 @@ def confidence_statistics(logits: Float[Array, "batch k"]) -> Float[Array, "batc
 def scaled_confidence(
     logits: Float[Array, "batch k"], labels: Int[Array, "batch"]
 ) -> Float[Array, "batch"]:
-    """phi = log p_y - log(1 - p_y), from logits (Carlini et al. 2022, section IV-C)."""
+    """Phi = log p_y - log(1 - p_y), from logits (Carlini et al. 2022, section IV-C)."""
     true = jnp.take_along_axis(logits, labels[:, None], axis=-1)[:, 0]
     is_true = jax.nn.one_hot(labels, logits.shape[-1], dtype=bool)
     others = jnp.where(is_true, -jnp.inf, logits)
     return true - jax.nn.logsumexp(others, axis=-1)
 
 
-@functools.lru_cache(maxsize=None)
-def signal_fn(top: int):  # noqa: ANN201 - the type is fleet.SignalFn
+@functools.cache
+def signal_fn(top: int) -> Callable[[Array, Array], dict[str, Array]]:
     """Returns the function that keeps an answer's signals (one object per `top`: it keys programs).
 
     Its result, for logits [B, K] and labels [B]:

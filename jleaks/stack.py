@@ -90,7 +90,7 @@ def stack(parts: list[TaskSignals]) -> Stack:
         shape = np.max([a.shape for a in arrays], axis=0)
         out = np.zeros((len(arrays), *shape), np.float32)
         for i, a in enumerate(arrays):
-            out[(i, *(slice(n) for n in a.shape))] = a
+            out[i][tuple(map(slice, a.shape))] = a
         return out
 
     return Stack(

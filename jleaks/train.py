@@ -6,7 +6,7 @@ and the devices.
 
 import dataclasses
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -16,11 +16,12 @@ from jax import lax
 from jaxtyping import Array, Float, Int, Num
 
 from jleaks import encodings, models
-from jleaks.convolution import Form
+from jleaks.convolution import Form, Precision
 from jleaks.keys import Key, Stream
 from jleaks.plan import Recipe
 
-PyTree = dict | tuple | list | Array
+AnyArray = encodings.AnyArray
+PyTree = Any
 
 
 class State(NamedTuple):
@@ -45,19 +46,19 @@ class Members(NamedTuple):
     """The training part of one model (or, stacked, of many).
 
     Attributes:
-      indices: [n] int32 positions in the dataset; entries beyond `count` are padding.
-      count: How many are valid.
+      indices: [n] int32 positions in the dataset; entries beyond `size` are padding.
+      size: How many are valid.
     """
 
-    indices: Int[Array, "*models members"]
-    count: Int[Array, "*models"]
+    indices: Int[AnyArray, "*models members"]
+    size: Int[AnyArray, "*models"]
 
 
 class Data(NamedTuple):
     """A dataset on the device, shared by all models: stored features [N, ...], labels [N] int32."""
 
-    features: Num[Array, "records ..."]
-    labels: Int[Array, "records"]
+    features: Num[AnyArray, "records ..."]
+    labels: Int[AnyArray, "records"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +90,7 @@ class Learner:
     @functools.cached_property
     def module(self) -> nn.Module:
         """The network."""
-        precision = None if self.recipe.precision == "default" else self.recipe.precision
+        precision: Precision = None if self.recipe.precision == "default" else "float32"
         return models.build(
             self.recipe.model, self.recipe.hidden, self.num_classes, self.form, precision
         )
@@ -106,7 +107,7 @@ class Learner:
             optax.adam(self.recipe.learning_rate),
         )
 
-    def logits(self, state: State, records: Num[Array, "batch ..."]) -> Float[Array, "batch k"]:
+    def logits(self, state: State, records: Num[AnyArray, "batch ..."]) -> Float[Array, "batch k"]:
         """Queries one model on stored records."""
         inputs = encodings.encode(self.encoding, state.statistics, records)
         return self.module.apply({"params": state.params}, inputs)
@@ -124,7 +125,7 @@ def init(
       key: The model's own key.
       mask: Attack models only: which of the largest posteriors this one may see.
     """
-    statistics = encodings.fit(learner.encoding, data.features, *members)
+    statistics = encodings.fit(learner.encoding, data.features, members.indices, members.size)
     if mask is not None:
         statistics = {"mask": mask}
     sample = encodings.encode(learner.encoding, statistics, data.features[:1])
@@ -141,13 +142,13 @@ def init(
 def shuffled(members: Members, key: Key, epoch: Int[Array, ""]) -> Int[Array, "members"]:
     """Returns the training part in the order of `epoch`, padding last.
 
-    The order depends on key, epoch and count alone: one random word per position, whose value does
+    The order depends on key, epoch and size alone: one random word per position, whose value does
     not depend on how far the part is padded.
     """
     key = jax.random.fold_in(jax.random.fold_in(key, Stream.SHUFFLE), epoch)
     n = members.indices.shape[0]
     words = jax.random.bits(key, (n,)) >> 1
-    words = jnp.where(jnp.arange(n) < members.count, words, jnp.uint32(0xFFFFFFFF))
+    words = jnp.where(jnp.arange(n) < members.size, words, jnp.uint32(0xFFFFFFFF))
     return members.indices[jnp.argsort(words)]
 
 
@@ -166,7 +167,7 @@ def gradient(
         total = grad_fn(state.params, records, labels)
     else:
 
-        def add(total: PyTree, block: tuple[Array, Array]) -> tuple[PyTree, None]:
+        def add(total: PyTree, block: PyTree) -> tuple[PyTree, None]:
             return jax.tree.map(jnp.add, total, grad_fn(state.params, *block)), None
 
         split = jax.tree.map(
@@ -187,7 +188,7 @@ def epoch(
     """
     batch = learner.recipe.batch_size
     order = shuffled(members, key, epoch)
-    num_steps = members.count // batch
+    num_steps = members.size // batch
 
     def step(i: Array, carry: tuple[State, Array]) -> tuple[State, Array]:
         state, total = carry

@@ -3,6 +3,7 @@
 import dataclasses
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 import jax
 import numpy as np
@@ -13,6 +14,8 @@ from jleaks.fleet import Fleet, make_mesh
 from jleaks.plan import Execution
 from jleaks.preemption import Preempted, StopSignal
 from jleaks.train import Data, Learner, Members, State
+
+_T = TypeVar("_T")
 
 
 class DivergedError(RuntimeError):
@@ -70,8 +73,9 @@ class Crew:
         return len(self.names)
 
 
-def _slice(tree: State | Members, pack: slice) -> State | Members:
-    return jax.tree.map(lambda leaf: leaf[pack], tree)
+def _take(tree: _T, rows: slice | np.ndarray) -> _T:
+    """Returns the models at `rows` of a stacked tree."""
+    return jax.tree.map(lambda leaf: leaf[rows], tree)
 
 
 class Trainer:
@@ -115,7 +119,7 @@ class Trainer:
         parts = [
             self.fleet.init(
                 self.data,
-                _slice(crew.members, pack),
+                _take(crew.members, pack),
                 crew.words[pack],
                 None if crew.masks is None else crew.masks[pack],
             )
@@ -149,8 +153,8 @@ class Trainer:
                 behind = np.flatnonzero(epochs[span] == start) + span.start
                 ceiling = int(min((e for e in epochs[span] if e > start), default=num_epochs))
                 pack = self.fleet.load(
-                    jax.tree.map(lambda leaf, rows=behind: leaf[rows], state),
-                    jax.tree.map(lambda leaf, rows=behind: leaf[rows], crew.members),
+                    _take(state, behind),
+                    _take(crew.members, behind),
                     crew.words[behind],
                 )
                 chunk, at = 1, start

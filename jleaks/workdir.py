@@ -1,10 +1,10 @@
 """The directory of one run: what lies where, and the refusal to mix two plans in one place.
 
-    plan.json                   what defines the numbers, with its fingerprint
-    <task>/checkpoints/         orbax: the latest two states of the task's fleet, the final one last
-    <task>/signals.npz          what the task's models answered: the task is finished
-    attack models/checkpoints/  likewise for the attack models
-    rows.jsonl results.csv tables.txt tables.md figures/   written at the end
+plan.json                   what defines the numbers, with its fingerprint
+<task>/checkpoints/         orbax: the latest two states of the task's fleet, the final one last
+<task>/signals.npz          what the task's models answered: the task is finished
+attack models/checkpoints/  likewise for the attack models
+rows.jsonl results.csv tables.txt tables.md figures/   written at the end
 """
 
 import json
@@ -59,9 +59,7 @@ class Workdir:
         """Directory of a fleet's checkpoints."""
         return self.path / fleet / "checkpoints"
 
-    def save_signals(
-        self, signals: TaskSignals, fingerprint: str, meta: dict[str, Any]
-    ) -> None:
+    def save_signals(self, signals: TaskSignals, fingerprint: str, meta: dict[str, Any]) -> None:
         """Writes a finished task's signals, whole or not at all."""
         path = self.path / signals.task / "signals.npz"
         partial = path.with_name(f".signals.{os.getpid()}.npz")

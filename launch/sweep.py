@@ -6,6 +6,7 @@ where it stopped; once it has finished, the same command prints the results agai
 
 import sys
 import time
+from typing import Any, cast
 
 from absl import flags
 from rich.console import Console
@@ -71,9 +72,7 @@ _ATTACK_BATCH = flags.DEFINE_integer(
 _ATTACK_RATE = flags.DEFINE_float(
     "attack_learning_rate", ATTACK_RECIPE.learning_rate, "Of attack models.", module_name=_WHAT
 )
-_TOP = flags.DEFINE_integer(
-    "top", 3, "Largest posteriors an attack model sees.", module_name=_WHAT
-)
+_TOP = flags.DEFINE_integer("top", 3, "Largest posteriors an attack model sees.", module_name=_WHAT)
 _ADVERSARIES = flags.DEFINE_list(
     "adversaries", ["1", "2", "3"], "Some of 1, 2, 3.", module_name=_WHAT
 )
@@ -150,7 +149,7 @@ def make_plan() -> Plan:
             batch_size=_BATCH.value,
             learning_rate=_RATE.value,
             l2=_L2.value,
-            precision=_PRECISION.value,
+            precision=cast(Any, _PRECISION.value),
         ),
         attack=Recipe(
             hidden=ATTACK_RECIPE.hidden,
@@ -163,7 +162,7 @@ def make_plan() -> Plan:
         adversaries=tuple(int(a) for a in sorted(set(_ADVERSARIES.value))),
         num_random_points=_POINTS.value,
         percentile=_PERCENTILE.value,
-        membership=_MEMBERSHIP.value,
+        membership=cast(Any, _MEMBERSHIP.value),
     ).validate()
 
 
@@ -174,7 +173,7 @@ def make_execution() -> Execution:
         models_per_call=_PER_CALL.value,
         models_per_vmap=_PER_VMAP.value,
         records_per_block=_PER_BLOCK.value,
-        convolution=_CONVOLUTION.value,
+        convolution=cast(Any, _CONVOLUTION.value),
         chunk_seconds=_CHUNK.value,
         checkpoint_seconds=_CHECKPOINT.value,
     ).validate()

@@ -35,5 +35,7 @@ def test_seeds_draw_every_record_equally_often():
 
 
 def test_too_few_records():
-    with pytest.raises(InputError, match="four parts of 100 records were asked for, the data has 399"):
+    with pytest.raises(
+        InputError, match="four parts of 100 records were asked for, the data has 399"
+    ):
         quarters("adult", 0, 399, 100)

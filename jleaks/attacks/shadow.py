@@ -7,6 +7,7 @@ of adversary 2's matrix.
 """
 
 import dataclasses
+import itertools
 
 import numpy as np
 
@@ -35,9 +36,7 @@ class Pairs:
     model: np.ndarray
 
 
-def attack_models(
-    stack: Stack, recipe: Recipe, adversaries: tuple[int, ...]
-) -> tuple[Crew, Pairs]:
+def attack_models(stack: Stack, recipe: Recipe, adversaries: tuple[int, ...]) -> tuple[Crew, Pairs]:
     """Lays out the attack models of all tasks and seeds as one fleet.
 
     A binary task has only two posteriors.  Where shadow or target task is binary, the attack model is
@@ -74,13 +73,12 @@ def attack_models(
             masks.append((np.arange(top) < width).astype(np.float32))
         return position[where]
 
-    for shadow in range(len(stack.tasks)):
-        for target in range(len(stack.tasks)):
-            if (1 if shadow == target else 2) not in adversaries:
-                continue
-            width = min(widths[shadow], widths[target])
-            for seed in range(min(stack.seeds[shadow], stack.seeds[target])):
-                pairs.append((shadow, target, seed, model(shadow, seed, width)))
+    for shadow, target in itertools.product(range(len(stack.tasks)), repeat=2):
+        if (1 if shadow == target else 2) not in adversaries:
+            continue
+        width = min(widths[shadow], widths[target])
+        both = range(min(stack.seeds[shadow], stack.seeds[target]))
+        pairs += [(shadow, target, seed, model(shadow, seed, width)) for seed in both]
 
     counts = np.array([len(m) for m in members], np.int32)
     indices = np.zeros((len(members), counts.max(initial=0)), np.int32)

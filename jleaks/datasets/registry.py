@@ -94,7 +94,7 @@ _ALL = (
         "cifar100", "CIFAR-100", "cifar100", None,
         100, 60_000, (32, 32, 3), "uint8", "pixels", "cnn", 10_500,
     ),
-    Task("face", "Face", "face", None, 19, 1_867, (64, 64, 3), "uint8", "pixels", "cnn", 466),
+    Task("face", "Face", "face", None, 19, 1_867, (32, 32, 3), "uint8", "pixels", "cnn", 466),
     Task(
         "location", "Location", "location", None,
         30, 5_010, (446,), "uint8", "binary", "mlp", 1_252,

@@ -1,0 +1,74 @@
+"""Archives from outside: read in memory and checked; nothing is ever unpacked onto the disk."""
+
+import gzip
+import tarfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+
+from jleaks.errors import InputError
+
+# What gzip and tarfile raise on files that are cut short, damaged or of another kind.
+_DAMAGE = (EOFError, zlib.error, gzip.BadGzipFile, tarfile.TarError)
+
+
+def read_gzip(path: Path) -> bytes:
+    """Returns the content of a gzip file, its checksum verified.
+
+    Raises:
+      InputError: not a gzip file, truncated, damaged or unreadable.
+    """
+    try:
+        with gzip.open(path) as file:
+            return file.read()
+    except (OSError, *_DAMAGE) as error:
+        raise InputError(f"{path}: not a complete gzip file ({_reason(error)})") from error
+
+
+def read_members(path: Path, wanted: Callable[[str], bool]) -> dict[str, bytes]:
+    """Reads files of a gzipped tar archive whose names are wanted.
+
+    Args:
+      path: The archive.
+      wanted: Says of a name, without a leading "./", whether its content is needed.
+
+    Returns:
+      Content of each wanted file by name, in the archive's order.
+
+    Raises:
+      InputError: not such an archive, truncated, damaged, unreadable, or with a member that points
+        outside the folder it would be unpacked in or that is a link or device.
+    """
+    contents = {}
+    try:
+        with gzip.open(path) as file:
+            with tarfile.open(fileobj=file, mode="r:") as tar:
+                for member in tar:
+                    name = _checked_name(path, member)
+                    if not member.isfile() or not wanted(name):
+                        continue
+                    content = tar.extractfile(member)
+                    assert content is not None
+                    contents[name] = content.read()
+            # The checksum stands at the very end, behind what tarfile reads.
+            while file.read(1 << 20):
+                pass
+    except (OSError, *_DAMAGE) as error:
+        raise InputError(f"{path}: not a complete .tar.gz archive ({_reason(error)})") from error
+    return contents
+
+
+def _checked_name(path: Path, member: tarfile.TarInfo) -> str:
+    name = PurePosixPath(member.name)
+    if name.is_absolute() or ".." in name.parts:
+        raise InputError(f"{path}: member {member.name!r} points outside its folder")
+    if not (member.isfile() or member.isdir()):
+        raise InputError(
+            f"{path}: member {member.name!r} is a link or device, expected files and folders only"
+        )
+    return str(name)
+
+
+def _reason(error: Exception) -> str:
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return text or type(error).__name__

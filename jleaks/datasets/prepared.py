@@ -1,0 +1,141 @@
+"""Prepared datasets on disk: found, described and read.
+
+Below a data directory every task has a small `<task>.json` that points to the TFDS directory with its
+records (array_record files) and their description (`metadata.json`): parameters of preparation have
+directories of their own, and the pointer says which one counts.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jleaks.datasets.dataset import Dataset
+from jleaks.datasets.registry import get_task
+from jleaks.errors import InputError
+
+_METADATA = "metadata.json"
+# Records read at once: more do not make it faster.
+_CHUNK = 1024
+
+
+def describe(task_name: str, data_dir: str | os.PathLike[str]) -> dict[str, Any]:
+    """Describes a prepared dataset without reading its records.
+
+    Args:
+      task_name: A task.
+      data_dir: Where it was prepared.
+
+    Returns:
+      `num_records`, `source`, `class_sizes` (list of K), `feature_shape`, `feature_dtype`,
+      `parameters` (of preparation), `details`, `inputs` (name, bytes and sha256 of every raw file),
+      `versions` (of the packages that prepared it), `task` and `path`.
+
+    Raises:
+      InputError: not prepared, or damaged.
+    """
+    task = get_task(task_name)
+    pointer = _pointer(task.name, Path(data_dir))
+    if not pointer.is_file():
+        raise InputError(
+            f"{task.name} is not prepared in {data_dir}; run: "
+            f"python -m launch.prepare --tasks={task.name} --data_dir={data_dir}"
+        )
+    try:
+        path = Path(data_dir) / json.loads(pointer.read_text("utf-8"))["path"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _damaged(task.name, pointer, error) from error
+    return read_metadata(task.name, path)
+
+
+def read_metadata(task_name: str, path: Path) -> dict[str, Any]:
+    """Reads the description in a prepared directory.
+
+    Raises:
+      InputError: it is missing or damaged.
+    """
+    try:
+        metadata = json.loads((path / _METADATA).read_text("utf-8"))
+        if metadata["task"] != task_name or metadata["num_records"] != sum(metadata["class_sizes"]):
+            raise ValueError("it describes something else")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _damaged(task_name, path / _METADATA, error) from error
+    return metadata | {"path": str(path)}
+
+
+def is_complete(path: Path) -> bool:
+    """Whether a prepared directory was written to its end."""
+    return (path / _METADATA).is_file()
+
+
+def point(task_name: str, data_dir: Path, path: Path) -> None:
+    """Makes `path`, below `data_dir`, the directory that counts for a task."""
+    pointer = _pointer(task_name, data_dir)
+    content = json.dumps({"path": path.relative_to(data_dir).as_posix()}) + "\n"
+    if pointer.is_file() and pointer.read_text("utf-8") == content:
+        return
+    scratch = pointer.with_name(f".{pointer.name}.{os.getpid()}")
+    scratch.write_text(content, "utf-8")
+    scratch.replace(pointer)
+
+
+def load(task_name: str, data_dir: str | os.PathLike[str]) -> Dataset:
+    """Reads a prepared dataset into memory.
+
+    Args:
+      task_name: A task.
+      data_dir: Where it was prepared.
+
+    Returns:
+      All its records, in the published order.
+
+    Raises:
+      InputError: not prepared, damaged, or the packages that read it are not installed.
+    """
+    description = describe(task_name, data_dir)
+    path = Path(description["path"])
+    try:
+        import tensorflow_datasets as tfds
+    except ImportError as error:
+        raise not_installed(error) from error
+    num_records, shape = description["num_records"], tuple(description["feature_shape"])
+    dtype = np.dtype(description["feature_dtype"])
+    features = np.empty((num_records, *shape), dtype)
+    labels = np.empty(num_records, np.int32)
+    try:
+        # Reading and decoding this way needs no TensorFlow; TFDS's faster methods do.
+        source = tfds.builder_from_directory(path).as_data_source(split="all")
+        if len(source) != num_records:
+            raise ValueError(f"{len(source)} records, expected {num_records}")
+        for start in range(0, num_records, _CHUNK):
+            stop = min(start + _CHUNK, num_records)
+            for i, example in enumerate(source.__getitems__(list(range(start, stop))), start):
+                features[i] = example["features"]
+                labels[i] = example["label"]
+        sizes = np.bincount(labels, minlength=len(description["class_sizes"])).tolist()
+        if sizes != description["class_sizes"]:
+            raise ValueError("the class sizes are not those recorded")
+    # TFDS, protocol buffers and array_record raise all sorts of exceptions on damaged files.
+    except Exception as error:
+        raise _damaged(task_name, path, error) from error
+    return Dataset(
+        task=get_task(task_name), source=description["source"], features=features, labels=labels
+    )
+
+
+def not_installed(error: ImportError) -> InputError:
+    """Returns the error that says which packages real datasets need."""
+    return InputError(f"real datasets need further packages ({error}): pip install jleaks[datasets]")
+
+
+def _pointer(task_name: str, data_dir: Path) -> Path:
+    return data_dir / f"{task_name}.json"
+
+
+def _damaged(task_name: str, path: Path, error: Exception) -> InputError:
+    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    return InputError(
+        f"{task_name}: prepared data in {path} is damaged ({reason}); remove it and prepare it again"
+    )

@@ -1,0 +1,82 @@
+"""How every figure looks: page, title, caption, colours, and the notes on intervals.
+
+Colours are Okabe and Ito's (2008), which colour-blind readers can tell apart.
+"""
+
+import io
+import textwrap
+from collections.abc import Iterable, Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+from jleaks.statistics import Interval
+
+DPI = 150
+
+BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
+SERIES_COLOURS = (BLUE, ORANGE, GREEN, VERMILION, "#CC79A7", "#56B4E9", "#F0E442", "#000000")
+GREY = "0.35"
+
+METRIC_TITLES = {"precision": "Precision", "recall": "Recall", "auc": "AUC"}
+
+
+class NothingToDrawError(Exception):
+    """The rows lack what a figure shows; the message says what."""
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Returns an empty figure of that size in inches."""
+    # Pads keep text off the page's edge and panels apart, in inches.
+    layout = ConstrainedLayoutEngine(w_pad=0.11, h_pad=0.07)
+    figure = Figure(figsize=(width, height), dpi=DPI, layout=layout)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def head_and_caption(figure: Figure, title: str, caption: str) -> None:
+    """Writes the title above and the caption below, broken to the figure's width."""
+    inches = figure.get_figwidth()
+    # Mean width of a character in the two sizes of DejaVu Sans, in inches.
+    title_lines = textwrap.wrap(title, max(20, int(inches / 0.102)))
+    caption_lines = textwrap.wrap(caption, max(30, int(inches / 0.070)))
+    figure.suptitle("\n".join(title_lines), x=0.01, ha="left", fontsize=11.5, weight="bold")
+    figure.supxlabel("\n".join(caption_lines), x=0.01, ha="left", fontsize=8, color=GREY)
+
+
+def clean_axes(axes: Axes) -> None:
+    """Takes away the frame above and right, and puts the grid behind the data."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelsize=8.5, color=GREY)
+    axes.set_axisbelow(True)
+
+
+def seeds_note(intervals: Iterable[Interval]) -> str:
+    """Returns "Means over n = 3 seeds", with the range if the intervals differ in n; or ""."""
+    counts = {interval.n for interval in intervals if interval.n}
+    if not counts:
+        return ""
+    if counts == {1}:
+        return "One seed"
+    fewest, most = min(counts), max(counts)
+    return f"Means over n = {most if fewest == most else f'{fewest} to {most}'} seeds"
+
+
+def whisker_note(intervals: Sequence[Interval], confidence: float) -> str:
+    """Returns the sentence that says what whiskers are and how many seeds stand behind them."""
+    seeds = seeds_note(intervals)
+    if not any(interval.is_bounded for interval in intervals):
+        return f"{seeds}: no intervals." if seeds else ""
+    single = any(interval.n == 1 for interval in intervals)
+    whiskers = f"whiskers: {100 * confidence:g}% t intervals"
+    return f"{seeds}; {whiskers}{' (none where n = 1)' if single else ''}."
+
+
+def png(figure: Figure) -> bytes:
+    """Returns the figure as the bytes of a PNG file; the same rows give the same bytes."""
+    content = io.BytesIO()
+    # Matplotlib would write its version into the file.
+    figure.savefig(content, format="png", dpi=DPI, facecolor="white", metadata={"Software": None})
+    return content.getvalue()

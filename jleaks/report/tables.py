@@ -1,0 +1,408 @@
+"""Tables of a run, for the terminal, a text file and a results folder.
+
+One table per adversary with every task's figures, and for adversary 2 the transfer matrices of
+precision and recall with adversary 1 on their diagonal.  A `Table` is made once and rendered twice,
+by rich and as Markdown, so that all places show the same figures and the same caption.
+"""
+
+import dataclasses
+import io
+import math
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import rich.box
+import rich.table
+from rich.console import Console, Group
+from rich.measure import Measurement
+from rich.text import Text
+
+from jleaks.report.files import replace_file
+from jleaks.report.rows import Row
+from jleaks.report.summary import Summary, average_over_shadow_tasks, summarise, transfer_matrix
+from jleaks.report.titles import (
+    ADVERSARIES,
+    Sources,
+    flagged_title,
+    order_tasks,
+    plain_title,
+    short_title,
+    source_note,
+    source_suffix,
+    task_sources,
+)
+from jleaks.statistics import Interval
+
+_UNDEFINED = "-"
+
+_UNLIMITED = 100_000  # columns
+
+_METRIC_COLUMNS: dict[str, str] = {
+    "precision": "Precision",
+    "recall": "Recall",
+    "auc": "AUC",
+    "accuracy": "Accuracy",
+    "tpr_at_fpr_0.01": "TPR at\n1% FPR",
+    "train_accuracy": "Target\ntrain acc.",
+    "test_accuracy": "Target\ntest acc.",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """The text of one cell; `marked` cells are shown bold, in plain text with an asterisk."""
+
+    text: str
+    marked: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A table ready to be rendered.
+
+    Attributes:
+      title: One line.
+      caption: What the reader must know to read a cell.
+      heads: Head of every column; may have several lines.
+      num_text_columns: So many columns from the left name the row, the others hold numbers.
+      rows: Cells, as many in each row as there are heads.
+      section_ends: Indices of the rows after which a rule is drawn.
+      compact: Whether columns stand as close as possible.
+    """
+
+    title: str
+    caption: str
+    heads: tuple[str, ...]
+    num_text_columns: int
+    rows: tuple[tuple[Cell, ...], ...]
+    section_ends: frozenset[int] = frozenset()
+    compact: bool = False
+
+    def _columns_to_rich(self, columns: Sequence[int]) -> rich.table.Table:
+        """Returns the table of some of the columns, without title and caption."""
+        table = rich.table.Table(
+            box=rich.box.SIMPLE_HEAD,
+            padding=(0, 0) if self.compact else (0, 1),
+            pad_edge=False,
+        )
+        for i in columns:
+            is_text = i < self.num_text_columns
+            # A number broken over two lines, or cut, would be misread.
+            table.add_column(
+                Text(self.heads[i]), justify="left" if is_text else "right", no_wrap=True,
+                vertical="bottom",
+            )  # fmt: skip
+        for index, row in enumerate(self.rows):
+            cells = [
+                Text(f"{cell.text}*" if cell.marked else cell.text, "bold" if cell.marked else "")
+                for cell in row
+            ]
+            table.add_row(*(cells[i] for i in columns), end_section=index in self.section_ends)
+        return table
+
+    def fits(self, console: Console) -> bool:
+        """Whether all columns can stand side by side on the console."""
+        return self._columns_fit(range(len(self.heads)), console)
+
+    def _columns_fit(self, columns: Sequence[int], console: Console) -> bool:
+        # Asked with the console's own width, rich would answer how far it can shrink the table.
+        options = console.options.update(max_width=_UNLIMITED)
+        table = self._columns_to_rich(columns)
+        return Measurement.get(console, options, table).maximum <= console.width
+
+    def to_rich(self, console: Console) -> Group:
+        """Returns the table for `console`, title above and caption below.
+
+        Where the console is too narrow, the number columns continue in further blocks, each with
+        the row's names before it.  Title and caption stand outside the table, since rich would
+        break their lines at the table's width, which a run of one task makes narrow.
+        """
+        names = list(range(self.num_text_columns))
+        blocks: list[list[int]] = [names]
+        for i in range(self.num_text_columns, len(self.heads)):
+            longer = [*blocks[-1], i]
+            if blocks[-1] == names or self._columns_fit(longer, console):
+                blocks[-1] = longer
+            else:
+                blocks.append([*names, i])
+        return Group(
+            Text(self.title, "bold"),
+            *(self._columns_to_rich(block) for block in blocks),
+            Text(self.caption, "dim"),
+            Text(),
+        )
+
+    def to_markdown(self) -> str:
+        """Returns the table as GitHub-flavoured Markdown under a heading of the third level."""
+
+        def line(texts: Sequence[str]) -> str:
+            return "| " + " | ".join(text.replace("|", "\\|") for text in texts) + " |"
+
+        rules = ["---" if i < self.num_text_columns else "---:" for i in range(len(self.heads))]
+        body = [
+            line([f"**{cell.text}**" if cell.marked else cell.text for cell in row])
+            for row in self.rows
+        ]
+        heads = [head.replace("\n", " ") for head in self.heads]
+        caption = self.caption.replace("*", "\\*")
+        return "\n".join(
+            [f"### {self.title}", "", line(heads), line(rules), *body, "", caption, ""]
+        )
+
+
+def _number(interval: Interval, num_seeds: int) -> str:
+    """Returns a text such as "0.864±.012"; names n where a seed did not define the value."""
+    if math.isnan(interval.mean):
+        return _UNDEFINED
+    text = f"{interval.mean:.3f}"
+    if interval.is_bounded:
+        text += f"±{interval.half_width:.3f}".replace("±0.", "±.")
+    return text if interval.n == num_seeds else f"{text} (n={interval.n})"
+
+
+def _matrix_number(interval: Interval, with_half_width: bool) -> str:
+    """Returns a number of at most eight characters: "0.86", "0.86±.02", "0.86±1.2"."""
+    if math.isnan(interval.mean):
+        return _UNDEFINED
+    text = f"{interval.mean:.2f}"
+    if with_half_width and interval.is_bounded:
+        reach = f"{interval.half_width:.2f}"
+        text += f"±{reach[1:]}" if reach.startswith("0") else f"±{interval.half_width:.1f}"
+    return text
+
+
+def _count(fewest_and_most: tuple[int, int]) -> str:
+    fewest, most = fewest_and_most
+    return f"{fewest:,}" if fewest == most else f"{fewest:,} to {most:,}"
+
+
+def _interval_note(summaries: Sequence[Summary], confidence: float) -> str:
+    """Returns the sentences that say what stands behind a ± and what where there is none."""
+    seeds = {len(summary.seeds) for summary in summaries}
+    if seeds == {1}:
+        return "One seed: no intervals."
+    note = f"Mean over seeds ± half-width of the {100 * confidence:g}% t interval."
+    if 1 in seeds:
+        note += " No ±: a single seed."
+    if any(
+        interval.n < len(summary.seeds)
+        for summary in summaries
+        for metric, interval in summary.metrics.items()
+        if metric in _METRIC_COLUMNS
+    ):
+        note += f" (n=…): so many seeds define the value; {_UNDEFINED}: none does."
+    return note
+
+
+def _fpr_note(summaries: Sequence[Summary]) -> str:
+    realised = [summary.metrics["fpr_realised_0.01"].mean for summary in summaries]
+    realised = [value for value in realised if not math.isnan(value)]
+    if not realised:
+        return ""
+    low, high = f"{min(realised):.4f}", f"{max(realised):.4f}"
+    return f"FPR realised at the 1% point: {low if low == high else f'{low} to {high}'}."
+
+
+def _join(*sentences: str) -> str:
+    return " ".join(sentence for sentence in sentences if sentence)
+
+
+def _metric_table(
+    summaries: Sequence[Summary], title: str, sources: Sources, note: str, confidence: float
+) -> Table:
+    """Returns the table of one adversary: a row per target task and statistic."""
+    with_shadows = any(summary.adversary == 2 for summary in summaries)
+    with_statistic = len({summary.statistic for summary in summaries}) > 1
+    balanced = all(summary.num_members == summary.num_nonmembers for summary in summaries)
+    heads = ["Task"]
+    heads += ["Shadow tasks"] if with_shadows else []
+    heads += ["Statistic"] if with_statistic else []
+    heads += ["Seeds", "Members" if balanced else "Members / non-members"]
+
+    rows: list[tuple[Cell, ...]] = []
+    section_ends: set[int] = set()
+    previous = None
+    for summary in summaries:
+        # The task is named once, then its statistics follow.
+        name = "" if summary.task == previous else flagged_title(summary.task, sources)
+        if with_statistic and name and rows:
+            section_ends.add(len(rows) - 1)
+        previous = summary.task
+        cells = [name]
+        if with_shadows:
+            shadows = summary.shadow_tasks
+            cells.append(
+                flagged_title(shadows[0], sources) if len(shadows) == 1 else f"{len(shadows)}"
+            )
+        if with_statistic:
+            cells.append(summary.statistic)
+        members = _count(summary.num_members)
+        cells += [
+            str(len(summary.seeds)),
+            members if balanced else f"{members} / {_count(summary.num_nonmembers)}",
+        ]
+        cells += [
+            _number(summary.metrics[metric], len(summary.seeds)) for metric in _METRIC_COLUMNS
+        ]
+        rows.append(tuple(Cell(cell) for cell in cells))
+
+    tasks = {task for summary in summaries for task in (summary.task, *summary.shadow_tasks)}
+    caption = _join(
+        note,
+        _interval_note(summaries, confidence),
+        "As many non-members as members." if balanced else "",
+        "Accuracy: of the decision member or non-member.",
+        _fpr_note(summaries),
+        source_note(tasks, sources),
+    )
+    return Table(
+        title=title + source_suffix(tasks, sources),
+        caption=caption,
+        heads=(*heads, *_METRIC_COLUMNS.values()),
+        num_text_columns=1 + with_shadows + with_statistic,
+        rows=tuple(rows),
+        section_ends=frozenset(section_ends),
+    )
+
+
+def _transfer_table(
+    rows: Sequence[Row], metric: str, sources: Sources, confidence: float, with_half_width: bool
+) -> Table:
+    """Returns the matrix of one metric: shadow tasks down, target tasks across."""
+    matrix = transfer_matrix(rows, metric, confidence)
+    shadows = order_tasks(shadow for shadow, _ in matrix)
+    targets = order_tasks(target for _, target in matrix)
+    body = []
+    for shadow in shadows:
+        cells = [Cell(flagged_title(shadow, sources))]
+        for target in targets:
+            interval = matrix.get((shadow, target))
+            text = "" if interval is None else _matrix_number(interval, with_half_width)
+            cells.append(Cell(text, marked=shadow == target and interval is not None))
+        body.append(tuple(cells))
+    tasks = {*shadows, *targets}
+    if not any(interval.is_bounded for interval in matrix.values()):
+        note = "One seed: no intervals."
+    elif with_half_width:
+        note = f"Mean over seeds ± half-width of the {100 * confidence:g}% t interval."
+    else:
+        note = "Mean over seeds."
+    key = ", ".join(
+        f"{short_title(task)} = {plain_title(task)}"
+        for task in targets
+        if short_title(task) != plain_title(task)
+    )
+    return Table(
+        title=f"Transfer of the attack model, {metric}: shadow task (row) to target task (column)"
+        + source_suffix(tasks, sources),
+        caption=_join(
+            note,
+            "Marked diagonal: adversary 1.",
+            f"{key}." if key else "",
+            source_note(tasks, sources),
+        ),
+        heads=("Shadow task", *(short_title(task) for task in targets)),
+        num_text_columns=1,
+        rows=tuple(body),
+        compact=True,
+    )
+
+
+def _metric_tables(rows: Sequence[Row], sources: Sources, confidence: float) -> list[Table]:
+    """Returns the tables of the adversaries that occur in `rows`."""
+    summaries = summarise(rows, confidence)
+    tables = []
+    for adversary, title in ADVERSARIES.items():
+        chosen = [summary for summary in summaries if summary.adversary == adversary]
+        note = ""
+        if adversary == 2:
+            targets = {summary.task for summary in chosen}
+            chosen = average_over_shadow_tasks(rows, confidence)
+            if any(len(summary.shadow_tasks) > 1 for summary in chosen):
+                note = "Each value is averaged over the shadow tasks before the mean over seeds."
+            left_out = targets - {summary.task for summary in chosen}
+            if left_out:
+                names = ", ".join(plain_title(task) for task in order_tasks(left_out))
+                note = _join(note, f"Left out, no seed that all shadow tasks have: {names}.")
+        if chosen:
+            tables.append(_metric_table(chosen, title, sources, note, confidence))
+    return tables
+
+
+def _tables(
+    rows: Sequence[Row], confidence: float, fits_fn: Callable[[Table], bool]
+) -> list[Table]:
+    """Returns all tables; matrices carry half-widths where `fits_fn` accepts that form."""
+    sources = task_sources(rows)
+    tables = _metric_tables(rows, sources, confidence)
+    if any(row["adversary"] == 2 for row in rows):
+        for metric in ("precision", "recall"):
+            full = _transfer_table(rows, metric, sources, confidence, with_half_width=True)
+            brief = _transfer_table(rows, metric, sources, confidence, with_half_width=False)
+            tables.append(full if fits_fn(full) else brief)
+    return tables
+
+
+def print_tables(rows: Sequence[Row], console: Console, confidence: float = 0.95) -> None:
+    """Prints the tables of a run.
+
+    A transfer matrix too wide for the console is printed without the half-widths.  Columns for
+    which there still is no room continue below.
+
+    Args:
+      rows: The rows of a run.
+      console: Where to print.
+      confidence: Coverage of the intervals.
+
+    Raises:
+      InputError: there are no rows, or they are not of one run (see `summarise`,
+        `task_sources`).
+    """
+    for table in _tables(rows, confidence, lambda table: table.fits(console)):
+        console.print(table.to_rich(console))
+
+
+def write_text_tables(
+    path: str | os.PathLike[str], rows: Sequence[Row], confidence: float = 0.95
+) -> Path:
+    """Writes the tables of a run as plain UTF-8 text, 160 columns wide or less for twelve tasks.
+
+    Args:
+      path: The file to write; missing folders are created.
+      rows: The rows of a run.
+      confidence: Coverage of the intervals.
+
+    Returns:
+      `path`.
+
+    Raises:
+      InputError: as for `print_tables`, or the file cannot be written.
+    """
+    text = io.StringIO()
+    # Everything that rich would otherwise find out from the terminal or the environment is said,
+    # so that the file is the same wherever it is written.
+    console = Console(
+        file=text,
+        width=160,
+        color_system=None,
+        force_terminal=False,
+        force_jupyter=False,
+        legacy_windows=False,
+    )
+    print_tables(rows, console, confidence)
+    lines = [line.rstrip() for line in text.getvalue().splitlines()]
+    return replace_file(path, ("\n".join(lines).rstrip() + "\n").encode())
+
+
+def markdown_tables(rows: Sequence[Row], confidence: float = 0.95) -> str:
+    """Returns the tables of a run as GitHub-flavoured Markdown, for a results folder.
+
+    Args:
+      rows: The rows of a run.
+      confidence: Coverage of the intervals.
+
+    Raises:
+      InputError: as for `print_tables`.
+    """
+    return "\n".join(table.to_markdown() for table in _tables(rows, confidence, lambda _: True))

@@ -1,0 +1,53 @@
+"""Prepares the real datasets: downloads them, or takes official files on disk, once.
+
+What is prepared already is left alone.  One line per task says what there is.
+"""
+
+from absl import flags
+
+from jleaks import datasets
+from launch.flags import run
+
+_WHERE = "Where"
+_WHAT = "What is prepared"
+
+_DATA_DIR = flags.DEFINE_string(
+    "data_dir", "data", "Where prepared data and downloads go.", module_name=_WHERE
+)
+_RAW_DIR = flags.DEFINE_string(
+    "raw_dir",
+    None,
+    "Official files on disk, in place of downloads: one dataset's folder, or one folder for each.",
+    module_name=_WHERE,
+)
+_MIRROR = flags.DEFINE_string(
+    "mirror", None, "Base address to download from; default the canonical ones.", module_name=_WHERE
+)
+_TASKS = flags.DEFINE_list(
+    "tasks", ["all"], f"all, or some of {', '.join(datasets.TASKS)}.", module_name=_WHAT
+)
+_NUM_TERMS = flags.DEFINE_integer("num_terms", 10_000, "News: vocabulary.", module_name=_WHAT)
+_FACE_SIZE = flags.DEFINE_integer("face_size", 32, "Face: pixels a side.", module_name=_WHAT)
+_FACE_CROP = flags.DEFINE_float(
+    "face_crop", 0.5, "Face: centred fraction of each side that is kept.", module_name=_WHAT
+)
+
+
+def main(argv: list[str]) -> int:
+    """Prepares the tasks asked for."""
+    del argv
+    tasks = list(datasets.TASKS) if "all" in _TASKS.value else _TASKS.value
+    datasets.prepare(
+        tasks,
+        _DATA_DIR.value,
+        _RAW_DIR.value,
+        num_terms=_NUM_TERMS.value,
+        face_size=_FACE_SIZE.value,
+        face_crop=_FACE_CROP.value,
+        mirror=_MIRROR.value,
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    run(main, "launch.prepare", __doc__ or "")
