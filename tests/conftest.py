@@ -41,4 +41,5 @@ def launch():
             **kwargs,
         )
 
+    run.root = ROOT
     return run

@@ -1,0 +1,90 @@
+"""Bad input is one line and a non-zero exit, before any work; --help tells everything."""
+
+import os
+
+import pytest
+
+TINY = ["--tasks=location", "--num_seeds=1", "--scale=0.01", "--epochs=2", "--attack_epochs=1"]
+
+
+def refused(process, *words):
+    assert process.returncode == 2, process.stdout + process.stderr
+    lines = process.stderr.strip().splitlines()
+    assert len(lines) == 1, process.stderr
+    assert lines[0].startswith("error: ")
+    for word in words:
+        assert word in lines[0]
+    assert "model-epochs" not in process.stdout
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--tasks=sonar"], ["unknown task 'sonar'", "location"]),
+        (["--num_seeds=0"], ["num_seeds of adult is 0", "at least 1"]),
+        (["--scale=nan"], ["scale is nan"]),
+        (["--learning_rate=inf", "--epochs=0"], ["learning_rate is inf", "epochs is 0"]),
+        (["--tasks=face", "--batch_size=900"], ["face: batch_size is 900", "only 466"]),
+        (["--adversaries=4"], ["--adversaries is 4"]),
+        (["--task_seeds=adult"], ["--task_seeds has 'adult'", "TASK=COUNT"]),
+        (["--epochs=many"], ["epochs"]),
+        (["--no_such_flag=1"], ["no_such_flag"]),
+        (["stray"], ["not a flag: stray"]),
+        (["--num_devices=9999"], ["num_devices is 9999"]),
+        (["--data_dir=/nowhere/at/all"], ["not prepared", "python -m launch.prepare"]),
+    ],
+)
+def test_bad_flags(launch, tmp_path, flags, words):
+    process = launch("launch.sweep", f"--workdir={tmp_path / 'w'}", *flags)
+    refused(process, *words)
+    assert not (tmp_path / "w").exists()
+
+
+def test_a_workdir_that_cannot_be_written(launch, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    refused(launch("launch.sweep", f"--workdir={tmp_path / 'file' / 'w'}", *TINY), "cannot write")
+
+
+def test_a_workdir_of_another_plan(launch, tmp_path):
+    assert launch("launch.sweep", f"--workdir={tmp_path}", *TINY).returncode == 0
+    rows = (tmp_path / "rows.jsonl").read_bytes()
+    process = launch("launch.sweep", f"--workdir={tmp_path}", *TINY, "--l2=0.5")
+    refused(process, "another plan", "target.l2: 1e-07 -> 0.5")
+    assert (tmp_path / "rows.jsonl").read_bytes() == rows
+
+
+def test_a_foreign_plan_file(launch, tmp_path):
+    (tmp_path / "plan.json").write_text("[]")
+    refused(launch("launch.sweep", f"--workdir={tmp_path}", *TINY), "plan.json is not a plan")
+
+
+def test_a_finished_run_prints_its_results_again(launch, tmp_path):
+    first = launch("launch.sweep", f"--workdir={tmp_path}", *TINY)
+    again = launch("launch.sweep", f"--workdir={tmp_path}", *TINY)
+    assert first.returncode == again.returncode == 0, first.stderr + again.stderr
+    assert "finished before" in again.stdout
+    tables = first.stdout[first.stdout.index("Adversary 1") :]
+    assert again.stdout.endswith(tables)
+    for path in ("rows.jsonl", "results.csv", "tables.txt", "figures/precision_recall.png"):
+        assert (tmp_path / path).stat().st_size > 0
+
+
+def test_a_diverging_run_names_the_model(launch, tmp_path):
+    process = launch("launch.sweep", f"--workdir={tmp_path}", *TINY, "--learning_rate=1e38")
+    assert process.returncode == 1
+    assert "error: target model of location, seed 0: the loss is not finite" in process.stderr
+
+
+@pytest.mark.parametrize("module", ["launch.sweep", "launch.prepare"])
+def test_help_groups_every_flag_with_its_default(launch, module):
+    process = launch(module, "--help")
+    assert process.returncode == 0
+    for word in ("Where:", "--data_dir", "default: "):
+        assert word in process.stdout
+
+
+def test_results_do_not_depend_on_the_current_folder(launch, tmp_path):
+    """Relative work directories are resolved before orbax, which wants absolute ones, sees them."""
+    relative = os.path.relpath(tmp_path / "w", launch.root)
+    assert launch("launch.sweep", f"--workdir={relative}", *TINY).returncode == 0
+    assert (tmp_path / "w" / "rows.jsonl").exists()
