@@ -17,6 +17,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from jleaks.arrays import AnyArray
+
 Form = Literal["native", "im2col", "rows", "products"]
 Padding = Literal["SAME", "VALID"]
 # Of matrix products, by jax.lax's names; None for the backend's fast path.
@@ -27,8 +29,8 @@ _IM2COL_CHANNELS = 8
 
 
 def convolve(
-    x: Float[Array, "batch height width channels"],
-    kernel: Float[Array, "kernel_height kernel_width channels features"],
+    x: Float[AnyArray, "batch height width channels"],
+    kernel: Float[AnyArray, "kernel_height kernel_width channels features"],
     padding: Padding,
     form: Form,
     precision: Precision = None,
@@ -46,6 +48,7 @@ def convolve(
       ValueError: there is no such form.
     """
     kh, kw, channels, features = kernel.shape
+    x, kernel = jnp.asarray(x), jnp.asarray(kernel)
     if form == "native":
         return lax.conv_general_dilated(
             x,
@@ -82,7 +85,7 @@ def convolve(
 
 
 def max_pool(
-    x: Float[Array, "batch height width channels"],
+    x: Float[AnyArray, "batch height width channels"],
 ) -> Float[Array, "batch half_height half_width channels"]:
     """Maximum over disjoint 2x2 windows; an odd last row or column is dropped.
 
@@ -90,5 +93,5 @@ def max_pool(
     CPU.  Tied maxima share the gradient equally.
     """
     batch, height, width, channels = x.shape
-    x = x[:, : height // 2 * 2, : width // 2 * 2]
+    x = jnp.asarray(x)[:, : height // 2 * 2, : width // 2 * 2]
     return x.reshape(batch, height // 2, 2, width // 2, 2, channels).max((2, 4))

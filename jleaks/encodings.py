@@ -10,15 +10,13 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int, Num
 
+from jleaks.arrays import AnyArray
 from jleaks.datasets.registry import ADULT_CATEGORIES, ADULT_NUMERIC
 
 Statistics = dict[str, Array]
-# Of the device or of the host.
-AnyArray = jax.Array | np.ndarray
 
 # Training records are summed in blocks of this many, so that no model ever holds a float copy of
 # its whole training part.

@@ -7,8 +7,11 @@ the empirical ROC); TPR at FPR f is the largest TPR among thresholds whose reali
 from typing import NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Num
+
+from jleaks.arrays import AnyArray
 
 # Operating points reported beside precision and recall (Carlini et al. 2022).
 FPRS = (0.01, 0.001)
@@ -35,10 +38,10 @@ class Metrics(NamedTuple):
 
 
 def metrics(
-    scores: Float[Array, "rows"],
-    member: Bool[Array, "rows"],
-    valid: Bool[Array, "rows"],
-    threshold: Num[Array, ""] | float,
+    scores: Float[AnyArray, "rows"],
+    member: Bool[AnyArray, "rows"],
+    valid: Bool[AnyArray, "rows"],
+    threshold: Num[AnyArray, ""] | np.floating | float,
 ) -> Metrics:
     """Computes all metrics with one sort.
 

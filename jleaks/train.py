@@ -16,11 +16,11 @@ from jax import lax
 from jaxtyping import Array, Float, Int, Num
 
 from jleaks import encodings, models
+from jleaks.arrays import AnyArray
 from jleaks.convolution import Form, Precision
 from jleaks.keys import Key, Stream
 from jleaks.plan import Recipe
 
-AnyArray = encodings.AnyArray
 PyTree = Any
 
 

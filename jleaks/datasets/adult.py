@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -66,11 +67,13 @@ _LABELS = ("<=50K", ">50K")
 _UCI = "https://archive.ics.uci.edu/ml/machine-learning-databases/adult/"
 
 
-class Adult(RecordsBuilder, skip_registration=True):
+class Adult(RecordsBuilder):
     """`adult.data` and `adult.test`: 6 numbers, then 8 category codes (see `CATEGORIES`)."""
 
     VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "Training rows, then test rows; '?' is a category of its own."}
+    RELEASE_NOTES: ClassVar[dict[str, str]] = {
+        "1.0.0": "Training rows, then test rows; '?' is a category of its own."
+    }
     TASK = "adult"
     HOMEPAGE = "https://archive.ics.uci.edu/dataset/2/adult"
     CITATION = """\

@@ -32,7 +32,7 @@ class _Info(tfds.core.DatasetInfo):
         """Does nothing: none of ours is there, and asking leaves temporary folders behind."""
 
 
-class RecordsBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=True):
+class RecordsBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """Prepares a dataset from its official distribution in `dl_manager.manual_dir`.
 
     Class attributes:
@@ -54,6 +54,10 @@ class RecordsBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration
     code_path = None
 
     MANUAL_DOWNLOAD_INSTRUCTIONS = "Put the files of the official distribution into manual_dir."
+
+    def __init_subclass__(cls) -> None:
+        # Registered names are global, and TFDS's catalogue has a mnist of its own.
+        super().__init_subclass__(skip_registration=True)  # type: ignore[call-arg]
 
     @classmethod
     @abc.abstractmethod

@@ -5,7 +5,6 @@ green and blue planes.  The distribution may be its archive or the folder unpack
 hold fewer batches or shorter ones.
 """
 
-import abc
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,7 +29,7 @@ _CITATION = """\
 _HOMEPAGE = "https://www.cs.toronto.edu/~kriz/cifar.html"
 
 
-class _Cifar(RecordsBuilder, abc.ABC, skip_registration=True):
+class _Cifar(RecordsBuilder):
     """The binary format of both datasets.
 
     Class attributes:
@@ -93,11 +92,13 @@ class _Cifar(RecordsBuilder, abc.ABC, skip_registration=True):
         yield from zip(np.moveaxis(planes, 1, -1), labels.tolist(), strict=True)
 
 
-class Cifar10(_Cifar, skip_registration=True):
+class Cifar10(_Cifar):
     """`cifar-10-binary.tar.gz` or the folder `cifar-10-batches-bin`."""
 
     VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "Training batches, then the test batch, as uint8 [32, 32, 3]."}
+    RELEASE_NOTES: ClassVar[dict[str, str]] = {
+        "1.0.0": "Training batches, then the test batch, as uint8 [32, 32, 3]."
+    }
     TASK = "cifar10"
     DESCRIPTION = "60,000 colour images of 32 x 32 pixels in 10 classes."
     RAW_FOLDERS = ("cifar10",)
@@ -120,11 +121,13 @@ class Cifar10(_Cifar, skip_registration=True):
         )  # fmt: skip
 
 
-class Cifar100(_Cifar, skip_registration=True):
+class Cifar100(_Cifar):
     """`cifar-100-binary.tar.gz` or the folder `cifar-100-binary`; labels are the 100 fine ones."""
 
     VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "Training images, then test images, as uint8 [32, 32, 3]."}
+    RELEASE_NOTES: ClassVar[dict[str, str]] = {
+        "1.0.0": "Training images, then test images, as uint8 [32, 32, 3]."
+    }
     TASK = "cifar100"
     DESCRIPTION = "60,000 colour images of 32 x 32 pixels in 100 classes."
     RAW_FOLDERS = ("cifar100",)

@@ -22,7 +22,7 @@ _BLOCK = 1 << 18
 # Seconds without a byte before a connection counts as broken.
 _TIMEOUT = 30.0
 # Attempts in a row that bring no new byte before a download is given up, and seconds between them.
-_FRUITLESS_ATTEMPTS = 3
+_FRUITLESS_ATTEMPTS = 2
 _PAUSE = 1.0
 
 
@@ -65,7 +65,7 @@ def fetch(
       folder: Where to keep it; made if need be.
       mirror: Base address to use in place of the canonical one: `<mirror>/<file name>`.
       timeout: Seconds without a byte before the connection counts as broken.
-      report: Receives one line when a download starts.
+      report: Receives a line when a download starts and whenever it starts again.
 
     Returns:
       Path of the file.
@@ -84,24 +84,33 @@ def fetch(
         raise _unwritable(folder, error) from error
     part = folder / f"{download.file_name}.part"
     report(f"downloading {url}")
+    host = urllib.parse.urlparse(url).hostname
+    start = best = _size(part)
     fruitless = 0
     while True:
-        before = _size(part)
         try:
             _receive(url, part, timeout)
             break
         except urllib.error.HTTPError as error:
             if error.code < 500:
-                raise InputError(f"{url}: the server answered {error.code} {error.reason}") from error
+                raise InputError(
+                    f"{url}: the server answered {error.code} {error.reason}"
+                ) from error
             reason = f"{error.code} {error.reason}"
         except (OSError, http.client.HTTPException) as error:
-            reason = str(getattr(error, "reason", None) or error) or type(error).__name__
-        fruitless = fruitless + 1 if _size(part) <= before else 0
+            cause = getattr(error, "reason", error)
+            reason = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
+        fruitless = fruitless + 1 if _size(part) <= best else 0
+        best = max(best, _size(part))
         if fruitless == _FRUITLESS_ATTEMPTS:
             raise InputError(
-                f"cannot download {url} ({reason}); check the network, or fetch the file by hand "
-                "and give its folder as raw_dir"
+                f"cannot download {url}: {host} cannot be reached ({reason}); check the network, or "
+                "fetch the file by hand and give its folder as raw_dir"
+                if best == start
+                else f"cannot download {url}: it broke off at {best:,} bytes ({reason}); the same "
+                "call goes on from there"
             )
+        report(f"trying again at {best:,} bytes ({reason})")
         time.sleep(_PAUSE)
     found = checksum(part, download.checksum.partition(":")[0])
     if found != download.checksum:

@@ -6,7 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -59,12 +59,16 @@ def face_config(size: int, crop: float) -> FaceConfig:
     )
 
 
-class Face(RecordsBuilder, skip_registration=True):
+class Face(RecordsBuilder):
     """`lfw-deepfunneled.tgz` or its folder: `<Person>/<Person>_0001.jpg` and so on."""
 
     VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "People in alphabetical order, each one's photos by number."}
-    BUILDER_CONFIGS = [face_config(DEFAULT_SIZE, DEFAULT_CROP)]
+    RELEASE_NOTES: ClassVar[dict[str, str]] = {
+        "1.0.0": "People in alphabetical order, each one's photos by number."
+    }
+    BUILDER_CONFIGS: ClassVar[list[tfds.core.BuilderConfig]] = [
+        face_config(DEFAULT_SIZE, DEFAULT_CROP)
+    ]
     TASK = "face"
     HOMEPAGE = "http://vis-www.cs.umass.edu/lfw/"
     CITATION = """\

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -17,11 +18,11 @@ _ARCHIVE = "dataset_location.tgz"
 _MEMBER = "bangkok"
 
 
-class Location(RecordsBuilder, skip_registration=True):
+class Location(RecordsBuilder):
     """`dataset_location.tgz`: one file, `bangkok`, of rows `"class",0,1,...`."""
 
     VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "The published rows, in order."}
+    RELEASE_NOTES: ClassVar[dict[str, str]] = {"1.0.0": "The published rows, in order."}
     TASK = "location"
     HOMEPAGE = "https://github.com/privacytrustlab/datasets"
     CITATION = """\

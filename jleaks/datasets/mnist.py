@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -16,11 +17,13 @@ from jleaks.errors import InputError
 _MIRROR = "https://storage.googleapis.com/cvdf-datasets/mnist/"
 
 
-class Mnist(RecordsBuilder, skip_registration=True):
+class Mnist(RecordsBuilder):
     """Four idx files in gzip: images and labels of training and test set."""
 
     VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "Training images, then test images, as uint8 [28, 28, 1]."}
+    RELEASE_NOTES: ClassVar[dict[str, str]] = {
+        "1.0.0": "Training images, then test images, as uint8 [28, 28, 1]."
+    }
     TASK = "mnist"
     HOMEPAGE = "http://yann.lecun.com/exdb/mnist/"
     CITATION = """\

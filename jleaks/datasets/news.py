@@ -11,7 +11,7 @@ import hashlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -63,7 +63,7 @@ def news_config(num_terms: int) -> NewsConfig:
     )
 
 
-class News(RecordsBuilder, skip_registration=True):
+class News(RecordsBuilder):
     """`20news-bydate.tar.gz`: `20news-bydate-{train,test}/<group>/<post>`, as term counts.
 
     Columns are terms by falling number of posts that hold them (ties: alphabetically), so that a
@@ -71,8 +71,10 @@ class News(RecordsBuilder, skip_registration=True):
     """
 
     VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "Training posts, then test posts, each by group and name."}
-    BUILDER_CONFIGS = [news_config(DEFAULT_NUM_TERMS)]
+    RELEASE_NOTES: ClassVar[dict[str, str]] = {
+        "1.0.0": "Training posts, then test posts, each by group and name."
+    }
+    BUILDER_CONFIGS: ClassVar[list[tfds.core.BuilderConfig]] = [news_config(DEFAULT_NUM_TERMS)]
     TASK = "news"
     HOMEPAGE = "http://qwone.com/~jason/20Newsgroups/"
     CITATION = """\
@@ -141,7 +143,9 @@ def _read_posts(path: Path) -> tuple[list[str], list[int]]:
         match = _POST.fullmatch(name)
         assert match is not None
         if match["group"] not in GROUPS:
-            raise InputError(f"{path}: post {name} of an unknown group, expected {', '.join(GROUPS)}")
+            raise InputError(
+                f"{path}: post {name} of an unknown group, expected {', '.join(GROUPS)}"
+            )
         order.append((match["part"] == "test", GROUPS.index(match["group"]), match["post"], name))
     order.sort()
     labels = [label for _, label, _, _ in order]

@@ -96,12 +96,10 @@ def prepare(
     if raw_path is not None and not raw_path.is_dir():
         raise InputError(f"raw_dir {raw_dir} is not a folder")
     try:
-        builder_module = importlib.import_module("jleaks.datasets.builder")
         face_module = importlib.import_module("jleaks.datasets.face")
         news_module = importlib.import_module("jleaks.datasets.news")
     except ImportError as error:
         raise prepared.not_installed(error) from error
-    del builder_module
     configs: dict[str, Any] = {
         "face": face_module.face_config(face_size, face_crop),
         "news": news_module.news_config(num_terms),
@@ -140,19 +138,20 @@ def _prepare(
     """Prepares one task unless it has been; returns whether it had to."""
     module, name = _BUILDERS[task.dataset]
     builder_class = getattr(importlib.import_module(f"jleaks.datasets.{module}"), name)
-    with _quiet():
-        builder = _make_builder(builder_class, config, data_dir)
+    builder = _make_builder(builder_class, task, config, data_dir)
     path = Path(builder.data_path)
     folder = None if raw_dir is None else _raw_folder(builder_class, raw_dir)
     if prepared.is_complete(path):
         if folder is not None:
-            _check_same_inputs(task, path, builder_class.find(folder))
+            _check_same_inputs(builder_class, task, path, folder)
         prepared.point(task.name, data_dir, path)
         return False
     if folder is None:
         folder = data_dir / "downloads" / task.dataset
         for download in builder_class.DOWNLOADS:
-            fetch(download, folder, mirror=mirror, report=lambda line: report(f"{task.name}: {line}"))
+            fetch(
+                download, folder, mirror=mirror, report=lambda line: report(f"{task.name}: {line}")
+            )
     builder_class.find(folder)
     report(f"{task.name}: reading {folder}")
     _build(builder, path, data_dir, folder)
@@ -160,11 +159,17 @@ def _prepare(
     return True
 
 
-def _make_builder(builder_class: Any, config: Any, data_dir: Path) -> "RecordsBuilder":
+def _make_builder(builder_class: Any, task: Task, config: Any, data_dir: Path) -> "RecordsBuilder":
     # TFDS wants a configuration that the class knows already by its name.
-    known = getattr(config, "name", config) in builder_class.builder_configs
-    chosen = getattr(config, "name", config) if known else config
-    return builder_class(config=chosen, data_dir=data_dir, file_format="array_record")
+    name = getattr(config, "name", config)
+    if name in builder_class.builder_configs:
+        config = name
+    try:
+        with _quiet():
+            return builder_class(config=config, data_dir=data_dir, file_format="array_record")
+    # TFDS reads what is prepared already; damaged files make it raise all sorts of exceptions.
+    except Exception as error:
+        raise prepared.damaged(task.name, data_dir / task.dataset, error) from error
 
 
 def _build(builder: "RecordsBuilder", path: Path, data_dir: Path, folder: Path) -> None:
@@ -202,9 +207,16 @@ def _raw_folder(builder_class: Any, raw_dir: Path) -> Path:
     return raw_dir
 
 
-def _check_same_inputs(task: Task, path: Path, inputs: list[Any]) -> None:
+def _check_same_inputs(builder_class: Any, task: Task, path: Path, folder: Path) -> None:
     """Refuses raw files other than those prepared from, which would be ignored without a word."""
-    before = {raw["name"]: raw["bytes"] for raw in prepared.read_metadata(task.name, path)["inputs"]}
+    try:
+        inputs = builder_class.find(folder)
+    except InputError:
+        # None there is none other.
+        return
+    before = {
+        raw["name"]: raw["bytes"] for raw in prepared.read_metadata(task.name, path)["inputs"]
+    }
     now = {raw.name: raw.size() for raw in inputs}
     if now != before:
         name = next(name for name in now | before if now.get(name) != before.get(name))

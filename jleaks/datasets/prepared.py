@@ -46,7 +46,7 @@ def describe(task_name: str, data_dir: str | os.PathLike[str]) -> dict[str, Any]
     try:
         path = Path(data_dir) / json.loads(pointer.read_text("utf-8"))["path"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise _damaged(task.name, pointer, error) from error
+        raise damaged(task.name, pointer, error) from error
     return read_metadata(task.name, path)
 
 
@@ -61,7 +61,7 @@ def read_metadata(task_name: str, path: Path) -> dict[str, Any]:
         if metadata["task"] != task_name or metadata["num_records"] != sum(metadata["class_sizes"]):
             raise ValueError("it describes something else")
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise _damaged(task_name, path / _METADATA, error) from error
+        raise damaged(task_name, path / _METADATA, error) from error
     return metadata | {"path": str(path)}
 
 
@@ -119,7 +119,7 @@ def load(task_name: str, data_dir: str | os.PathLike[str]) -> Dataset:
             raise ValueError("the class sizes are not those recorded")
     # TFDS, protocol buffers and array_record raise all sorts of exceptions on damaged files.
     except Exception as error:
-        raise _damaged(task_name, path, error) from error
+        raise damaged(task_name, path, error) from error
     return Dataset(
         task=get_task(task_name), source=description["source"], features=features, labels=labels
     )
@@ -127,14 +127,17 @@ def load(task_name: str, data_dir: str | os.PathLike[str]) -> Dataset:
 
 def not_installed(error: ImportError) -> InputError:
     """Returns the error that says which packages real datasets need."""
-    return InputError(f"real datasets need further packages ({error}): pip install jleaks[datasets]")
+    return InputError(
+        f"real datasets need further packages ({error}): pip install jleaks[datasets]"
+    )
 
 
 def _pointer(task_name: str, data_dir: Path) -> Path:
     return data_dir / f"{task_name}.json"
 
 
-def _damaged(task_name: str, path: Path, error: Exception) -> InputError:
+def damaged(task_name: str, path: Path, error: Exception) -> InputError:
+    """Returns the error that says which prepared files cannot be used, and why."""
     reason = " ".join(str(error).split())[:200] or type(error).__name__
     return InputError(
         f"{task_name}: prepared data in {path} is damaged ({reason}); remove it and prepare it again"

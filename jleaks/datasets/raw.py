@@ -41,7 +41,7 @@ def find_files(dataset: str, folder: Path, names: tuple[str, ...]) -> list[RawIn
     """
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
-        raise missing_input(dataset, folder, " and ".join(missing))
+        raise missing_input(dataset, folder, ", ".join(missing))
     return [RawInput(name, (folder / name,)) for name in names]
 
 

@@ -98,7 +98,9 @@ def _bits(task: Task, labels: np.ndarray, generator: np.random.Generator) -> np.
     out = np.empty((len(labels), width), np.uint8)
     for start in range(0, len(labels), _BLOCK):
         block = labels[start : start + _BLOCK]
-        out[start : start + _BLOCK] = generator.random((len(block), width), np.float32) < rates[block]
+        out[start : start + _BLOCK] = (
+            generator.random((len(block), width), np.float32) < rates[block]
+        )
     return out
 
 

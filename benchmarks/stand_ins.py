@@ -1,0 +1,47 @@
+"""How hard are the synthetic stand-ins?  Train and test accuracy beside the real sets'.
+
+python -m benchmarks.stand_ins --real=results/main/rows.jsonl --synthetic=results/synthetic/rows.jsonl
+"""
+
+from absl import flags
+
+from jleaks.datasets.registry import TASKS
+from jleaks.report.rows import Row, read_rows
+from jleaks.statistics import t_interval
+from launch.flags import run
+
+_REAL = flags.DEFINE_string(
+    "real", "results/main/rows.jsonl", "Rows of the real sets.", module_name="Where"
+)
+_SYNTHETIC = flags.DEFINE_string(
+    "synthetic", "results/synthetic/rows.jsonl", "Rows of the stand-ins.", module_name="Where"
+)
+
+
+def cell(rows: list[Row], task: str, field: str) -> str:
+    """Mean and 95% half-width over seeds of a target's accuracy."""
+    values = [r[field] for r in rows if r["task"] == task and r["adversary"] == 1]  # type: ignore[literal-required]
+    if not values:
+        return "-"
+    found = t_interval(values)
+    return f"{found.mean:.3f}" + (f" ± {found.half_width:.3f}" if found.is_bounded else "")
+
+
+def main(_: list[str]) -> int:
+    """Prints a Markdown table."""
+    real, synthetic = read_rows(_REAL.value), read_rows(_SYNTHETIC.value)
+    print(
+        "| task | real, train | real, test | members | synthetic, train | synthetic, test | members |"
+    )
+    print("|---|---|---|---|---|---|---|")
+    for task in TASKS:
+        cells = []
+        for rows in (real, synthetic):
+            cells += [cell(rows, task, name) for name in ("train_accuracy", "test_accuracy")]
+            cells.append(str(next((r["num_members"] for r in rows if r["task"] == task), "-")))
+        print(f"| {task} | {' | '.join(cells)} |")
+    return 0
+
+
+if __name__ == "__main__":
+    run(main, "benchmarks.stand_ins", __doc__ or "")
