@@ -11,7 +11,19 @@ from jaxtyping import install_import_hook
 
 jax.config.update("jax_num_cpu_devices", 4)
 # Shapes and types at every boundary are checked under test only.
-_SHAPED = ["attacks", "encodings", "evaluate", "fleet", "metrics", "models", "signals", "splits", "stack", "train", "trainer"]
+_SHAPED = (
+    "attacks",
+    "encodings",
+    "evaluate",
+    "fleet",
+    "metrics",
+    "models",
+    "signals",
+    "splits",
+    "stack",
+    "train",
+    "trainer",
+)
 install_import_hook([f"jleaks.{module}" for module in _SHAPED], "beartype.beartype")
 
 ROOT = Path(__file__).resolve().parents[1]
