@@ -18,7 +18,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 run: $(STAMP)
-	$(BIN)/python -m launch.sweep --num_seeds=2 --scale=0.05 --epochs=20 --workdir=checkpoints/default
+	$(BIN)/python -m launch.sweep --num_seeds=3 --scale=0.05 --epochs=20 --workdir=checkpoints/default
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2
