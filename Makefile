@@ -21,7 +21,7 @@ run: $(STAMP)
 	$(BIN)/python -m launch.sweep --num_seeds=3 --scale=0.05 --epochs=20 --workdir=checkpoints/default
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist=loadfile
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

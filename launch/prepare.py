@@ -3,10 +3,15 @@
 What is prepared already is left alone.  One line per task says what there is.
 """
 
+import sys
+
 from absl import flags
 
 from jleaks import datasets
 from launch.flags import run
+
+# Exit status of a shell's command that was ended by Ctrl-C.
+_INTERRUPTED = 130
 
 _WHERE = "Where"
 _WHAT = "What is prepared"
@@ -37,15 +42,19 @@ def main(argv: list[str]) -> int:
     """Prepares the tasks asked for."""
     del argv
     tasks = list(datasets.TASKS) if "all" in _TASKS.value else _TASKS.value
-    datasets.prepare(
-        tasks,
-        _DATA_DIR.value,
-        _RAW_DIR.value,
-        num_terms=_NUM_TERMS.value,
-        face_size=_FACE_SIZE.value,
-        face_crop=_FACE_CROP.value,
-        mirror=_MIRROR.value,
-    )
+    try:
+        datasets.prepare(
+            tasks,
+            _DATA_DIR.value,
+            _RAW_DIR.value,
+            num_terms=_NUM_TERMS.value,
+            face_size=_FACE_SIZE.value,
+            face_crop=_FACE_CROP.value,
+            mirror=_MIRROR.value,
+        )
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        return _INTERRUPTED
     return 0
 
 

@@ -117,7 +117,8 @@ def prepare(
             except InputError as error:
                 if len(chosen) == 1:
                     raise
-                report(f"{task.name}: not prepared: {error}")
+                reason = str(error).removeprefix(f"{task.name}: ")
+                report(f"{task.name}: not prepared: {reason}")
                 failed.append(task.name)
                 continue
             done.append(Prepared(description, time.monotonic() - start, fresh))
