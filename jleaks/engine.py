@@ -6,6 +6,7 @@ import importlib.metadata
 import platform
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -100,14 +101,16 @@ def run(
     execution.validate()
     reporter = reporter or Reporter()
     mesh = make_mesh(execution.num_devices)
+    if (Path(workdir) / "rows.jsonl").exists():
+        # Finished: the data is no longer needed.
+        work = Workdir(workdir, plan)
+        reporter.line(f"finished before: reading {work.rows}")
+        return read_rows(work.rows)
     tasks = [get_task(name) for name in plan.tasks]
     sizes = {task.name: _num_records(plan, task, data_dir) for task in tasks}
     for task in tasks:
         plan.quarter(task, sizes[task.name])
     work = Workdir(workdir, plan)
-    if work.rows.exists():
-        reporter.line(f"finished before: reading {work.rows}")
-        return read_rows(work.rows)
 
     parts: list[TaskSignals] = []
     metas: list[dict[str, Any]] = []

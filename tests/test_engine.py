@@ -69,6 +69,15 @@ def test_a_finished_run_only_reads_its_rows(finished):
     assert dict(fleet_lib.TRACES) == before
 
 
+def test_a_finished_run_on_real_data_needs_the_data_no_more(finished, tmp_path):
+    rows = finished[0] / "rows.jsonl"
+    (tmp_path / "rows.jsonl").write_bytes(rows.read_bytes())
+    prepared = Plan(**{**PLAN.__dict__, "source": "prepared"})
+    assert run(prepared, tmp_path, data_dir=str(tmp_path / "gone")) == read_rows(rows)
+    with pytest.raises(InputError, match="not prepared"):
+        run(prepared, tmp_path / "fresh", data_dir=str(tmp_path / "gone"))
+
+
 def test_rows_equal_a_recomputation_by_hand(finished):
     """Adversary 3's rows from the saved signals, with NumPy and scikit-learn."""
     from sklearn.metrics import roc_auc_score
