@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import importlib.metadata
 import platform
 import time
 from collections.abc import Callable
@@ -32,9 +31,12 @@ from jleaks.splits import Quarters, quarters
 from jleaks.stack import Stack, TaskSignals, stack
 from jleaks.train import Learner, Members, State
 from jleaks.trainer import Crew, Progress, Trainer
+from jleaks.versions import installed
 from jleaks.workdir import Workdir
 
 _ROLES = (Role.TARGET, Role.SHADOW)
+# What computes the numbers.
+_PACKAGES = ("jleaks", "jax", "jaxlib", "flax", "optax", "numpy")
 # Records answered at a time when a trained model is queried.
 _QUERY_BLOCK = 500
 
@@ -59,18 +61,6 @@ def describe_device(execution: Execution) -> str:
     if devices[0].platform == "cpu":
         kind = platform.processor() or platform.machine()
     return f"{devices[0].platform} {kind} x{len(devices)}"
-
-
-def versions() -> dict[str, str]:
-    """Returns the versions of what computes the numbers."""
-    names = ("jleaks", "jax", "jaxlib", "flax", "optax", "numpy")
-    found = {"python": platform.python_version()}
-    for name in names:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
 
 
 def run(
@@ -146,7 +136,7 @@ def run(
     provenance = {
         "fingerprint": plan.fingerprint(),
         "device": describe_device(execution),
-        "versions": versions(),
+        "versions": {"python": platform.python_version(), **installed(_PACKAGES)},
     }
     rows = _rows(plan, parts, metas, stacked, pairs, found, stages, provenance)
     write_rows(work.rows, rows)

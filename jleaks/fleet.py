@@ -194,11 +194,6 @@ class Fleet:
         self.mesh = mesh
         self.group = group
 
-    @property
-    def num_devices(self) -> int:
-        """Devices in the mesh."""
-        return self.mesh.size
-
     def put_data(self, features: np.ndarray, labels: np.ndarray) -> Data:
         """Places a dataset on every device, once, in its compact integer form."""
         data = Data(features, np.asarray(labels, np.int32))

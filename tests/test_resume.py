@@ -58,10 +58,6 @@ def reference(tmp_path_factory):
     return numbers(workdir)
 
 
-def checkpoints(workdir):
-    return sum(1 for _ in workdir.glob("*/checkpoints/[0-9]*"))
-
-
 def stop_when(process, workdir, moment, number):
     """Sends a signal once `moment` checkpoints of any fleet have been seen."""
     seen, deadline = set(), time.monotonic() + 200

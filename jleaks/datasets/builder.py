@@ -5,7 +5,6 @@ TensorFlow, and so do the catalogue's own builders.  Importing this module impor
 """
 
 import abc
-import importlib.metadata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,6 +16,7 @@ from jleaks.datasets.download import Download
 from jleaks.datasets.raw import RawInput
 from jleaks.datasets.registry import TASKS, Source, Task
 from jleaks.errors import InputError
+from jleaks.versions import installed
 
 # All published records in one split: which of them are members is this project's own decision.
 # TFDS reserves the name "all" for the union of all splits, so `split="all"` reads it too.
@@ -165,16 +165,5 @@ class RecordsBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             inputs=[
                 {"name": raw.name, "bytes": raw.size(), "sha256": raw.sha256()} for raw in inputs
             ],
-            versions=_versions(),
+            versions=installed(_PACKAGES),
         )
-
-
-def _versions() -> dict[str, str]:
-    versions = {}
-    for package in _PACKAGES:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            # jleaks itself may be run from a checkout.
-            versions[package] = "not installed"
-    return versions

@@ -6,21 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import cast
 
 from jleaks.errors import InputError
-from jleaks.report.rows import ATTACK_MODEL, Row
+from jleaks.report.rows import ATTACK_MODEL, RATES, Row
 from jleaks.report.titles import order_statistics, order_tasks
 from jleaks.statistics import Interval, t_interval
 
 METRICS: tuple[str, ...] = (
-    "precision",
-    "recall",
-    "accuracy",
-    "auc",
-    "tpr_at_fpr_0.01",
-    "fpr_realised_0.01",
-    "tpr_at_fpr_0.001",
-    "fpr_realised_0.001",
-    "train_accuracy",
-    "test_accuracy",
+    *(name for name in RATES if not name.startswith("shadow_")),
     "overfitting_gap",
 )
 """What is summarised over seeds: fields of a row and `overfitting_gap`, the target's training
