@@ -107,10 +107,19 @@ class Learner:
             optax.adam(self.recipe.learning_rate),
         )
 
+    def encode(
+        self, state: State, records: Num[AnyArray, "batch ..."]
+    ) -> Float[Array, "batch ..."]:
+        """Turns stored records into one model's network inputs."""
+        return encodings.encode(self.encoding, state.statistics, records)
+
+    def answer(self, state: State, inputs: Float[Array, "batch ..."]) -> Float[Array, "batch k"]:
+        """Queries one model on network inputs; answers logits."""
+        return self.module.apply({"params": state.params}, inputs)
+
     def logits(self, state: State, records: Num[AnyArray, "batch ..."]) -> Float[Array, "batch k"]:
         """Queries one model on stored records."""
-        inputs = encodings.encode(self.encoding, state.statistics, records)
-        return self.module.apply({"params": state.params}, inputs)
+        return self.answer(state, self.encode(state, records))
 
 
 def init(
