@@ -2,16 +2,14 @@
 
 import dataclasses
 import hashlib
-import platform
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from jleaks import datasets
+from jleaks import datasets, packing
 from jleaks.attacks.shadow import Pairs, attack_models
 from jleaks.checkpoints import Store
 from jleaks.datasets.dataset import Dataset
@@ -20,47 +18,21 @@ from jleaks.datasets.registry import Task, get_task
 from jleaks.datasets.synthetic import synthetic
 from jleaks.errors import InputError
 from jleaks.evaluate import Evaluation, evaluate
-from jleaks.fleet import Fleet, key_words, make_mesh
+from jleaks.fleet import key_words, make_mesh
 from jleaks.keys import Role, identity_key
 from jleaks.metrics import FPRS, Metrics
 from jleaks.plan import Execution, Plan
 from jleaks.preemption import StopSignal
 from jleaks.report.rows import Row, read_rows, write_rows
+from jleaks.reporter import Reporter, provenance
 from jleaks.signals import STATISTICS, signal_fn
 from jleaks.splits import Quarters, quarters
 from jleaks.stack import Stack, TaskSignals, stack
-from jleaks.train import Learner, Members, State
-from jleaks.trainer import Crew, Progress, Trainer
-from jleaks.versions import installed
+from jleaks.train import Members, State
+from jleaks.trainer import Crew, Trainer
 from jleaks.workdir import Workdir
 
 _ROLES = (Role.TARGET, Role.SHADOW)
-# What computes the numbers.
-_PACKAGES = ("jleaks", "jax", "jaxlib", "flax", "optax", "numpy")
-# Records answered at a time when a trained model is queried.
-_QUERY_BLOCK = 500
-
-
-@dataclasses.dataclass(frozen=True)
-class Reporter:
-    """Where a run tells what it is doing.
-
-    Attributes:
-      line: Called with one finished sentence.
-      progress: Called between chunks of training.
-    """
-
-    line: Callable[[str], None] = lambda _: None
-    progress: Callable[[Progress], None] = lambda _: None
-
-
-def describe_device(execution: Execution) -> str:
-    """Returns platform, kind and number of the devices in use."""
-    devices = list(make_mesh(execution.num_devices).devices.flat)
-    kind = devices[0].device_kind
-    if devices[0].platform == "cpu":
-        kind = platform.processor() or platform.machine()
-    return f"{devices[0].platform} {kind} x{len(devices)}"
 
 
 def run(
@@ -133,12 +105,8 @@ def run(
     count = len(pairs.target) + (found.thresholds.size if 3 in plan.adversaries else 0)
     reporter.line(f"{count} attacks evaluated in one compiled call, {seconds:.1f} s")
     stages = {"attack models": attack_seconds, "evaluation": seconds}
-    provenance = {
-        "fingerprint": plan.fingerprint(),
-        "device": describe_device(execution),
-        "versions": {"python": platform.python_version(), **installed(_PACKAGES)},
-    }
-    rows = _rows(plan, parts, metas, stacked, pairs, found, stages, provenance)
+    about = provenance(plan.fingerprint(), execution)
+    rows = _rows(plan, parts, metas, stacked, pairs, found, stages, about)
     write_rows(work.rows, rows)
     return rows
 
@@ -191,7 +159,7 @@ def _task(
     state = trainer.run(store)
     seconds["training"] = time.monotonic() - tick
     tick = time.monotonic()
-    signals = _query(plan, trainer, crew, data, draws, state)
+    signals = _query(plan, trainer, data, draws, state)
     seconds["query"] = time.monotonic() - tick
     store.close()
     meta = {
@@ -214,18 +182,7 @@ def _crew(
 ) -> Crew:
     """Lays out targets and shadows of all seeds: model 2s is seed s's target, 2s + 1 its shadow."""
     recipe = plan.recipe(task)
-    on_cpu = jax.default_backend() == "cpu"
-    block = execution.records_per_block
-    if block is None and on_cpu and recipe.model == "cnn":
-        # Five images' windows and feature maps stay in a core's cache; a batch's do not.
-        block = 5
-    learner = Learner(
-        recipe=recipe,
-        encoding=task.encoding,
-        num_classes=task.num_classes,
-        form=execution.convolution or ("products" if on_cpu else "native"),
-        records_per_block=block,
-    )
+    learner = packing.make_learner(recipe, task.encoding, task.num_classes, execution)
     members = np.stack([part for d in draws for part in (d.target_train, d.shadow_train)])
     identities = [(seed, role) for seed in range(len(draws)) for role in _ROLES]
     return Crew(
@@ -242,12 +199,10 @@ def _crew(
 
 
 def _query(
-    plan: Plan, trainer: Trainer, crew: Crew, data: Dataset, draws: list[Quarters], state: State
+    plan: Plan, trainer: Trainer, data: Dataset, draws: list[Quarters], state: State
 ) -> TaskSignals:
     """Asks every model about its own members and non-members, and targets about random points."""
-    fleet, learner = trainer.fleet, crew.learner
     keep = signal_fn(plan.top)
-    block = learner.records_per_block or _QUERY_BLOCK
     rows = np.stack(
         [
             np.concatenate(part)
@@ -255,7 +210,7 @@ def _query(
             for part in ((d.target_train, d.target_out), (d.shadow_train, d.shadow_out))
         ]
     )
-    answers = _in_packs(fleet, trainer, state, rows, trainer.data, keep, block)
+    answers = trainer.query(state, rows, keep)
     shape = (len(draws), 2, 2, rows.shape[1] // 2)
     answers = {name: a.reshape(*shape, *a.shape[2:]) for name, a in answers.items()}
 
@@ -267,34 +222,11 @@ def _query(
     )
     targets = jax.tree.map(lambda leaf: leaf[::2], state)
     own = np.arange(len(points), dtype=np.int32).reshape(len(draws), -1)
-    queries = fleet.put_data(points, np.zeros(len(points), np.int32))
-    random = _in_packs(fleet, trainer, targets, own, queries, keep, block)["statistics"]
+    queries = trainer.fleet.put_data(points, np.zeros(len(points), np.int32))
+    random = trainer.query(targets, own, keep, queries)["statistics"]
     return TaskSignals(
         task=data.task.name, num_classes=data.task.num_classes, random=random, **answers
     )
-
-
-def _in_packs(
-    fleet: Fleet,
-    trainer: Trainer,
-    state: State,
-    rows: np.ndarray,
-    data: Any,
-    keep: Any,
-    block: int,
-) -> dict[str, np.ndarray]:
-    size = trainer.packing.models_per_call
-    found = [
-        fleet.query(
-            data,
-            jax.tree.map(lambda leaf, start=i: leaf[start : start + size], state),
-            rows[i : i + size],
-            keep,
-            block,
-        )
-        for i in range(0, len(rows), size)
-    ]
-    return {name: np.concatenate([pack[name] for pack in found]) for name in found[0]}
 
 
 def _rows(
@@ -305,7 +237,7 @@ def _rows(
     pairs: Pairs,
     found: Evaluation,
     stages: dict[str, float],
-    provenance: dict[str, Any],
+    about: dict[str, Any],
 ) -> list[Row]:
     accuracy = [part.accuracy() for part in parts]
 
@@ -335,7 +267,7 @@ def _rows(
             "model": task.model,
             "seconds": {**meta["seconds"], **stages},
             **attack,
-            **provenance,
+            **about,
         }
         for i, rate in enumerate(FPRS):
             fields[f"tpr_at_fpr_{rate}"] = _number(values.tpr[i])

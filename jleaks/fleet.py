@@ -32,7 +32,10 @@ _MODEL = PartitionSpec("model")
 _SHARED = PartitionSpec()
 
 Signals = dict[str, Array]
-SignalFn = Callable[[Float[Array, "batch k"], Int[Array, "batch"]], Signals]
+# Network inputs of a batch to logits.
+AnswerFn = Callable[[Array], Array]
+# What is kept of a batch: (answer_fn, inputs [B, ...], labels [B]) -> signals, each [B, ...].
+SignalFn = Callable[[AnswerFn, Array, Array], Signals]
 
 
 def make_mesh(num_devices: int | None = None) -> Mesh:
@@ -133,8 +136,10 @@ def _query_program(
             padded = jnp.pad(indices, (0, num_blocks * block - num_records), mode="edge")
 
             def answer(rows: Array) -> Signals:
-                logits = learner.logits(state, data.features[rows])
-                return signal_fn(logits, data.labels[rows])
+                inputs = learner.encode(state, data.features[rows])
+                return signal_fn(
+                    functools.partial(learner.answer, state), inputs, data.labels[rows]
+                )
 
             blocks = lax.map(answer, padded.reshape(num_blocks, block))
             return jax.tree.map(
@@ -233,8 +238,9 @@ class Fleet:
           data: The dataset the indices point into.
           state: Trained models, every leaf [P, ...].
           indices: [P, n] records to ask model i about.
-          signal_fn: From logits [B, K] and labels [B] to what is kept of an answer; pure, and the
-            same object on every call (it keys the compiled program).
+          signal_fn: From a function that answers logits [B, K], a batch of network inputs and their
+            labels [B] to what is kept; pure, and the same object on every call (it keys the
+            compiled program).
           block: Records answered at a time.
 
         Returns:

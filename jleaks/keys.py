@@ -23,6 +23,11 @@ class Role(enum.IntEnum):
     ATTACK = 3
     RANDOM_POINTS = 4
     SYNTHETIC = 5
+    BANK_SPLIT = 6
+    BANK_MODEL = 7
+    PERTURBATION = 8
+    QUANTILE = 9
+    NULL = 10
 
 
 class Stream(enum.IntEnum):

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from jleaks import train
-from jleaks.plan import Execution
+from jleaks.plan import Execution, Recipe
 from jleaks.train import Data, Learner, Members
 
 # Of one core's cache, what the state of models that advance together may take.
@@ -38,6 +38,17 @@ class Packing:
     models_per_call: int
     models_per_vmap: int
     bytes_per_model: int
+
+
+def make_learner(recipe: Recipe, encoding: str, num_classes: int, execution: Execution) -> Learner:
+    """Returns the learner of a fleet, its form of convolution and its blocks chosen by backend."""
+    on_cpu = jax.default_backend() == "cpu"
+    block = execution.records_per_block
+    if block is None and on_cpu and recipe.model == "cnn":
+        # Five images' windows and feature maps stay in a core's cache; a batch's do not.
+        block = 5
+    form = execution.convolution or ("products" if on_cpu else "native")
+    return Learner(recipe, encoding, num_classes, form, block)
 
 
 def device_memory(device: jax.Device) -> int:

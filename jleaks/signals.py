@@ -5,12 +5,14 @@ a record looks more like a member.
 """
 
 import functools
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
+
+from jleaks.fleet import AnswerFn, SignalFn, Signals
+from jleaks.perturbations import Perturbation
 
 # Adversary 3's statistics, in the order of the last axis of `Signals["statistics"]`
 # (Salem et al. 2019, section VI; entropy enters negated, so that larger means member).
@@ -43,21 +45,75 @@ def scaled_confidence(
     return true - jax.nn.logsumexp(others, axis=-1)
 
 
-@functools.cache
-def signal_fn(top: int) -> Callable[[Array, Array], dict[str, Array]]:
-    """Returns the function that keeps an answer's signals (one object per `top`: it keys programs).
+def modified_entropy(
+    logits: Float[Array, "batch k"], labels: Int[Array, "batch"]
+) -> Float[Array, "batch"]:
+    """(1 - p_y) log p_y + sum over i != y of p_i log(1 - p_i) (Song & Mittal 2021, equation 6).
 
-    Its result, for logits [B, K] and labels [B]:
+    The sign is such that larger means likelier a member.  Computed from logits: log(1 - p) of the
+    largest posterior comes from the other classes, where subtracting from one would lose it.
+    """
+    log_p = jax.nn.log_softmax(logits)
+    p = jnp.exp(log_p)
+    is_largest = jax.nn.one_hot(jnp.argmax(logits, -1), logits.shape[-1], dtype=bool)
+    rest = jax.nn.logsumexp(jnp.where(is_largest, -jnp.inf, log_p), axis=-1, keepdims=True)
+    log_rest = jnp.where(is_largest, rest, jnp.log1p(-jnp.where(is_largest, 0.0, p)))
+    is_true = jax.nn.one_hot(labels, logits.shape[-1], dtype=bool)
+    terms = jnp.where(is_true, jnp.exp(log_rest) * log_p, p * log_rest)
+    return terms.sum(-1)
+
+
+@functools.cache
+def signal_fn(top: int) -> SignalFn:
+    """Returns the function that keeps the main job's signals (one object per `top`: it keys programs).
+
+    Its result, for a batch of B records:
       top: [B, top] largest posteriors; statistics: [B, 3] in the order of `STATISTICS`;
       phi: [B] logit-scaled confidence in the true class; correct: [B] bool.
     """
 
-    def keep(logits: Array, labels: Array) -> dict[str, Array]:
+    def keep(answer: AnswerFn, inputs: Array, labels: Array) -> Signals:
+        logits = answer(inputs)
         return {
             "top": top_posteriors(logits, top),
             "statistics": confidence_statistics(logits),
             "phi": scaled_confidence(logits, labels),
             "correct": jnp.argmax(logits, -1) == labels,
+        }
+
+    return keep
+
+
+@functools.cache
+def bank_signal_fn(temperature: float, perturbation: Perturbation) -> SignalFn:
+    """Returns the function that keeps a bank's signals (cached: the object keys programs).
+
+    Its result, for a batch of B records and Q queries:
+      phi: [B, Q] logit-scaled confidence; correct: [B, Q] bool; and of query 0 alone, each [B]:
+      phi_t (logits divided by `temperature`), mentr, maximum, entropy.
+    """
+
+    def keep(answer: AnswerFn, inputs: Array, labels: Array) -> Signals:
+        logits = answer(inputs)
+
+        def ask(query: Array) -> tuple[Array, Array]:
+            found = answer(perturbation.inputs(query, inputs))
+            return scaled_confidence(found, labels), jnp.argmax(found, -1) == labels
+
+        phi = scaled_confidence(logits, labels)[:, None]
+        correct = (jnp.argmax(logits, -1) == labels)[:, None]
+        if perturbation.num_queries > 1:
+            others = lax.map(ask, jnp.arange(1, perturbation.num_queries))
+            phi = jnp.concatenate([phi, others[0].T], axis=1)
+            correct = jnp.concatenate([correct, others[1].T], axis=1)
+        statistics = confidence_statistics(logits)
+        return {
+            "phi": phi,
+            "correct": correct,
+            "phi_t": scaled_confidence(logits / temperature, labels),
+            "mentr": modified_entropy(logits, labels),
+            "maximum": statistics[:, 0],
+            "entropy": statistics[:, 2],
         }
 
     return keep

@@ -2,6 +2,11 @@
 
 Protocol `quarters` (Salem et al. 2019, section IV-A): a dataset is halved at random into a shadow and
 a target part, and each half again into *train* (members) and *out* (non-members).
+
+Protocol `bank` (Carlini et al. 2022, section V): every model of a bank trains on a random half of a pool.
+Models come in pairs of *twins*: the second trains on the records that the first does not.  Every record is
+then in exactly half of the models; and if a target's references are all models but itself and its twin,
+exactly half of them hold any record, whether or not the target does: the count says nothing.
 """
 
 import dataclasses
@@ -45,3 +50,67 @@ def quarters(task: str, seed: int, num_records: int, quarter: int) -> Quarters:
     key = identity_key(seed, task, Role.SPLIT)
     order = np.asarray(jax.random.permutation(key, num_records), np.int32)
     return Quarters(*(order[i * quarter : (i + 1) * quarter] for i in range(4)))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Halves:
+    """One draw of a bank's membership.
+
+    Attributes:
+      candidates: [N] int32 records that are audited.
+      population: [P] int32 records held out from all models, disjoint from the candidates.
+      member: [M, N] bool: model m trains on candidate n; models 2i and 2i + 1 are twins.
+    """
+
+    candidates: np.ndarray
+    population: np.ndarray
+    member: np.ndarray
+
+
+def halves(
+    task: str,
+    seed: int,
+    num_records: int,
+    num_models: int,
+    num_candidates: int,
+    num_population: int,
+    role: Role = Role.BANK_SPLIT,
+) -> Halves:
+    """Draws a bank's membership; pair i of twins depends on task, seed and i alone.
+
+    Args:
+      task: Name of the task; with `seed` it identifies the draw.
+      seed: Every seed has an independent draw.
+      num_records: Records of the whole dataset.
+      num_models: M, even.
+      num_candidates: N, even.
+      num_population: P.
+      role: What the draw is for: `BANK_SPLIT`, or `NULL` for the null check's membership.
+
+    Raises:
+      InputError: M or N is not even and positive, or the data has fewer than N + P records.
+    """
+    for name, value in (("models", num_models), ("candidates", num_candidates)):
+        if value < 2 or value % 2:
+            raise InputError(
+                f"{task}: a bank of {value} {name} was asked for, expected an even number: its "
+                "models come in pairs that share the records between them"
+            )
+    if num_population < 0 or num_candidates + num_population > num_records:
+        raise InputError(
+            f"{task}: {num_candidates} candidates and {num_population} population records were "
+            f"asked for, the data has {num_records}"
+        )
+    # The NULL role changes who is a member, never which records are audited.
+    order = np.asarray(
+        jax.random.permutation(identity_key(seed, task, Role.BANK_SPLIT), num_records), np.int32
+    )
+    member = np.zeros((num_models, num_candidates), bool)
+    for pair in range(num_models // 2):
+        key = identity_key(seed, task, role, 1 + pair)
+        ranks = np.asarray(jax.random.permutation(key, num_candidates))
+        member[2 * pair] = ranks < num_candidates // 2
+        member[2 * pair + 1] = ~member[2 * pair]
+    return Halves(
+        order[:num_candidates], order[num_candidates : num_candidates + num_population], member
+    )

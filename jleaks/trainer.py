@@ -10,12 +10,15 @@ import numpy as np
 
 from jleaks import packing
 from jleaks.checkpoints import Store
-from jleaks.fleet import Fleet, make_mesh
+from jleaks.fleet import Fleet, SignalFn, make_mesh
 from jleaks.plan import Execution
 from jleaks.preemption import Preempted, StopSignal
 from jleaks.train import Data, Learner, Members, State
 
 _T = TypeVar("_T")
+
+# Records answered at a time when a trained model is queried.
+_QUERY_BLOCK = 500
 
 
 class DivergedError(RuntimeError):
@@ -114,7 +117,8 @@ class Trainer:
         size = self.packing.models_per_call
         return [slice(i, i + size) for i in range(0, self._crew.num_models, size)]
 
-    def _init(self) -> State:
+    def initial(self) -> State:
+        """Returns the untrained state of every model, leaves [M, ...], on the host."""
         crew = self._crew
         parts = [
             self.fleet.init(
@@ -139,7 +143,7 @@ class Trainer:
           InputError: the checkpoint does not fit.
         """
         crew, num_epochs = self._crew, self._crew.learner.recipe.epochs
-        state, epochs = self._init(), np.zeros(crew.num_models, np.int32)
+        state, epochs = self.initial(), np.zeros(crew.num_models, np.int32)
         if store is not None and (found := store.restore(state)) is not None:
             state, epochs = found
         began, before = time.monotonic(), int(epochs.sum())
@@ -194,6 +198,31 @@ class Trainer:
         if store is not None:
             store.save(state, epochs)
         return state
+
+    def query(
+        self, state: State, rows: np.ndarray, keep: SignalFn, data: Data | None = None
+    ) -> dict[str, np.ndarray]:
+        """Asks trained models about records, pack by pack.
+
+        Args:
+          state: Of any models of the crew, leaves [P, ...], on the host.
+          rows: [P, n] positions of the records that each model is asked about.
+          keep: What is kept of the answers.
+          data: What `rows` point into; None for the crew's own dataset.
+
+        Returns:
+          The signals, each [P, n, ...], on the host.
+        """
+        size = self.packing.models_per_call
+        block = self._crew.learner.records_per_block or _QUERY_BLOCK
+        data = self.data if data is None else data
+        found = [
+            self.fleet.query(
+                data, _take(state, slice(i, i + size)), rows[i : i + size], keep, block
+            )
+            for i in range(0, len(rows), size)
+        ]
+        return {name: np.concatenate([pack[name] for pack in found]) for name in found[0]}
 
     def _tell(self, epochs: np.ndarray, before: int, began: float, loss: float) -> None:
         done, total = int(epochs.sum()), len(epochs) * self._crew.learner.recipe.epochs

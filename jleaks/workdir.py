@@ -11,20 +11,32 @@ import json
 import os
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from jleaks.errors import InputError
-from jleaks.plan import Plan, differences
+from jleaks.plan import differences
 from jleaks.report.files import replace_file
 from jleaks.stack import TaskSignals
+
+
+class AnyPlan(Protocol):
+    """What a directory needs to know of the plan it belongs to."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns the plan as JSON values."""
+        ...
+
+    def fingerprint(self) -> str:
+        """Returns what tells plans apart."""
+        ...
 
 
 class Workdir:
     """Paths and files of one run."""
 
-    def __init__(self, path: str | os.PathLike[str], plan: Plan):
+    def __init__(self, path: str | os.PathLike[str], plan: AnyPlan):
         """Opens the directory for a plan, creating it if need be.
 
         Raises:

@@ -5,23 +5,24 @@ where it stopped; once it has finished, the same command prints the results agai
 """
 
 import sys
-import time
 from typing import Any, cast
 
 from absl import flags
-from rich.console import Console
 
 from jleaks import engine, report
 from jleaks.datasets.registry import TASKS, get_task
 from jleaks.errors import InputError
-from jleaks.plan import ATTACK_RECIPE, Execution, Plan, Recipe
+from jleaks.plan import ATTACK_RECIPE, Plan, Recipe
 from jleaks.preemption import Preempted
-from jleaks.trainer import DivergedError, Progress
+from jleaks.reporter import Reporter, describe_device
+from jleaks.trainer import DivergedError
+from launch.execution import make_execution
 from launch.flags import run, use_all_cores
+from launch.log import Log, console
+from launch.recipe import make_recipe
 
 _WHERE = "Where"
 _WHAT = "What is measured (defines the numbers)"
-_SPEED = "Speed only"
 
 _DATA_DIR = flags.DEFINE_string(
     "data_dir",
@@ -44,24 +45,6 @@ _TASK_SEEDS = flags.DEFINE_list(
 )
 _SCALE = flags.DEFINE_float(
     "scale", 1.0, "Fraction of the paper's records per part.", module_name=_WHAT
-)
-_RECIPE = Recipe()
-_EPOCHS = flags.DEFINE_integer(
-    "epochs", _RECIPE.epochs, "Of targets and shadows.", module_name=_WHAT
-)
-_BATCH = flags.DEFINE_integer(
-    "batch_size", _RECIPE.batch_size, "Of targets and shadows.", module_name=_WHAT
-)
-_RATE = flags.DEFINE_float(
-    "learning_rate", _RECIPE.learning_rate, "Adam's, of targets and shadows.", module_name=_WHAT
-)
-_L2 = flags.DEFINE_float("l2", _RECIPE.l2, "Penalty on squared weights.", module_name=_WHAT)
-_PRECISION = flags.DEFINE_enum(
-    "precision",
-    _RECIPE.precision,
-    ["float32", "default"],
-    "Of matrix products; default is the backend's fast path (TF32 on GPUs).",
-    module_name=_WHAT,
 )
 _ATTACK_EPOCHS = flags.DEFINE_integer(
     "attack_epochs", ATTACK_RECIPE.epochs, "Of attack models.", module_name=_WHAT
@@ -90,38 +73,6 @@ _MEMBERSHIP = flags.DEFINE_enum(
     module_name=_WHAT,
 )
 
-_DEVICES = flags.DEFINE_integer(
-    "num_devices", None, "Devices to use; default all.", module_name=_SPEED
-)
-_PER_CALL = flags.DEFINE_integer(
-    "models_per_call", None, "Models one call advances; default chosen.", module_name=_SPEED
-)
-_PER_VMAP = flags.DEFINE_integer(
-    "models_per_vmap",
-    None,
-    "Models of a device that advance in one instruction; default chosen.",
-    module_name=_SPEED,
-)
-_PER_BLOCK = flags.DEFINE_integer(
-    "records_per_block",
-    None,
-    "Records whose activations are alive at once; default chosen.",
-    module_name=_SPEED,
-)
-_CONVOLUTION = flags.DEFINE_enum(
-    "convolution",
-    None,
-    ["native", "im2col", "rows", "products"],
-    "How convolutions are computed; default chosen by backend.",
-    module_name=_SPEED,
-)
-_CHUNK = flags.DEFINE_float(
-    "chunk_seconds", 3.0, "Aim for the length of one call.", module_name=_SPEED
-)
-_CHECKPOINT = flags.DEFINE_float(
-    "checkpoint_seconds", 60.0, "Least time between checkpoints of a fleet.", module_name=_SPEED
-)
-
 
 def make_plan() -> Plan:
     """Returns the plan that the flags describe.
@@ -144,13 +95,7 @@ def make_plan() -> Plan:
         seeds=tuple(seeds[name] for name in names),
         source="synthetic" if _DATA_DIR.value is None else "prepared",
         scale=_SCALE.value,
-        target=Recipe(
-            epochs=_EPOCHS.value,
-            batch_size=_BATCH.value,
-            learning_rate=_RATE.value,
-            l2=_L2.value,
-            precision=cast(Any, _PRECISION.value),
-        ),
+        target=make_recipe(),
         attack=Recipe(
             hidden=ATTACK_RECIPE.hidden,
             epochs=_ATTACK_EPOCHS.value,
@@ -166,50 +111,14 @@ def make_plan() -> Plan:
     ).validate()
 
 
-def make_execution() -> Execution:
-    """Returns the execution that the flags describe."""
-    return Execution(
-        num_devices=_DEVICES.value,
-        models_per_call=_PER_CALL.value,
-        models_per_vmap=_PER_VMAP.value,
-        records_per_block=_PER_BLOCK.value,
-        convolution=cast(Any, _CONVOLUTION.value),
-        chunk_seconds=_CHUNK.value,
-        checkpoint_seconds=_CHECKPOINT.value,
-    ).validate()
-
-
-class _Log:
-    """Progress as plain lines, at most one every few seconds, each fleet's last one always."""
-
-    def __init__(self, console: Console, every: float = 10.0):
-        self._console, self._every, self._last = console, every, 0.0
-
-    def line(self, text: str) -> None:
-        """Prints a finished sentence."""
-        self._console.print(text, highlight=False, soft_wrap=True)
-
-    def progress(self, p: Progress) -> None:
-        """Prints where a fleet's training stands."""
-        now = time.monotonic()
-        if p.done < p.total and now - self._last < self._every:
-            return
-        self._last = now
-        self.line(
-            f"  {p.fleet}: {p.done}/{p.total} model-epochs ({100 * p.done / p.total:.0f}%), "
-            f"loss {p.loss:.4f}, {p.seconds:.0f} s, {p.eta:.0f} s to go"
-        )
-
-
 def main(_: list[str]) -> int:
     """Runs the sweep."""
     plan, execution = make_plan(), make_execution()
     use_all_cores()
-    # A log file is not a terminal; give tables their room there too.
-    console = Console(width=None if sys.stdout.isatty() else 160)
-    log = _Log(console)
-    log.line(f"plan {plan.fingerprint()}, {engine.describe_device(execution)}, {_WORKDIR.value}")
-    reporter = engine.Reporter(log.line, log.progress)
+    output = console()
+    log = Log(output)
+    log.line(f"plan {plan.fingerprint()}, {describe_device(execution)}, {_WORKDIR.value}")
+    reporter = Reporter(log.line, log.progress)
     try:
         rows = engine.run(plan, execution, _WORKDIR.value, _DATA_DIR.value, reporter)
     except Preempted as stopped:
@@ -218,7 +127,7 @@ def main(_: list[str]) -> int:
     except DivergedError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    for path in report.report_run(rows, _WORKDIR.value, console):
+    for path in report.report_run(rows, _WORKDIR.value, output):
         log.line(f"wrote {path}")
     return 0
 

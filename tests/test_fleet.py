@@ -151,7 +151,7 @@ def test_query_answers_each_model_on_its_own_records(rng):
     for i in range(5):
         one = jax.tree.map(lambda leaf, at=i: jnp.asarray(leaf[at]), state)
         logits = c.learner.logits(one, jnp.asarray(c.features[rows[i]]))
-        expected = signal_fn(3)(logits, jnp.asarray(c.labels[rows[i]]))
+        expected = signal_fn(3)(lambda x: x, logits, jnp.asarray(c.labels[rows[i]]))
         for name, values in expected.items():
             np.testing.assert_allclose(found[name][i], values, rtol=1e-5, atol=1e-6)
 

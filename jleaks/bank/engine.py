@@ -1,0 +1,171 @@
+"""Trains a bank and asks every model about every record."""
+
+import dataclasses
+import hashlib
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jleaks import datasets, packing
+from jleaks.bank import bank as bank_lib
+from jleaks.bank.bank import Bank
+from jleaks.bank.plan import BankPlan
+from jleaks.checkpoints import Store
+from jleaks.datasets.dataset import Dataset
+from jleaks.datasets.registry import get_task
+from jleaks.datasets.synthetic import synthetic
+from jleaks.errors import InputError
+from jleaks.fleet import key_words
+from jleaks.keys import Role, identity_key
+from jleaks.plan import Execution
+from jleaks.preemption import StopSignal
+from jleaks.reporter import Reporter, provenance
+from jleaks.signals import bank_signal_fn
+from jleaks.splits import Halves, halves
+from jleaks.train import Members
+from jleaks.trainer import Crew, Trainer
+from jleaks.workdir import Workdir
+
+
+def train_bank(
+    plan: BankPlan,
+    execution: Execution,
+    workdir: str,
+    data_dir: str | None = None,
+    reporter: Reporter | None = None,
+) -> Bank:
+    """Trains a bank, or continues it, or reads it if it was finished.
+
+    Args:
+      plan: What defines the numbers.
+      execution: How fast.
+      workdir: Directory of this bank; the finished bank is its `bank.npz`.
+      data_dir: Where prepared datasets are; needed unless the plan is synthetic.
+      reporter: Where to tell what is going on.
+
+    Raises:
+      InputError: anything about the input, before any long work.
+      Preempted: a stop signal arrived; the same call continues.
+      DivergedError: a model's loss was not finite.
+    """
+    plan.validate()
+    execution.validate()
+    reporter = reporter or Reporter()
+    path = Path(workdir) / "bank.npz"
+    if path.exists():
+        # Finished: the data is no longer needed.
+        Workdir(workdir, plan)
+        reporter.line(f"{plan.task}: reading {path}")
+        return bank_lib.load(path)
+    data = _load(plan, data_dir)
+    split = halves(
+        plan.task,
+        plan.seed,
+        data.num_records,
+        plan.num_models,
+        plan.num_candidates,
+        plan.num_population,
+    )
+    work = Workdir(workdir, plan)
+    crew = _crew(plan, execution, data, split)
+    digest = f"{plan.fingerprint()} {data.fingerprint()}".encode()
+    store = Store(work.checkpoints("models"), hashlib.sha256(digest).hexdigest()[:16])
+    seconds = {}
+    with StopSignal() as stop:
+        tick = time.monotonic()
+        trainer = Trainer(crew, execution, reporter.progress, stop)
+        state = trainer.initial() if plan.null == "untrained" else trainer.run(store)
+        seconds["training"] = time.monotonic() - tick
+    tick = time.monotonic()
+    records = np.concatenate([split.candidates, split.population])
+    rows = np.broadcast_to(records, (plan.num_models, len(records)))
+    keep = bank_signal_fn(plan.temperature, plan.perturbation())
+    answers = trainer.query(state, rows, keep)
+    for name in ("phi", "correct"):
+        answers[name] = np.ascontiguousarray(np.moveaxis(answers[name], 2, 0))
+    seconds["query"] = time.monotonic() - tick
+    store.close()
+    bank = Bank(
+        member=_membership(plan, split, data.num_records),
+        labels=data.labels[records],
+        num_classes=data.task.num_classes,
+        population=np.arange(len(records)) >= plan.num_candidates,
+        twins=True,
+        meta=_meta(plan, execution, data, trainer, seconds),
+        **answers,
+    )
+    bank.save(path)
+    members, others = bank.accuracy()
+    reporter.line(
+        f"{plan.task}: {plan.num_models} models of {plan.num_candidates // 2} records in "
+        f"{seconds['training']:.1f} s; accuracy {members:.3f} on members, {others:.3f} on "
+        "non-members"
+    )
+    return bank
+
+
+def num_records(task: str, source: str, data_dir: str | None) -> int:
+    """Returns how many records a task's data has, without reading them.
+
+    Raises:
+      InputError: it was not prepared.
+    """
+    if source == "synthetic":
+        return get_task(task).num_records
+    if data_dir is None:
+        raise InputError("real data was asked for without --data_dir")
+    return int(datasets.describe(task, data_dir)["num_records"])
+
+
+def _load(plan: BankPlan, data_dir: str | None) -> Dataset:
+    needed = plan.num_candidates + plan.num_population
+    if plan.source == "synthetic":
+        return synthetic(plan.task, needed)
+    found = num_records(plan.task, plan.source, data_dir)
+    if found < needed:
+        raise InputError(
+            f"{plan.task}: {plan.num_candidates} candidates and {plan.num_population} population "
+            f"records were asked for, the data has {found}"
+        )
+    assert data_dir is not None
+    return datasets.load(plan.task, data_dir)
+
+
+def _crew(plan: BankPlan, execution: Execution, data: Dataset, split: Halves) -> Crew:
+    task = data.task
+    members = np.stack([split.candidates[row] for row in split.member])
+    indices = range(plan.num_models)
+    return Crew(
+        name=plan.task,
+        names=[f"model {i} of the bank of {plan.task}, seed {plan.seed}" for i in indices],
+        learner=packing.make_learner(plan.recipe, task.encoding, task.num_classes, execution),
+        features=data.features,
+        labels=data.labels,
+        members=Members(members, np.full(len(members), members.shape[1], np.int32)),
+        words=key_words([identity_key(plan.seed, plan.task, Role.BANK_MODEL, i) for i in indices]),
+    )
+
+
+def _membership(plan: BankPlan, split: Halves, total: int) -> np.ndarray:
+    """Returns who trained on what, [M, N + P]; after a null draw, who is said to have."""
+    member = split.member
+    if plan.null == "shuffled":
+        sizes = (plan.num_models, plan.num_candidates, plan.num_population)
+        member = halves(plan.task, plan.seed, total, *sizes, role=Role.NULL).member
+    return np.pad(member, ((0, 0), (0, plan.num_population)))
+
+
+def _meta(
+    plan: BankPlan, execution: Execution, data: Dataset, trainer: Trainer, seconds: dict[str, float]
+) -> dict[str, Any]:
+    return {
+        "task": plan.task,
+        "source": data.source,
+        "num_records": data.num_records,
+        "plan": plan.as_dict(),
+        "seconds": {name: round(value, 3) for name, value in seconds.items()},
+        "packing": dataclasses.asdict(trainer.packing),
+        **provenance(plan.fingerprint(), execution),
+    }

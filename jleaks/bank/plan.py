@@ -1,0 +1,116 @@
+"""What defines a bank's numbers."""
+
+import dataclasses
+import hashlib
+import json
+from typing import Any, Literal
+
+from jleaks.datasets.registry import get_task
+from jleaks.errors import InputError
+from jleaks.perturbations import Perturbation, perturbation
+from jleaks.plan import Recipe
+
+# Enters every bank's fingerprint.  Raise it when the same plan gives other numbers than before.
+FORMAT = 1
+
+# By default a sixth of the records is held out from all models, and no more than this takes part.
+_MOST_CANDIDATES = 50_000
+_MOST_POPULATION = 10_000
+_POPULATION_SHARE = 6
+
+# The paper's, as in the main job.
+MODEL_RECIPE = Recipe()
+
+# How thresholds and population-based attacks learn the score of non-members from their features.
+QUANTILE_RECIPE = Recipe("mlp", (64,), 30, 50, 1e-3, 1e-6)
+
+
+@dataclasses.dataclass(frozen=True)
+class BankPlan:
+    """Everything that defines the numbers of one bank.
+
+    Attributes:
+      task: Name of the task.
+      num_models: M, even.
+      seed: Independent banks of one task have different seeds.
+      source: "prepared" (records from disk) or "synthetic".
+      num_candidates: N, the records audited, even; each model trains on half of them.
+      num_population: Records held out from all models.
+      recipe: Of the models; the task brings its own architecture unless it names one.
+      num_queries: Q, queries per record: the record itself and Q - 1 perturbed copies.
+      noise: Size of the largest perturbation where it is noise (see `jleaks.perturbations`).
+      temperature: RMIA's softmax temperature.
+      null: "none"; "shuffled" (membership drawn afresh after training) or "untrained" (models at
+        their random start): in both every attack must fail.
+    """
+
+    task: str
+    num_models: int
+    num_candidates: int
+    num_population: int
+    seed: int = 0
+    source: Literal["prepared", "synthetic"] = "synthetic"
+    recipe: Recipe = MODEL_RECIPE
+    num_queries: int = 9
+    noise: float = 2.0
+    temperature: float = 2.0
+    null: Literal["none", "shuffled", "untrained"] = "none"
+
+    def validate(self) -> "BankPlan":
+        """Checks everything that can be known before any data is read.
+
+        Returns:
+          The plan itself.
+
+        Raises:
+          InputError: names every problem at once.
+        """
+        get_task(self.task)
+        found = []
+        if self.num_models < 4 or self.num_models % 2:
+            found.append(
+                f"num_models is {self.num_models}, expected an even number of at least 4: models "
+                "come in pairs that share the records between them"
+            )
+        if self.num_candidates < 2 or self.num_candidates % 2:
+            found.append(f"num_candidates is {self.num_candidates}, expected an even number >= 2")
+        if self.num_population < 0:
+            found.append(f"num_population is {self.num_population}, expected at least 0")
+        if self.num_queries < 1:
+            found.append(f"num_queries is {self.num_queries}, expected at least 1")
+        most = self.perturbation().most_queries
+        if most is not None and self.num_queries > most:
+            found.append(f"num_queries is {self.num_queries}, {self.task} has {most} at most")
+        found += [
+            f"{name} is {getattr(self, name)}, expected a positive number"
+            for name in ("noise", "temperature")
+            if not 0 < getattr(self, name) < float("inf")
+        ]
+        found += self.recipe.problems("model")
+        if self.num_candidates // 2 < self.recipe.batch_size:
+            found.append(
+                f"batch_size is {self.recipe.batch_size} but each model trains on only "
+                f"{self.num_candidates // 2} records; lower --batch_size"
+            )
+        if found:
+            raise InputError(f"{self.task}: {'; '.join(found)}")
+        return self
+
+    def perturbation(self) -> Perturbation:
+        """Returns the queries asked about each record."""
+        return perturbation(get_task(self.task), self.num_queries, self.noise)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns the plan as JSON values (tuples become lists)."""
+        return json.loads(json.dumps({"bank format": FORMAT, **dataclasses.asdict(self)}))
+
+    def fingerprint(self) -> str:
+        """Returns 16 hex digits that differ whenever the plan does."""
+        text = json.dumps(self.as_dict(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def default_sizes(num_records: int) -> tuple[int, int]:
+    """Returns how many candidates and population records are taken from `num_records`."""
+    population = min(num_records // _POPULATION_SHARE, _MOST_POPULATION)
+    return min((num_records - population) // 2 * 2, _MOST_CANDIDATES), population

@@ -1,0 +1,54 @@
+"""The flags that change only the speed, shared by every launcher that trains."""
+
+from typing import Any, cast
+
+from absl import flags
+
+from jleaks.plan import Execution
+
+_SPEED = "Speed only"
+
+_DEVICES = flags.DEFINE_integer(
+    "num_devices", None, "Devices to use; default all.", module_name=_SPEED
+)
+_PER_CALL = flags.DEFINE_integer(
+    "models_per_call", None, "Models one call advances; default chosen.", module_name=_SPEED
+)
+_PER_VMAP = flags.DEFINE_integer(
+    "models_per_vmap",
+    None,
+    "Models of a device that advance in one instruction; default chosen.",
+    module_name=_SPEED,
+)
+_PER_BLOCK = flags.DEFINE_integer(
+    "records_per_block",
+    None,
+    "Records whose activations are alive at once; default chosen.",
+    module_name=_SPEED,
+)
+_CONVOLUTION = flags.DEFINE_enum(
+    "convolution",
+    None,
+    ["native", "im2col", "rows", "products"],
+    "How convolutions are computed; default chosen by backend.",
+    module_name=_SPEED,
+)
+_CHUNK = flags.DEFINE_float(
+    "chunk_seconds", 3.0, "Aim for the length of one call.", module_name=_SPEED
+)
+_CHECKPOINT = flags.DEFINE_float(
+    "checkpoint_seconds", 60.0, "Least time between checkpoints of a fleet.", module_name=_SPEED
+)
+
+
+def make_execution() -> Execution:
+    """Returns the execution that the flags describe."""
+    return Execution(
+        num_devices=_DEVICES.value,
+        models_per_call=_PER_CALL.value,
+        models_per_vmap=_PER_VMAP.value,
+        records_per_block=_PER_BLOCK.value,
+        convolution=cast(Any, _CONVOLUTION.value),
+        chunk_seconds=_CHUNK.value,
+        checkpoint_seconds=_CHECKPOINT.value,
+    ).validate()

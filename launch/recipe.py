@@ -1,0 +1,41 @@
+"""The flags of how targets, shadows and reference models are trained."""
+
+from typing import Any, cast
+
+from absl import flags
+
+from jleaks.datasets.registry import Task
+from jleaks.plan import Recipe
+
+_WHAT = "What is measured (defines the numbers)"
+
+_RECIPE = Recipe()
+_EPOCHS = flags.DEFINE_integer(
+    "epochs", _RECIPE.epochs, "Of targets and shadows.", module_name=_WHAT
+)
+_BATCH = flags.DEFINE_integer(
+    "batch_size", _RECIPE.batch_size, "Of targets and shadows.", module_name=_WHAT
+)
+_RATE = flags.DEFINE_float(
+    "learning_rate", _RECIPE.learning_rate, "Adam's, of targets and shadows.", module_name=_WHAT
+)
+_L2 = flags.DEFINE_float("l2", _RECIPE.l2, "Penalty on squared weights.", module_name=_WHAT)
+_PRECISION = flags.DEFINE_enum(
+    "precision",
+    _RECIPE.precision,
+    ["float32", "default"],
+    "Of matrix products; default is the backend's fast path (TF32 on GPUs).",
+    module_name=_WHAT,
+)
+
+
+def make_recipe(task: Task | None = None) -> Recipe:
+    """Returns the recipe that the flags describe, with a task's own architecture if one is given."""
+    return Recipe(
+        model=_RECIPE.model if task is None else task.model,
+        epochs=_EPOCHS.value,
+        batch_size=_BATCH.value,
+        learning_rate=_RATE.value,
+        l2=_L2.value,
+        precision=cast(Any, _PRECISION.value),
+    )
