@@ -4,12 +4,13 @@ Conventions: a score is larger for likelier members; records of equal score move
 the empirical ROC); TPR at FPR f is the largest TPR among thresholds whose realised FPR is at most f.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float, Num
+from jaxtyping import Array, Bool, Float, Int, Num
 
 from jleaks.arrays import AnyArray
 
@@ -37,13 +38,105 @@ class Metrics(NamedTuple):
     fpr_realised: Float[Array, "fprs"]
 
 
+class Ranking(NamedTuple):
+    """All records of one target from the highest score to the lowest, padding last.
+
+    Attributes:
+      scores: [n] descending.
+      tp: [n] members among the records down to the end of this one's tie.
+      fp: [n] non-members likewise.
+      positives: Members.
+      negatives: Non-members.
+    """
+
+    scores: Float[Array, "rows"]
+    tp: Int[Array, "rows"]
+    fp: Int[Array, "rows"]
+    positives: Int[Array, ""]
+    negatives: Int[Array, ""]
+
+
+def rank(
+    scores: Float[AnyArray, "rows"], member: Bool[AnyArray, "rows"], valid: Bool[AnyArray, "rows"]
+) -> Ranking:
+    """Ranks records with one sort.
+
+    Args:
+      scores: Larger means likelier a member; must be finite where valid.
+      member: The truth.
+      valid: Rows that exist; the others are padding.
+    """
+    scores, member, valid = jnp.asarray(scores), jnp.asarray(member), jnp.asarray(valid)
+    # The code carries membership through the sort: 2 member, 1 other, 0 padding.
+    code = (member & valid) * 2 + (~member & valid)
+    ordered, code = lax.sort(
+        (jnp.where(valid, -scores, jnp.inf), code), num_keys=1, is_stable=False
+    )
+    tp, fp = jnp.cumsum(code == 2), jnp.cumsum(code == 1)
+    last_of_tie = jnp.append(ordered[1:] != ordered[:-1], True)
+
+    def at_end_of_tie(count: Array) -> Array:
+        return lax.cummin(jnp.where(last_of_tie, count, count[-1]), reverse=True)
+
+    return Ranking(-ordered, at_end_of_tie(tp), at_end_of_tie(fp), tp[-1], fp[-1])
+
+
+def auc(ranking: Ranking) -> Float[Array, ""]:
+    """Area under the ROC curve: Mann-Whitney, ties counted half (Fawcett 2006, algorithm 3)."""
+
+    def steps(count: Array) -> tuple[Array, Array]:
+        before = jnp.concatenate([jnp.zeros(1, count.dtype), count[:-1]])
+        return before, count - before
+
+    # Rows of one tie share their counts, so only the first of them makes a step.
+    tp_before, _ = steps(ranking.tp)
+    _, fp_step = steps(ranking.fp)
+    height = (tp_before + ranking.tp).astype(jnp.float32) / (2 * ranking.positives)
+    return (height * (fp_step.astype(jnp.float32) / ranking.negatives)).sum()
+
+
+def operating_points(
+    ranking: Ranking, fprs: Sequence[float] | np.ndarray
+) -> tuple[Int[Array, "fprs"], Int[Array, "fprs"]]:
+    """True and false positives at the largest TPR whose realised FPR is at most each of `fprs`.
+
+    With no threshold allowed but the infinite one, nobody is called a member.
+    """
+    allowed = jnp.floor(jnp.asarray(fprs, jnp.float32) * ranking.negatives + 1e-4)
+    rows = jnp.searchsorted(ranking.fp, allowed.astype(ranking.fp.dtype), side="right")
+    tp = jnp.where(rows > 0, ranking.tp[rows - 1], 0)
+    # The TPR may have been reached before: at the first row with as many members.
+    fp = jnp.where(tp > 0, ranking.fp[jnp.searchsorted(ranking.tp, tp)], 0)
+    return tp, fp
+
+
+def best_threshold(ranking: Ranking) -> Float[Array, ""]:
+    """The score that maximises balanced accuracy with the rule "member if score >= threshold".
+
+    Of equal maxima the highest threshold (Song & Mittal 2021 try values in that order).
+    """
+    gain = ranking.tp / ranking.positives - ranking.fp / ranking.negatives
+    return ranking.scores[jnp.argmax(gain)]
+
+
+def called(
+    scores: Float[AnyArray, "rows"],
+    member: Bool[AnyArray, "rows"],
+    valid: Bool[AnyArray, "rows"],
+    threshold: Num[AnyArray, ""] | np.floating | float,
+) -> tuple[Int[Array, ""], Int[Array, ""]]:
+    """True and false positives of the rule "member if score >= threshold"."""
+    chosen = (jnp.asarray(scores) >= threshold) & valid
+    return (chosen & member).sum(), (chosen & ~jnp.asarray(member)).sum()
+
+
 def metrics(
     scores: Float[AnyArray, "rows"],
     member: Bool[AnyArray, "rows"],
     valid: Bool[AnyArray, "rows"],
     threshold: Num[AnyArray, ""] | np.floating | float,
 ) -> Metrics:
-    """Computes all metrics with one sort.
+    """Computes all metrics of an attack that has a threshold of its own.
 
     Args:
       scores: Larger means likelier a member; must be finite where valid.
@@ -51,44 +144,15 @@ def metrics(
       valid: Rows that exist; the others are padding.
       threshold: A row is called a member if its score is at least this.
     """
-    scores, member, valid = jnp.asarray(scores), jnp.asarray(member), jnp.asarray(valid)
-    is_member, is_other = member & valid, ~member & valid
-    positives, negatives = is_member.sum(), is_other.sum()
-    called = scores >= threshold
-    true_positives = (called & is_member).sum()
-    false_positives = (called & is_other).sum()
-    correct = true_positives + negatives - false_positives
-
-    # One sort, descending; padding goes last.  The code carries membership along: 2 member, 1 other.
-    code = is_member * 2 + is_other
-    ordered, code = lax.sort(
-        (jnp.where(valid, -scores, jnp.inf), code), num_keys=1, is_stable=False
-    )
-    tp, fp = jnp.cumsum(code == 2), jnp.cumsum(code == 1)
-    last_of_tie = jnp.append(ordered[1:] != ordered[:-1], True)
-    # Counts at the end of the previous tie, for every row that ends one.
-    before = lax.cummax(jnp.where(last_of_tie, tp, 0))
-    before = jnp.concatenate([jnp.zeros(1, before.dtype), before[:-1]])
-    fp_before = lax.cummax(jnp.where(last_of_tie, fp, 0))
-    fp_before = jnp.concatenate([jnp.zeros(1, fp.dtype), fp_before[:-1]])
-    # A non-member is beaten by the members above it and by half of those tied with it.
-    share = (tp + before).astype(jnp.float32) / (2 * positives)
-    weight = jnp.where(last_of_tie, fp - fp_before, 0).astype(jnp.float32) / negatives
-    auc = (share * weight).sum()
-
-    tprs, realised = [], []
-    for limit in FPRS:
-        allowed = last_of_tie & (fp <= jnp.floor(limit * negatives + 1e-6))
-        best = jnp.max(jnp.where(allowed, tp, 0))
-        at = jnp.min(jnp.where(allowed & (tp == best), fp, negatives))
-        # With no threshold allowed but the infinite one, nobody is called a member.
-        tprs.append(best / positives)
-        realised.append(jnp.where(best > 0, at, 0) / negatives)
+    ranking = rank(scores, member, valid)
+    positives, negatives = ranking.positives, ranking.negatives
+    true_positives, false_positives = called(scores, member, valid, threshold)
+    tp, fp = operating_points(ranking, FPRS)
     return Metrics(
         precision=true_positives / (true_positives + false_positives),
         recall=true_positives / positives,
-        accuracy=correct / (positives + negatives),
-        auc=auc,
-        tpr=jnp.stack(tprs),
-        fpr_realised=jnp.stack(realised),
+        accuracy=(true_positives + negatives - false_positives) / (positives + negatives),
+        auc=auc(ranking),
+        tpr=tp / positives,
+        fpr_realised=fp / negatives,
     )

@@ -1,0 +1,79 @@
+"""Attacks on the target's answer alone, and thresholds per class."""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int
+
+from jleaks.attacks.evidence import Evidence
+
+
+def correctness(evidence: Evidence) -> Array:
+    """1 where the prediction is right, the gap attack (Yeom et al. 2018, section 3.2)."""
+    return evidence.own("correct", 0).astype(jnp.float32)
+
+
+def confidence(evidence: Evidence) -> Array:
+    """Posterior of the true class."""
+    return jax.nn.sigmoid(evidence.own("phi", 0))
+
+
+def loss(evidence: Evidence) -> Array:
+    """Minus the cross-entropy (Yeom et al. 2018, adversary 2)."""
+    return evidence.log_p()
+
+
+def label_only(evidence: Evidence) -> Array:
+    """Share of queries answered with the true label (Choquette-Choo et al. 2021, section 4)."""
+    votes = [evidence.own("correct", q).astype(jnp.float32) for q in range(evidence.num_queries)]
+    return sum(votes) / len(votes)
+
+
+def class_thresholds(
+    scores: Float[Array, "records"],
+    labels: Int[Array, "records"],
+    member: Bool[Array, "records"],
+    valid: Bool[Array, "records"],
+    num_classes: int,
+) -> Float[Array, "classes"]:
+    """Per class, the score that tells one model's members from its non-members best.
+
+    Song & Mittal 2021, section 3.2: the value that maximises balanced accuracy within the class with
+    the rule "member if score >= value"; of equal maxima the highest value.  A class without
+    members or without non-members gets the threshold of all classes together.
+
+    Args:
+      scores: Of the shadow model, [N].
+      labels: True classes.
+      member: The shadow's membership.
+      valid: Records that take part.
+      num_classes: K.
+    """
+    overall = _best_by_class(scores, jnp.zeros_like(labels), member, valid, 1)[0][0]
+    best, usable = _best_by_class(scores, labels, member, valid, num_classes)
+    return jnp.where(usable, best, overall)
+
+
+def _best_by_class(
+    scores: Array, labels: Array, member: Array, valid: Array, num_classes: int
+) -> tuple[Array, Array]:
+    """Every class's threshold with one sort by class and falling score; and where there is one."""
+    group = jnp.where(valid, labels, num_classes)
+    group, falling, code = lax.sort(
+        (group, -scores, member.astype(jnp.int32)), num_keys=2, is_stable=False
+    )
+    is_member, is_other = (group < num_classes) & (code == 1), (group < num_classes) & (code == 0)
+    tp, fp = jnp.cumsum(is_member), jnp.cumsum(is_other)
+    edges = jnp.searchsorted(group, jnp.arange(num_classes + 1))
+    tp_at, fp_at = (jnp.concatenate([jnp.zeros(1, c.dtype), c])[edges] for c in (tp, fp))
+    positives, negatives = jnp.diff(tp_at), jnp.diff(fp_at)
+    mine = jnp.minimum(group, num_classes - 1)
+    ends = jnp.append((falling[1:] != falling[:-1]) | (group[1:] != group[:-1]), True)
+    gain = (tp - tp_at[mine]) / jnp.maximum(positives[mine], 1) - (fp - fp_at[mine]) / jnp.maximum(
+        negatives[mine], 1
+    )
+    gain = jnp.where(ends & (group < num_classes), gain, -jnp.inf)
+    top = jax.ops.segment_max(gain, group, num_classes + 1)
+    first = jnp.where(gain == top[group], jnp.arange(len(gain)), len(gain) - 1)
+    at = jax.ops.segment_min(first, group, num_classes + 1)[:num_classes]
+    return -falling[at], (positives > 0) & (negatives > 0)

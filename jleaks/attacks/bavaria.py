@@ -1,0 +1,91 @@
+"""BaVarIA: LiRA with a prior on mean and variance, for few references (Brännvall 2026, arXiv 2603.11799).
+
+The family and its conjugate prior are the paper's.  The prior's parameters are ours, fitted to all
+records of a side (empirical Bayes): its mean is the overall mean, its variance the pooled variance within
+records, worth four observations, and its mean is worth as many observations as the variance within records
+outweighs that between them.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from jleaks.attacks.evidence import VARIANCE_FLOOR, Evidence, Overall, Side
+from jleaks.attacks.lira import log_normal, log_survival
+
+_PRIOR_SHAPE = 2.0
+
+
+class Posterior(NamedTuple):
+    """Normal-inverse-gamma: mean ~ N(location, variance / weight), variance ~ IG(shape, scale)."""
+
+    location: Array
+    weight: Array
+    shape: Array
+    scale: Array
+
+
+def posterior(side: Side, overall: Overall) -> Posterior:
+    """Updates the prior of a side with one record's references; none leave the prior."""
+    between = jnp.maximum(overall.variance - overall.within, VARIANCE_FLOOR)
+    weight = overall.within / between
+    n = side.count
+    total = weight + n
+    return Posterior(
+        location=(weight * overall.mean + n * side.mean) / total,
+        weight=total,
+        shape=_PRIOR_SHAPE + n / 2,
+        scale=overall.within * (_PRIOR_SHAPE - 1)
+        + side.deviations / 2
+        + weight * n * (side.mean - overall.mean) ** 2 / (2 * total),
+    )
+
+
+def log_student(phi: Array, p: Posterior) -> Array:
+    """Log density of the posterior predictive, a Student t with 2 `shape` degrees of freedom."""
+    freedom = 2 * p.shape
+    spread = p.scale * (p.weight + 1) / (p.shape * p.weight)
+    gamma = jax.lax.lgamma
+    return (
+        gamma((freedom + 1) / 2)
+        - gamma(freedom / 2)
+        - 0.5 * jnp.log(freedom * jnp.pi * spread)
+        - (freedom + 1) / 2 * jnp.log1p((phi - p.location) ** 2 / (freedom * spread))
+    )
+
+
+def variance(p: Posterior) -> Array:
+    """Expected variance of the next observation."""
+    return p.scale / (p.shape - 1) * (1 + 1 / p.weight)
+
+
+def _posteriors(evidence: Evidence) -> tuple[Posterior, Posterior]:
+    inside, outside = (
+        posterior(evidence.phi(0, side), evidence.overall(0, side)) for side in ("in", "out")
+    )
+    return inside, outside
+
+
+def student(evidence: Evidence) -> Array:
+    """Log ratio of the two sides' Student t predictives."""
+    phi = evidence.own("phi", 0)
+    inside, outside = _posteriors(evidence)
+    return log_student(phi, inside) - log_student(phi, outside)
+
+
+def gaussian(evidence: Evidence) -> Array:
+    """Log ratio of normal densities with the posteriors' locations and variances."""
+    phi = evidence.own("phi", 0)
+    inside, outside = _posteriors(evidence)
+    return log_normal(phi, inside.location, variance(inside)) - log_normal(
+        phi, outside.location, variance(outside)
+    )
+
+
+def offline(evidence: Evidence) -> Array:
+    """One-sided, OUT references alone: how far above their predictive the target is."""
+    outside = posterior(evidence.phi(0, "out"), evidence.overall(0, "out"))
+    z = (evidence.own("phi", 0) - outside.location) / jnp.sqrt(variance(outside))
+    return log_survival(z)

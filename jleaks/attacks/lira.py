@@ -1,0 +1,84 @@
+"""LiRA: the likelihood ratio attack (Carlini et al. 2022, section V and Algorithm 1; authors' code).
+
+Written for one record: phi is the target's logit-scaled confidence, mean and variance are those of its
+references' phi on one side.  Everything broadcasts.
+"""
+
+import math
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from jleaks.attacks.evidence import VARIANCE_FLOOR, Evidence
+
+# With fewer references the authors use one variance for all records (section VI-B).
+_MIN_REFERENCES = 64
+
+Variance = Literal["auto", "record", "global"]
+
+
+def log_normal(phi: Array, mean: Array, variance: Array) -> Array:
+    """Log N(phi; mean, variance)."""
+    return -0.5 * ((phi - mean) ** 2 / variance + jnp.log(variance) + math.log(2 * math.pi))
+
+
+def log_survival(z: Array) -> Array:
+    """-log(1 - Phi(z)): rises with the one-sided Phi(z) of the paper, but does not saturate."""
+    return -jax.scipy.stats.norm.logcdf(-z)
+
+
+def fit(evidence: Evidence, query: int, side: str, kind: Variance) -> tuple[Array, Array]:
+    """One side's mean (the median, as the authors' code) and variance, each [T, N].
+
+    Args:
+      evidence: Of all targets and records.
+      query: Which query's answers.
+      side: "in" or "out".
+      kind: "record": each record's own variance, the overall one where it has fewer than two
+        references; "global": of all records and references of the side; "auto": "record" from
+        64 references on.
+    """
+    found, overall = evidence.phi(query, side), evidence.overall(query, side)
+    mean = evidence.median(query, side)
+    if kind == "auto":
+        kind = "record" if evidence.num_references >= _MIN_REFERENCES else "global"
+    if kind == "global":
+        return mean, jnp.broadcast_to(overall.variance, mean.shape)
+    own = jnp.maximum(found.deviations / jnp.maximum(found.count, 1), VARIANCE_FLOOR)
+    return mean, jnp.where(found.count >= 2, own, overall.variance)
+
+
+def _queries(evidence: Evidence, several: bool) -> range:
+    return range(evidence.num_queries if several else 1)
+
+
+def online(evidence: Evidence, kind: Variance = "auto", several: bool = False) -> Array:
+    """Log N(phi; IN) - log N(phi; OUT), the mean over queries."""
+
+    def one(query: int) -> Array:
+        phi = evidence.own("phi", query)
+        inside = log_normal(phi, *fit(evidence, query, "in", kind))
+        return inside - log_normal(phi, *fit(evidence, query, "out", kind))
+
+    return sum(one(q) for q in _queries(evidence, several)) / len(_queries(evidence, several))
+
+
+def offline(evidence: Evidence, kind: Variance = "auto", several: bool = False) -> Array:
+    """One-sided: how far above the OUT references the target is, the mean over queries."""
+
+    def one(query: int) -> Array:
+        mean, variance = fit(evidence, query, "out", kind)
+        return log_survival((evidence.own("phi", query) - mean) / jnp.sqrt(variance))
+
+    return sum(one(q) for q in _queries(evidence, several)) / len(_queries(evidence, several))
+
+
+def offline_two_sided(evidence: Evidence, kind: Variance = "auto", several: bool = False) -> Array:
+    """-log N(phi; OUT), as the authors' code: far below the references counts as much as far above."""
+
+    def one(query: int) -> Array:
+        return -log_normal(evidence.own("phi", query), *fit(evidence, query, "out", kind))
+
+    return sum(one(q) for q in _queries(evidence, several)) / len(_queries(evidence, several))

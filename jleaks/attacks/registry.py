@@ -1,0 +1,185 @@
+"""Every attack on a bank: its score, and what an attacker must have to run it."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Literal
+
+from jaxtyping import Array
+
+from jleaks.attacks import baseline, bavaria, difficulty, lira, rmia
+from jleaks.attacks.evidence import Evidence
+from jleaks.errors import InputError
+
+Needs = Literal["none", "out", "in and out"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Parameters of attacks.
+
+    Attributes:
+      gamma: RMIA's.
+      offline_a: RMIA offline's a (Zarifzadeh et al. 2024: 0.3 on CIFAR-10, 0.6 on CIFAR-100, 0.2 on
+        Purchase).
+    """
+
+    gamma: float = 2.0
+    offline_a: float = 0.3
+
+    def validate(self) -> "Options":
+        """Checks the values.
+
+        Raises:
+          InputError: names the value that cannot be used.
+        """
+        if not 0 < self.gamma < float("inf"):
+            raise InputError(f"gamma is {self.gamma}, expected a positive number")
+        if not 0 <= self.offline_a <= 1:
+            raise InputError(f"offline_a is {self.offline_a}, expected a number in [0, 1]")
+        return self
+
+
+# What happens to a target's raw scores once all its records have one.
+Finish = Literal["none", "share of all", "share of population", "class thresholds"]
+# Where the threshold for precision and recall comes from.
+Threshold = Literal["shadow", "one half", "mean member loss", "zero"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Attack:
+    """One attack.
+
+    Attributes:
+      name: Used in flags and rows.
+      title: Used in tables and figures.
+      source: Where it was published.
+      score: From the evidence to raw scores [T, N], larger for likelier members.
+      references: Which references it needs: none, OUT, or IN and OUT.
+      labels: Whether it must know a record's true class.
+      queries: "one" query per record or "all" that the bank has.
+      signals: Arrays that the bank must have besides phi.
+      finish: What turns raw scores into scores.
+      threshold: Where its threshold comes from; "shadow": the value that maximises balanced
+        accuracy when the same attack is run on a shadow model.
+    """
+
+    name: str
+    title: str
+    source: str
+    score: Callable[[Evidence, Options], Array]
+    references: Needs = "none"
+    labels: bool = True
+    queries: Literal["one", "all"] = "one"
+    signals: tuple[str, ...] = ()
+    finish: Finish = "none"
+    threshold: Threshold = "shadow"
+
+
+def _stored(name: str) -> Callable[[Evidence, Options], Array]:
+    return lambda evidence, _: evidence.own(name)
+
+
+def _lira(
+    fn: Callable[..., Array], kind: lira.Variance = "auto", several: bool = False
+) -> Callable[[Evidence, Options], Array]:
+    return lambda evidence, _: functools.partial(fn, kind=kind, several=several)(evidence)
+
+
+def _plain(fn: Callable[[Evidence], Array]) -> Callable[[Evidence, Options], Array]:
+    return lambda evidence, _: fn(evidence)
+
+
+_CARLINI = "Carlini et al. 2022"
+_ZARIFZADEH = "Zarifzadeh et al. 2024"
+_LASSILA = "Lassila et al. 2025"
+_BRANNVALL = "Brännvall 2026"
+_SONG = "Song & Mittal 2021"
+_YEOM = "Yeom et al. 2018"
+_BOTH: Needs = "in and out"
+
+_ALL = (
+    Attack(
+        "correctness", "Correctness (gap)", _YEOM, _plain(baseline.correctness),
+        signals=("correct",), threshold="one half",
+    ),
+    Attack("maximum", "Maximum posterior", "Salem et al. 2019", _stored("maximum"), labels=False, signals=("maximum",)),
+    Attack("entropy", "Entropy", "Salem et al. 2019", _stored("entropy"), labels=False, signals=("entropy",)),
+    Attack("confidence", "Confidence", _YEOM, _plain(baseline.confidence)),
+    Attack("loss", "Loss", _YEOM, _plain(baseline.loss), threshold="mean member loss"),
+    Attack("modified_entropy", "Modified entropy", _SONG, _stored("mentr"), signals=("mentr",)),
+    Attack(
+        "class_thresholds", "Class thresholds", _SONG, _stored("mentr"), signals=("mentr",),
+        finish="class thresholds", threshold="zero",
+    ),
+    Attack(
+        "attack_p", "Attack-P", "Ye et al. 2022", lambda e, _: e.own("phi", 0),
+        finish="share of population",
+    ),
+    Attack(
+        "label_only", "Label only", "Choquette-Choo et al. 2021", _plain(baseline.label_only),
+        queries="all", signals=("correct",),
+    ),
+    Attack(
+        "quantile", "Quantile regression", "Bertran et al. 2023",
+        lambda e, _: e.own("phi", 0) - e.own("quantile"), signals=("quantile",),
+    ),
+    Attack("attack_r", "Attack-R", "Ye et al. 2022", _plain(difficulty.attack_r), "out"),
+    Attack("calibrated", "Calibrated loss", "Watson et al. 2022", _plain(difficulty.calibrated), "out"),
+    Attack("lira_offline", "LiRA offline", _CARLINI, _lira(lira.offline), "out"),
+    Attack("lira_offline_record", "LiRA offline, variance per record", _CARLINI, _lira(lira.offline, "record"), "out"),
+    Attack("lira_offline_global", "LiRA offline, one variance", _CARLINI, _lira(lira.offline, "global"), "out"),
+    Attack("lira_offline_two_sided", "LiRA offline, two-sided", f"{_CARLINI}, code", _lira(lira.offline_two_sided), "out"),
+    Attack(
+        "lira_offline_queries", "LiRA offline, all queries", _CARLINI,
+        _lira(lira.offline, several=True), "out", queries="all",
+    ),
+    Attack(
+        "rmia_offline", "RMIA offline", _ZARIFZADEH,
+        lambda e, o: rmia.log_ratio_offline(e, o.offline_a), "out",
+        signals=("phi_t",), finish="share of all",
+    ),
+    Attack("base_offline", "BASE offline", _LASSILA, _plain(rmia.base_offline), "out"),
+    Attack("bavaria_offline", "BaVarIA offline", _BRANNVALL, _plain(bavaria.offline), "out"),
+    Attack("lira_online", "LiRA online", _CARLINI, _lira(lira.online), _BOTH),
+    Attack("lira_online_record", "LiRA online, variance per record", _CARLINI, _lira(lira.online, "record"), _BOTH),
+    Attack("lira_online_global", "LiRA online, one variance", _CARLINI, _lira(lira.online, "global"), _BOTH),
+    Attack(
+        "lira_online_queries", "LiRA online, all queries", _CARLINI,
+        _lira(lira.online, several=True), _BOTH, queries="all",
+    ),
+    Attack(
+        "rmia_online", "RMIA online", _ZARIFZADEH, lambda e, _: rmia.log_ratio_online(e), _BOTH,
+        signals=("phi_t",), finish="share of all",
+    ),
+    Attack("base_online", "BASE online", _LASSILA, _plain(rmia.base_online), _BOTH),
+    Attack("bavaria", "BaVarIA-t", _BRANNVALL, _plain(bavaria.student), _BOTH),
+    Attack("bavaria_gaussian", "BaVarIA-n", _BRANNVALL, _plain(bavaria.gaussian), _BOTH),
+)  # fmt: skip
+
+ATTACKS: dict[str, Attack] = {attack.name: attack for attack in _ALL}
+
+# RMIA offline's a, as published; other tasks take the default.
+OFFLINE_A = {
+    "cifar10": 0.3,
+    "cifar100": 0.6,
+    "purchase2": 0.2,
+    "purchase10": 0.2,
+    "purchase20": 0.2,
+    "purchase50": 0.2,
+    "purchase100": 0.2,
+}
+
+
+def get_attacks(names: list[str]) -> list[Attack]:
+    """Returns attacks by name, or all of them for ["all"], in registry order.
+
+    Raises:
+      InputError: there is no such attack.
+    """
+    if names == ["all"]:
+        return list(ATTACKS.values())
+    for name in names:
+        if name not in ATTACKS:
+            raise InputError(f"unknown attack {name!r}; allowed: all, {', '.join(ATTACKS)}")
+    return [attack for attack in ATTACKS.values() if attack.name in names]

@@ -1,0 +1,354 @@
+"""The bank's evaluator: every attack on every model of a bank, in one compiled call.
+
+Two stages.  *Scores* need one record's answers from all models: records are spread over the devices.
+*Judging* needs one target's scores of all records: (attack, target) rows are spread over the devices.  A
+bank that does not fit goes through the first stage in blocks of records, its scores waiting on the host.
+"""
+
+import functools
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array
+
+from jleaks import fleet, metrics
+from jleaks.attacks import baseline, difficulty, rmia
+from jleaks.attacks.evidence import Evidence, References
+from jleaks.attacks.registry import Attack, Options
+from jleaks.bank.bank import Bank
+from jleaks.errors import InputError
+from jleaks.packing import device_memory
+
+# Operating points in rows and tables.
+FPRS = (0.01, 0.001, 0.0001)
+# FPRs at which ROC curves are kept.
+GRID = np.geomspace(1e-5, 1, 101)
+_MEMORY_SHARE = 0.4
+
+Arrays = dict[str, Any]
+
+
+class Verdicts(NamedTuple):
+    """Every attack on every target: A attacks, T targets, counts of audited records.
+
+    Attributes:
+      auc: [A, T].
+      positives: [A, T] members.
+      negatives: [A, T] non-members.
+      tp: [A, T, F] members found at the largest TPR with FPR at most `FPRS`.
+      fp: [A, T, F] non-members called members there.
+      threshold: [A, T] from the shadow; NaN where there is none.
+      tp_called: [A, T] members at or above the threshold.
+      fp_called: [A, T] non-members likewise.
+      roc: [A, T, G] true positives at FPR at most `GRID`.
+    """
+
+    auc: np.ndarray
+    positives: np.ndarray
+    negatives: np.ndarray
+    tp: np.ndarray
+    fp: np.ndarray
+    threshold: np.ndarray
+    tp_called: np.ndarray
+    fp_called: np.ndarray
+    roc: np.ndarray
+
+
+def missing(attack: Attack, bank: Bank) -> str | None:
+    """Returns what a bank lacks for an attack, or None if it can be run."""
+    absent = [name for name in attack.signals if getattr(bank, name) is None]
+    if absent:
+        return f"the bank has no {' and no '.join(absent)}"
+    if attack.queries == "all" and bank.phi.shape[0] == 1:
+        return "the bank has only one query per record"
+    if attack.references != "none" and bank.member.all():
+        return "no model is OUT for any record"
+    return None
+
+
+def evaluate(
+    bank: Bank,
+    attacks: list[Attack],
+    references: References,
+    shadows: References | None,
+    mesh: Mesh,
+    options: Options | None = None,
+    records_per_block: int | None = None,
+) -> Verdicts:
+    """Runs attacks on targets.
+
+    Args:
+      bank: Answers and membership.
+      attacks: Which to run; `missing` must be None for each.
+      references: The targets and what each is compared with.
+      shadows: For each target a shadow and what that is compared with; None leaves thresholds NaN.
+      mesh: Devices to spread the work over.
+      options: Parameters of attacks.
+      records_per_block: Records scored at a time; None for all if they fit.
+
+    Raises:
+      InputError: an attack cannot be run on this bank.
+    """
+    for attack in attacks:
+        if (reason := missing(attack, bank)) is not None:
+            raise InputError(f"{attack.name} cannot be run: {reason}")
+    kinds = tuple(attacks)
+    options = (options or Options()).validate()
+    roles = {"target": _on_device(references)}
+    if shadows is not None:
+        roles["shadow"] = _on_device(shadows)
+    arrays = _arrays(bank, kinds)
+    block = records_per_block or _fitting(arrays, kinds, len(references.targets), mesh)
+    if block >= arrays["labels"].shape[0]:
+        program = _whole_program(kinds, options, bank.num_classes, mesh)
+        found = program(_put(arrays, mesh), fleet.put_shared(roles, mesh))
+        return Verdicts(*(np.asarray(leaf) for leaf in found))
+    return _streamed(arrays, kinds, options, bank.num_classes, roles, mesh, block)
+
+
+def scores(
+    bank: Bank, attack: Attack, references: References, options: Options | None = None
+) -> np.ndarray:
+    """Returns one attack's raw scores, [T, N] (before what `Attack.finish` says)."""
+    arrays = {name: jnp.asarray(array) for name, array in _arrays(bank, (attack,)).items()}
+    refs = {name: jnp.asarray(array) for name, array in _on_device(references).items()}
+    return np.asarray(attack.score(Evidence(arrays, refs), options or Options()))
+
+
+def _on_device(references: References) -> dict[str, np.ndarray]:
+    return {
+        "targets": references.targets,
+        "models": references.models,
+        "left_out": references.left_out,
+        "use": references.use,
+    }
+
+
+def _arrays(bank: Bank, attacks: tuple[Attack, ...]) -> Arrays:
+    """What the attacks look at, on the host."""
+    several = any(attack.queries == "all" for attack in attacks)
+    queries = slice(None) if several else slice(1)
+    names = sorted({name for attack in attacks for name in attack.signals})
+    arrays = {name: getattr(bank, name) for name in names}
+    if "correct" in arrays:
+        arrays["correct"] = arrays["correct"][queries]
+    return {
+        **arrays,
+        "phi": bank.phi[queries],
+        "member": bank.member,
+        "labels": np.asarray(bank.labels, np.int32),
+        "valid": np.ones(len(bank.labels), bool),
+        "candidate": ~bank.population,
+    }
+
+
+def _put(arrays: Arrays, mesh: Mesh) -> Arrays:
+    """Pads the records to a multiple of the devices and spreads them."""
+
+    def put(array: np.ndarray) -> Array:
+        surplus = -array.shape[-1] % mesh.size
+        padded = np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, surplus)])
+        spec = PartitionSpec(*[None] * (array.ndim - 1), "model")
+        return jax.device_put(padded, NamedSharding(mesh, spec))
+
+    return {name: put(array) for name, array in arrays.items()}
+
+
+def _fitting(arrays: Arrays, attacks: tuple[Attack, ...], targets: int, mesh: Mesh) -> int:
+    """Returns how many records can be scored and judged at a time."""
+    models, records = arrays["member"].shape
+    per_record = sum(array[..., :1].nbytes for array in arrays.values())
+    # Scores of all attacks for targets and shadows, and some twenty summaries of each.
+    per_record += 4 * targets * 2 * (len(attacks) + 20) + 4 * models * 8
+    memory = device_memory(mesh.devices.flat[0]) * mesh.size
+    return max(1, min(records, int(_MEMORY_SHARE * memory / per_record)))
+
+
+def _raw(
+    arrays: Arrays,
+    references: dict[str, Array],
+    attacks: tuple[Attack, ...],
+    options: Options,
+    totals: dict[str, Array] | None = None,
+) -> tuple[list[Array], dict[str, Array]]:
+    evidence = Evidence(arrays, references, totals)
+    return [attack.score(evidence, options) for attack in attacks], evidence.totals
+
+
+# Attacks judged by one program: equal finish and threshold.
+_Kind = tuple[str, str]
+
+
+def _groups(attacks: tuple[Attack, ...]) -> dict[_Kind, list[int]]:
+    found: dict[_Kind, list[int]] = {}
+    for i, attack in enumerate(attacks):
+        found.setdefault((attack.finish, attack.threshold), []).append(i)
+    return found
+
+
+@functools.cache
+def _judge(kind: _Kind, options: Options, num_classes: int, mesh: Mesh) -> Any:
+    """Returns the program that judges rows: one target's scores of all records each."""
+    finish, threshold_from = kind
+
+    def finished(row: Array, shared: Arrays) -> Array:
+        if finish == "share of all":
+            return rmia.dominated_share(row, shared["valid"], np.log(options.gamma))
+        if finish == "share of population":
+            population = shared["valid"] & ~shared["candidate"]
+            population = jnp.where(population.any(), population, shared["valid"])
+            return difficulty.population_share(row, population)
+        return row
+
+    def threshold(row: Array, member: Array, candidate: Array) -> Array:
+        if threshold_from == "one half":
+            return jnp.float32(0.5)
+        if threshold_from == "zero":
+            return jnp.float32(0)
+        if threshold_from == "mean member loss":
+            mine = member & candidate
+            return jnp.where(mine, row, 0).sum() / mine.sum()
+        return metrics.best_threshold(metrics.rank(row, member, candidate))
+
+    def one(rows: dict[str, Array], shared: Arrays) -> Verdicts:
+        candidate = shared["candidate"]
+        row, member = finished(rows["target"], shared), rows["target member"]
+        level, has_level = jnp.float32(jnp.nan), jnp.asarray(False)
+        if "shadow" in rows:
+            shadow, has_level = finished(rows["shadow"], shared), jnp.asarray(True)
+            if finish == "class thresholds":
+                tau = baseline.class_thresholds(
+                    shadow, shared["labels"], rows["shadow member"], candidate, num_classes
+                )
+                row = row - tau[shared["labels"]]
+            level = threshold(shadow, rows["shadow member"], candidate)
+        ranking = metrics.rank(row, member, candidate)
+        tp, fp = metrics.operating_points(ranking, FPRS)
+        roc, _ = metrics.operating_points(ranking, GRID)
+        called = metrics.called(row, member, candidate, level)
+        return Verdicts(
+            metrics.auc(ranking),
+            ranking.positives,
+            ranking.negatives,
+            tp,
+            fp,
+            level,
+            *(jnp.where(has_level, count, 0) for count in called),
+            roc,
+        )
+
+    def device(rows: dict[str, Array], shared: Arrays) -> Verdicts:
+        return fleet.over_models(lambda r: one(r, shared), 1, rows)
+
+    return fleet.spread("judge", device, mesh, ("models", "shared"))
+
+
+def _rows(found: dict[str, list[Array]], members: dict[str, Array], at: list[int]) -> Arrays:
+    """Rows (attack, target) of a group of attacks, attacks first."""
+    rows = {}
+    for role, raw in found.items():
+        rows[role] = jnp.concatenate([raw[i] for i in at])
+        rows[f"{role} member"] = jnp.tile(members[role], (len(at), 1))
+    return rows
+
+
+def _pad_rows(rows: Arrays, multiple: int) -> Arrays:
+    def pad(a: Array) -> Array:
+        return jnp.pad(a, ((0, -len(a) % multiple), (0, 0)), mode="edge")
+
+    return {name: pad(a) for name, a in rows.items()}
+
+
+@functools.cache
+def _whole_program(
+    attacks: tuple[Attack, ...], options: Options, num_classes: int, mesh: Mesh
+) -> Any:
+    def evaluate(arrays: Arrays, roles: dict[str, dict[str, Array]]) -> Verdicts:
+        fleet.TRACES["evaluate bank"] += 1
+        found = {role: _raw(arrays, refs, attacks, options)[0] for role, refs in roles.items()}
+        members = {role: arrays["member"][refs["targets"]] for role, refs in roles.items()}
+        shared = {name: arrays[name] for name in ("labels", "valid", "candidate")}
+        targets = len(roles["target"]["targets"])
+        parts: dict[int, Verdicts] = {}
+        for kind, at in _groups(attacks).items():
+            rows = _rows(found, members, at)
+            judged = _judge(kind, options, num_classes, mesh)(_pad_rows(rows, mesh.size), shared)
+            for i, attack in enumerate(at):
+                span = slice(i * targets, (i + 1) * targets)
+                parts[attack] = jax.tree.map(lambda leaf, span=span: leaf[span], judged)
+        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *(parts[i] for i in sorted(parts)))
+
+    return jax.jit(evaluate)
+
+
+@functools.cache
+def _block_program(attacks: tuple[Attack, ...], options: Options) -> Any:
+    def block(arrays: Arrays, refs: dict[str, Array], totals: dict[str, Array] | None) -> Any:
+        fleet.TRACES["score block"] += 1
+        return _raw(arrays, refs, attacks, options, totals)
+
+    def totals(arrays: Arrays, refs: dict[str, Array]) -> Any:
+        return _raw(arrays, refs, attacks, options)[1]
+
+    return jax.jit(block), jax.jit(totals)
+
+
+def _blocks(arrays: Arrays, size: int) -> Iterator[tuple[slice, Arrays]]:
+    """Cuts records into blocks of one shape; what the last one lacks is padding."""
+    records = arrays["labels"].shape[0]
+    for start in range(0, records, size):
+        span = slice(start, min(start + size, records))
+        lacking = size - (span.stop - span.start)
+        yield (
+            span,
+            {
+                name: np.pad(a[..., span], [(0, 0)] * (a.ndim - 1) + [(0, lacking)])
+                for name, a in arrays.items()
+            },
+        )
+
+
+def _streamed(
+    arrays: Arrays,
+    attacks: tuple[Attack, ...],
+    options: Options,
+    num_classes: int,
+    roles: dict[str, dict[str, np.ndarray]],
+    mesh: Mesh,
+    block: int,
+) -> Verdicts:
+    """The same in blocks of records; scores lie on the host between the two stages."""
+    block = -(-block // mesh.size) * mesh.size
+    score, total = _block_program(attacks, options)
+    records, targets = arrays["labels"].shape[0], len(roles["target"]["targets"])
+    found: dict[str, list[np.ndarray]] = {}
+    for role, refs in roles.items():
+        sums: dict[str, np.ndarray] = {}
+        for _, part in _blocks(arrays, block):
+            for name, value in total(_put(part, mesh), refs).items():
+                sums[name] = sums.get(name, 0) + np.asarray(value, np.float64)
+        given = {name: np.asarray(value, np.float32) for name, value in sums.items()}
+        found[role] = [np.empty((targets, records), np.float32) for _ in attacks]
+        for span, part in _blocks(arrays, block):
+            raw, _ = score(_put(part, mesh), refs, given)
+            for whole, values in zip(found[role], raw, strict=True):
+                whole[:, span] = np.asarray(values)[:, : span.stop - span.start]
+    members = {role: arrays["member"][refs["targets"]] for role, refs in roles.items()}
+    shared = fleet.put_shared({n: arrays[n] for n in ("labels", "valid", "candidate")}, mesh)
+    per_call = max(1, block * targets // records // mesh.size) * mesh.size
+    parts = []
+    for attack in range(len(attacks)):
+        kind = (attacks[attack].finish, attacks[attack].threshold)
+        judge = _judge(kind, options, num_classes, mesh)
+        judged = []
+        for start in range(0, targets, per_call):
+            at = np.minimum(np.arange(start, start + per_call), targets - 1)
+            rows = {role: raw[attack][at] for role, raw in found.items()}
+            rows |= {f"{role} member": member[at] for role, member in members.items()}
+            judged.append(jax.tree.map(np.asarray, judge(rows, shared)))
+        parts.append(jax.tree.map(lambda *leaves: np.concatenate(leaves)[:targets], *judged))
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *parts)
