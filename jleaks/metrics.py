@@ -17,6 +17,9 @@ from jleaks.arrays import AnyArray
 # Operating points reported beside precision and recall (Carlini et al. 2022).
 FPRS = (0.01, 0.001)
 
+# Gains in balanced accuracy that differ by no more are equal: that is float32's rounding.
+GAIN_ROUNDING = 2.5e-7
+
 
 class Metrics(NamedTuple):
     """One attack on one target.
@@ -116,7 +119,7 @@ def best_threshold(ranking: Ranking) -> Float[Array, ""]:
     Of equal maxima the highest threshold (Song & Mittal 2021 try values in that order).
     """
     gain = ranking.tp / ranking.positives - ranking.fp / ranking.negatives
-    return ranking.scores[jnp.argmax(gain)]
+    return ranking.scores[jnp.argmax(gain >= gain.max() - GAIN_ROUNDING)]
 
 
 def called(

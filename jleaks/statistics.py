@@ -55,7 +55,8 @@ class Interval:
         return not (math.isnan(self.low) or math.isnan(self.high))
 
 
-def _check_confidence(confidence: float) -> None:
+def check_confidence(confidence: float) -> None:
+    """Raises InputError unless `confidence` is strictly between 0 and 1."""
     if not 0 < confidence < 1:
         raise InputError(f"confidence {confidence}; expected a number strictly between 0 and 1")
 
@@ -93,7 +94,7 @@ def t_interval(values: Values, confidence: float = 0.95) -> Interval:
     Raises:
       InputError: a value is infinite, or `confidence` is not strictly between 0 and 1.
     """
-    _check_confidence(confidence)
+    check_confidence(confidence)
     array = _floats(values)
     array = array[~np.isnan(array)]
     n = array.size
@@ -145,7 +146,7 @@ def clopper_pearson(k: int, n: int, confidence: float = 0.95) -> Interval:
     Raises:
       InputError: `k` is not in 0..n, or `confidence` is not strictly between 0 and 1.
     """
-    _check_confidence(confidence)
+    check_confidence(confidence)
     if not 0 <= k <= n:
         raise InputError(f"{k} hits among {n} records; expected 0 <= hits <= records")
     if n == 0:
@@ -182,7 +183,7 @@ def bootstrap_interval(
     Raises:
       InputError: a value is infinite, or `confidence` or `num_resamples` is out of range.
     """
-    _check_confidence(confidence)
+    check_confidence(confidence)
     if num_resamples < 1:
         raise InputError(f"{num_resamples} bootstrap resamples; expected at least 1")
     array = _floats(values)
@@ -222,7 +223,7 @@ def correlation_interval(first: Values, second: Values, confidence: float = 0.95
     Raises:
       InputError: the lengths differ, a value is infinite, or `confidence` is out of range.
     """
-    _check_confidence(confidence)
+    check_confidence(confidence)
     a, b = _floats(first), _floats(second)
     if a.size != b.size:
         raise InputError(f"paired values of lengths {a.size} and {b.size}; expected equal lengths")

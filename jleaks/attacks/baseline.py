@@ -6,6 +6,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from jleaks.attacks.evidence import Evidence
+from jleaks.metrics import GAIN_ROUNDING
 
 
 def correctness(evidence: Evidence) -> Array:
@@ -25,8 +26,8 @@ def loss(evidence: Evidence) -> Array:
 
 def label_only(evidence: Evidence) -> Array:
     """Share of queries answered with the true label (Choquette-Choo et al. 2021, section 4)."""
-    votes = [evidence.own("correct", q).astype(jnp.float32) for q in range(evidence.num_queries)]
-    return sum(votes) / len(votes)
+    queries = range(evidence.num_queries)
+    return jnp.stack([evidence.own("correct", q) for q in queries]).mean(0, dtype=jnp.float32)
 
 
 def class_thresholds(
@@ -74,6 +75,6 @@ def _best_by_class(
     )
     gain = jnp.where(ends & (group < num_classes), gain, -jnp.inf)
     top = jax.ops.segment_max(gain, group, num_classes + 1)
-    first = jnp.where(gain == top[group], jnp.arange(len(gain)), len(gain) - 1)
+    first = jnp.where(gain >= top[group] - GAIN_ROUNDING, jnp.arange(len(gain)), len(gain) - 1)
     at = jax.ops.segment_min(first, group, num_classes + 1)[:num_classes]
     return -falling[at], (positives > 0) & (negatives > 0)

@@ -31,7 +31,7 @@ def posterior(side: Side, overall: Overall) -> Posterior:
     """Updates the prior of a side with one record's references; none leave the prior."""
     between = jnp.maximum(overall.variance - overall.within, VARIANCE_FLOOR)
     weight = overall.within / between
-    n = side.count
+    n = side.size
     total = weight + n
     return Posterior(
         location=(weight * overall.mean + n * side.mean) / total,

@@ -2,9 +2,9 @@
 
 The definition is for ONE record of ONE target: take the references that trained on the record (IN) and
 those that did not (OUT), and summarise each side's answers.  All of it for all targets at once: which
-references a target has is a matrix of zeros and ones [targets, models], so counts, sums and sums of squares
-of every side are matrix products; medians come from one sort per record.  Nothing of size targets x models x
-records is ever made.
+references a target has is a matrix of zeros and ones [targets, models], so counts, sums and sums of
+squares of every side are matrix products; medians come from one sort per record.  Nothing of size
+targets x models x records is ever made.
 """
 
 import dataclasses
@@ -25,12 +25,12 @@ class Side(NamedTuple):
     """One side's values, summarised; all of one shape.
 
     Attributes:
-      count: References on this side.
+      size: References on this side.
       mean: Of their values.
       deviations: Sum of squared deviations from the mean.
     """
 
-    count: Array
+    size: Array
     mean: Array
     deviations: Array
 
@@ -174,6 +174,7 @@ class Evidence:
         self,
         arrays: dict[str, Any],
         references: dict[str, Array],
+        num_references: int,
         totals: dict[str, Array] | None = None,
     ):
         """Takes the arrays of a bank, or of a block of its records, and of `References`.
@@ -182,6 +183,8 @@ class Evidence:
           arrays: `phi` [Q, M, N], `member` [M, N], `labels` [N], `valid` [N] (False for padding),
             `candidate` [N], and what else the bank has.
           references: `targets`, `models`, `left_out` and `use`, as in `References`.
+          num_references: Of the attack's targets.  Their shadows have fewer, but are treated alike:
+            a threshold must come from the scores that it is applied to.
           totals: Sums over all records of the bank, where `arrays` are only a block of it.
         """
         self._given = totals
@@ -194,7 +197,7 @@ class Evidence:
         self.valid: Array = arrays["valid"]
         self.candidate: Array = arrays["candidate"]
         self.num_queries: int = arrays["phi"].shape[0]
-        self.num_references: int = references["models"].shape[1]
+        self.num_references = num_references
 
     def own(self, name: str, query: int | None = None) -> Array:
         """The targets' own answers: the array `name`, of one query where it has several."""
@@ -235,7 +238,7 @@ class Evidence:
                 self._references["models"],
                 self._references["left_out"],
             )
-            count = self.phi(query, side).count
+            count = self.phi(query, side).size
             return jnp.where(count > 0, found, self.overall(query, side).mean)
 
         return self._once(("median", query, side), make)
@@ -250,11 +253,11 @@ class Evidence:
 
         def make() -> Overall:
             found, name = self.phi(query, side), f"phi {query} {side}"
-            pairs = jnp.maximum(self._total(f"{name} pairs", found.count), 1)
-            mean = self._total(f"{name} sum", found.count * found.mean) / pairs
-            squares = self._total(f"{name} squares", found.count * found.mean**2)
+            pairs = jnp.maximum(self._total(f"{name} pairs", found.size), 1)
+            mean = self._total(f"{name} sum", found.size * found.mean) / pairs
+            squares = self._total(f"{name} squares", found.size * found.mean**2)
             deviations = self._total(f"{name} deviations", found.deviations)
-            freedom = self._total(f"{name} freedom", jnp.maximum(found.count - 1, 0))
+            freedom = self._total(f"{name} freedom", jnp.maximum(found.size - 1, 0))
             variance = jnp.maximum((deviations + squares) / pairs - mean**2, VARIANCE_FLOOR)
             within = jnp.where(freedom > 0, deviations / jnp.maximum(freedom, 1), variance)
             return Overall(mean, variance, jnp.maximum(within, VARIANCE_FLOOR))
@@ -266,16 +269,17 @@ class Evidence:
 
         def make() -> Array:
             found = self.side(self.transformed(name), side, name)
-            total = self._total(f"{name} {side} sum", found.count * found.mean)
-            pairs = self._total(f"{name} {side} pairs", found.count)
-            return jnp.where(found.count > 0, found.mean, total / jnp.maximum(pairs, 1))
+            total = self._total(f"{name} {side} sum", found.size * found.mean)
+            pairs = self._total(f"{name} {side} pairs", found.size)
+            return jnp.where(found.size > 0, found.mean, total / jnp.maximum(pairs, 1))
 
         return self._once(("mean", name, side), make)
 
     def mean_of_all(self, name: str) -> Array:
         """Mean of all references' `name`, whichever side they are on."""
         sides = [self.side(self.transformed(name), side, name) for side in ("in", "out")]
-        return sum(s.count * s.mean for s in sides) / self.num_references
+        total = sides[0].size * sides[0].mean + sides[1].size * sides[1].mean
+        return total / self._references["models"].shape[1]
 
     def transformed(self, name: str) -> Float[Array, "models records"]:
         """All models' posteriors of the true class: "p", at RMIA's temperature "p_t", or "log_p"."""
@@ -317,5 +321,5 @@ class Evidence:
             below = (count("left") + count("right")) / 2 - jax.vmap(not_used)(own, left_out)
         else:
             below = lax.map(lambda at: not_used(*at), (own, self._references["models"]))
-        total = self.phi(0, side).count
+        total = self.phi(0, side).size
         return jnp.where(total > 0, below / jnp.maximum(total, 1), 0.5)

@@ -5,6 +5,7 @@ references' phi on one side.  Everything broadcasts.
 """
 
 import math
+from collections.abc import Callable
 from typing import Literal
 
 import jax
@@ -46,12 +47,16 @@ def fit(evidence: Evidence, query: int, side: str, kind: Variance) -> tuple[Arra
         kind = "record" if evidence.num_references >= _MIN_REFERENCES else "global"
     if kind == "global":
         return mean, jnp.broadcast_to(overall.variance, mean.shape)
-    own = jnp.maximum(found.deviations / jnp.maximum(found.count, 1), VARIANCE_FLOOR)
-    return mean, jnp.where(found.count >= 2, own, overall.variance)
+    own = jnp.maximum(found.deviations / jnp.maximum(found.size, 1), VARIANCE_FLOOR)
+    return mean, jnp.where(found.size >= 2, own, overall.variance)
 
 
-def _queries(evidence: Evidence, several: bool) -> range:
-    return range(evidence.num_queries if several else 1)
+def _mean(score: Callable[[int], Array], evidence: Evidence, several: bool) -> Array:
+    """Mean of a score over all queries, or that of query 0."""
+    total = score(0)
+    for query in range(1, evidence.num_queries if several else 1):
+        total = total + score(query)
+    return total / (evidence.num_queries if several else 1)
 
 
 def online(evidence: Evidence, kind: Variance = "auto", several: bool = False) -> Array:
@@ -62,7 +67,7 @@ def online(evidence: Evidence, kind: Variance = "auto", several: bool = False) -
         inside = log_normal(phi, *fit(evidence, query, "in", kind))
         return inside - log_normal(phi, *fit(evidence, query, "out", kind))
 
-    return sum(one(q) for q in _queries(evidence, several)) / len(_queries(evidence, several))
+    return _mean(one, evidence, several)
 
 
 def offline(evidence: Evidence, kind: Variance = "auto", several: bool = False) -> Array:
@@ -72,7 +77,7 @@ def offline(evidence: Evidence, kind: Variance = "auto", several: bool = False) 
         mean, variance = fit(evidence, query, "out", kind)
         return log_survival((evidence.own("phi", query) - mean) / jnp.sqrt(variance))
 
-    return sum(one(q) for q in _queries(evidence, several)) / len(_queries(evidence, several))
+    return _mean(one, evidence, several)
 
 
 def offline_two_sided(evidence: Evidence, kind: Variance = "auto", several: bool = False) -> Array:
@@ -81,4 +86,4 @@ def offline_two_sided(evidence: Evidence, kind: Variance = "auto", several: bool
     def one(query: int) -> Array:
         return -log_normal(evidence.own("phi", query), *fit(evidence, query, "out", kind))
 
-    return sum(one(q) for q in _queries(evidence, several)) / len(_queries(evidence, several))
+    return _mean(one, evidence, several)

@@ -103,8 +103,13 @@ _ALL = (
         "correctness", "Correctness (gap)", _YEOM, _plain(baseline.correctness),
         signals=("correct",), threshold="one half",
     ),
-    Attack("maximum", "Maximum posterior", "Salem et al. 2019", _stored("maximum"), labels=False, signals=("maximum",)),
-    Attack("entropy", "Entropy", "Salem et al. 2019", _stored("entropy"), labels=False, signals=("entropy",)),
+    Attack(
+        "maximum", "Maximum posterior", "Salem et al. 2019",
+        _stored("maximum"), labels=False, signals=("maximum",),
+    ),
+    Attack(
+        "entropy", "Entropy", "Salem et al. 2019", _stored("entropy"), labels=False, signals=("entropy",),
+    ),
     Attack("confidence", "Confidence", _YEOM, _plain(baseline.confidence)),
     Attack("loss", "Loss", _YEOM, _plain(baseline.loss), threshold="mean member loss"),
     Attack("modified_entropy", "Modified entropy", _SONG, _stored("mentr"), signals=("mentr",)),
@@ -125,11 +130,22 @@ _ALL = (
         lambda e, _: e.own("phi", 0) - e.own("quantile"), signals=("quantile",),
     ),
     Attack("attack_r", "Attack-R", "Ye et al. 2022", _plain(difficulty.attack_r), "out"),
-    Attack("calibrated", "Calibrated loss", "Watson et al. 2022", _plain(difficulty.calibrated), "out"),
+    Attack(
+        "calibrated", "Calibrated loss", "Watson et al. 2022", _plain(difficulty.calibrated), "out",
+    ),
     Attack("lira_offline", "LiRA offline", _CARLINI, _lira(lira.offline), "out"),
-    Attack("lira_offline_record", "LiRA offline, variance per record", _CARLINI, _lira(lira.offline, "record"), "out"),
-    Attack("lira_offline_global", "LiRA offline, one variance", _CARLINI, _lira(lira.offline, "global"), "out"),
-    Attack("lira_offline_two_sided", "LiRA offline, two-sided", f"{_CARLINI}, code", _lira(lira.offline_two_sided), "out"),
+    Attack(
+        "lira_offline_record", "LiRA offline, per-record variance", _CARLINI,
+        _lira(lira.offline, "record"), "out",
+    ),
+    Attack(
+        "lira_offline_global", "LiRA offline, global variance", _CARLINI,
+        _lira(lira.offline, "global"), "out",
+    ),
+    Attack(
+        "lira_offline_two_sided", "LiRA offline, two-sided", f"{_CARLINI}, code",
+        _lira(lira.offline_two_sided), "out",
+    ),
     Attack(
         "lira_offline_queries", "LiRA offline, all queries", _CARLINI,
         _lira(lira.offline, several=True), "out", queries="all",
@@ -142,8 +158,13 @@ _ALL = (
     Attack("base_offline", "BASE offline", _LASSILA, _plain(rmia.base_offline), "out"),
     Attack("bavaria_offline", "BaVarIA offline", _BRANNVALL, _plain(bavaria.offline), "out"),
     Attack("lira_online", "LiRA online", _CARLINI, _lira(lira.online), _BOTH),
-    Attack("lira_online_record", "LiRA online, variance per record", _CARLINI, _lira(lira.online, "record"), _BOTH),
-    Attack("lira_online_global", "LiRA online, one variance", _CARLINI, _lira(lira.online, "global"), _BOTH),
+    Attack(
+        "lira_online_record", "LiRA online, per-record variance", _CARLINI, _lira(lira.online, "record"),
+        _BOTH,
+    ),
+    Attack(
+        "lira_online_global", "LiRA online, global variance", _CARLINI, _lira(lira.online, "global"), _BOTH,
+    ),
     Attack(
         "lira_online_queries", "LiRA online, all queries", _CARLINI,
         _lira(lira.online, several=True), _BOTH, queries="all",

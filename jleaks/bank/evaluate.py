@@ -16,6 +16,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
 from jleaks import fleet, metrics
+from jleaks.arrays import AnyArray
 from jleaks.attacks import baseline, difficulty, rmia
 from jleaks.attacks.evidence import Evidence, References
 from jleaks.attacks.registry import Attack, Options
@@ -47,15 +48,15 @@ class Verdicts(NamedTuple):
       roc: [A, T, G] true positives at FPR at most `GRID`.
     """
 
-    auc: np.ndarray
-    positives: np.ndarray
-    negatives: np.ndarray
-    tp: np.ndarray
-    fp: np.ndarray
-    threshold: np.ndarray
-    tp_called: np.ndarray
-    fp_called: np.ndarray
-    roc: np.ndarray
+    auc: AnyArray
+    positives: AnyArray
+    negatives: AnyArray
+    tp: AnyArray
+    fp: AnyArray
+    threshold: AnyArray
+    tp_called: AnyArray
+    fp_called: AnyArray
+    roc: AnyArray
 
 
 def missing(attack: Attack, bank: Bank) -> str | None:
@@ -65,8 +66,6 @@ def missing(attack: Attack, bank: Bank) -> str | None:
         return f"the bank has no {' and no '.join(absent)}"
     if attack.queries == "all" and bank.phi.shape[0] == 1:
         return "the bank has only one query per record"
-    if attack.references != "none" and bank.member.all():
-        return "no model is OUT for any record"
     return None
 
 
@@ -111,12 +110,29 @@ def evaluate(
 
 
 def scores(
-    bank: Bank, attack: Attack, references: References, options: Options | None = None
-) -> np.ndarray:
-    """Returns one attack's raw scores, [T, N] (before what `Attack.finish` says)."""
-    arrays = {name: jnp.asarray(array) for name, array in _arrays(bank, (attack,)).items()}
-    refs = {name: jnp.asarray(array) for name, array in _on_device(references).items()}
-    return np.asarray(attack.score(Evidence(arrays, refs), options or Options()))
+    bank: Bank,
+    attacks: list[Attack],
+    references: References,
+    shadows: References | None = None,
+    options: Options | None = None,
+) -> dict[str, np.ndarray]:
+    """Returns every attack's scores by name, [T, N] each, population records included.
+
+    Raises:
+      InputError: an attack cannot be run on this bank, or needs shadows.
+    """
+    for attack in attacks:
+        if (reason := missing(attack, bank)) is not None:
+            raise InputError(f"{attack.name} cannot be run: {reason}")
+        if attack.finish == "class thresholds" and shadows is None:
+            raise InputError(f"{attack.name} needs shadows: too few references are left for them")
+    roles = {"target": _on_device(references)}
+    if shadows is not None:
+        roles["shadow"] = _on_device(shadows)
+    options = (options or Options()).validate()
+    program = _score_program(tuple(attacks), options, bank.num_classes)
+    found = program(_arrays(bank, tuple(attacks)), roles)
+    return {a.name: np.asarray(row) for a, row in zip(attacks, found, strict=True)}
 
 
 def _on_device(references: References) -> dict[str, np.ndarray]:
@@ -173,10 +189,34 @@ def _raw(
     references: dict[str, Array],
     attacks: tuple[Attack, ...],
     options: Options,
+    num_references: int,
     totals: dict[str, Array] | None = None,
 ) -> tuple[list[Array], dict[str, Array]]:
-    evidence = Evidence(arrays, references, totals)
+    evidence = Evidence(arrays, references, num_references, totals)
     return [attack.score(evidence, options) for attack in attacks], evidence.totals
+
+
+@functools.cache
+def _score_program(attacks: tuple[Attack, ...], options: Options, num_classes: int) -> Any:
+    def score(arrays: Arrays, roles: dict[str, dict[str, Array]]) -> list[Array]:
+        count = roles["target"]["models"].shape[1]
+        found = {
+            role: _raw(arrays, refs, attacks, options, count)[0] for role, refs in roles.items()
+        }
+        finished = []
+        for i, attack in enumerate(attacks):
+            rows = found["target"][i]
+            if attack.finish == "class thresholds":
+                member = arrays["member"][roles["shadow"]["targets"]]
+                above = functools.partial(_above_class, shared=arrays, num_classes=num_classes)
+                rows = jax.vmap(above)(rows, found["shadow"][i], member)
+            else:
+                finish = functools.partial(_finished, attack.finish, options, shared=arrays)
+                rows = jax.vmap(finish)(rows)
+            finished.append(rows)
+        return finished
+
+    return jax.jit(score)
 
 
 # Attacks judged by one program: equal finish and threshold.
@@ -190,19 +230,32 @@ def _groups(attacks: tuple[Attack, ...]) -> dict[_Kind, list[int]]:
     return found
 
 
+def _finished(finish: str, options: Options, row: Array, shared: Arrays) -> Array:
+    """One target's scores from the raw scores of all its records."""
+    if finish == "share of all":
+        return rmia.dominated_share(row, shared["valid"], np.log(options.gamma))
+    if finish == "share of population":
+        population = shared["valid"] & ~shared["candidate"]
+        population = jnp.where(population.any(), population, shared["valid"])
+        return difficulty.population_share(row, population)
+    return row
+
+
+def _above_class(
+    row: Array, shadow: Array, shadow_member: Array, shared: Arrays, num_classes: int
+) -> Array:
+    """How far a target's scores are above the threshold of each record's class."""
+    labels = shared["labels"]
+    found = baseline.class_thresholds(
+        shadow, labels, shadow_member, shared["candidate"], num_classes
+    )
+    return row - found[labels]
+
+
 @functools.cache
 def _judge(kind: _Kind, options: Options, num_classes: int, mesh: Mesh) -> Any:
     """Returns the program that judges rows: one target's scores of all records each."""
     finish, threshold_from = kind
-
-    def finished(row: Array, shared: Arrays) -> Array:
-        if finish == "share of all":
-            return rmia.dominated_share(row, shared["valid"], np.log(options.gamma))
-        if finish == "share of population":
-            population = shared["valid"] & ~shared["candidate"]
-            population = jnp.where(population.any(), population, shared["valid"])
-            return difficulty.population_share(row, population)
-        return row
 
     def threshold(row: Array, member: Array, candidate: Array) -> Array:
         if threshold_from == "one half":
@@ -216,20 +269,20 @@ def _judge(kind: _Kind, options: Options, num_classes: int, mesh: Mesh) -> Any:
 
     def one(rows: dict[str, Array], shared: Arrays) -> Verdicts:
         candidate = shared["candidate"]
-        row, member = finished(rows["target"], shared), rows["target member"]
+        row, member = _finished(finish, options, rows["target"], shared), rows["target member"]
         level, has_level = jnp.float32(jnp.nan), jnp.asarray(False)
         if "shadow" in rows:
-            shadow, has_level = finished(rows["shadow"], shared), jnp.asarray(True)
+            shadow, has_level = (
+                _finished(finish, options, rows["shadow"], shared),
+                jnp.asarray(True),
+            )
             if finish == "class thresholds":
-                tau = baseline.class_thresholds(
-                    shadow, shared["labels"], rows["shadow member"], candidate, num_classes
-                )
-                row = row - tau[shared["labels"]]
+                row = _above_class(row, shadow, rows["shadow member"], shared, num_classes)
             level = threshold(shadow, rows["shadow member"], candidate)
         ranking = metrics.rank(row, member, candidate)
         tp, fp = metrics.operating_points(ranking, FPRS)
         roc, _ = metrics.operating_points(ranking, GRID)
-        called = metrics.called(row, member, candidate, level)
+        tp_called, fp_called = metrics.called(row, member, candidate, level)
         return Verdicts(
             metrics.auc(ranking),
             ranking.positives,
@@ -237,7 +290,8 @@ def _judge(kind: _Kind, options: Options, num_classes: int, mesh: Mesh) -> Any:
             tp,
             fp,
             level,
-            *(jnp.where(has_level, count, 0) for count in called),
+            tp_called * has_level,
+            fp_called * has_level,
             roc,
         )
 
@@ -269,7 +323,10 @@ def _whole_program(
 ) -> Any:
     def evaluate(arrays: Arrays, roles: dict[str, dict[str, Array]]) -> Verdicts:
         fleet.TRACES["evaluate bank"] += 1
-        found = {role: _raw(arrays, refs, attacks, options)[0] for role, refs in roles.items()}
+        count = roles["target"]["models"].shape[1]
+        found = {
+            role: _raw(arrays, refs, attacks, options, count)[0] for role, refs in roles.items()
+        }
         members = {role: arrays["member"][refs["targets"]] for role, refs in roles.items()}
         shared = {name: arrays[name] for name in ("labels", "valid", "candidate")}
         targets = len(roles["target"]["targets"])
@@ -286,13 +343,13 @@ def _whole_program(
 
 
 @functools.cache
-def _block_program(attacks: tuple[Attack, ...], options: Options) -> Any:
+def _block_program(attacks: tuple[Attack, ...], options: Options, num_references: int) -> Any:
     def block(arrays: Arrays, refs: dict[str, Array], totals: dict[str, Array] | None) -> Any:
         fleet.TRACES["score block"] += 1
-        return _raw(arrays, refs, attacks, options, totals)
+        return _raw(arrays, refs, attacks, options, num_references, totals)
 
     def totals(arrays: Arrays, refs: dict[str, Array]) -> Any:
-        return _raw(arrays, refs, attacks, options)[1]
+        return _raw(arrays, refs, attacks, options, num_references)[1]
 
     return jax.jit(block), jax.jit(totals)
 
@@ -323,7 +380,8 @@ def _streamed(
 ) -> Verdicts:
     """The same in blocks of records; scores lie on the host between the two stages."""
     block = -(-block // mesh.size) * mesh.size
-    score, total = _block_program(attacks, options)
+    num_references = roles["target"]["models"].shape[1]
+    score, total = _block_program(attacks, options, num_references)
     records, targets = arrays["labels"].shape[0], len(roles["target"]["targets"])
     found: dict[str, list[np.ndarray]] = {}
     for role, refs in roles.items():

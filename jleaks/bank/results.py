@@ -1,0 +1,164 @@
+"""What an evaluated bank leaves behind: a row per attack and target, and a summary per attack.
+
+`rows.jsonl` has one object per attack and target, `summary.jsonl` one per attack with means and intervals
+over targets.  `roc.npz` keeps the ROC curves.  Everything shown is computed from these.
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jleaks.attacks.registry import Attack
+from jleaks.bank.bank import Bank
+from jleaks.bank.evaluate import FPRS, GRID, Verdicts
+from jleaks.errors import InputError
+from jleaks.report.files import replace_file
+from jleaks.statistics import clopper_pearson, t_interval
+
+# Metrics of a row that are averaged over targets.
+METRICS = (
+    "auc",
+    "balanced_accuracy",
+    "precision",
+    "recall",
+    *(f"{name}_{fpr}" for fpr in FPRS for name in ("tpr_at_fpr", "fpr_realised")),
+)
+
+Record = dict[str, Any]
+
+
+def attack_rows(
+    bank: Bank, attacks: Sequence[Attack], verdicts: Verdicts, num_references: int
+) -> list[Record]:
+    """Returns one row per attack and target.
+
+    Fields: task, source, seed, attack, target, num_references, num_models; auc; threshold and, at it,
+    precision, recall, balanced_accuracy (null without a shadow); per FPR tpr_at_fpr, fpr_realised,
+    tp_at_fpr (k of n = num_members) and tpr_low, tpr_high (Clopper-Pearson 95%, over records);
+    num_members, num_nonmembers.
+    """
+    rows = []
+    for a, attack in enumerate(attacks):
+        for target in range(verdicts.auc.shape[1]):
+            p, n = int(verdicts.positives[a, target]), int(verdicts.negatives[a, target])
+            row: Record = {
+                "task": bank.meta.get("task", "bank"),
+                "source": bank.meta.get("source", "scores"),
+                "seed": bank.meta.get("plan", {}).get("seed", 0),
+                "attack": attack.name,
+                "target": target,
+                "num_models": bank.num_models,
+                "num_references": num_references if attack.references != "none" else 0,
+                "num_members": p,
+                "num_nonmembers": n,
+                "auc": float(verdicts.auc[a, target]),
+                **_at_threshold(verdicts, a, target, p, n),
+            }
+            for f, fpr in enumerate(FPRS):
+                k = int(verdicts.tp[a, target, f])
+                interval = clopper_pearson(k, p)
+                row |= {
+                    f"tpr_at_fpr_{fpr}": k / p,
+                    f"fpr_realised_{fpr}": int(verdicts.fp[a, target, f]) / n,
+                    f"tp_at_fpr_{fpr}": k,
+                    f"tpr_low_{fpr}": interval.low,
+                    f"tpr_high_{fpr}": interval.high,
+                }
+            rows.append(row)
+    return rows
+
+
+def _at_threshold(verdicts: Verdicts, a: int, target: int, p: int, n: int) -> Record:
+    threshold = float(verdicts.threshold[a, target])
+    names = ("precision", "recall", "balanced_accuracy", "threshold")
+    if np.isnan(threshold):
+        return dict.fromkeys(names)
+    tp, fp = int(verdicts.tp_called[a, target]), int(verdicts.fp_called[a, target])
+    precision = tp / (tp + fp) if tp + fp else None
+    return dict(zip(names, (precision, tp / p, (tp / p + 1 - fp / n) / 2, threshold), strict=True))
+
+
+def summarise(
+    rows: Sequence[Record], attacks: Sequence[Attack], about: Record | None = None
+) -> list[Record]:
+    """Returns one record per attack: means over targets with 95% t intervals.
+
+    Targets of one bank share records and references: the interval says how much targets differ,
+    given this bank; banks of other seeds vary more.
+
+    Args:
+      rows: Of one bank.
+      attacks: Those that were run, in order.
+      about: Added to every record.
+    """
+    found = []
+    for attack in attacks:
+        mine = [row for row in rows if row["attack"] == attack.name]
+        first = mine[0]
+        record: Record = {
+            key: first[key]
+            for key in ("task", "source", "seed", "attack", "num_models", "num_references")
+        }
+        record |= {
+            "needs": attack.references,
+            "labels": attack.labels,
+            "queries": attack.queries,
+            "num_targets": len(mine),
+            "num_members": round(float(np.mean([row["num_members"] for row in mine])), 1),
+            "num_nonmembers": round(float(np.mean([row["num_nonmembers"] for row in mine])), 1),
+        }
+        for metric in METRICS:
+            interval = t_interval([row[metric] for row in mine])
+            record[metric] = {
+                "mean": _number(interval.mean),
+                "low": _number(interval.low),
+                "high": _number(interval.high),
+                "n": interval.n,
+            }
+        found.append({**record, **(about or {})})
+    return found
+
+
+def _number(value: float) -> float | None:
+    """A JSON number of six digits; an undefined one is null."""
+    return float(f"{value:.6g}") if np.isfinite(value) else None
+
+
+def write_records(path: str | os.PathLike[str], records: Sequence[Record]) -> Path:
+    """Writes records as JSON lines, whole or not at all."""
+    text = "".join(json.dumps(record, allow_nan=False) + "\n" for record in records)
+    return replace_file(path, text.encode())
+
+
+def read_records(path: str | os.PathLike[str]) -> list[Record]:
+    """Reads JSON lines.
+
+    Raises:
+      InputError: the file cannot be read or holds something else.
+    """
+    try:
+        lines = Path(path).read_text().splitlines()
+        return [json.loads(line) for line in lines if line.strip()]
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {path}: {error}") from error
+
+
+def write_roc(path: str | os.PathLike[str], attacks: Sequence[Attack], verdicts: Verdicts) -> Path:
+    """Writes every target's ROC curve: attacks [A], fpr [G], tpr [A, T, G]."""
+    path = Path(path)
+    partial = path.with_name(f".{path.stem}.{os.getpid()}.npz")
+    tpr = (verdicts.roc / verdicts.positives[..., None]).astype(np.float32)
+    try:
+        np.savez_compressed(
+            partial, attacks=np.array([attack.name for attack in attacks]), fpr=GRID, tpr=tpr
+        )
+        partial.replace(path)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return path

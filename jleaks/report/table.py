@@ -1,0 +1,117 @@
+"""One table, made once and rendered twice: by rich for a terminal, and as Markdown.
+
+All places thus show the same figures and the same caption.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import rich.box
+import rich.table
+from rich.console import Console, Group
+from rich.measure import Measurement
+from rich.text import Text
+
+_UNLIMITED = 100_000  # columns
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """The text of one cell; `marked` cells are shown bold, in plain text with an asterisk."""
+
+    text: str
+    marked: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A table ready to be rendered.
+
+    Attributes:
+      title: One line.
+      caption: What the reader must know to read a cell.
+      heads: Head of every column; may have several lines.
+      num_text_columns: So many columns from the left name the row, the others hold numbers.
+      rows: Cells, as many in each row as there are heads.
+      section_ends: Indices of the rows after which a rule is drawn.
+      compact: Whether columns stand as close as possible.
+    """
+
+    title: str
+    caption: str
+    heads: tuple[str, ...]
+    num_text_columns: int
+    rows: tuple[tuple[Cell, ...], ...]
+    section_ends: frozenset[int] = frozenset()
+    compact: bool = False
+
+    def _columns_to_rich(self, columns: Sequence[int]) -> rich.table.Table:
+        """Returns the table of some of the columns, without title and caption."""
+        table = rich.table.Table(
+            box=rich.box.SIMPLE_HEAD,
+            padding=(0, 0) if self.compact else (0, 1),
+            pad_edge=False,
+        )
+        for i in columns:
+            is_text = i < self.num_text_columns
+            # A number broken over two lines, or cut, would be misread.
+            table.add_column(
+                Text(self.heads[i]), justify="left" if is_text else "right", no_wrap=True,
+                vertical="bottom",
+            )  # fmt: skip
+        for index, row in enumerate(self.rows):
+            cells = [
+                Text(f"{cell.text}*" if cell.marked else cell.text, "bold" if cell.marked else "")
+                for cell in row
+            ]
+            table.add_row(*(cells[i] for i in columns), end_section=index in self.section_ends)
+        return table
+
+    def fits(self, console: Console) -> bool:
+        """Whether all columns can stand side by side on the console."""
+        return self._columns_fit(range(len(self.heads)), console)
+
+    def _columns_fit(self, columns: Sequence[int], console: Console) -> bool:
+        # Asked with the console's own width, rich would answer how far it can shrink the table.
+        options = console.options.update(max_width=_UNLIMITED)
+        table = self._columns_to_rich(columns)
+        return Measurement.get(console, options, table).maximum <= console.width
+
+    def to_rich(self, console: Console) -> Group:
+        """Returns the table for `console`, title above and caption below.
+
+        Where the console is too narrow, the number columns continue in further blocks, each with
+        the row's names before it.  Title and caption stand outside the table, since rich would
+        break their lines at the table's width, which a run of one task makes narrow.
+        """
+        names = list(range(self.num_text_columns))
+        blocks: list[list[int]] = [names]
+        for i in range(self.num_text_columns, len(self.heads)):
+            longer = [*blocks[-1], i]
+            if blocks[-1] == names or self._columns_fit(longer, console):
+                blocks[-1] = longer
+            else:
+                blocks.append([*names, i])
+        return Group(
+            Text(self.title, "bold"),
+            *(self._columns_to_rich(block) for block in blocks),
+            Text(self.caption, "dim"),
+            Text(),
+        )
+
+    def to_markdown(self) -> str:
+        """Returns the table as GitHub-flavoured Markdown under a heading of the third level."""
+
+        def line(texts: Sequence[str]) -> str:
+            return "| " + " | ".join(text.replace("|", "\\|") for text in texts) + " |"
+
+        rules = ["---" if i < self.num_text_columns else "---:" for i in range(len(self.heads))]
+        body = [
+            line([f"**{cell.text}**" if cell.marked else cell.text for cell in row])
+            for row in self.rows
+        ]
+        heads = [head.replace("\n", " ") for head in self.heads]
+        caption = self.caption.replace("*", "\\*")
+        return "\n".join(
+            [f"### {self.title}", "", line(heads), line(rules), *body, "", caption, ""]
+        )

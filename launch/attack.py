@@ -1,0 +1,179 @@
+"""Attack every model of a bank with every attack: a bank of launch.bank, or a score file from elsewhere.
+
+Writes, for each input, rows.jsonl (one row per attack and target), summary.jsonl, results.csv, tables.md,
+roc.npz and figures/roc.png.  `jleaks/bank/files.py` documents score files: logits or phi, membership,
+labels, as npz or parquet.
+"""
+
+import csv
+import io
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+from absl import flags
+
+from jleaks.attacks.registry import ATTACKS, OFFLINE_A, Options, get_attacks
+from jleaks.bank import files, results
+from jleaks.bank.bank import Bank
+from jleaks.bank.evaluate import evaluate, missing
+from jleaks.bank.references import assign
+from jleaks.errors import InputError
+from jleaks.fleet import make_mesh
+from jleaks.plan import Execution
+from jleaks.report.bank_tables import bank_table, comparison_table
+from jleaks.report.files import replace_file
+from jleaks.report.roc import draw_roc
+from jleaks.report.style import png
+from jleaks.reporter import provenance
+from launch.flags import run, use_all_cores
+from launch.log import console
+
+_WHERE = "Where"
+_WHAT = "What is measured (defines the numbers)"
+_SPEED = "Speed only"
+
+_SIGNALS = flags.DEFINE_list(
+    "signals",
+    None,
+    "Files to attack: bank.npz of launch.bank, or score files (npz, parquet).",
+    module_name=_WHERE,
+)
+_OUT = flags.DEFINE_string(
+    "out_dir", None, "Where to write; default beside each file.", module_name=_WHERE
+)
+_ATTACKS = flags.DEFINE_list(
+    "attacks", ["all"], f"all, or some of {', '.join(ATTACKS)}.", module_name=_WHAT
+)
+_REFERENCES = flags.DEFINE_integer(
+    "num_references",
+    None,
+    "References of each target; default all models but the target and its twin.",
+    module_name=_WHAT,
+)
+_GAMMA = flags.DEFINE_float("gamma", 2.0, "RMIA's.", module_name=_WHAT)
+_OFFLINE_A = flags.DEFINE_float(
+    "offline_a",
+    None,
+    "RMIA offline's a; default as published for CIFAR-10, CIFAR-100 and Purchase, 0.3 otherwise.",
+    module_name=_WHAT,
+)
+_TEMPERATURE = flags.DEFINE_float(
+    "temperature", 2.0, "RMIA's, where a score file has logits.", module_name=_WHAT
+)
+_COMPARE = flags.DEFINE_list(
+    "compare",
+    ["lira_online", "rmia_online", "bavaria", "lira_offline", "rmia_offline"],
+    "Attacks to compare in pairs on the same targets.",
+    module_name=_WHAT,
+)
+_DEVICES = flags.DEFINE_integer(
+    "num_devices", None, "Devices to use; default all.", module_name=_SPEED
+)
+_BLOCK = flags.DEFINE_integer(
+    "records_per_block",
+    None,
+    "Records scored at a time; default all if they fit in memory.",
+    lower_bound=1,
+    module_name=_SPEED,
+)
+
+
+def main(_: list[str]) -> int:
+    """Attacks every file."""
+    if not _SIGNALS.value:
+        raise InputError("--signals names the files to attack")
+    chosen = get_attacks(_ATTACKS.value)
+    get_attacks(_COMPARE.value or ["all"])
+    use_all_cores()
+    execution = Execution(num_devices=_DEVICES.value).validate()
+    mesh = make_mesh(execution.num_devices)
+    output = console()
+    banks = {path: files.read(path, _TEMPERATURE.value) for path in _SIGNALS.value}
+    for path, bank in banks.items():
+        attacks = []
+        for attack in chosen:
+            if (reason := missing(attack, bank)) is None:
+                attacks.append(attack)
+            else:
+                output.print(f"{attack.name} left out: {reason}", highlight=False)
+        if not attacks:
+            raise InputError(f"{path}: none of the attacks can be run")
+        options = _options(bank)
+        references, shadows = assign(bank, _REFERENCES.value)
+        tick = time.monotonic()
+        verdicts = evaluate(bank, attacks, references, shadows, mesh, options, _BLOCK.value)
+        seconds = time.monotonic() - tick
+        count = len(attacks) * len(references.targets)
+        output.print(
+            f"{path}: {count} attacks evaluated in {seconds:.1f} s, compilation included",
+            highlight=False,
+        )
+        num_references = references.models.shape[1]
+        rows = results.attack_rows(bank, attacks, verdicts, num_references)
+        about = {
+            "gamma": options.gamma,
+            "offline_a": options.offline_a,
+            "train_accuracy": _rounded(bank.accuracy()[0]),
+            "test_accuracy": _rounded(bank.accuracy()[1]),
+            "training_seconds": bank.meta.get("seconds", {}).get("training"),
+            "evaluation_seconds": round(seconds, 3),
+            **provenance(bank.meta.get("fingerprint", ""), execution),
+        }
+        summary = results.summarise(rows, attacks, about)
+        folder = Path(_OUT.value or Path(path).parent)
+        if _OUT.value and len(banks) > 1:
+            folder /= str(bank.meta.get("task", Path(path).stem))
+        tables = [bank_table(summary)]
+        compared = [name for name in _COMPARE.value if name in {a.name for a in attacks}]
+        if len(compared) > 1:
+            tables.append(comparison_table(rows, compared))
+        figure = draw_roc(
+            tables[0].title,
+            [attack.name for attack in attacks],
+            results.GRID,
+            np.asarray(verdicts.roc / verdicts.positives[..., None]),
+            int(verdicts.negatives.min()),
+        )
+        written = [
+            results.write_records(folder / "rows.jsonl", rows),
+            results.write_records(folder / "summary.jsonl", summary),
+            replace_file(folder / "results.csv", _csv(rows)),
+            replace_file(
+                folder / "tables.md", "\n".join(table.to_markdown() for table in tables).encode()
+            ),
+            results.write_roc(folder / "roc.npz", attacks, verdicts),
+            replace_file(folder / "figures" / "roc.png", png(figure)),
+        ]
+        for table in tables:
+            output.print(table.to_rich(output))
+        for file in written:
+            output.print(f"wrote {file}", highlight=False)
+    return 0
+
+
+def _options(bank: Bank) -> Options:
+    a = _OFFLINE_A.value
+    if a is None:
+        a = OFFLINE_A.get(bank.meta.get("task", ""), Options().offline_a)
+    return Options(_GAMMA.value, a).validate()
+
+
+def _rounded(value: float) -> float | None:
+    return round(value, 4) if np.isfinite(value) else None
+
+
+def _csv(rows: list[results.Record]) -> bytes:
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(
+        {k: json.dumps(v) if isinstance(v, (dict, list)) else v for k, v in row.items()}
+        for row in rows
+    )
+    return text.getvalue().encode()
+
+
+if __name__ == "__main__":
+    run(main, "launch.attack", __doc__ or "")

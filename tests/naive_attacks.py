@@ -1,0 +1,399 @@
+"""Every attack of a bank as a loop in float64: the slow form that the fast one is tested against.
+
+Score of record x on target t, larger = likelier a member.  The letters are those of the formulas:
+phi logit-scaled confidence, p posterior of the label, IN and OUT the references that trained and
+did not train on x, G and S2 mean and variance of all (model, record) pairs of one side, W the
+variance within records, B between them.  All records, population included, enter G, S2, W and B.
+"""
+
+import dataclasses
+import math
+
+import numpy as np
+from scipy import stats
+
+VAR_FLOOR = 1e-4
+MANY = 64  # references from which LiRA trusts the variance of one record
+
+# name: (form, variance, queries)
+LIRA = {
+    "lira_online": ("online", "by size", "first"),
+    "lira_online_record": ("online", "record", "first"),
+    "lira_online_global": ("online", "global", "first"),
+    "lira_online_queries": ("online", "by size", "all"),
+    "lira_offline": ("offline", "by size", "first"),
+    "lira_offline_record": ("offline", "record", "first"),
+    "lira_offline_global": ("offline", "global", "first"),
+    "lira_offline_queries": ("offline", "by size", "all"),
+    "lira_offline_two_sided": ("two-sided", "by size", "first"),
+}
+ATTACKS = ("correctness", "confidence", "loss", "maximum", "entropy", "modified_entropy")
+ATTACKS += ("class_thresholds", "attack_p", "attack_r", "calibrated", *LIRA, "rmia_online")
+ATTACKS += ("rmia_offline", "base_online", "base_offline", "bavaria", "bavaria_gaussian")
+ATTACKS += ("bavaria_offline", "label_only")
+
+
+@dataclasses.dataclass
+class NaiveBank:
+    """Signals of M models on N records under Q queries; query 0 is the record itself."""
+
+    phi: np.ndarray  # [Q, M, N] float32
+    phi_t: np.ndarray  # [M, N] float32, query 0 at the temperature
+    correct: np.ndarray  # [Q, M, N] bool
+    mentr: np.ndarray  # [M, N] float32
+    maximum: np.ndarray  # [M, N] float32
+    entropy: np.ndarray  # [M, N] float32
+    member: np.ndarray  # [M, N] bool
+    labels: np.ndarray  # [N] int32
+    population: np.ndarray  # [N] bool
+    num_classes: int
+    logits: np.ndarray | None = None  # [Q, M, N, K] float32, what all signals are computed from
+
+    @property
+    def candidates(self) -> np.ndarray:
+        return ~self.population
+
+
+def bank_from_logits(logits, member, labels, population, temperature=2.0) -> NaiveBank:
+    """All signals of logits [Q, M, N, K]."""
+    is_label = labels[:, None] == np.arange(logits.shape[-1])
+
+    def label_and_rest(z):
+        return z.sum(-1, where=is_label), np.logaddexp.reduce(np.where(is_label, -np.inf, z), -1)
+
+    answer = logits.astype(np.float64)
+    own, rest = label_and_rest(answer)
+    cold_own, cold_rest = label_and_rest(answer[0] / temperature)
+    post = np.exp(answer[0] - np.logaddexp(own[0], rest[0])[..., None])
+    p_y = post.sum(-1, where=is_label)
+    mentr = (1 - p_y) * np.log(p_y) + (post * np.log(1 - post)).sum(-1, where=~is_label)
+    entropy = (post * np.log(post)).sum(-1)
+    computed = (own - rest, cold_own - cold_rest, mentr, post.max(-1), entropy)
+    phi, phi_t, *stored = (v.astype(np.float32) for v in computed)
+    correct, K = answer.argmax(-1) == labels, logits.shape[-1]
+    return NaiveBank(phi, phi_t, correct, *stored, member, labels, population, K, logits)
+
+
+def random_bank(
+    rng: np.random.Generator,
+    num_models: int,
+    num_records: int,
+    num_queries: int = 3,
+    num_classes: int = 4,
+    num_population: int = 0,
+    ties: bool = False,
+    all_in: int = 0,
+    all_out: int = 0,
+    null: bool = False,
+    temperature: float = 2.0,
+) -> NaiveBank:
+    """A bank of random answers; models 2i and 2i+1 trained on complementary halves.
+
+    `num_records` counts the population in.  `all_in` and `all_out` candidates are in or out of all
+    models.  With `ties` only the label's logit varies, in steps of 0.5: many values are equal.
+    With `null` membership has no effect on the answers.
+    """
+    assert num_models % 2 == 0
+    Q, M, N, K = num_queries, num_models, num_records, num_classes
+    order = rng.permutation(N)
+    population = np.isin(np.arange(N), order[:num_population])
+    free = order[num_population + all_in + all_out :]
+    member = np.zeros((M, N), bool)
+    for pair in range(M // 2):
+        half = rng.permutation(free)[: len(free) // 2]
+        member[2 * pair, half] = True
+        member[2 * pair + 1, free] = ~member[2 * pair, free]
+    member[:, order[num_population : num_population + all_in]] = True
+    labels = rng.integers(0, K, N).astype(np.int32)
+    # The difficulty of a record, the noise of a model and that of every query but the first;
+    # training on a record raises its label's logit.
+    logits = 0.4 * rng.normal(size=(Q, M, N, K))
+    logits[0] = 0
+    logits += rng.normal(size=(N, K)) + 0.8 * rng.normal(size=(M, N, K))
+    is_label = labels[:, None] == np.arange(K)
+    logits += is_label * (0.7 + (0.0 if null else 1.5) * member[..., None])
+    if ties:
+        logits = np.where(is_label, np.round(2 * logits) / 2, 0)
+    return bank_from_logits(logits.astype(np.float32), member, labels, population, temperature)
+
+
+def references(bank: NaiveBank, target: int) -> list[int]:
+    """All models but the target and its twin."""
+    return [m for m in range(len(bank.member)) if m not in (target, target ^ 1)]
+
+
+def shadow(bank: NaiveBank, target: int) -> int:
+    """The first model of the next pair."""
+    return ((target // 2 + 1) * 2) % len(bank.member)
+
+
+def log_p(phi: float) -> float:
+    """Log of the label's posterior, -softplus(-phi)."""
+    return float(-np.logaddexp(0.0, -np.float64(phi)))
+
+
+def p(phi: float) -> float:
+    """The label's posterior, sigmoid(phi)."""
+    return 1 / (1 + math.exp(-float(phi)))
+
+
+def side(bank: NaiveBank, refs: list[int], x: int, inside: bool) -> list[int]:
+    """IN(t, x) or OUT(t, x)."""
+    return [m for m in refs if bool(bank.member[m, x]) == inside]
+
+
+def answers(bank: NaiveBank, refs: list[int], q: int, x: int, inside: bool) -> list[float]:
+    """phi of the models on that side of x."""
+    return [float(bank.phi[q, m, x]) for m in side(bank, refs, x, inside)]
+
+
+def pairs(bank: NaiveBank, refs: list[int], inside: bool) -> list[tuple[int, int]]:
+    """All (m, x) with m on that side of x."""
+    return [(m, x) for x in range(len(bank.labels)) for m in side(bank, refs, x, inside)]
+
+
+def mean(values: list[float]) -> float:
+    if not values:
+        raise ValueError("the attack needs a side that is empty for all records")
+    return float(np.mean(values))
+
+
+def mean_out(bank, refs, x, values, of) -> float:
+    """Mean of `of(values[m, x])` over OUT(t, x); over all OUT pairs where that is empty."""
+    chosen = [(m, x) for m in side(bank, refs, x, False)] or pairs(bank, refs, False)
+    return mean([of(values[m, z]) for m, z in chosen])
+
+
+def population_variance(values: list[float]) -> float:
+    return max(float(np.var(values)), VAR_FLOOR)
+
+
+def global_side(bank: NaiveBank, refs: list[int], q: int, inside: bool) -> tuple[float, ...]:
+    """(G, S2, W, B) of one side."""
+    values = [float(bank.phi[q, m, x]) for m, x in pairs(bank, refs, inside)]
+    G, S2 = mean(values), population_variance(values)
+    squares, freedom = 0.0, 0
+    for x in range(len(bank.labels)):
+        own = answers(bank, refs, q, x, inside)
+        squares += sum((value - np.mean(own)) ** 2 for value in own)
+        freedom += max(len(own) - 1, 0)
+    W = max(squares / freedom, VAR_FLOOR) if freedom > 0 else S2
+    return G, S2, W, max(S2 - W, VAR_FLOOR)
+
+
+def log_normal(value: float, mean: float, variance: float) -> float:
+    return float(stats.norm.logpdf(value, mean, math.sqrt(variance)))
+
+
+def minus_log_tail(value: float, mean: float, variance: float) -> float:
+    """-log(1 - Phi(z))."""
+    return float(-stats.norm.logsf((value - mean) / math.sqrt(variance)))
+
+
+def lira(bank, target, refs, form, variance, queries) -> np.ndarray:
+    record = variance == "record" or (variance == "by size" and len(refs) >= MANY)
+
+    def gaussian(q, x, inside):
+        G, S2, _, _ = wholes[q, inside]
+        own = answers(bank, refs, q, x, inside)
+        mu = float(np.median(own)) if own else G
+        return mu, population_variance(own) if record and len(own) >= 2 else S2
+
+    used = range(len(bank.phi)) if queries == "all" else range(1)
+    sides = (True, False) if form == "online" else (False,)
+    wholes = {(q, inside): global_side(bank, refs, q, inside) for q in used for inside in sides}
+    scores = np.zeros(len(bank.labels))
+    for x in range(len(scores)):
+        terms = []
+        for q in used:
+            value = float(bank.phi[q, target, x])
+            out = gaussian(q, x, False)
+            if form == "online":
+                terms.append(log_normal(value, *gaussian(q, x, True)) - log_normal(value, *out))
+            elif form == "offline":
+                terms.append(minus_log_tail(value, *out))
+            else:
+                terms.append(-log_normal(value, *out))
+        scores[x] = np.mean(terms)
+    return scores
+
+
+def rmia(name, bank, target, refs, gamma, offline_a) -> np.ndarray:
+    N = len(bank.labels)
+    log_r = np.zeros(N)
+    for x in range(N):
+        if name == "rmia_online":
+            average = mean([p(bank.phi_t[m, x]) for m in refs])
+        else:
+            average = mean_out(bank, refs, x, bank.phi_t, p)
+            average = ((1 + offline_a) * average + (1 - offline_a)) / 2
+        log_r[x] = log_p(bank.phi_t[target, x]) - np.log(average)
+    return np.array([sum(own - math.log(gamma) >= z for z in log_r) / N for own in log_r])
+
+
+def posterior(values: list[float], whole: tuple[float, ...]) -> tuple[float, ...]:
+    """(m_n, k_n, a_n, b_n): the normal-inverse-gamma prior of a side after these values."""
+    G, _, W, B = whole
+    a0, b0, k0, n = 2.0, W, W / B, len(values)
+    if n == 0:
+        return G, k0, a0, b0
+    xbar = float(np.mean(values))
+    D = sum((value - xbar) ** 2 for value in values)
+    k_n = k0 + n
+    m_n = (k0 * G + n * xbar) / k_n
+    b_n = b0 + D / 2 + k0 * n * (xbar - G) ** 2 / (2 * k_n)
+    return m_n, k_n, a0 + n / 2, b_n
+
+
+def log_student(value: float, m_n: float, k_n: float, a_n: float, b_n: float) -> float:
+    scale = math.sqrt(b_n * (k_n + 1) / (a_n * k_n))
+    return float(stats.t.logpdf(value, 2 * a_n, m_n, scale))
+
+
+def shrunk(m_n: float, k_n: float, a_n: float, b_n: float) -> tuple[float, float]:
+    """Mean and variance of the Gaussian forms."""
+    return m_n, b_n / (a_n - 1) * (1 + 1 / k_n)
+
+
+def bavaria(name, bank, target, refs) -> np.ndarray:
+    sides = (False,) if name == "bavaria_offline" else (True, False)
+    wholes = {inside: global_side(bank, refs, 0, inside) for inside in sides}
+    scores = np.zeros(len(bank.labels))
+    for x in range(len(scores)):
+        value, after = float(bank.phi[0, target, x]), {}
+        for inside, whole in wholes.items():
+            after[inside] = posterior(answers(bank, refs, 0, x, inside), whole)
+        if name == "bavaria":
+            scores[x] = log_student(value, *after[True]) - log_student(value, *after[False])
+        elif name == "bavaria_gaussian":
+            scores[x] = log_normal(value, *shrunk(*after[True]))
+            scores[x] -= log_normal(value, *shrunk(*after[False]))
+        else:
+            scores[x] = minus_log_tail(value, *shrunk(*after[False]))
+    return scores
+
+
+def class_taus(bank: NaiveBank, shadow_index: int) -> list[float]:
+    """Per class, the shadow's best threshold on mentr; of all classes where one side is missing."""
+    taus = []
+    for c in range(bank.num_classes):
+        chosen = bank.candidates & (bank.labels == c)
+        if len(set(bank.member[shadow_index, chosen])) < 2:
+            chosen = bank.candidates
+        values, inside = bank.mentr[shadow_index, chosen], bank.member[shadow_index, chosen]
+        taus.append(balanced_best_threshold(values, inside))
+    return taus
+
+
+def share(losses: list[float], own: float) -> float:
+    """Share of losses above the record's own, ties half."""
+    return sum(1.0 if loss > own else 0.5 if loss == own else 0.0 for loss in losses) / len(losses)
+
+
+def score(
+    name: str,
+    bank: NaiveBank,
+    target: int,
+    refs: list[int],
+    shadow_index: int | None = None,
+    shadow_refs: list[int] | None = None,
+    gamma: float = 2.0,
+    offline_a: float = 0.3,
+) -> np.ndarray:
+    """Scores [N] of one attack; ValueError where a side it needs is empty for all records."""
+    if target in refs or (shadow_refs and shadow_index in shadow_refs):
+        raise ValueError("a model is among its own references")
+    if name == "attack_r" and not pairs(bank, refs, False):
+        raise ValueError("attack_r needs a side that is empty for all records")
+    if name in LIRA:
+        return lira(bank, target, refs, *LIRA[name])
+    if name.startswith("rmia"):
+        return rmia(name, bank, target, refs, gamma, offline_a)
+    if name.startswith("bavaria"):
+        return bavaria(name, bank, target, refs)
+    if name == "class_thresholds" and shadow_index is None:
+        raise ValueError("class_thresholds needs a shadow")
+    taus = class_taus(bank, shadow_index) if name == "class_thresholds" else []
+    N, phi = len(bank.labels), bank.phi[0].astype(np.float64)
+    public = [z for z in range(N) if bank.population[z]] or list(range(N))
+
+    def own(x):
+        return log_p(phi[target, x])
+
+    def attack_r(x):
+        out = [-log_p(phi[m, x]) for m in side(bank, refs, x, False)]
+        return share(out, -own(x)) if out else 0.5
+
+    formulas = {
+        "correctness": lambda x: 1.0 if bank.correct[0, target, x] else 0.0,
+        "confidence": lambda x: p(phi[target, x]),
+        "loss": own,
+        "maximum": lambda x: bank.maximum[target, x],
+        "entropy": lambda x: bank.entropy[target, x],
+        "modified_entropy": lambda x: bank.mentr[target, x],
+        "class_thresholds": lambda x: float(bank.mentr[target, x]) - taus[bank.labels[x]],
+        "attack_p": lambda x: share([-own(z) for z in public], -own(x)),
+        "attack_r": attack_r,
+        "calibrated": lambda x: own(x) - mean_out(bank, refs, x, phi, log_p),
+        "base_online": lambda x: own(x) - math.log(mean([p(phi[m, x]) for m in refs])),
+        "base_offline": lambda x: own(x) - math.log(mean_out(bank, refs, x, phi, p)),
+        "label_only": lambda x: np.mean([float(vote) for vote in bank.correct[:, target, x]]),
+    }
+    return np.array([formulas[name](x) for x in range(N)], np.float64)
+
+
+def threshold(
+    name: str,
+    bank: NaiveBank,
+    target: int,
+    refs: list[int],
+    shadow_index: int,
+    shadow_refs: list[int],
+    gamma: float = 2.0,
+    offline_a: float = 0.3,
+) -> float:
+    """Threshold for the target from its shadow; member if score >= threshold."""
+    if shadow_index not in refs or target in refs or not set(shadow_refs) <= set(refs):
+        raise ValueError("the shadow and its references must be references of the target")
+    if name == "correctness":
+        return 0.5
+    if name == "class_thresholds":
+        return 0.0
+    if name == "loss":
+        inside = bank.candidates & bank.member[shadow_index]
+        return float(np.mean([log_p(v) for v in bank.phi[0, shadow_index, inside]]))
+    scores = score(name, bank, shadow_index, shadow_refs, gamma=gamma, offline_a=offline_a)
+    audited = bank.candidates
+    return balanced_best_threshold(scores[audited], bank.member[shadow_index, audited])
+
+
+def auc(scores: np.ndarray, member: np.ndarray) -> float:
+    """Mann-Whitney: the share of (member, non-member) pairs in the right order, ties half."""
+    others = [-b for b in scores[~member].tolist()]
+    return float(np.mean([share(others, -a) for a in scores[member].tolist()]))
+
+
+def tpr_at(scores: np.ndarray, member: np.ndarray, fpr: float) -> tuple[float, float, int, int]:
+    """(TPR k / n, realised FPR, k members found, n members): the largest k, then the least FPR."""
+    n, non_members = int(member.sum()), int((~member).sum())
+    best_k, least = 0, 0.0  # the infinite threshold, always allowed
+    for value in np.unique(scores):
+        k = int((scores[member] >= value).sum())
+        realised = int((scores[~member] >= value).sum()) / non_members
+        if realised <= fpr and (k > best_k or (k == best_k and realised < least)):
+            best_k, least = k, realised
+    return best_k / n, least, best_k, n
+
+
+def balanced_best_threshold(scores: np.ndarray, member: np.ndarray) -> float:
+    """The largest score that maximises balanced accuracy with "member if score >= it"."""
+    members, non_members = int(member.sum()), int((~member).sum())
+    assert 0 < members < len(member)
+    best, best_value = None, math.nan
+    for value in np.unique(scores)[::-1]:
+        found = int((scores[member] >= value).sum())
+        false = int((scores[~member] >= value).sum())
+        gain = found * non_members - false * members  # in integers: equal accuracies are equal
+        if best is None or gain > best:
+            best, best_value = gain, float(value)
+    return best_value
