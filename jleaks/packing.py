@@ -10,7 +10,9 @@ import os
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
 from jleaks import train
 from jleaks.plan import Execution, Recipe
@@ -60,20 +62,39 @@ def device_memory(device: jax.Device) -> int:
     return total // jax.local_device_count()
 
 
-def _measure(learner: Learner, data: Data, num_members: int) -> tuple[int, int, float]:
-    """Returns state bytes, activation bytes and FLOPs per epoch of one model, without running it."""
-    shape = jax.ShapeDtypeStruct
-    shapes = jax.tree.map(lambda a: shape(a.shape, a.dtype), data)
-    indices: Any = shape((num_members,), np.int32)
-    size: Any = shape((), np.int32)
-    members = Members(indices, size)
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """What one model takes, counted without running it.
+
+    Attributes:
+      state_bytes: Parameters, optimiser state and statistics.
+      activation_bytes: Alive in one step.
+      flops_per_epoch: Of the gradients, as XLA counts them.
+    """
+
+    state_bytes: int
+    activation_bytes: int
+    flops_per_epoch: float
+
+
+def measure(learner: Learner, features: jax.ShapeDtypeStruct | Array, num_members: int) -> Cost:
+    """Counts what one model takes.
+
+    Args:
+      learner: What the models share.
+      features: Shape and type of the dataset's records, [N, ...].
+      num_members: Records in the model's training part.
+    """
+    shape: Any = jax.ShapeDtypeStruct
+    data = Data(shape(features.shape, features.dtype), shape(features.shape[:1], np.int32))
+    members = Members(shape((num_members,), np.int32), shape((), np.int32))
     key = jax.eval_shape(lambda: jax.random.key(0))
-    mask = shape(data.features.shape[1:], np.float32) if learner.encoding == "posteriors" else None
+    mask = shape(features.shape[1:], np.float32) if learner.encoding == "posteriors" else None
     state = jax.eval_shape(
-        lambda d, m, k, s: train.init(learner, d, m, k, s), shapes, members, key, mask
+        lambda d, m, k, s: train.init(learner, d, m, k, s), data, members, key, mask
     )
     block = learner.recipe.batch_size // learner.num_blocks
-    records = shape((block, *data.features.shape[1:]), data.features.dtype)
+    records = shape((block, *features.shape[1:]), features.dtype)
     whole = dataclasses.replace(
         learner,
         recipe=dataclasses.replace(learner.recipe, batch_size=block),
@@ -83,11 +104,12 @@ def _measure(learner: Learner, data: Data, num_members: int) -> tuple[int, int, 
         state, records, shape((block,), np.int32)
     )
     cost = lowered.cost_analysis() or {}
-    state_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
-    # Each byte an operation touches is counted at least twice (written, then read).
-    activation_bytes = int(cost.get("bytes accessed", 0)) // 2
-    flops = float(cost.get("flops", 0)) / block * num_members
-    return state_bytes, activation_bytes, flops
+    return Cost(
+        state_bytes=sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state)),
+        # Each byte an operation touches is counted at least twice (written, then read).
+        activation_bytes=int(cost.get("bytes accessed", 0)) // 2,
+        flops_per_epoch=float(cost.get("flops", 0)) / block * num_members,
+    )
 
 
 def choose(
@@ -108,20 +130,20 @@ def choose(
       devices: The devices they are spread over.
       execution: The user's choices, None where automatic.
     """
-    state_bytes, activation_bytes, flops = _measure(learner, data, num_members)
+    cost = measure(learner, jnp.asarray(data.features), num_members)
     platform = devices[0].platform
-    bytes_per_model = 2 * state_bytes + activation_bytes
+    bytes_per_model = 2 * cost.state_bytes + cost.activation_bytes
     share = -(-num_models // len(devices))
     fits = max(1, int(_MEMORY_SHARE * device_memory(devices[0]) // max(bytes_per_model, 1)))
     if platform == "cpu":
-        group = max(1, min(_MAX_GROUP, _CACHE_BYTES // max(state_bytes * 4 // 3, 1)))
+        group = max(1, min(_MAX_GROUP, _CACHE_BYTES // max(cost.state_bytes * 4 // 3, 1)))
     else:
         group = _MAX_GROUP
     group = execution.models_per_vmap or min(group, share, fits)
     if execution.models_per_call:
         per_call = execution.models_per_call
     else:
-        seconds = flops / _FLOPS_PER_SECOND.get(platform, 1e12)
+        seconds = cost.flops_per_epoch / _FLOPS_PER_SECOND.get(platform, 1e12)
         turns = max(1, int(execution.chunk_seconds / max(seconds * group, 1e-9)))
         per_device = min(share, fits, group * turns)
         # Equal calls: the last one should not be a small remainder of another shape.

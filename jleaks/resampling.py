@@ -187,7 +187,6 @@ def paired_targets(first: Values, second: Values, confidence: float = 0.95) -> P
       InputError: the lengths differ, a value is infinite, or `confidence` is out of range.
     """
     difference = paired_t_interval(first, second, confidence)
-    # Compared, not subtracted: values that differ by rounding are still on one side.
     a, b = np.asarray(first, np.float64), np.asarray(second, np.float64)
     ahead, behind = int((a > b).sum()), int((a < b).sum())
     tail = float(scipy.special.bdtr(min(ahead, behind), ahead + behind, 0.5))

@@ -1,6 +1,7 @@
 """How every figure looks: page, title, caption, colours, and the notes on intervals.
 
-Colours are Okabe and Ito's (2008), which colour-blind readers can tell apart.
+Colours are Okabe and Ito's (2008), which colour-blind readers can tell apart; grey stands in for their
+yellow, which is lost on white.
 """
 
 import io
@@ -17,7 +18,7 @@ from jleaks.statistics import Interval
 DPI = 150
 
 BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
-SERIES_COLOURS = (BLUE, ORANGE, GREEN, VERMILION, "#CC79A7", "#56B4E9", "#F0E442", "#000000")
+SERIES_COLOURS = (BLUE, ORANGE, GREEN, VERMILION, "#CC79A7", "#56B4E9", "#8A8A8A", "#000000")
 GREY = "0.35"
 
 METRIC_TITLES = {"precision": "Precision", "recall": "Recall", "auc": "AUC"}

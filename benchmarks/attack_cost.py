@@ -1,0 +1,175 @@
+"""What does another reference model bring?  Attacks against the number, and the cost, of references.
+
+python -m benchmarks.attack_cost --banks=checkpoints/bank/location/bank.npz --out_dir=results/attack_cost
+
+A bank is trained once (launch.bank); every model of it is the target of nested subsets of the others.
+Device seconds: the bank's training time times devices, per model, times references.  FLOPs: of all gradient
+steps, as XLA counts them.
+"""
+
+import dataclasses
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from absl import flags
+from rich.console import Console
+
+from jleaks import packing
+from jleaks.attacks.registry import OFFLINE_A, Attack, Options, get_attacks
+from jleaks.bank import files, results
+from jleaks.bank.bank import Bank
+from jleaks.bank.evaluate import evaluate, missing
+from jleaks.bank.references import assign, most_references
+from jleaks.datasets.registry import get_task
+from jleaks.errors import InputError
+from jleaks.fleet import make_mesh
+from jleaks.plan import Execution, Recipe
+from jleaks.report.bank_tables import number
+from jleaks.report.cost import KNEE_SHARE, curve, draw_cost, knee
+from jleaks.report.files import replace_file
+from jleaks.report.style import png
+from jleaks.report.table import Cell, Table
+from jleaks.reporter import provenance
+from launch.flags import run, use_all_cores
+from launch.log import console
+
+_BANKS = flags.DEFINE_list("banks", None, "Files of launch.bank.", module_name="Where")
+_OUT = flags.DEFINE_string(
+    "out_dir", None, "Where to write TASK.jsonl, TASK.md and TASK.png.", module_name="Where"
+)
+_ATTACKS = flags.DEFINE_list(
+    "attacks",
+    [
+        *("lira_online", "rmia_online", "bavaria", "lira_offline"),
+        *("rmia_offline", "bavaria_offline", "calibrated", "attack_r"),
+    ],
+    "Attacks that use references.",
+    module_name="What is measured (defines the numbers)",
+)
+_COUNTS = flags.DEFINE_list(
+    "counts",
+    None,
+    "Numbers of references; default 1, 2, 4, ... and all.",
+    module_name="What is measured (defines the numbers)",
+)
+
+
+def default_counts(most: int) -> list[int]:
+    """Returns the powers of two below `most`, and `most`."""
+    return [2**i for i in range(most.bit_length()) if 2**i < most] + [most]
+
+
+def flops_per_model(bank: Bank) -> float | None:
+    """Returns the FLOPs of training one model, or None for a bank from elsewhere."""
+    plan = bank.meta.get("plan")
+    if plan is None:
+        return None
+    task = get_task(plan["task"])
+    known = {field.name for field in dataclasses.fields(Recipe)}
+    fields = {name: value for name, value in plan["recipe"].items() if name in known}
+    recipe = Recipe(**{**fields, "hidden": tuple(fields["hidden"])})
+    learner = packing.make_learner(recipe, task.encoding, task.num_classes, Execution())
+    features = jax.ShapeDtypeStruct(
+        (plan["num_candidates"], *task.feature_shape), np.dtype(task.feature_dtype)
+    )
+    cost = packing.measure(learner, features, plan["num_candidates"] // 2)
+    return cost.flops_per_epoch * recipe.epochs
+
+
+def measure(bank: Bank, attacks: list[Attack], counts: list[int]) -> list[results.Record]:
+    """Returns one record per attack and number of references."""
+    mesh = make_mesh()
+    options = Options(offline_a=OFFLINE_A.get(bank.meta.get("task", ""), Options().offline_a))
+    seconds = bank.meta.get("seconds", {}).get("training", float("nan"))
+    # Devices that trained the bank, as its device text says: "cpu x86_64 x2".
+    devices = int(str(bank.meta.get("device", "x1")).rsplit("x", 1)[-1])
+    per_model = seconds * devices / bank.num_models
+    flops = flops_per_model(bank)
+    records = []
+    for count in counts:
+        references, _ = assign(bank, count)
+        tick = time.monotonic()
+        verdicts = evaluate(bank, attacks, references, None, mesh, options)
+        wall = time.monotonic() - tick
+        rows = results.attack_rows(bank, attacks, verdicts, count)
+        about: dict[str, Any] = {
+            "device_seconds": round(per_model * count, 3),
+            "flops": None if flops is None else flops * count,
+            "attack_wall_seconds": round(wall, 3),
+            "trained_on": bank.meta.get("device"),
+            **provenance(bank.meta.get("fingerprint", ""), Execution()),
+        }
+        records += results.summarise(rows, attacks, about)
+    return records
+
+
+def cost_table(records: list[results.Record]) -> Table:
+    """Returns AUC and TPR at 0.1% FPR per attack and number of references, knees marked."""
+    attacks = list(dict.fromkeys(r["attack"] for r in records))
+    counts = sorted({r["num_references"] for r in records})
+    by = {(r["attack"], r["num_references"]): r for r in records}
+    rows: list[tuple[Cell, ...]] = []
+    for metric, name in {"auc": "AUC", "tpr_at_fpr_0.001": "TPR at 0.1% FPR"}.items():
+        for attack in attacks:
+            at = knee(curve(records, attack, metric))
+            cells = [Cell(number(by[attack, n][metric]), n == at) for n in counts]
+            rows.append((Cell(name), Cell(attack), *cells))
+    first = {r["num_references"]: r for r in records}
+    cost = [Cell(f"{first[n]['device_seconds']:.1f}") for n in counts]
+    rows.append((Cell("Device seconds"), Cell("all references"), *cost))
+    if first[counts[0]]["flops"] is not None:
+        rows.append(
+            (
+                Cell("TFLOP"),
+                Cell("all references"),
+                *(Cell(f"{first[n]['flops'] / 1e12:.3g}") for n in counts),
+            )
+        )
+    return Table(
+        title=f"{records[0]['task']}: attacks against the number of references",
+        caption=f"Means over {records[0]['num_targets']} targets ± half-width of the 95% t interval "
+        "over targets; nested subsets of one bank.  Marked: the knee, the fewest references from "
+        f"which on the mean stays at {KNEE_SHARE:.0%} of its final value.",
+        heads=("Metric", "Attack", *(str(n) for n in counts)),
+        num_text_columns=2,
+        rows=tuple(rows),
+        section_ends=frozenset({len(attacks) - 1, 2 * len(attacks) - 1}),
+        compact=True,
+    )
+
+
+def main(_: list[str]) -> int:
+    if not _BANKS.value:
+        raise InputError("--banks names the files")
+    attacks = get_attacks(_ATTACKS.value)
+    free = [attack.name for attack in attacks if attack.references == "none"]
+    if free:
+        raise InputError(f"{', '.join(free)} use no references")
+    use_all_cores()
+    output: Console = console()
+    for path in _BANKS.value:
+        bank = files.read(path)
+        runnable = [attack for attack in attacks if missing(attack, bank) is None]
+        most = most_references(bank)
+        counts = default_counts(most)
+        if _COUNTS.value:
+            if not all(text.isdigit() and 1 <= int(text) <= most for text in _COUNTS.value):
+                raise InputError(f"--counts is {','.join(_COUNTS.value)}, expected 1 to {most}")
+            counts = sorted({int(text) for text in _COUNTS.value})
+        records = measure(bank, runnable, counts)
+        table = cost_table(records)
+        output.print(table.to_rich(output))
+        if _OUT.value:
+            folder, task = Path(_OUT.value), records[0]["task"]
+            results.write_records(folder / f"{task}.jsonl", records)
+            replace_file(folder / f"{task}.md", table.to_markdown().encode())
+            replace_file(folder / f"{task}.png", png(draw_cost(table.title, records)))
+            output.print(f"wrote {folder / task}.jsonl, .md, .png", highlight=False)
+    return 0
+
+
+if __name__ == "__main__":
+    run(main, "benchmarks.attack_cost", __doc__ or "")

@@ -1,0 +1,105 @@
+"""What references cost and what they bring: attack against number of reference models."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from jleaks.attacks.registry import ATTACKS
+from jleaks.report.style import SERIES_COLOURS, clean_axes, head_and_caption, new_figure
+
+_PANELS = {"auc": "AUC", "tpr_at_fpr_0.001": "TPR at 0.1% FPR"}
+_MARKERS = "osD^vPX*"
+
+# The knee: the fewest references that reach this share of what the most references reach.
+KNEE_SHARE = 0.95
+
+
+def knee(curve: Sequence[tuple[int, float]]) -> int:
+    """Returns the fewest references from which on an attack keeps 95% of its final value.
+
+    Args:
+      curve: (references, value) in rising order of references.
+    """
+    enough = KNEE_SHARE * curve[-1][1]
+    found = curve[-1][0]
+    for count, value in reversed(curve):
+        if value < enough:
+            break
+        found = count
+    return found
+
+
+def curve(records: Sequence[dict[str, Any]], attack: str, metric: str) -> list[tuple[int, float]]:
+    """Returns one attack's (references, mean) pairs in rising order."""
+    mine = [r for r in records if r["attack"] == attack]
+    return sorted((r["num_references"], r[metric]["mean"]) for r in mine)
+
+
+def _compact(seconds: float) -> str:
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    return f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 60:.0f} min"
+
+
+def draw_cost(title: str, records: Sequence[dict[str, Any]]) -> Figure:
+    """Draws AUC and TPR at 0.1% FPR against the number of references, the knees ringed.
+
+    Args:
+      title: Above the figure.
+      records: One per attack and number of references (see `benchmarks.attack_cost`).
+    """
+    attacks = list(dict.fromkeys(r["attack"] for r in records))
+    counts = sorted({r["num_references"] for r in records})
+    cost = {r["num_references"]: r["device_seconds"] for r in records}
+    figure = new_figure(12.4, 5.6)
+    panels = figure.subplots(1, len(_PANELS))
+    for axes, (metric, name) in zip(panels, _PANELS.items(), strict=True):
+        for i, attack in enumerate(attacks):
+            mine = sorted(
+                (r for r in records if r["attack"] == attack), key=lambda r: r["num_references"]
+            )
+            x = [r["num_references"] for r in mine]
+            colour = SERIES_COLOURS[i % len(SERIES_COLOURS)]
+            online = ATTACKS[attack].references == "in and out"
+            axes.fill_between(
+                x,
+                [r[metric]["low"] for r in mine],
+                [r[metric]["high"] for r in mine],
+                color=colour,
+                alpha=0.18,
+                lw=0,
+            )
+            y = [r[metric]["mean"] for r in mine]
+            axes.plot(
+                x, y, color=colour, marker=_MARKERS[i % len(_MARKERS)], ms=4.5, lw=1.7,
+                ls="-" if online else (0, (5, 2)), label=ATTACKS[attack].title,
+            )  # fmt: skip
+            at = knee(list(zip(x, y, strict=True)))
+            axes.plot(at, y[x.index(at)], "o", ms=11, mfc="none", mec=colour, mew=1.3)
+        axes.set(xscale="log", xlabel="Reference models per target", ylabel=name)
+        axes.xaxis.set_major_locator(FixedLocator(counts))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        above = axes.secondary_xaxis("top")
+        above.xaxis.set_major_locator(FixedLocator(counts[::-2]))
+        above.xaxis.set_minor_locator(NullLocator())
+        above.xaxis.set_major_formatter(
+            FuncFormatter(lambda value, _: _compact(cost[round(value)]))
+        )
+        above.tick_params(labelsize=8)
+        above.set_xlabel("Device time to train them", fontsize=8.5)
+        axes.grid(True, color="0.92", lw=0.8)
+        clean_axes(axes)
+    panels[0].legend(frameon=False, fontsize=8.5, loc="best")
+    first = records[0]
+    head_and_caption(
+        figure,
+        title,
+        f"Means over {first['num_targets']} targets of one bank of {first['num_models']} models, bands "
+        "95% t intervals over targets; nested subsets of references.  Solid: IN and OUT references; "
+        f"dashed: OUT alone.  Rings: the knee, the fewest references from which on the mean stays at "
+        f"{KNEE_SHARE:.0%} of its final value.",
+    )
+    return figure

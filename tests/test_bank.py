@@ -1,0 +1,332 @@
+"""Banks end to end: training, resuming, null checks, score files from elsewhere, bad input."""
+
+import json
+import subprocess
+import sys
+
+import naive_attacks as naive
+import numpy as np
+import pytest
+
+from jleaks.attacks.registry import ATTACKS
+from jleaks.bank import bank as bank_lib
+from jleaks.bank import engine, files, results
+from jleaks.bank.bank import Bank
+from jleaks.bank.evaluate import evaluate, missing, scores
+from jleaks.bank.plan import BankPlan, default_sizes
+from jleaks.bank.references import assign
+from jleaks.errors import InputError
+from jleaks.fleet import make_mesh
+from jleaks.plan import Execution, Recipe
+from jleaks.splits import halves
+
+RECIPE = Recipe(hidden=(32,), epochs=30, batch_size=20, learning_rate=3e-3)
+
+
+def plan(**changes) -> BankPlan:
+    fields = {"num_models": 16, "num_candidates": 400, "num_population": 60, "num_queries": 3}
+    return BankPlan(task="location", recipe=RECIPE, **{**fields, **changes})
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> tuple[str, Bank]:
+    folder = str(tmp_path_factory.mktemp("bank"))
+    return folder, engine.train_bank(plan(), Execution(), folder)
+
+
+def mean_auc(bank: Bank, *names: str) -> dict[str, float]:
+    attacks = [ATTACKS[name] for name in names]
+    found = evaluate(bank, attacks, *assign(bank), make_mesh(2))
+    return dict(zip(names, np.asarray(found.auc).mean(1).tolist(), strict=True))
+
+
+def test_every_record_is_in_half_of_the_models_and_twins_share_them():
+    found = halves("location", 3, 500, 10, 300, 50)
+    assert (found.member.sum(0) == 5).all()
+    assert (found.member.sum(1) == 150).all()
+    assert (found.member[0::2] != found.member[1::2]).all()
+    assert len(np.unique(np.concatenate([found.candidates, found.population]))) == 350
+    # Pairs are independent draws, and more models leave the first ones as they are.
+    overlap = (found.member[0::2][:, None] & found.member[0::2]).sum(-1)[~np.eye(5, dtype=bool)]
+    assert (np.abs(overlap - 75) < 30).all()
+    more = halves("location", 3, 500, 14, 300, 50)
+    np.testing.assert_array_equal(more.member[:10], found.member)
+
+
+def test_references_leave_out_target_and_twin_and_are_nested():
+    member = halves("location", 0, 100, 10, 100, 0).member
+    bank = Bank(
+        np.zeros((1, 10, 100), np.float32),
+        member,
+        np.zeros(100, np.int32),
+        2,
+        np.zeros(100, bool),
+        twins=True,
+    )
+    whole, shadows = assign(bank)
+    assert whole.models.shape == (10, 8)
+    assert shadows is not None
+    for target in range(10):
+        mine, others = set(whole.models[target]), set(shadows.models[target])
+        assert mine == set(range(10)) - {target, target ^ 1}
+        shadow = int(shadows.targets[target])
+        assert shadow in mine
+        assert others == mine - {shadow, shadow ^ 1}
+        # The count of references that hold a record says nothing of the target.
+        for count in (2, 4, 8):
+            few = assign(bank, count)[0].models[target]
+            assert set(few) <= mine
+            assert (member[few].sum(0) == count // 2).all()
+    assert assign(bank, 2)[1] is None
+    with pytest.raises(
+        InputError, match="9 references were asked for; a bank of 10 models has up to 8"
+    ):
+        assign(bank, 9)
+
+
+def test_a_bank_is_trained_on_its_members_and_attacked_better_with_references(trained):
+    _, bank = trained
+    members, others = bank.accuracy()
+    assert members > 0.95
+    assert members > others + 0.1
+    assert bank.phi.shape == (3, 16, 460)
+    assert bank.population.sum() == 60
+    found = mean_auc(bank, "loss", "lira_online", "rmia_online")
+    assert found["lira_online"] > found["loss"] > 0.55
+    assert found["rmia_online"] > found["loss"]
+
+
+def test_a_finished_bank_is_read_again_and_another_plan_refused(trained):
+    folder, bank = trained
+    again = engine.train_bank(plan(), Execution(), folder)
+    np.testing.assert_array_equal(again.phi, bank.phi)
+    with pytest.raises(InputError, match=r"num_models: 16 -> 18"):
+        engine.train_bank(plan(num_models=18), Execution(), folder)
+
+
+def test_a_model_s_answers_do_not_depend_on_how_many_models_there_are(trained, tmp_path):
+    _, bank = trained
+    fewer = engine.train_bank(
+        plan(num_models=6), Execution(models_per_call=3, num_devices=1), str(tmp_path)
+    )
+    np.testing.assert_array_equal(fewer.member, bank.member[:6])
+    np.testing.assert_allclose(fewer.phi, bank.phi[:, :6], rtol=0.02, atol=0.02)
+
+
+def test_perturbed_queries_answer_less_confidently(trained):
+    _, bank = trained
+    means = bank.phi[:, bank.member].mean(1)
+    assert means[0] > means[1] > means[2]
+
+
+@pytest.mark.parametrize("null", ["shuffled", "untrained"])
+def test_on_a_null_bank_every_attack_fails(null, tmp_path):
+    bank = engine.train_bank(plan(null=null), Execution(), str(tmp_path))
+    attacks = [attack for attack in ATTACKS.values() if missing(attack, bank) is None]
+    found = np.asarray(evaluate(bank, attacks, *assign(bank), make_mesh(2)).auc).mean(1)
+    # 8 independent pairs of targets of 200 members and 200 others each: the standard error of the
+    # mean AUC is below 0.029 / sqrt(8) = 0.0103.
+    assert np.abs(found - 0.5).max() < 4.5 * 0.0103, dict(
+        zip([a.name for a in attacks], found, strict=True)
+    )
+
+
+def test_random_answers_give_auc_one_half_whatever_the_number_of_references(rng):
+    names = ("calibrated", "lira_online_record", "bavaria", "rmia_offline", "attack_r")
+    attacks = [ATTACKS[name] for name in names]
+    found = []
+    for _ in range(30):
+        slow = naive.random_bank(rng, 6, 120, num_queries=1, null=True)
+        bank = Bank(
+            slow.phi, slow.member, slow.labels, slow.num_classes, slow.population,
+            phi_t=slow.phi_t, twins=True,
+        )  # fmt: skip
+        found.append(np.asarray(evaluate(bank, attacks, *assign(bank), make_mesh(2)).auc).mean(1))
+    mean, error = np.mean(found, 0), np.std(found, 0, ddof=1) / np.sqrt(len(found))
+    assert (np.abs(mean - 0.5) < 4.5 * error).all(), dict(zip(names, mean, strict=True))
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".parquet"])
+def test_a_score_file_gives_what_the_bank_gives(rng, tmp_path, suffix):
+    slow = naive.random_bank(rng, 6, 50, num_queries=2, num_population=10)
+    path = tmp_path / f"scores{suffix}"
+    if suffix == ".npz":
+        np.savez(
+            path,
+            logits=slow.logits,
+            member=slow.member.astype(np.uint8),
+            labels=slow.labels,
+            population=slow.population,
+        )
+    else:
+        pyarrow = pytest.importorskip("pyarrow")
+        parquet = pytest.importorskip("pyarrow.parquet")
+        query, model, record = (i.ravel() for i in np.indices(slow.phi.shape))
+        columns = {
+            "query": query,
+            "model": model,
+            "record": record,
+            "label": slow.labels[record],
+            "member": slow.member[model, record],
+            "population": slow.population[record],
+            "phi": slow.phi.ravel(),
+        }
+        parquet.write_table(pyarrow.table(columns), path)
+    bank = files.read(path)
+    assert bank.twins
+    np.testing.assert_allclose(bank.phi, slow.phi, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(bank.member, slow.member)
+    if suffix == ".npz":
+        for name in ("phi_t", "mentr", "maximum", "entropy", "correct"):
+            np.testing.assert_allclose(
+                getattr(bank, name), getattr(slow, name), rtol=1e-3, atol=1e-5, err_msg=name
+            )
+    assert missing(ATTACKS["lira_online_queries"], bank) is None
+
+
+def test_damaged_or_unfit_score_files_are_one_clear_line(rng, tmp_path):
+    slow = naive.random_bank(rng, 4, 20, num_queries=1)
+    good = {"phi": slow.phi[0], "member": slow.member, "labels": slow.labels}
+
+    def refuses(message: str, **changes) -> None:
+        path = tmp_path / "scores.npz"
+        arrays = {k: v for k, v in {**good, **changes}.items() if v is not None}
+        np.savez(path, **arrays)
+        with pytest.raises(InputError, match=message) as caught:
+            files.read(path)
+        assert "\n" not in str(caught.value)
+
+    nan = good["phi"].copy()
+    nan[1, 2] = np.nan
+    refuses("no phi or logits", phi=None)
+    refuses("no member", member=None)
+    refuses("phi has 1 values that are not finite", phi=nan)
+    refuses(r"phi has shape|member has shape", phi=good["phi"][:, :-1])
+    refuses("member has values other than", member=slow.member * 2)
+    refuses("labels is float64", labels=slow.labels.astype(float))
+    refuses("model 0 has no non-members", member=np.ones_like(slow.member))
+    refuses("a population record is a member", population=np.ones(20, bool))
+    refuses("logits have shape", logits=np.zeros((4, 20, 1), np.float32))
+    (tmp_path / "broken.npz").write_bytes(b"PK\x03\x04 nothing")
+    (tmp_path / "scores.csv").write_text("")
+    for name, message in {
+        "broken.npz": "is damaged",
+        "absent.npz": "does not exist",
+        "scores.csv": "neither .npz nor .parquet",
+    }.items():
+        with pytest.raises(InputError, match=message):
+            files.read(tmp_path / name)
+
+
+def test_a_bank_s_file_is_checked(trained, tmp_path):
+    _, bank = trained
+    bank.save(tmp_path / "bank.npz")
+    again = bank_lib.load(tmp_path / "bank.npz")
+    assert again.meta == bank.meta
+    assert files.read(tmp_path / "bank.npz").twins
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "bank.npz").read_bytes()[:5000])
+    with pytest.raises(InputError, match="damaged"):
+        bank_lib.load(tmp_path / "cut.npz")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_models": 5}, "num_models is 5, expected an even number"),
+        ({"num_candidates": 401}, "num_candidates is 401"),
+        ({"num_candidates": 30}, "batch_size is 20 but each model trains on only 15"),
+        ({"num_population": -1}, "num_population is -1"),
+        ({"num_queries": 0}, "num_queries is 0"),
+        ({"noise": 0.0}, "noise is 0.0"),
+        ({"temperature": -1.0}, "temperature is -1.0"),
+    ],
+)
+def test_bad_plans_name_the_problem(changes, message):
+    with pytest.raises(InputError, match=message):
+        plan(**changes).validate()
+
+
+def test_default_sizes_hold_out_a_sixth():
+    assert default_sizes(60_000) == (50_000, 10_000)
+    assert default_sizes(5_010) == (4_174, 835)
+
+
+def test_rows_and_summary_agree_with_the_verdicts(trained):
+    _, bank = trained
+    attacks = [ATTACKS[name] for name in ("loss", "lira_online")]
+    references, shadows = assign(bank)
+    verdicts = evaluate(bank, attacks, references, shadows, make_mesh(1))
+    rows = results.attack_rows(bank, attacks, verdicts, 14)
+    assert len(rows) == 2 * 16
+    for row in rows:
+        assert row["tpr_low_0.01"] <= row["tpr_at_fpr_0.01"] <= row["tpr_high_0.01"]
+        assert row["fpr_realised_0.01"] <= 0.01
+    summary = results.summarise(rows, attacks)
+    found = scores(bank, attacks, references)["lira_online"][0][~bank.population]
+    expected = naive.auc(found, bank.member[0][~bank.population])
+    assert rows[16]["auc"] == pytest.approx(expected, abs=1e-5)
+    assert summary[1]["auc"]["mean"] == pytest.approx(
+        np.mean([r["auc"] for r in rows[16:]]), rel=1e-4
+    )
+    json.dumps(summary, allow_nan=False)
+
+
+def launched(module: str, *flags: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", module, *flags],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def test_launchers_train_attack_and_report(tmp_path):
+    made = launched(
+        "launch.bank", "--tasks=location", "--num_models=6", "--num_candidates=300", "--epochs=2",
+        "--num_population=40", "--num_queries=2", f"--workdir={tmp_path}",
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    done = launched("launch.attack", f"--signals={tmp_path}/location/bank.npz")
+    assert done.returncode == 0, done.stderr
+    assert "LiRA online" in done.stdout
+    for name in (
+        "rows.jsonl",
+        "summary.jsonl",
+        "results.csv",
+        "tables.md",
+        "roc.npz",
+        "figures/roc.png",
+    ):
+        assert (tmp_path / "location" / name).stat().st_size > 0
+    cost = launched(
+        "benchmarks.attack_cost", f"--banks={tmp_path}/location/bank.npz", "--counts=1,4",
+        "--attacks=lira_online,rmia_offline", f"--out_dir={tmp_path}/cost",
+    )  # fmt: skip
+    assert cost.returncode == 0, cost.stderr
+    records = results.read_records(tmp_path / "cost" / "location.jsonl")
+    assert [(r["attack"], r["num_references"]) for r in records] == [
+        *(("rmia_offline", 1), ("lira_online", 1)),
+        *(("rmia_offline", 4), ("lira_online", 4)),
+    ]
+    assert records[2]["flops"] == 4 * records[0]["flops"] > 0
+
+
+@pytest.mark.parametrize(
+    ("module", "flag", "message"),
+    [
+        ("launch.attack", "--signals=nowhere.npz", "nowhere.npz does not exist"),
+        ("launch.attack", "--attacks=all", "--signals names the files"),
+        ("launch.attack", "--attacks=lirra", "unknown attack 'lirra'"),
+        ("launch.bank", "--num_models=3", "num_models is 3"),
+        ("launch.bank", "--tasks=locaton", "unknown task 'locaton'"),
+    ],
+)
+def test_bad_flags_are_one_line_and_status_two(module, flag, message, tmp_path):
+    flags = [flag] + ([f"--workdir={tmp_path}"] if module == "launch.bank" else [])
+    if "lirra" in flag:
+        flags.append("--signals=nowhere.npz")
+    found = launched(module, *flags)
+    assert found.returncode == 2
+    assert message in found.stderr
+    assert found.stderr.count("\n") == 1
