@@ -1,6 +1,6 @@
 """What does another reference model bring?  Attacks against the number, and the cost, of references.
 
-python -m benchmarks.attack_cost --banks=checkpoints/bank/location/bank.npz --out_dir=results/attack_cost
+python -m benchmarks.attack_cost --banks=checkpoints/bank/location/bank.npz --out_dir=results/bank
 
 A bank is trained once (launch.bank); every model of it is the target of nested subsets of the others.
 Device seconds: the bank's training time times devices, per model, times references.  FLOPs: of all gradient
@@ -38,7 +38,7 @@ from launch.log import console
 
 _BANKS = flags.DEFINE_list("banks", None, "Files of launch.bank.", module_name="Where")
 _OUT = flags.DEFINE_string(
-    "out_dir", None, "Where to write TASK.jsonl, TASK.md and TASK.png.", module_name="Where"
+    "out_dir", None, "Where to write TASK/cost.jsonl, cost.md and cost.png.", module_name="Where"
 )
 _ATTACKS = flags.DEFINE_list(
     "attacks",
@@ -163,11 +163,11 @@ def main(_: list[str]) -> int:
         table = cost_table(records)
         output.print(table.to_rich(output))
         if _OUT.value:
-            folder, task = Path(_OUT.value), records[0]["task"]
-            results.write_records(folder / f"{task}.jsonl", records)
-            replace_file(folder / f"{task}.md", table.to_markdown().encode())
-            replace_file(folder / f"{task}.png", png(draw_cost(table.title, records)))
-            output.print(f"wrote {folder / task}.jsonl, .md, .png", highlight=False)
+            folder = Path(_OUT.value) / records[0]["task"]
+            results.write_records(folder / "cost.jsonl", records)
+            replace_file(folder / "cost.md", table.to_markdown().encode())
+            replace_file(folder / "cost.png", png(draw_cost(table.title, records)))
+            output.print(f"wrote {folder}/cost.jsonl, .md, .png", highlight=False)
     return 0
 
 

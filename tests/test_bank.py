@@ -304,7 +304,7 @@ def test_launchers_train_attack_and_report(tmp_path):
         "--attacks=lira_online,rmia_offline", f"--out_dir={tmp_path}/cost",
     )  # fmt: skip
     assert cost.returncode == 0, cost.stderr
-    records = results.read_records(tmp_path / "cost" / "location.jsonl")
+    records = results.read_records(tmp_path / "cost" / "location" / "cost.jsonl")
     assert [(r["attack"], r["num_references"]) for r in records] == [
         *(("rmia_offline", 1), ("lira_online", 1)),
         *(("rmia_offline", 4), ("lira_online", 4)),
