@@ -245,8 +245,8 @@ def one_run_p_value(
 ) -> float:
     """Returns the probability of so many correct guesses, at most, if (epsilon, delta)-DP holds.
 
-    Steinke, Nasr & Jagielski 2023 (arXiv 2305.08846, section 5 and appendix D): of r guesses about m fair coins at
-    least v are right with probability at most
+    Steinke, Nasr & Jagielski 2023 (arXiv 2305.08846, section 5 and appendix D): of r guesses about m fair
+    coins at least v are right with probability at most
 
       P[W >= v] + 2 m delta max_{i = 1..v} P[v > W >= v - i] / i,  W ~ Binomial(r, 1 / (1 + e^-epsilon)).
 

@@ -1,8 +1,8 @@
 """Attack every model of a bank with every attack: a bank of launch.bank, or a score file from elsewhere.
 
-Writes, for each input, rows.jsonl (one row per attack and target), summary.jsonl, results.csv, tables.md,
-roc.npz and figures/roc.png.  `jleaks/bank/files.py` documents score files: logits or phi, membership,
-labels, as npz or parquet.
+Writes, for each input, rows.jsonl (one row per attack and target), summary.jsonl, audit.jsonl (bounds on
+epsilon), results.csv, tables.md, roc.npz and figures/roc.png.  `jleaks/bank/files.py` documents score
+files: logits or phi, membership, labels, as npz or parquet.
 """
 
 import csv
@@ -16,13 +16,14 @@ from absl import flags
 
 from jleaks.attacks.registry import ATTACKS, OFFLINE_A, Options, get_attacks
 from jleaks.bank import files, results
+from jleaks.bank.audits import audit
 from jleaks.bank.bank import Bank
 from jleaks.bank.evaluate import evaluate, missing
 from jleaks.bank.references import assign
 from jleaks.errors import InputError
 from jleaks.fleet import make_mesh
 from jleaks.plan import Execution
-from jleaks.report.bank_tables import bank_table, comparison_table
+from jleaks.report.bank_tables import audit_table, bank_table, comparison_table
 from jleaks.report.files import replace_file
 from jleaks.report.roc import draw_roc
 from jleaks.report.style import png
@@ -68,6 +69,13 @@ _COMPARE = flags.DEFINE_list(
     "Attacks to compare in pairs on the same targets.",
     module_name=_WHAT,
 )
+_AUDIT = flags.DEFINE_list(
+    "audit",
+    ["lira_online"],
+    "Attacks whose scores bound epsilon from below; empty for none.",
+    module_name=_WHAT,
+)
+_DELTA = flags.DEFINE_float("delta", 1e-5, "Of the (epsilon, delta) audited.", module_name=_WHAT)
 _DEVICES = flags.DEFINE_integer(
     "num_devices", None, "Devices to use; default all.", module_name=_SPEED
 )
@@ -85,7 +93,10 @@ def main(_: list[str]) -> int:
     if not _SIGNALS.value:
         raise InputError("--signals names the files to attack")
     chosen = get_attacks(_ATTACKS.value)
-    get_attacks(_COMPARE.value or ["all"])
+    for names in (_COMPARE.value, _AUDIT.value):
+        get_attacks(names or ["all"])
+    if not 0 <= _DELTA.value < 1:
+        raise InputError(f"--delta is {_DELTA.value}, expected a number in [0, 1)")
     use_all_cores()
     execution = Execution(num_devices=_DEVICES.value).validate()
     mesh = make_mesh(execution.num_devices)
@@ -129,6 +140,10 @@ def main(_: list[str]) -> int:
         compared = [name for name in _COMPARE.value if name in {a.name for a in attacks}]
         if len(compared) > 1:
             tables.append(comparison_table(rows, compared))
+        audited = [attack for attack in attacks if attack.name in _AUDIT.value]
+        audits = audit(bank, audited, _REFERENCES.value, options, _DELTA.value) if audited else []
+        if audits:
+            tables.append(audit_table(audits))
         figure = draw_roc(
             tables[0].title,
             [attack.name for attack in attacks],
@@ -139,6 +154,7 @@ def main(_: list[str]) -> int:
         written = [
             results.write_records(folder / "rows.jsonl", rows),
             results.write_records(folder / "summary.jsonl", summary),
+            results.write_records(folder / "audit.jsonl", audits),
             replace_file(folder / "results.csv", _csv(rows)),
             replace_file(
                 folder / "tables.md", "\n".join(table.to_markdown() for table in tables).encode()

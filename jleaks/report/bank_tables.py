@@ -4,6 +4,8 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from jleaks.attacks.registry import ATTACKS
 from jleaks.bank.evaluate import FPRS
 from jleaks.report.table import Cell, Table
@@ -138,6 +140,32 @@ def comparison_table(rows: Sequence[dict[str, Any]], attacks: Sequence[str]) -> 
         caption="Mean difference ± half-width of the paired 95% t interval over targets, marked where "
         "it leaves out zero; and on how many targets the first is ahead.",
         heads=tuple(heads),
+        num_text_columns=2,
+        rows=tuple(body),
+    )
+
+
+def audit_table(records: Sequence[dict[str, Any]]) -> Table:
+    """Returns the bounds on epsilon (see `jleaks.bank.audits.audit`), spread over targets."""
+    body = []
+    for attack in dict.fromkeys(r["attack"] for r in records):
+        mine = [r for r in records if r["attack"] == attack]
+        for title, field in (
+            ("over thresholds", "epsilon_thresholds"),
+            ("one run", "epsilon_one_run"),
+        ):
+            values = np.array([r[field] for r in mine])
+            cells = [f"{v:.3f}" for v in (values.min(), np.median(values), values.max())]
+            above = f"{int((values > 0).sum())}/{len(values)}"
+            body.append(tuple(map(Cell, (ATTACKS[attack].title, title, *cells, above))))
+    first = records[0]
+    return Table(
+        title=f"{first['task']}: lower bounds on epsilon at delta {first['delta']:g}",
+        caption=f"Each target's bound holds with {first['confidence']:.0%} confidence; the largest of many "
+        "does not.  Over thresholds: Clopper-Pearson with Bonferroni's correction, records as "
+        "independent trials.  One run: Steinke et al. 2023, members and non-members matched in pairs.  "
+        "Neighbours replace one record.",
+        heads=("Attack", "Bound", "Least target", "Median target", "Largest target", "Above 0"),
         num_text_columns=2,
         rows=tuple(body),
     )
