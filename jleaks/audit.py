@@ -13,13 +13,13 @@ The neighbours behind an epsilon follow from how members were drawn.  Independen
 that differ by adding or removing a record.  Halves of fixed size, as all of `jleaks.splits` draws them:
 data sets that differ by replacing one, whose epsilon is at most twice the other.
 
-Why not jax-privacy's `auditing` (read and measured at 2.0.0; rows in results/null_rates.jsonl, made by
-benchmarks/null_rates.py): its Bonferroni correction divides by the corners of the ROC curve's convex
-hull, about ten, found with the membership, and not by the thresholds searched, so that its one-run
-bound claims a leak more often than stated on scores that hold none; its one-run bound guesses members
-only and takes coins for granted; its `epsilon_from_gdp` takes the absolute value of a bound that holds
-with one sign, and claims a leak on nearly all null scores; and its dependency dp-accounting 0.6 needs
-attrs < 24.  At a fixed threshold its bounds are right, and equal to those here.
+Why not jax-privacy's `auditing` (2.0.0, measured by benchmarks/null_rates.py).  Its Bonferroni
+correction divides by the corners of the ROC curve's convex hull, which are found with the membership,
+and not by the thresholds searched: its one-run bound then claims a leak more often than stated on scores
+that hold none.  Its one-run bound guesses members only and takes independent coins for granted.  Its
+`epsilon_from_gdp` takes the absolute value of a bound that holds with one sign, and claims a leak on
+nearly all null scores.  Its dependency dp-accounting 0.6 needs attrs < 24.  At a threshold fixed
+beforehand its bounds are right and equal to those here, as tests/test_audit.py holds them to.
 """
 
 import dataclasses

@@ -30,10 +30,17 @@ class Recipe:
       hidden: Widths of the MLP's hidden layers (ignored by the others).
       epochs: Passes over the training part.
       batch_size: Records a step; an epoch drops the incomplete last batch, as the released code.
-      learning_rate: Adam's.
-      l2: Penalty on the sum of squared weights (biases excluded), part of the loss.
+      learning_rate: The optimiser's, at the first step.
+      l2: Penalty on the sum of squared weights (biases excluded), part of the loss.  A weight decay
+        of d, added to the gradient as PyTorch's SGD does, is l2 = d / 2.
       precision: Of matrix products: "float32", or "default" for the backend's fast path (TF32 on
         recent GPUs), which changes the numbers a little.
+      optimizer: "adam", or "sgd" with `momentum`.
+      momentum: Of SGD.
+      schedule: "constant", or "cosine": the learning rate falls to zero over the model's own steps.
+      loss: "cross entropy" of the classes; or "quantile", the pinball loss of one output at level
+        `quantile` on each model's own answers (Koenker & Bassett 1978).
+      quantile: Level of the quantile loss.
     """
 
     model: Literal["mlp", "cnn", "logistic"] = "mlp"
@@ -43,6 +50,11 @@ class Recipe:
     learning_rate: float = 1e-3
     l2: float = 1e-7
     precision: Literal["float32", "default"] = "float32"
+    optimizer: Literal["adam", "sgd"] = "adam"
+    momentum: float = 0.9
+    schedule: Literal["constant", "cosine"] = "constant"
+    loss: Literal["cross entropy", "quantile"] = "cross entropy"
+    quantile: float = 0.99
 
     def problems(self, what: str) -> list[str]:
         """Returns one sentence per value that cannot be trained with."""
@@ -57,6 +69,10 @@ class Recipe:
             )
         if not 0 <= self.l2 < float("inf"):
             found.append(f"{what} l2 is {self.l2}, expected a number >= 0")
+        if not 0 <= self.momentum < 1:
+            found.append(f"{what} momentum is {self.momentum}, expected a number in [0, 1)")
+        if not 0 < self.quantile < 1:
+            found.append(f"{what} quantile is {self.quantile}, expected a number in (0, 1)")
         if any(width < 1 for width in self.hidden):
             found.append(f"{what} hidden is {self.hidden}, expected positive widths")
         return found

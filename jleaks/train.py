@@ -48,10 +48,12 @@ class Members(NamedTuple):
     Attributes:
       indices: [n] int32 positions in the dataset; entries beyond `size` are padding.
       size: How many are valid.
+      answers: [n] what a quantile regression learns of each of these records; None otherwise.
     """
 
     indices: Int[AnyArray, "*models members"]
     size: Int[AnyArray, "*models"]
+    answers: Float[AnyArray, "*models members"] | None = None
 
 
 class Data(NamedTuple):
@@ -97,14 +99,16 @@ class Learner:
 
     @functools.cached_property
     def optimizer(self) -> optax.GradientTransformation:
-        """Adam on cross-entropy plus `l2` times the sum of squared kernels."""
+        """The optimiser of the loss plus `l2` times the sum of squared kernels."""
 
         def is_kernel(params: PyTree) -> PyTree:
             return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
 
         return optax.chain(
             optax.add_decayed_weights(2 * self.recipe.l2, mask=is_kernel),
-            optax.adam(self.recipe.learning_rate),
+            optax.adam(self.recipe.learning_rate)
+            if self.recipe.optimizer == "adam"
+            else optax.sgd(self.recipe.learning_rate, self.recipe.momentum),
         )
 
     def encode(
@@ -149,7 +153,7 @@ def init(
 
 
 def shuffled(members: Members, key: Key, epoch: Int[Array, ""]) -> Int[Array, "members"]:
-    """Returns the training part in the order of `epoch`, padding last.
+    """Returns positions in the training part in the order of `epoch`, padding last.
 
     The order depends on key, epoch and size alone: one random word per position, whose value does
     not depend on how far the part is padded.
@@ -158,16 +162,27 @@ def shuffled(members: Members, key: Key, epoch: Int[Array, ""]) -> Int[Array, "m
     n = members.indices.shape[0]
     words = jax.random.bits(key, (n,)) >> 1
     words = jnp.where(jnp.arange(n) < members.size, words, jnp.uint32(0xFFFFFFFF))
-    return members.indices[jnp.argsort(words)]
+    return jnp.argsort(words)
 
 
 def gradient(
     learner: Learner, state: State, records: Array, labels: Array
 ) -> tuple[Float[Array, ""], PyTree]:
-    """Mean cross-entropy of one batch and its gradient, summed over the learner's blocks."""
+    """Mean loss of one batch and its gradient, summed over the learner's blocks.
+
+    Args:
+      learner: What all models of the fleet share.
+      state: The model.
+      records: [B, ...] stored records.
+      labels: [B] classes, or what a quantile regression learns.
+    """
 
     def loss_fn(params: PyTree, x: Array, y: Array) -> Array:
         logits = learner.logits(state._replace(params=params), x)
+        if learner.recipe.loss == "quantile":
+            above = y - logits[:, 0]
+            level = learner.recipe.quantile
+            return jnp.maximum(level * above, (level - 1) * above).sum()
         return optax.softmax_cross_entropy_with_integer_labels(logits, y).sum()
 
     grad_fn = jax.value_and_grad(loss_fn)
@@ -201,9 +216,16 @@ def epoch(
 
     def step(i: Array, carry: tuple[State, Array]) -> tuple[State, Array]:
         state, total = carry
-        rows = lax.dynamic_slice(order, (i * batch,), (batch,))
-        loss, grads = gradient(learner, state, data.features[rows], data.labels[rows])
+        at = lax.dynamic_slice(order, (i * batch,), (batch,))
+        rows = members.indices[at]
+        labels = data.labels[rows] if members.answers is None else members.answers[at]
+        loss, grads = gradient(learner, state, data.features[rows], labels)
         updates, opt_state = learner.optimizer.update(grads, state.opt_state, state.params)
+        if learner.recipe.schedule == "cosine":
+            # Steps of this model alone: models of a fleet may have more or fewer records.
+            share = (epoch * num_steps + i) / jnp.maximum(learner.recipe.epochs * num_steps, 1)
+            factor = 0.5 * (1 + jnp.cos(jnp.pi * share))
+            updates = jax.tree.map(lambda leaf: leaf * factor, updates)
         params = optax.apply_updates(state.params, updates)
         active = i < num_steps
         failed = active & ~jnp.isfinite(loss) & (state.bad_step < 0)

@@ -5,6 +5,7 @@ from typing import Any, cast
 from absl import flags
 
 from jleaks.datasets.registry import Task
+from jleaks.errors import InputError
 from jleaks.plan import Recipe
 
 _WHAT = "What is measured (defines the numbers)"
@@ -27,10 +28,38 @@ _PRECISION = flags.DEFINE_enum(
     "Of matrix products; default is the backend's fast path (TF32 on GPUs).",
     module_name=_WHAT,
 )
+_HIDDEN = flags.DEFINE_list(
+    "hidden",
+    [str(width) for width in _RECIPE.hidden],
+    "Widths of the MLP's hidden layers.",
+    module_name=_WHAT,
+)
+_OPTIMIZER = flags.DEFINE_enum(
+    "optimizer",
+    _RECIPE.optimizer,
+    ["adam", "sgd"],
+    "Of targets, shadows and references; the recipe of the literature's wide MLP is --hidden=1024,512 "
+    "--optimizer=sgd --learning_rate=0.01 --l2=2.5e-4 --schedule=cosine --batch_size=128 --epochs=100.",
+    module_name=_WHAT,
+)
+_MOMENTUM = flags.DEFINE_float("momentum", _RECIPE.momentum, "SGD's.", module_name=_WHAT)
+_SCHEDULE = flags.DEFINE_enum(
+    "schedule",
+    _RECIPE.schedule,
+    ["constant", "cosine"],
+    "Of the learning rate; cosine falls to zero at the last step.",
+    module_name=_WHAT,
+)
 
 
 def make_recipe(task: Task | None = None) -> Recipe:
-    """Returns the recipe that the flags describe, with a task's own architecture if one is given."""
+    """Returns the recipe that the flags describe, with a task's own architecture if one is given.
+
+    Raises:
+      InputError: a width is not a number.
+    """
+    if not all(width.isdigit() for width in _HIDDEN.value):
+        raise InputError(f"--hidden is {','.join(_HIDDEN.value)}, expected widths such as 1024,512")
     return Recipe(
         model=_RECIPE.model if task is None else task.model,
         epochs=_EPOCHS.value,
@@ -38,4 +67,8 @@ def make_recipe(task: Task | None = None) -> Recipe:
         learning_rate=_RATE.value,
         l2=_L2.value,
         precision=cast(Any, _PRECISION.value),
+        hidden=tuple(int(width) for width in _HIDDEN.value),
+        optimizer=cast(Any, _OPTIMIZER.value),
+        momentum=_MOMENTUM.value,
+        schedule=cast(Any, _SCHEDULE.value),
     )

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from jleaks import datasets, packing
+from jleaks.attacks.quantile import prediction, quantile_models
 from jleaks.bank import bank as bank_lib
 from jleaks.bank.bank import Bank
 from jleaks.bank.plan import BankPlan
@@ -78,15 +79,24 @@ def train_bank(
         trainer = Trainer(crew, execution, reporter.progress, stop)
         state = trainer.initial() if plan.null == "untrained" else trainer.run(store)
         seconds["training"] = time.monotonic() - tick
-    tick = time.monotonic()
-    records = np.concatenate([split.candidates, split.population])
-    rows = np.broadcast_to(records, (plan.num_models, len(records)))
-    keep = bank_signal_fn(plan.temperature, plan.perturbation())
-    answers = trainer.query(state, rows, keep)
-    for name in ("phi", "correct"):
-        answers[name] = np.ascontiguousarray(np.moveaxis(answers[name], 2, 0))
-    seconds["query"] = time.monotonic() - tick
-    store.close()
+        tick = time.monotonic()
+        records = np.concatenate([split.candidates, split.population])
+        rows = np.broadcast_to(records, (plan.num_models, len(records)))
+        keep = bank_signal_fn(plan.temperature, plan.perturbation())
+        answers = trainer.query(state, rows, keep)
+        for name in ("phi", "correct"):
+            answers[name] = np.ascontiguousarray(np.moveaxis(answers[name], 2, 0))
+        seconds["query"] = time.monotonic() - tick
+        store.close()
+        tick = time.monotonic()
+        if plan.num_population >= plan.quantile.batch_size:
+            phi = answers["phi"][0][:, plan.num_candidates :]
+            regressions = quantile_models(
+                data, split.population, phi, plan.seed, plan.quantile, execution
+            )
+            regression = Trainer(regressions, execution, reporter.progress, stop)
+            answers |= regression.query(regression.run(), rows, prediction)
+        seconds["quantiles"] = time.monotonic() - tick
     bank = Bank(
         member=_membership(plan, split, data.num_records),
         labels=data.labels[records],

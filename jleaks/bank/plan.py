@@ -21,8 +21,8 @@ _POPULATION_SHARE = 6
 # The paper's, as in the main job.
 MODEL_RECIPE = Recipe()
 
-# How thresholds and population-based attacks learn the score of non-members from their features.
-QUANTILE_RECIPE = Recipe("mlp", (64,), 30, 50, 1e-3, 1e-6)
+# Regressions of non-members' scores on their features (see `jleaks.attacks.quantile`).
+QUANTILE_RECIPE = Recipe("mlp", (64,), 30, 50, 1e-3, 1e-6, loss="quantile", quantile=0.99)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +40,7 @@ class BankPlan:
       num_queries: Q, queries per record: the record itself and Q - 1 perturbed copies.
       noise: Size of the largest perturbation where it is noise (see `jleaks.perturbations`).
       temperature: RMIA's softmax temperature.
+      quantile: Recipe of the quantile regressions; they need a population of at least a batch.
       null: "none"; "shuffled" (membership drawn afresh after training) or "untrained" (models at
         their random start): in both every attack must fail.
     """
@@ -54,6 +55,7 @@ class BankPlan:
     num_queries: int = 9
     noise: float = 2.0
     temperature: float = 2.0
+    quantile: Recipe = QUANTILE_RECIPE
     null: Literal["none", "shuffled", "untrained"] = "none"
 
     def validate(self) -> "BankPlan":
@@ -86,7 +88,7 @@ class BankPlan:
             for name in ("noise", "temperature")
             if not 0 < getattr(self, name) < float("inf")
         ]
-        found += self.recipe.problems("model")
+        found += self.recipe.problems("model") + self.quantile.problems("quantile")
         if self.num_candidates // 2 < self.recipe.batch_size:
             found.append(
                 f"batch_size is {self.recipe.batch_size} but each model trains on only "

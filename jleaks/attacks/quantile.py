@@ -1,0 +1,58 @@
+"""Quantile regression: what a non-member of these features would score (Bertran et al. 2023).
+
+The attacker asks the target about records that are surely not members, the population, and trains a small
+network per target to predict a high quantile of phi from a record's features.  A record is likelier a
+member the further its phi is above that.  No reference model is trained on the task itself.
+"""
+
+import numpy as np
+from jaxtyping import Array, Float
+
+from jleaks import packing
+from jleaks.datasets.dataset import Dataset
+from jleaks.fleet import AnswerFn, Signals, key_words
+from jleaks.keys import Role, identity_key
+from jleaks.plan import Execution, Recipe
+from jleaks.train import Members
+from jleaks.trainer import Crew
+
+
+def quantile_models(
+    data: Dataset,
+    population: np.ndarray,
+    phi: Float[np.ndarray, "models population"],
+    seed: int,
+    recipe: Recipe,
+    execution: Execution,
+) -> Crew:
+    """Lays out one regression per target as a fleet.
+
+    Args:
+      data: All records of the task.
+      population: [P] positions of the records held out from all models.
+      phi: [M, P] the targets' answers on them.
+      seed: Of the bank.
+      recipe: With the quantile loss.
+      execution: How fast.
+    """
+    num_models = len(phi)
+    name = data.task.name
+    return Crew(
+        name=f"{name}, quantiles",
+        names=[f"quantile model of target {i} of {name}, seed {seed}" for i in range(num_models)],
+        learner=packing.make_learner(recipe, data.task.encoding, 1, execution),
+        features=data.features,
+        labels=data.labels,
+        members=Members(
+            np.tile(population.astype(np.int32), (num_models, 1)),
+            np.full(num_models, len(population), np.int32),
+            phi.astype(np.float32),
+        ),
+        words=key_words([identity_key(seed, name, Role.QUANTILE, i) for i in range(num_models)]),
+    )
+
+
+def prediction(answer: AnswerFn, inputs: Array, labels: Array) -> Signals:
+    """What is kept of a regression's answer: `quantile` [B]."""
+    del labels
+    return {"quantile": answer(inputs)[:, 0]}
