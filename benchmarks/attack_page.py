@@ -175,8 +175,8 @@ _NULL_HEADS = (
     *("epsilon over thresholds above 0", "epsilon of one run above 0"),
 )
 
-_NULL_TEXT = """Membership drawn afresh for trained models ("redrawn": it has nothing to do with who was trained
-on), and models that were never trained: every attack must fail. No epsilon bound of 95% confidence
+_NULL_TEXT = """Membership drawn afresh for trained models ("redrawn": it has nothing to do with who was
+trained on), and models that were never trained: every attack must fail. No epsilon bound of 95% confidence
 may be above zero in more than 5% of draws, up to the noise of so many draws. The intervals are
 nominally 95%: that over one target's records covers as it says; the t interval over the targets of
 one bank is too narrow for attacks that compare with references, because all targets share records

@@ -21,7 +21,7 @@ NUM_DRAWS = 200
 LIMIT = int(scipy.stats.binom.ppf(0.999, NUM_DRAWS, 0.05))
 
 BOUNDS = {
-    "bonferroni": lambda s, m, i, **k: epsilon_over_thresholds(s, m, 0, **k),
+    "bonferroni": lambda s, m, _, **k: epsilon_over_thresholds(s, m, 0, **k),
     "split": lambda s, m, i, **k: epsilon_over_thresholds(s, m, 0, method="split", seed=i, **k),
     "one run, pairs": lambda s, m, i, **k: epsilon_one_run(s, m, 0, seed=i, **k),
     "one run, coins": lambda s, m, i, **k: epsilon_one_run(s, m, 0, design="coins", seed=i, **k),
@@ -242,7 +242,9 @@ def test_one_run_is_monotone(rng):
     member = drawn(rng, 400, "halves")
     scores = rng.normal(size=400) + 3 * member
     for design in ("pairs", "coins"):
-        values = [epsilon_one_run(scores, member, d, design=design).epsilon for d in (0, 1e-4, 1e-2)]
+        values = [
+            epsilon_one_run(scores, member, d, design=design).epsilon for d in (0, 1e-4, 1e-2)
+        ]
         assert values[0] > values[1] > values[2]
         values = [
             epsilon_one_run(scores, member, 0, c, design=design).epsilon for c in (0.5, 0.9, 0.999)
@@ -289,7 +291,9 @@ def test_randomised_response_is_not_exceeded_too_often(bound, design):
         told = np.where(rng.random(600) < truth, member, ~member)
         found.append(BOUNDS[bound](told + 0.5 * rng.random(600), member, i).epsilon)
     above = int((np.array(found) > true).sum())
-    print(f"{bound}, {design}: mean {np.mean(found):.3f} of {true}, above in {above} of {NUM_DRAWS}")
+    print(
+        f"{bound}, {design}: mean {np.mean(found):.3f} of {true}, above in {above} of {NUM_DRAWS}"
+    )
     assert above <= LIMIT
     assert np.mean(found) > 0.5 * epsilon
 
