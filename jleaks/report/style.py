@@ -5,9 +5,12 @@ yellow, which is lost on white.
 """
 
 import io
+import math
 import textwrap
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -47,6 +50,29 @@ def head_and_caption(figure: Figure, title: str, caption: str) -> None:
     figure.supxlabel("\n".join(caption_lines), x=0.01, ha="left", fontsize=8, color=GREY)
 
 
+def legend_below_title(figure: Figure, handles: Sequence[Artist]) -> None:
+    """Writes a legend for all panels under the title, in as many rows as the page's width asks for.
+
+    To be called after `head_and_caption`.
+    """
+    # Inches that labels with their handles take.
+    widths = [0.075 * len(str(handle.get_label())) + 0.6 for handle in handles]
+    page = figure.get_figwidth() - 0.2
+    columns = len(handles) if sum(widths) <= page else max(1, int(page / max(widths)))
+    rows = math.ceil(len(handles) / columns)
+    # Blank lines of the title keep the room; constrained layout knows no legend between the two.
+    title = figure.suptitle(
+        figure.get_suptitle() + "\n " * rows, x=0.01, ha="left", fontsize=11.5, weight="bold"
+    )
+    figure.draw_without_rendering()
+    bottom = title.get_window_extent().transformed(figure.transFigure.inverted()).y0
+    legend = figure.legend(
+        handles=handles, loc="lower left", bbox_to_anchor=(0.01, bottom), ncols=columns,
+        frameon=False, fontsize=9, borderaxespad=0, borderpad=0, labelspacing=0.3,
+    )  # fmt: skip
+    legend.set_in_layout(False)
+
+
 def clean_axes(axes: Axes) -> None:
     """Takes away the frame above and right, and puts the grid behind the data."""
     axes.spines[["top", "right"]].set_visible(False)
@@ -80,4 +106,24 @@ def png(figure: Figure) -> bytes:
     content = io.BytesIO()
     # Matplotlib would write its version into the file.
     figure.savefig(content, format="png", dpi=DPI, facecolor="white", metadata={"Software": None})
+    return content.getvalue()
+
+
+def indexed_png(figure: Figure) -> bytes:
+    """Returns the figure as a PNG file of 256 colours: a third of the bytes of `png`.
+
+    For pages of many panels.  The same rows give the same bytes.
+    """
+    # Matplotlib itself depends on Pillow.
+    from PIL import Image
+
+    canvas = figure.canvas
+    assert isinstance(canvas, FigureCanvasAgg)
+    canvas.draw()
+    image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+    # Coverage keeps rare colours, such as the ends of a colour bar, within a few levels of 255; dithering
+    # would speckle flat colours.
+    image = image.quantize(256, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    content = io.BytesIO()
+    image.save(content, format="png", optimize=True, dpi=(DPI, DPI))
     return content.getvalue()

@@ -1,0 +1,57 @@
+"""The texts of table cells: numbers with intervals, column heads, and the notes below."""
+
+import math
+from collections.abc import Iterable
+
+from jleaks.report.paper.groups import CONFIDENCE
+from jleaks.statistics import Interval
+
+UNDEFINED = "-"
+
+COLUMNS: dict[str, str] = {
+    "precision": "Precision",
+    "recall": "Recall",
+    "auc": "AUC",
+    "accuracy": "Balanced\naccuracy",
+    "tpr_at_fpr_0.01": "TPR at\n1% FPR",
+    "tpr_at_fpr_0.001": "TPR at\n0.1% FPR",
+    "precision_shadow_cut": "Precision,\nshadow's cut",
+    "recall_shadow_cut": "Recall,\nshadow's cut",
+    "accuracy_shadow_cut": "Balanced accuracy,\nshadow's cut",
+    "target_train_accuracy": "Target\ntrain acc.",
+    "target_test_accuracy": "Target\ntest acc.",
+    "shadow_seconds": "Shadow training,\ndevice-seconds",
+}
+"""Fields of a row and the heads of their columns, in the order of reports."""
+
+
+def flat_title(metric: str) -> str:
+    """Returns the head of a metric's column on one line."""
+    return COLUMNS[metric].replace("\n", " ")
+
+
+def interval_text(interval: Interval, num_seeds: int, sign: str = "", digits: int = 3) -> str:
+    """Returns a text such as "0.864±.012"; names n where a seed did not define the value."""
+    if math.isnan(interval.mean):
+        return UNDEFINED
+    text = f"{interval.mean:{sign}.{digits}f}"
+    if interval.is_bounded:
+        text += f"±{interval.half_width:.{digits}f}".replace("±0.", "±.")
+    return text if interval.n == num_seeds else f"{text} (n={interval.n})"
+
+
+def seeds_text(counts: Iterable[int]) -> str:
+    """Returns the sentences that say what ± is, from the numbers of seeds behind the cells."""
+    found = set(counts)
+    # 0: no seed defines the value.
+    if found <= {0, 1}:
+        return "One seed: no intervals."
+    note = f"Means over seeds ± half-width of the {CONFIDENCE:.0%} t interval."
+    return f"{note} No ±: a single seed." if 1 in found else note
+
+
+def range_text(values: Iterable[float], spec: str) -> str:
+    """Returns "3" or "1 to 3": least and most of some numbers in one format."""
+    low, high = min(found := list(values)), max(found)
+    texts = [f"{low:{spec}}", f"{high:{spec}}"]
+    return texts[0] if texts[0] == texts[1] else " to ".join(texts)

@@ -1,0 +1,249 @@
+"""Rows of the paper's experiments: what they must hold, and the files that hold them.
+
+A row is one attack on one target, flat but for `variant`, which names what the experiment varies,
+and `versions`.  On disk it is one JSON object per line; `rows.jsonl.gz` is the same, compressed.
+"""
+
+import gzip
+import json
+import math
+import numbers
+import os
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast, get_args
+
+from jleaks.datasets.registry import Source
+from jleaks.errors import InputError
+from jleaks.report.paper.titles import ATTACKS, get_experiment
+from jleaks.report.rows import ATTACK_MODEL, RATES
+from jleaks.report.rows import Row as EngineRow
+from jleaks.report.titles import Sources
+
+PaperRow = Mapping[str, Any]
+"""One attack on one target of an experiment; see `REQUIRED` and `OPTIONAL`."""
+
+METRICS: tuple[str, ...] = (
+    "precision",
+    "recall",
+    "accuracy",
+    "auc",
+    "tpr_at_fpr_0.01",
+    "fpr_realised_0.01",
+    "tpr_at_fpr_0.001",
+    "fpr_realised_0.001",
+)
+"""The attack's quality, fractions in [0, 1]; None where not defined."""
+
+REQUIRED: tuple[str, ...] = (
+    "experiment",
+    "task",
+    "shadow_task",
+    "seed",
+    "source",
+    "attack",
+    "variant",
+    *METRICS,
+    "num_members",
+    "num_nonmembers",
+    "num_classes",
+    "model",
+    "scale",
+    "fingerprint",
+    "device",
+    "versions",
+    "command",
+)
+"""The fields of every row."""
+
+OPTIONAL: tuple[str, ...] = (
+    # At a threshold chosen on the shadow's own rows instead of the attack model's 0.5.
+    "precision_shadow_cut",
+    "recall_shadow_cut",
+    "accuracy_shadow_cut",
+    # Share of records that the models themselves classify rightly.
+    "target_train_accuracy",
+    "target_test_accuracy",
+    "shadow_train_accuracy",
+    "shadow_test_accuracy",
+    # What the shadow models and the attack cost.
+    "shadow_seconds",
+    "shadow_flops",
+    "shadow_wall_seconds",
+    "attack_seconds",
+)
+"""Numbers that a row may lack, or hold as null."""
+
+# Float32 metrics may come out a few units in the last place beyond their range.
+_ROUNDING = 1e-5
+
+
+def number(row: PaperRow, field: str) -> float | None:
+    """Returns a field as a number; None if it is absent, null or not a number (NaN)."""
+    value = row.get(field)
+    return None if value is None or math.isnan(value) else float(value)
+
+
+def _check_row(name: str, row: object, where: str) -> PaperRow:
+    if not isinstance(row, Mapping):
+        raise InputError(f"{where}: expected an object with the fields of a row, got {row!r:.60}")
+    missing = [field for field in REQUIRED if field not in row]
+    if missing:
+        raise InputError(f"{where}: missing field(s) {', '.join(missing)}")
+    if row["experiment"] != name:
+        raise InputError(f"{where}: a row of {row['experiment']!r:.60}; expected {name}")
+    sources = get_args(Source)
+    for field, options in (
+        ("attack", tuple(ATTACKS)),
+        ("source", sources),
+        ("shadow_source", sources),
+    ):
+        if row.get(field) not in options and not (field == "shadow_source" and not row.get(field)):
+            raise InputError(
+                f"{where}: {field} is {row[field]!r:.60}; allowed: {', '.join(options)}"
+            )
+    variant = row["variant"]
+    if not isinstance(variant, Mapping) or not all(
+        isinstance(value, str | numbers.Real | None) for value in variant.values()
+    ):
+        raise InputError(f"{where}: variant is {variant!r:.80}; expected an object of plain values")
+    texts = ("task", "model", "scale", "fingerprint", "device", "command")
+    if not all(isinstance(row[field], str) for field in texts):
+        raise InputError(f"{where}: expected text in {', '.join(texts)}")
+    if not isinstance(row["shadow_task"], str | None):
+        raise InputError(
+            f"{where}: shadow_task is {row['shadow_task']!r:.60}; expected text or null"
+        )
+    if not isinstance(row["versions"], Mapping):
+        raise InputError(f"{where}: versions are {row['versions']!r:.60}; expected an object")
+    for field in ("seed", "num_members", "num_nonmembers", "num_classes"):
+        if not isinstance(row[field], numbers.Integral) or isinstance(row[field], bool):
+            raise InputError(f"{where}: {field} is {row[field]!r:.60}; expected a whole number")
+    for field in (*METRICS, *OPTIONAL):
+        value = row.get(field)
+        if value is None:
+            continue
+        if not isinstance(value, numbers.Real) or isinstance(value, bool):
+            raise InputError(f"{where}: {field} is {value!r:.60}; expected a number or null")
+        is_rate = not field.endswith(("seconds", "flops"))
+        # NaN, not defined, is neither below nor above.
+        if is_rate and (float(value) < -_ROUNDING or float(value) > 1 + _ROUNDING):
+            raise InputError(f"{where}: {field} is {value}; expected a fraction from 0 to 1")
+    return row
+
+
+def check_rows(name: str, rows: Sequence[object], where: str = "row ") -> list[PaperRow]:
+    """Returns `rows` if they are rows of one experiment.
+
+    Args:
+      name: The experiment, for example "E6".
+      rows: Mappings with the fields of `REQUIRED` and any of `OPTIONAL`.
+      where: What stands before the number of a row in an error message.
+
+    Raises:
+      InputError: the experiment is unknown, or a row is not as it must be.
+    """
+    get_experiment(name)
+    return [_check_row(name, row, f"{where}{i}") for i, row in enumerate(rows, start=1)]
+
+
+def rows_file(folder: Path) -> Path | None:
+    """Returns the file that holds an experiment's rows, `rows.jsonl` before `rows.jsonl.gz`."""
+    for name in ("rows.jsonl", "rows.jsonl.gz"):
+        if (folder / name).exists():
+            return folder / name
+    return None
+
+
+def read_rows(name: str, path: str | os.PathLike[str]) -> list[PaperRow]:
+    """Reads the rows of one experiment.
+
+    Args:
+      name: The experiment, for example "E6".
+      path: A file of JSON lines, compressed if it ends in `.gz`; blank lines are passed over.
+
+    Raises:
+      InputError: the file cannot be read, holds no row, or a line is not a row of this experiment;
+        the message names file and line.
+    """
+    path = Path(path)
+    try:
+        content = path.read_bytes()
+        if path.suffix == ".gz":
+            content = gzip.decompress(content)
+        lines = content.decode().split("\n")
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise InputError(
+            f"cannot read {path}: {getattr(error, 'strerror', None) or error}"
+        ) from error
+    records = []
+    for i, line in enumerate(lines, start=1):
+        if line.strip():
+            try:
+                records.append(json.loads(line))
+            except json.JSONDecodeError as error:
+                raise InputError(f"{path}:{i}: not JSON ({error.msg})") from error
+    if not records:
+        raise InputError(f"{path}: no result rows; expected one JSON object per line")
+    return check_rows(name, records, f"{path}, row ")
+
+
+def task_sources(rows: Sequence[PaperRow]) -> Sources:
+    """Returns where the records of every target and shadow task come from.
+
+    A row's `source` is its target's.  A task that occurs as a shadow alone has its rows'
+    `shadow_source`; where none is given it takes the one farthest from real among its rows' sources, so
+    that made-up records are never shown as real.
+
+    Raises:
+      InputError: rows name different sources for one task.
+    """
+    named: dict[str, set[Source]] = {}
+    guessed: dict[str, set[Source]] = {}
+    for row in rows:
+        named.setdefault(row["task"], set()).add(row["source"])
+        shadow = row["shadow_task"]
+        if shadow and row.get("shadow_source"):
+            named.setdefault(shadow, set()).add(row["shadow_source"])
+        elif shadow:
+            guessed.setdefault(shadow, set()).add(row["source"])
+    for task, found in named.items():
+        if len(found) > 1:
+            raise InputError(
+                f"task {task!r} has rows with records from different sources "
+                f"({', '.join(sorted(found))}); a report shows one source per task"
+            )
+    order = get_args(Source)
+    return {task: max(found, key=order.index) for task, found in (guessed | named).items()}
+
+
+def engine_rows(rows: Sequence[PaperRow]) -> list[EngineRow]:
+    """Returns rows of the three adversaries in the form of the main job's reports.
+
+    The paper's figures of overfitting, transfer, statistics and adversaries are the main job's.
+    Rows of Shokri et al. have no place there and are left out.
+    """
+    found = []
+    for row in rows:
+        if row["attack"] == "shokri":
+            continue
+        adversary = int(row["attack"].split()[1])
+        shadow = None if adversary == 3 else row["shadow_task"] or row["task"]
+        plain = {field: number(row, field) for field in RATES}
+        plain["train_accuracy"] = number(row, "target_train_accuracy")
+        plain["test_accuracy"] = number(row, "target_test_accuracy")
+        found.append(
+            {
+                **{field: row[field] for field in ("task", "seed", "source")},
+                **{field: row[field] for field in ("num_members", "num_nonmembers")},
+                **plain,
+                # A shadow of the target's own task makes it adversary 1, whatever it was run as.
+                "adversary": 1 if shadow == row["task"] else adversary,
+                "shadow_task": shadow,
+                "statistic": row["variant"].get("statistic", "maximum")
+                if adversary == 3
+                else ATTACK_MODEL,
+            }
+        )
+    return cast("list[EngineRow]", found)
