@@ -13,15 +13,20 @@ jax.config.update("jax_num_cpu_devices", 4)
 # Shapes and types at every boundary are checked under test only.
 _SHAPED = (
     "attacks",
+    "blackbox",
+    "defences",
+    "embedding",
     "encodings",
     "evaluate",
     "fleet",
+    "forest",
     "metrics",
     "models",
     "signals",
     "splits",
     "stack",
     "train",
+    "trained",
     "trainer",
 )
 install_import_hook([f"jleaks.{module}" for module in _SHAPED], "beartype.beartype")

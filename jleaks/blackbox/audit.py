@@ -1,0 +1,334 @@
+"""The three adversaries on black boxes: from files of posteriors, or whatever gave them, to rows.
+
+Adversary 1 learns from a shadow's answers who was a member of it (Salem et al. 2019, section IV); with a
+shadow of another task it is adversary 2 (section V).  Adversary 3 needs no shadow: a statistic of the
+posterior ranks the records, and answers to random points give its threshold (section VI).
+
+The attack models are a fleet like any other: same trainer, same training function, and the same
+models as the main job's when the posteriors are the same.
+"""
+
+import dataclasses
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Int
+
+from jleaks.attacks.threshold import random_point_threshold
+from jleaks.blackbox.case import Case, check_attack, check_case, statistics, top_posteriors
+from jleaks.blackbox.posteriors import Posteriors
+from jleaks.evaluate import judge
+from jleaks.fleet import key_words, make_mesh
+from jleaks.keys import Role, identity_key
+from jleaks.metrics import FPRS, Metrics
+from jleaks.plan import ATTACK_RECIPE, Execution, Recipe
+from jleaks.preemption import StopSignal
+from jleaks.report.rows import ATTACK_MODEL
+from jleaks.reporter import Reporter, provenance
+from jleaks.signals import STATISTICS, membership_margin
+from jleaks.statistics import clopper_pearson
+from jleaks.train import Learner, Members
+from jleaks.trainer import Crew, Trainer
+
+Record = dict[str, Any]
+
+
+def audit(
+    cases: Sequence[Case],
+    attack: Recipe = ATTACK_RECIPE,
+    top: int = 3,
+    percentile: float = 10.0,
+    execution: Execution | None = None,
+    reporter: Reporter | None = None,
+    stop: StopSignal | None = None,
+) -> list[Record]:
+    """Attacks every target: all attack models in one fleet, all attacks in one compiled call.
+
+    A shadow that several cases share is learned from once for each seed; a target that several cases
+    share (the same object) has adversary 3's rows once.
+
+    Args:
+      cases: The targets and what their attackers have.
+      attack: Recipe of the attack models.
+      top: Largest posteriors an attack model sees (two where either side is binary).
+      percentile: t: adversary 3's threshold is exceeded by the top t percent of random points.
+      execution: How fast.
+      reporter: Where to tell what is going on.
+      stop: Looked at while the attack models are trained.
+
+    Returns:
+      Rows of adversaries 1 and 2, one per case with a shadow, then of adversary 3, three per target.
+      They have the fields of `jleaks.report.rows.Row` that posteriors can give, null where one is
+      undefined; also target, shadow, num_posteriors (how many an attack model saw),
+      num_random_points, and of each TPR the 95% interval over records (Clopper-Pearson).  What `about`
+      adds (`source`, `model`, `epochs`, `num_records`) makes them complete rows.
+
+    Raises:
+      InputError: something about the cases, before any long work.
+      Preempted: a stop signal arrived.
+      DivergedError: an attack model's loss was not finite.
+    """
+    check_attack(attack, top, percentile)
+    for case in cases:
+        check_case(case, attack)
+    if not cases:
+        return []
+    execution, reporter = (execution or Execution()).validate(), reporter or Reporter()
+    mesh = make_mesh(execution.num_devices)
+    tick = time.monotonic()
+    attacks = _learned(cases, attack, top, execution, reporter, stop or StopSignal())
+    seconds = {"attack models": round(time.monotonic() - tick, 3)}
+    tick = time.monotonic()
+    attacks += _thresholded(cases, percentile)
+    found = judge(
+        [one.scores for one in attacks],
+        [np.asarray(one.case.target.member) for one in attacks],
+        [one.cut for one in attacks],
+        mesh,
+    )
+    seconds["evaluation"] = round(time.monotonic() - tick, 3)
+
+    choices = {"attack": dataclasses.asdict(attack), "top": top, "percentile": percentile}
+    about = {"seconds": seconds, **provenance(_fingerprint(cases, choices), execution)}
+    return [
+        _row(one, jax.tree.map(lambda leaf, at=i: leaf[at], found), about)
+        for i, one in enumerate(attacks)
+    ]
+
+
+class _Attack(NamedTuple):
+    """One row in the making.
+
+    Attributes:
+      case: Who is attacked.
+      shadow: What was learned from; None for adversary 3.
+      statistic: As in a row.
+      scores: [n] of the target's records.
+      cut: The score from which a record is called a member.
+      threshold: The same in the row's terms; None if there is no way to know one.
+      num_posteriors: How many an attack model saw; None for adversary 3.
+      num_random_points: Behind the threshold; None for adversaries 1 and 2.
+    """
+
+    case: Case
+    shadow: Posteriors | None
+    statistic: str
+    scores: Float[np.ndarray, "records"]
+    cut: float
+    threshold: float | None
+    num_posteriors: int | None
+    num_random_points: int | None
+
+
+class _Pair(NamedTuple):
+    """An attack model and the target it attacks.
+
+    Attributes:
+      case: Who is attacked.
+      shadow: What was learned from.
+      model: Position of the attack model in its fleet.
+      width: How many posteriors it sees.
+      rows: [n] positions of the target's records in the fleet's features.
+    """
+
+    case: Case
+    shadow: Posteriors
+    model: int
+    width: int
+    rows: Int[np.ndarray, "records"]
+
+
+def _learned(
+    cases: Sequence[Case],
+    attack: Recipe,
+    top: int,
+    execution: Execution,
+    reporter: Reporter,
+    stop: StopSignal,
+) -> list[_Attack]:
+    """Trains the attack models of adversaries 1 and 2 and asks them about their targets."""
+    if not any(case.shadow is not None for case in cases):
+        return []
+    crew, pairs = _lay_out(cases, attack, top)
+    trainer = Trainer(crew, execution, reporter.progress, stop)
+    state = trainer.run()
+    models = np.array([pair.model for pair in pairs])
+    margins = trainer.query(
+        jax.tree.map(lambda leaf: leaf[models], state),
+        _padded([pair.rows for pair in pairs]),
+        membership_margin,
+    )["margin"]
+    return [
+        _Attack(
+            case=pair.case,
+            shadow=pair.shadow,
+            statistic=ATTACK_MODEL,
+            scores=margin[: len(pair.rows)],
+            cut=0.0,
+            threshold=0.5,
+            num_posteriors=pair.width,
+            num_random_points=None,
+        )
+        for margin, pair in zip(margins, pairs, strict=True)
+    ]
+
+
+def _lay_out(cases: Sequence[Case], attack: Recipe, top: int) -> tuple[Crew, list[_Pair]]:
+    """Lays out the attack models of all shadows as one fleet (see `jleaks.attacks.shadow`)."""
+    place: dict[int, np.ndarray] = {}
+    features: list[np.ndarray] = []
+    labels: list[np.ndarray] = []
+
+    def put(answers: Posteriors, label: np.ndarray) -> np.ndarray:
+        """Adds rows to the features unless they are there; returns their positions."""
+        if id(answers) not in place:
+            start = sum(len(block) for block in features)
+            place[id(answers)] = np.arange(start, start + len(label), dtype=np.int32)
+            features.append(top_posteriors(answers.posteriors, top))
+            labels.append(label.astype(np.int32))
+        return place[id(answers)]
+
+    # Shadows first: a target's membership is no label, unless it is some other case's shadow.
+    for case in cases:
+        if case.shadow is not None:
+            put(case.shadow, np.asarray(case.shadow.member))
+    position: dict[tuple[int, str, int, int], int] = {}
+    names: list[str] = []
+    members: list[np.ndarray] = []
+    words: list[np.ndarray] = []
+    masks: list[np.ndarray] = []
+    pairs: list[_Pair] = []
+    for case in cases:
+        if (shadow := case.shadow) is None:
+            continue
+        task = case.shadow_task or case.task
+        width = min(top, shadow.num_classes, case.target.num_classes)
+        where = (id(shadow), task, case.seed, width)
+        if where not in position:
+            position[where] = len(names)
+            names.append(f"attack model of {shadow.name}, seed {case.seed}, top {width}")
+            # Members first: the order of the main job's attack rows.
+            members.append(place[id(shadow)][np.argsort(~np.asarray(shadow.member), kind="stable")])
+            words.append(key_words([identity_key(case.seed, task, Role.ATTACK, width)])[0])
+            masks.append((np.arange(top) < width).astype(np.float32))
+        rows = put(case.target, np.zeros(case.target.num_records))
+        pairs.append(_Pair(case, shadow, position[where], width, rows))
+    crew = Crew(
+        name="attack models",
+        names=names,
+        learner=Learner(attack, "posteriors", 2),
+        features=np.concatenate(features),
+        labels=np.concatenate(labels),
+        members=Members(_padded(members), np.array([len(m) for m in members], np.int32)),
+        words=np.stack(words),
+        masks=np.stack(masks),
+    )
+    return crew, pairs
+
+
+def _padded(rows: Sequence[np.ndarray]) -> np.ndarray:
+    """Stacks positions of unequal number; the last of each is repeated."""
+    longest = max(len(row) for row in rows)
+    return np.stack([np.pad(row, (0, longest - len(row)), mode="edge") for row in rows])
+
+
+def _thresholded(cases: Sequence[Case], percentile: float) -> list[_Attack]:
+    """Scores every target by adversary 3's statistics.
+
+    The threshold is from the target's first case with random points.
+    """
+    chosen: dict[int, Case] = {}
+    for case in cases:
+        found = chosen.setdefault(id(case.target), case)
+        if found.random is None and case.random is not None:
+            chosen[id(case.target)] = case
+    attacks = []
+    for case in chosen.values():
+        own, random = statistics(case.target.posteriors), None
+        if case.random is not None:
+            random = statistics(case.random.posteriors)
+        for i, statistic in enumerate(STATISTICS):
+            threshold = None
+            if random is not None:
+                threshold = float(random_point_threshold(jnp.asarray(random[:, i]), percentile))
+            attacks.append(
+                _Attack(
+                    case=case,
+                    shadow=None,
+                    statistic=statistic,
+                    scores=own[:, i],
+                    cut=np.inf if threshold is None else threshold,
+                    threshold=threshold,
+                    num_posteriors=None,
+                    num_random_points=0 if random is None else len(random),
+                )
+            )
+    return attacks
+
+
+def _row(attack: _Attack, values: Metrics, about: Record) -> Record:
+    case, shadow = attack.case, attack.shadow
+    target, task = case.target, case.shadow_task or case.task
+    num_members = int(np.asarray(target.member).sum())
+    is_decided = attack.threshold is not None
+    row: Record = {
+        "task": case.task,
+        "shadow_task": None if shadow is None else task,
+        "adversary": 3 if shadow is None else (1 if task == case.task else 2),
+        "statistic": attack.statistic,
+        "seed": case.seed,
+        "target": target.name,
+        "shadow": None if shadow is None else shadow.name,
+        "precision": _number(values.precision) if is_decided else None,
+        "recall": _number(values.recall) if is_decided else None,
+        "accuracy": _number(values.accuracy) if is_decided else None,
+        "auc": _number(values.auc),
+    }
+    for i, rate in enumerate(FPRS):
+        interval = clopper_pearson(round(float(values.tpr[i]) * num_members), num_members)
+        row |= {
+            f"tpr_at_fpr_{rate}": _number(values.tpr[i]),
+            f"fpr_realised_{rate}": _number(values.fpr_realised[i]),
+            f"tpr_low_{rate}": _number(interval.low),
+            f"tpr_high_{rate}": _number(interval.high),
+        }
+    return {
+        **row,
+        "train_accuracy": target.accuracy(member=True),
+        "test_accuracy": target.accuracy(member=False),
+        "shadow_train_accuracy": None if shadow is None else shadow.accuracy(member=True),
+        "shadow_test_accuracy": None if shadow is None else shadow.accuracy(member=False),
+        "num_members": num_members,
+        "num_nonmembers": target.num_records - num_members,
+        "threshold": attack.threshold,
+        "num_classes": target.num_classes,
+        "num_posteriors": attack.num_posteriors,
+        "num_random_points": attack.num_random_points,
+        **about,
+        **case.about,
+    }
+
+
+def _fingerprint(cases: Sequence[Case], choices: Record) -> str:
+    """Returns 16 hex digits over everything that defines the numbers."""
+    digest = hashlib.sha256(json.dumps(choices, sort_keys=True).encode())
+    for case in cases:
+        digest.update(json.dumps([case.task, case.shadow_task, case.seed]).encode())
+        for answers in (case.target, case.shadow, case.random):
+            if answers is not None:
+                digest.update(f"{answers.posteriors.shape}".encode())
+                digest.update(np.ascontiguousarray(answers.posteriors).data)
+                if answers.member is not None:
+                    digest.update(answers.member.tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _number(value: Any) -> float | None:
+    """A JSON number; an undefined one (the precision of nobody) is null."""
+    return float(value) if np.isfinite(value) else None

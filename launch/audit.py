@@ -1,0 +1,284 @@
+"""Audits a black box: who was it trained on, from its posteriors alone?
+
+The target is a file of posteriors (--target), an endpoint (--target_url) or a Python function
+(--target_callable); the latter two are asked about --records.  With a file of a shadow's posteriors,
+adversary 1 learns from it; adversary 3 needs none.  `jleaks/blackbox/files.py` documents the files,
+`jleaks/blackbox/protocol.py` what an endpoint is asked.
+
+Writes rows.jsonl and tables.md, and posteriors.npz if the target was asked: that file can be the --target
+or --shadow of the next audit.  Answers of an endpoint are kept in --cache: interrupted anywhere, the same
+command continues, and no record is asked about twice.
+"""
+
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from absl import flags
+
+from jleaks.bank.results import write_records
+from jleaks.blackbox import files
+from jleaks.blackbox.answers import Answers
+from jleaks.blackbox.audit import audit
+from jleaks.blackbox.box import BlackBox, callable_box, load_callable
+from jleaks.blackbox.case import MIN_RANDOM_POINTS, Case, check_attack, check_random, check_shadow
+from jleaks.blackbox.client import EndpointError, HttpBox
+from jleaks.blackbox.pace import Clock, Limits
+from jleaks.blackbox.posteriors import Posteriors, Records, make_posteriors
+from jleaks.blackbox.table import audit_table
+from jleaks.datasets.random_points import random_points
+from jleaks.datasets.registry import get_task
+from jleaks.errors import InputError
+from jleaks.plan import ATTACK_RECIPE, Recipe
+from jleaks.preemption import Preempted, StopSignal
+from jleaks.report.files import replace_file
+from jleaks.reporter import Reporter
+from jleaks.trainer import DivergedError
+from launch.execution import make_execution
+from launch.flags import run, use_all_cores
+from launch.log import Log, console
+
+_WHERE = "Where"
+_WHAT = "What is measured (defines the numbers)"
+_ASKING = "How an endpoint is asked"
+
+_TARGET = flags.DEFINE_string(
+    "target", None, "File of the target's posteriors (npz, csv, parquet).", module_name=_WHERE
+)
+_URL = flags.DEFINE_string("target_url", None, "The target's endpoint.", module_name=_WHERE)
+_CALLABLE = flags.DEFINE_string(
+    "target_callable",
+    None,
+    "The target as module:function, from records to posteriors.",
+    module_name=_WHERE,
+)
+_RECORDS = flags.DEFINE_string(
+    "records", None, "Records to ask about and their membership (npz).", module_name=_WHERE
+)
+_SHADOW = flags.DEFINE_string(
+    "shadow", None, "File of a shadow's posteriors and its membership.", module_name=_WHERE
+)
+_RANDOM = flags.DEFINE_string(
+    "random", None, "File of the target's posteriors on random points.", module_name=_WHERE
+)
+_OUT = flags.DEFINE_string("out_dir", "checkpoints/audit", "Where to write.", module_name=_WHERE)
+
+_TASK = flags.DEFINE_string(
+    "task", "target", "The target's; any name, but see --num_random_points.", module_name=_WHAT
+)
+_SHADOW_TASK = flags.DEFINE_string(
+    "shadow_task", None, "The shadow's, if it is another: adversary 2.", module_name=_WHAT
+)
+_SEED = flags.DEFINE_integer(
+    "seed", 0, "Of the attack model and of random points.", module_name=_WHAT
+)
+_TOP = flags.DEFINE_integer("top", 3, "Largest posteriors an attack model sees.", module_name=_WHAT)
+_EPOCHS = flags.DEFINE_integer(
+    "attack_epochs", ATTACK_RECIPE.epochs, "Of the attack model.", module_name=_WHAT
+)
+_BATCH_SIZE = flags.DEFINE_integer(
+    "attack_batch_size", ATTACK_RECIPE.batch_size, "Of the attack model.", module_name=_WHAT
+)
+_LEARNING_RATE = flags.DEFINE_float(
+    "attack_learning_rate", ATTACK_RECIPE.learning_rate, "Of the attack model.", module_name=_WHAT
+)
+_POINTS = flags.DEFINE_integer(
+    "num_random_points",
+    0,
+    "Random points to ask about for adversary 3's threshold, in the format of --task (a task of the "
+    "registry).",
+    lower_bound=0,
+    module_name=_WHAT,
+)
+_PERCENTILE = flags.DEFINE_float(
+    "percentile", 10.0, "Adversary 3: top percent of random points.", module_name=_WHAT
+)
+
+_CACHE = flags.DEFINE_string(
+    "cache", None, "Keeps the answers; default answers.sqlite in --out_dir.", module_name=_ASKING
+)
+_TOKEN = flags.DEFINE_string(
+    "token_file", None, "File of a token, sent as Authorization: Bearer.", module_name=_ASKING
+)
+_BUDGET = flags.DEFINE_integer(
+    "budget", None, "Records it may be sent, by all runs with this cache.", module_name=_ASKING
+)
+_RATE = flags.DEFINE_float("rate", None, "Records a second, at most.", module_name=_ASKING)
+_REQUEST_RATE = flags.DEFINE_float(
+    "request_rate", None, "Requests a second, at most.", module_name=_ASKING
+)
+_BATCH = flags.DEFINE_integer(
+    "batch", None, "Records in one request; default what it takes.", module_name=_ASKING
+)
+_TIMEOUT = flags.DEFINE_float(
+    "timeout", Limits().read_timeout, "Seconds it may be silent.", module_name=_ASKING
+)
+_RETRIES = flags.DEFINE_integer(
+    "retries", Limits().retries, "Of a request that failed.", module_name=_ASKING
+)
+# Without an endpoint these would be passed over in silence.
+_OF_ENDPOINTS = ("cache", "token_file", "budget", "rate", "request_rate", "timeout", "retries")
+
+# Seconds between two lines of progress, and between two looks at the stop signal.
+_EVERY = 5.0
+_LOOK = 0.1
+
+
+class _Found(NamedTuple):
+    """What the target answered to records, and to random points if there are any."""
+
+    target: Posteriors
+    random: Posteriors | None
+
+
+def main(_: list[str]) -> int:
+    """Audits one target."""
+    _check_flags()
+    execution = make_execution()
+    use_all_cores()
+    output = console()
+    log = Log(output)
+    recipe = Recipe(
+        hidden=ATTACK_RECIPE.hidden,
+        epochs=_EPOCHS.value,
+        batch_size=_BATCH_SIZE.value,
+        learning_rate=_LEARNING_RATE.value,
+        l2=ATTACK_RECIPE.l2,
+    )
+    check_attack(recipe, _TOP.value, _PERCENTILE.value)
+    shadow = None
+    if _SHADOW.value is not None:
+        shadow = files.read(_SHADOW.value, "shadow")
+        check_shadow(shadow, recipe)
+    try:
+        with StopSignal() as stop:
+            found = _find(log, stop)
+            case = Case(
+                _TASK.value, found.target, shadow, _SHADOW_TASK.value, _SEED.value, found.random
+            )
+            reporter = Reporter(log.line, log.progress)
+            rows = audit([case], recipe, _TOP.value, _PERCENTILE.value, execution, reporter, stop)
+    except Preempted as stopped:
+        log.line(f"{stopped}; the same command continues")
+        return 0
+    except (EndpointError, DivergedError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    table, folder = audit_table(rows), Path(_OUT.value)
+    output.print(table.to_rich(output))
+    log.line(f"wrote {write_records(folder / 'rows.jsonl', rows)}")
+    log.line(f"wrote {replace_file(folder / 'tables.md', table.to_markdown().encode())}")
+    return 0
+
+
+def _check_flags() -> None:
+    given = [f for f in ("target", "target_url", "target_callable") if flags.FLAGS[f].value]
+    if len(given) != 1:
+        raise InputError(
+            f"given are {', '.join(f'--{f}' for f in given) or 'none'} of --target, --target_url and "
+            "--target_callable, expected one of them"
+        )
+    asked = given[0] != "target"
+    if asked and _RECORDS.value is None:
+        raise InputError(f"--records names the records that --{given[0]} is asked about")
+    if not asked and _RECORDS.value is not None:
+        raise InputError("--records is given, but --target has the answers")
+    if not asked and _POINTS.value:
+        raise InputError("--num_random_points is given, but a file cannot be asked: use --random")
+    if _POINTS.value and _RANDOM.value is not None:
+        raise InputError("--random and --num_random_points are given, expected one of them")
+    if _POINTS.value:
+        get_task(_TASK.value)
+        if _POINTS.value < MIN_RANDOM_POINTS:
+            raise InputError(
+                f"--num_random_points is {_POINTS.value}, expected at least {MIN_RANDOM_POINTS}"
+            )
+    for name in _OF_ENDPOINTS if given[0] != "target_url" else ():
+        if flags.FLAGS[name].present:
+            raise InputError(f"--{name} is given, but there is no --target_url")
+
+
+def _find(log: Log, stop: StopSignal) -> _Found:
+    """Reads the target's answers, or asks it."""
+    random = None
+    if _RANDOM.value is not None:
+        random = files.read(_RANDOM.value, "target")
+        check_random(random)
+    if _TARGET.value is not None:
+        return _Found(files.read(_TARGET.value, "target"), random)
+    assert _RECORDS.value is not None
+    records = files.read_records(_RECORDS.value)
+    if (path := _CALLABLE.value) is not None:
+        box = callable_box(load_callable(path), None, _BATCH.value, path)
+        return _ask(box, path, records, random)
+    assert _URL.value is not None
+    with (
+        Answers(_CACHE.value or Path(_OUT.value) / "answers.sqlite") as answers,
+        _endpoint(_URL.value, answers, log, stop) as box,
+    ):
+        before = box.num_sent
+        found = _ask(box, box.url, records, random)
+        log.line(f"{box.num_sent - before} records were sent to {box.url} now, {before} before")
+        return found
+
+
+def _endpoint(url: str, answers: Answers, log: Log, stop: StopSignal) -> HttpBox:
+    """Returns the endpoint as the flags say it may be asked; a stop signal ends the asking."""
+    limits = Limits(
+        batch=_BATCH.value,
+        read_timeout=_TIMEOUT.value,
+        retries=_RETRIES.value,
+        records_per_second=_RATE.value,
+        requests_per_second=_REQUEST_RATE.value,
+        budget=_BUDGET.value,
+    ).validate()
+    headers = {}
+    if _TOKEN.value is not None:
+        try:
+            token = Path(_TOKEN.value).read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"cannot read {_TOKEN.value}: {error}") from error
+        if not token.isascii() or not token.isprintable() or not token:
+            raise InputError(f"{_TOKEN.value} is not one line of printable ASCII")
+        headers["Authorization"] = f"Bearer {token}"
+    told = float("-inf")
+
+    def look() -> None:
+        if stop.received is not None:
+            raise Preempted("stopped, all answers so far are kept")
+
+    def report(text: str) -> None:
+        nonlocal told
+        look()
+        if (now := time.monotonic()) - told >= _EVERY:
+            told = now
+            log.line(f"  {text}")
+
+    def sleep(seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            look()
+            time.sleep(min(left, _LOOK))
+
+    return HttpBox(url, limits, answers, headers=headers, report=report, clock=Clock(sleep=sleep))
+
+
+def _ask(box: BlackBox, name: str, records: Records, random: Posteriors | None) -> _Found:
+    """Asks a black box about records and random points; writes what it answered to the records."""
+    queries, count = records.records, len(records.records)
+    if _POINTS.value:
+        points = random_points(get_task(_TASK.value), _SEED.value, queries.shape[1:], _POINTS.value)
+        queries = np.concatenate([queries, points.astype(queries.dtype)])
+    # All at once: what a budget cannot pay for as a whole is not begun.
+    posteriors = box.answer(queries)
+    target = make_posteriors(posteriors[:count], records.member, records.label, name)
+    files.write(Path(_OUT.value) / "posteriors.npz", target)
+    if _POINTS.value:
+        random = make_posteriors(posteriors[count:], name=f"{name} on random points")
+    return _Found(target, random)
+
+
+if __name__ == "__main__":
+    run(main, "launch.audit", __doc__ or "")
