@@ -6,7 +6,8 @@ neither problem, so on CPU convolutions are written as products:
 
 * `im2col`: every window becomes a row; one product.  Best where windows are short (few channels).
 * `rows`: windows are unrolled along the width only; one product yields the contribution of all kernel
-  rows, which are then shifted and added.  A fifth of im2col's memory for a 5x5 kernel.
+  rows, which are then shifted and added.  A fifth of im2col's memory for a 5x5 kernel.  With strides it
+  computes the rows that are then skipped, too.
 
 All forms compute the same sums in another order (tests hold them to 1e-5 of each other).
 """
@@ -24,7 +25,7 @@ Padding = Literal["SAME", "VALID"]
 # Of matrix products, by jax.lax's names; None for the backend's fast path.
 Precision = Literal["float32"] | None
 
-# `products` picks im2col up to this many input channels: measured on XLA:CPU for 5x5 kernels.
+# `products` picks im2col up to this many input channels: measured on XLA:CPU for 5x5 kernels, stride 1.
 _IM2COL_CHANNELS = 8
 
 
@@ -34,15 +35,18 @@ def convolve(
     padding: Padding,
     form: Form,
     precision: Precision = None,
+    strides: int = 1,
 ) -> Float[Array, "batch out_height out_width features"]:
-    """Cross-correlates `x` with `kernel`, stride 1.
+    """Cross-correlates `x` with `kernel`.
 
     Args:
       x: Images, NHWC.
       kernel: HWIO, odd height and width.
-      padding: "SAME" (zeros) or "VALID".
-      form: How to compute it; `products` chooses between `im2col` and `rows` by channel count.
+      padding: "SAME" (zeros; every `strides`-th position has a value, and where the border cannot be
+        split evenly its larger part is below and to the right) or "VALID".
+      form: How to compute it; `products` chooses between `im2col` and `rows`.
       precision: Of the products, as in `jax.lax`.
+      strides: Rows and columns from one window to the next.
 
     Raises:
       ValueError: there is no such form.
@@ -53,33 +57,35 @@ def convolve(
         return lax.conv_general_dilated(
             x,
             kernel,
-            (1, 1),
+            (strides, strides),
             padding,
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
             precision=precision,
         )
     if form == "products":
-        form = "im2col" if channels <= _IM2COL_CHANNELS else "rows"
-    if padding == "SAME":
-        x = jnp.pad(x, ((0, 0), (kh // 2, kh // 2), (kw // 2, kw // 2), (0, 0)))
+        short = channels <= _IM2COL_CHANNELS or kh == 1 or strides > 1
+        form = "im2col" if short else "rows"
+    border = lax.padtype_to_pads(x.shape[1:3], (kh, kw), (strides, strides), padding)
+    x = jnp.pad(x, ((0, 0), *border, (0, 0)))
     batch, height, width, _ = x.shape
-    out_h, out_w = height - kh + 1, width - kw + 1
+    out_h, out_w = (height - kh) // strides + 1, (width - kw) // strides + 1
+    # Of all windows' first rows (columns), shifted by i: where they are.
+    rows = [slice(i, i + (out_h - 1) * strides + 1, strides) for i in range(kh)]
+    columns = [slice(j, j + (out_w - 1) * strides + 1, strides) for j in range(kw)]
     if form == "im2col":
-        windows = jnp.concatenate(
-            [x[:, i : i + out_h, j : j + out_w] for i in range(kh) for j in range(kw)], axis=-1
-        )
+        windows = jnp.concatenate([x[:, i, j] for i in rows for j in columns], axis=-1)
         flat = windows.reshape(-1, kh * kw * channels)
         out = jnp.matmul(flat, kernel.reshape(-1, features), precision=precision)
         return out.reshape(batch, out_h, out_w, features)
     if form == "rows":
-        strips = jnp.concatenate([x[:, :, j : j + out_w] for j in range(kw)], axis=-1)
+        strips = jnp.concatenate([x[:, :, j] for j in columns], axis=-1)
         flat = strips.reshape(-1, kw * channels)
         by_row = kernel.transpose(1, 2, 0, 3).reshape(kw * channels, kh * features)
         out = jnp.matmul(flat, by_row, precision=precision)
         out = out.reshape(batch, height, out_w, kh, features)
-        total = out[:, :out_h, :, 0]
+        total = out[:, rows[0], :, 0]
         for i in range(1, kh):
-            total = total + out[:, i : i + out_h, :, i]
+            total = total + out[:, rows[i], :, i]
         return total
     raise ValueError(f"no convolution form {form!r}")
 

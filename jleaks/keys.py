@@ -28,6 +28,8 @@ class Role(enum.IntEnum):
     PERTURBATION = 8
     QUANTILE = 9
     NULL = 10
+    SHADOW_SPLIT = 11
+    STACK_SPLIT = 12
 
 
 class Stream(enum.IntEnum):
@@ -35,6 +37,8 @@ class Stream(enum.IntEnum):
 
     INIT = 0
     SHUFFLE = 1
+    DROPOUT = 2
+    AUGMENTATION = 3
 
 
 def identity_key(seed: int, task: str, role: Role, index: int = 0) -> Key:

@@ -1,10 +1,12 @@
-"""The paper's networks, as flax.linen modules used through pure `init` and `apply`.
+"""The networks, as flax.linen modules used through pure `init` and `apply`.
 
-Every network answers logits; posteriors are their softmax.  Nothing in a network depends on the other
-records of a batch (no batch normalisation), so a query never mixes members with non-members.
+Every network answers logits; posteriors are their softmax.  A network called without a `Training` is
+queried: nothing it answers then depends on the other records of the batch (batch normalisation uses its
+running averages), so a query never mixes members with non-members.
 """
 
 from collections.abc import Sequence
+from typing import Literal, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -14,6 +16,26 @@ from jleaks.convolution import Form, Padding, Precision, convolve, max_pool
 from jleaks.errors import InputError
 
 _GLOROT = nn.initializers.glorot_uniform()
+_HE = nn.initializers.he_normal()
+
+
+class Training(NamedTuple):
+    """What training does to a network and a query does not.
+
+    Attributes:
+      factors: What dropout multiplies activations by: one array [B, width] for each of the network's
+        `drop_widths`, or None without dropout.
+    """
+
+    factors: tuple[Array, ...] | None = None
+
+
+def _drop(
+    x: Float[Array, "batch width"], training: Training | None, layer: int
+) -> Float[Array, "batch width"]:
+    if training is None or training.factors is None:
+        return x
+    return x * training.factors[layer]
 
 
 class MLP(nn.Module):
@@ -27,12 +49,20 @@ class MLP(nn.Module):
     num_classes: int
     precision: Precision = None
 
+    @property
+    def drop_widths(self) -> tuple[int, ...]:
+        """Widths of the layers whose activations may drop: every hidden one."""
+        return tuple(self.hidden)
+
     @nn.compact
-    def __call__(self, x: Float[Array, "batch ..."]) -> Float[Array, "batch classes"]:
+    def __call__(
+        self, x: Float[Array, "batch ..."], training: Training | None = None
+    ) -> Float[Array, "batch classes"]:
         """Returns logits."""
         x = x.reshape(x.shape[0], -1)
-        for width in self.hidden:
+        for layer, width in enumerate(self.hidden):
             x = jnp.tanh(nn.Dense(width, kernel_init=_GLOROT, precision=self.precision)(x))
+            x = _drop(x, training, layer)
         return nn.Dense(self.num_classes, kernel_init=_GLOROT, precision=self.precision)(x)
 
 
@@ -64,29 +94,176 @@ class CNN(nn.Module):
     form: Form = "native"
     precision: Precision = None
 
+    @property
+    def drop_widths(self) -> tuple[int, ...]:
+        """Widths of the layers whose activations may drop: the dense one."""
+        return (128,)
+
     @nn.compact
     def __call__(
-        self, x: Float[Array, "batch height width channels"]
+        self,
+        x: Float[Array, "batch height width channels"],
+        training: Training | None = None,
     ) -> Float[Array, "batch classes"]:
         """Returns logits."""
         for padding in ("SAME", "VALID"):
             x = Conv(32, padding, self.form, self.precision)(x)
             x = max_pool(nn.relu(x))
-        return MLP((128,), self.num_classes, self.precision)(x)
+        return MLP((128,), self.num_classes, self.precision)(x, training)
+
+
+class Filter(nn.Module):
+    """A square convolution as residual networks have it: no bias, padding SAME, He's initialisation."""
+
+    features: int
+    size: int
+    strides: int = 1
+    form: Form = "native"
+    precision: Precision = None
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "batch height width channels"]
+    ) -> Float[Array, "batch out_height out_width features"]:
+        """Returns the convolved images."""
+        kernel = self.param("kernel", _HE, (self.size, self.size, x.shape[-1], self.features))
+        return convolve(x, kernel, "SAME", self.form, self.precision, self.strides)
+
+
+def _norm(
+    x: Float[Array, "batch height width channels"], training: Training | None
+) -> Float[Array, "batch height width channels"]:
+    """Batch normalisation: by the batch in training, by the running averages in a query."""
+    return nn.BatchNorm(use_running_average=training is None, momentum=0.9)(x)
+
+
+class PostActivation(nn.Module):
+    """The basic block of He et al. 2016, "Deep residual learning": ReLU after the sum."""
+
+    features: int
+    strides: int
+    form: Form
+    precision: Precision
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "batch height width channels"], training: Training | None
+    ) -> Float[Array, "batch out_height out_width features"]:
+        """Returns the block's activations."""
+        how = self.form, self.precision
+        y = Filter(self.features, 3, self.strides, *how)(x)
+        y = Filter(self.features, 3, 1, *how)(nn.relu(_norm(y, training)))
+        y = _norm(y, training)
+        if self.strides > 1 or x.shape[-1] != self.features:
+            x = _norm(Filter(self.features, 1, self.strides, *how)(x), training)
+        return nn.relu(x + y)
+
+
+class PreActivation(nn.Module):
+    """The basic block of Zagoruyko & Komodakis 2016, "Wide residual networks": ReLU before a convolution.
+
+    Where the shape changes, the shortcut convolves the activated input, as the authors' code does.
+    """
+
+    features: int
+    strides: int
+    form: Form
+    precision: Precision
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "batch height width channels"], training: Training | None
+    ) -> Float[Array, "batch out_height out_width features"]:
+        """Returns the block's sum."""
+        how = self.form, self.precision
+        y = nn.relu(_norm(x, training))
+        if self.strides > 1 or x.shape[-1] != self.features:
+            x = Filter(self.features, 1, self.strides, *how)(y)
+        y = Filter(self.features, 3, self.strides, *how)(y)
+        return x + Filter(self.features, 3, 1, *how)(nn.relu(_norm(y, training)))
+
+
+class ResNet(nn.Module):
+    """Residual networks for small images: a 3x3 stem, stages of basic blocks, global mean, read-out.
+
+    The first block of every stage but the first halves height and width.  The authors' networks up to
+    three details: TensorFlow's SAME padding (a strided window starts at the first pixel, not at the
+    border before it), running averages of the biased batch variance (momentum 0.9), and a Glorot-uniform
+    read-out.
+
+    Attributes:
+      num_classes: K.
+      stem: Width of the first convolution.
+      widths: Of each stage.
+      blocks: Per stage.
+      order: Of activations and convolutions in a block.
+      form: How convolutions are computed.
+      precision: Of matrix products.
+    """
+
+    num_classes: int
+    stem: int
+    widths: Sequence[int]
+    blocks: int
+    order: Literal["post-activation", "pre-activation"]
+    form: Form = "native"
+    precision: Precision = None
+
+    @property
+    def drop_widths(self) -> tuple[int, ...]:
+        """Widths of the layers whose activations may drop: what the read-out sees."""
+        return (self.widths[-1],)
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "batch height width channels"],
+        training: Training | None = None,
+    ) -> Float[Array, "batch classes"]:
+        """Returns logits."""
+        post = self.order == "post-activation"
+        block = PostActivation if post else PreActivation
+        x = Filter(self.stem, 3, 1, self.form, self.precision)(x)
+        if post:
+            x = nn.relu(_norm(x, training))
+        for stage, width in enumerate(self.widths):
+            for i in range(self.blocks):
+                strides = 2 if stage > 0 and i == 0 else 1
+                x = block(width, strides, self.form, self.precision)(x, training)
+        if not post:
+            x = nn.relu(_norm(x, training))
+        features = _drop(x.mean((1, 2)), training, 0)
+        return MLP((), self.num_classes, self.precision)(features)
+
+
+Network = MLP | CNN | ResNet
 
 
 def build(
     name: str, hidden: Sequence[int], num_classes: int, form: Form, precision: Precision
-) -> nn.Module:
-    """Returns the network called `name`: "mlp", "cnn" or "logistic".
+) -> Network:
+    """Returns the network called `name`.
+
+    Args:
+      name: "mlp" or "logistic"; for images also "cnn" (the paper's), "resnet18" (He et al. 2016 in its
+        CIFAR form) or "wrn28_2" (Zagoruyko & Komodakis 2016).
+      hidden: Widths of the MLP's hidden layers.
+      num_classes: K.
+      form: How convolutions are computed.
+      precision: Of matrix products.
 
     Raises:
       InputError: there is no such network.
     """
+    how = form, precision
     if name == "mlp":
         return MLP(tuple(hidden), num_classes, precision)
     if name == "logistic":
         return MLP((), num_classes, precision)
     if name == "cnn":
-        return CNN(num_classes, form, precision)
-    raise InputError(f"unknown model {name!r}; allowed: mlp, cnn, logistic")
+        return CNN(num_classes, *how)
+    if name == "resnet18":
+        return ResNet(num_classes, 64, (64, 128, 256, 512), 2, "post-activation", *how)
+    if name == "wrn28_2":
+        return ResNet(num_classes, 16, (32, 64, 128), 4, "pre-activation", *how)
+    raise InputError(f"unknown model {name!r}; allowed: mlp, logistic, cnn, resnet18, wrn28_2")

@@ -15,8 +15,9 @@ import numpy as np
 from jaxtyping import Array
 
 from jleaks import train
-from jleaks.plan import Execution, Recipe
-from jleaks.train import Data, Learner, Members
+from jleaks.errors import InputError
+from jleaks.plan import NORMALISED_MODELS, Execution, Recipe
+from jleaks.train import Batch, Data, Learner, Members
 
 # Of one core's cache, what the state of models that advance together may take.
 _CACHE_BYTES = 1 << 20
@@ -43,7 +44,16 @@ class Packing:
 
 
 def make_learner(recipe: Recipe, encoding: str, num_classes: int, execution: Execution) -> Learner:
-    """Returns the learner of a fleet, its form of convolution and its blocks chosen by backend."""
+    """Returns the learner of a fleet, its form of convolution and its blocks chosen by backend.
+
+    Raises:
+      InputError: `execution` splits batches that are normalised as a whole.
+    """
+    if execution.records_per_block is not None and recipe.model in NORMALISED_MODELS:
+        raise InputError(
+            f"records_per_block is {execution.records_per_block}, but {recipe.model} normalises every "
+            "batch as a whole: leave it unset"
+        )
     on_cpu = jax.default_backend() == "cpu"
     block = execution.records_per_block
     if block is None and on_cpu and recipe.model == "cnn":
@@ -67,7 +77,7 @@ class Cost:
     """What one model takes, counted without running it.
 
     Attributes:
-      state_bytes: Parameters, optimiser state and statistics.
+      state_bytes: Parameters, optimiser state, statistics and running averages.
       activation_bytes: Alive in one step.
       flops_per_epoch: Of the gradients, as XLA counts them.
     """
@@ -100,8 +110,8 @@ def measure(learner: Learner, features: jax.ShapeDtypeStruct | Array, num_member
         recipe=dataclasses.replace(learner.recipe, batch_size=block),
         records_per_block=None,
     )
-    lowered = jax.jit(lambda s, x, y: train.gradient(whole, s, x, y)).lower(
-        state, records, shape((block,), np.int32)
+    lowered = jax.jit(lambda s, b: train.gradient(whole, s, b)).lower(
+        state, Batch(records, shape((block,), np.int32))
     )
     cost = lowered.cost_analysis() or {}
     return Cost(

@@ -9,9 +9,17 @@ import hashlib
 import json
 from typing import Any, Literal
 
+from jleaks.augmentation import Augmentation
 from jleaks.convolution import Form
 from jleaks.datasets.registry import Task, get_task
 from jleaks.errors import InputError
+
+Model = Literal["mlp", "logistic", "cnn", "resnet18", "wrn28_2"]
+
+# Networks that only images can go into.
+IMAGE_MODELS = ("cnn", "resnet18", "wrn28_2")
+# Networks that normalise a batch as a whole.
+NORMALISED_MODELS = ("resnet18", "wrn28_2")
 
 # Enters every fingerprint.  Raise it when the same plan gives other numbers than before.
 FORMAT = 1
@@ -26,13 +34,14 @@ class Recipe:
     """How one model is trained (defaults: Salem et al. 2019, section IV-A and released code).
 
     Attributes:
-      model: "mlp", "cnn" or "logistic".
+      model: The network (see `jleaks.models`): "mlp" or "logistic"; of images also "cnn" (the paper's),
+        "resnet18" or "wrn28_2".
       hidden: Widths of the MLP's hidden layers (ignored by the others).
       epochs: Passes over the training part.
       batch_size: Records a step; an epoch drops the incomplete last batch, as the released code.
       learning_rate: The optimiser's, at the first step.
-      l2: Penalty on the sum of squared weights (biases excluded), part of the loss.  A weight decay
-        of d, added to the gradient as PyTorch's SGD does, is l2 = d / 2.
+      l2: Penalty on the sum of squared weights (biases and batch normalisation excluded), part of the
+        loss.  A weight decay of d, added to the gradient as PyTorch's SGD does, is l2 = d / 2.
       precision: Of matrix products: "float32", or "default" for the backend's fast path (TF32 on
         recent GPUs), which changes the numbers a little.
       optimizer: "adam", or "sgd" with `momentum`.
@@ -41,9 +50,11 @@ class Recipe:
       loss: "cross entropy" of the classes; or "quantile", the pinball loss of one output at level
         `quantile` on each model's own answers (Koenker & Bassett 1978).
       quantile: Level of the quantile loss.
+      augmentation: What happens at random to each image of a training batch (see
+        `jleaks.augmentation`).
     """
 
-    model: Literal["mlp", "cnn", "logistic"] = "mlp"
+    model: Model = "mlp"
     hidden: tuple[int, ...] = (128,)
     epochs: int = 50
     batch_size: int = 100
@@ -55,6 +66,7 @@ class Recipe:
     schedule: Literal["constant", "cosine"] = "constant"
     loss: Literal["cross entropy", "quantile"] = "cross entropy"
     quantile: float = 0.99
+    augmentation: Augmentation = "none"
 
     def problems(self, what: str) -> list[str]:
         """Returns one sentence per value that cannot be trained with."""
@@ -77,6 +89,25 @@ class Recipe:
             found.append(f"{what} hidden is {self.hidden}, expected positive widths")
         return found
 
+    def misfits(self, task: Task) -> list[str]:
+        """Returns one sentence per value that a task's records cannot be trained with."""
+        found = []
+        if task.encoding != "pixels":
+            if self.model in IMAGE_MODELS:
+                found.append(
+                    f"model is {self.model}, but {task.name} has no images: expected mlp or logistic"
+                )
+            if self.augmentation != "none":
+                found.append(
+                    f"augmentation is {self.augmentation}, but {task.name} has no images: expected none"
+                )
+        elif task.name == "mnist" and self.augmentation == "flips and crops":
+            found.append(
+                f"augmentation is {self.augmentation}, but mirrored digits are no digits: expected "
+                "crops or none for mnist"
+            )
+        return found
+
 
 # Released code: Adam 1e-2, batch 10, 50 epochs, L2 1e-6, 64 hidden units.
 ATTACK_RECIPE = Recipe("mlp", (64,), 50, 10, 1e-2, 1e-6)
@@ -91,7 +122,7 @@ class Plan:
       source: "prepared" (records from disk; real or stand-in, as the data says) or "synthetic".
       seeds: Independent repetitions of each task, parallel to `tasks`: seeds 0..n-1.
       scale: Fraction of the paper's records per part, at least `MIN_QUARTER` of them.
-      target: Recipe of target and shadow models; each task brings its own architecture.
+      target: Recipe of target and shadow models, but for their network.
       attack: Recipe of the attack models of adversaries 1 and 2.
       top: How many of the largest posteriors an attack model sees (two where a task is binary).
       adversaries: Which of 1, 2 and 3 to run.
@@ -99,6 +130,7 @@ class Plan:
       percentile: t: the threshold is the statistic's value at the top t percent of those queries.
       membership: "true", or "shuffled" for the null check, in which members and non-members are
         told apart by a coin and every attack must fail.
+      model: Network of target and shadow models; None for each task's own in the paper.
     """
 
     tasks: tuple[str, ...]
@@ -112,6 +144,7 @@ class Plan:
     num_random_points: int = 1000
     percentile: float = 10.0
     membership: Literal["true", "shuffled"] = "true"
+    model: Model | None = None
 
     def validate(self) -> "Plan":
         """Checks everything that can be known before any data is read.
@@ -126,7 +159,8 @@ class Plan:
         if not self.tasks:
             found.append("no task was named")
         for name in self.tasks:
-            get_task(name)
+            task = get_task(name)
+            found += self.recipe(task).misfits(task)
         if len(set(self.tasks)) != len(self.tasks):
             found.append(f"a task is named twice in {','.join(self.tasks)}")
         if len(self.seeds) != len(self.tasks):
@@ -137,8 +171,10 @@ class Plan:
         if not 0 < self.scale <= 1:
             found.append(f"scale is {self.scale}, expected a number in (0, 1]")
         found += self.target.problems("target") + self.attack.problems("attack")
-        if self.attack.model == "cnn":
-            found.append("attack model is cnn, expected mlp or logistic")
+        if self.attack.model in IMAGE_MODELS:
+            found.append(f"attack model is {self.attack.model}, expected mlp or logistic")
+        if self.attack.augmentation != "none":
+            found.append(f"attack augmentation is {self.attack.augmentation}, expected none")
         if self.top < 1:
             found.append(f"top is {self.top}, expected at least 1")
         if not self.adversaries or not set(self.adversaries) <= {1, 2, 3}:
@@ -172,7 +208,7 @@ class Plan:
 
     def recipe(self, task: Task) -> Recipe:
         """Returns the recipe of a task's target and shadow models."""
-        return dataclasses.replace(self.target, model=task.model)
+        return dataclasses.replace(self.target, model=self.model or task.model)
 
     def as_dict(self) -> dict[str, Any]:
         """Returns the plan as JSON values (tuples become lists)."""

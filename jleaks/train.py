@@ -8,7 +8,6 @@ import dataclasses
 import functools
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
@@ -17,6 +16,7 @@ from jaxtyping import Array, Float, Int, Num
 
 from jleaks import encodings, models
 from jleaks.arrays import AnyArray
+from jleaks.augmentation import augment
 from jleaks.convolution import Form, Precision
 from jleaks.keys import Key, Stream
 from jleaks.plan import Recipe
@@ -33,6 +33,8 @@ class State(NamedTuple):
       statistics: The encoding's, fitted on the model's own training part.
       losses: [E] mean cross-entropy of each epoch so far, zero where still to come.
       bad_step: Index of the first step whose loss was not finite, or -1.
+      averages: Running means and variances of batch normalisation, by which the network is queried;
+        an empty dict for networks without it.
     """
 
     params: PyTree
@@ -40,6 +42,7 @@ class State(NamedTuple):
     statistics: encodings.Statistics
     losses: Float[Array, "epochs"]
     bad_step: Int[Array, ""]
+    averages: PyTree
 
 
 class Members(NamedTuple):
@@ -49,11 +52,14 @@ class Members(NamedTuple):
       indices: [n] int32 positions in the dataset; entries beyond `size` are padding.
       size: How many are valid.
       answers: [n] what a quantile regression learns of each of these records; None otherwise.
+      dropout: [2] shares of the network's inputs and of its hidden activations that a training step
+        drops, in [0, 1); None for training without dropout.
     """
 
     indices: Int[AnyArray, "*models members"]
     size: Int[AnyArray, "*models"]
     answers: Float[AnyArray, "*models members"] | None = None
+    dropout: Float[AnyArray, "*models 2"] | None = None
 
 
 class Data(NamedTuple):
@@ -61,6 +67,32 @@ class Data(NamedTuple):
 
     features: Num[AnyArray, "records ..."]
     labels: Int[AnyArray, "records"]
+
+
+class Factors(NamedTuple):
+    """What dropout multiplies by in one step: 0, or 1 / (1 - ratio) for what is kept.
+
+    Attributes:
+      inputs: [B, ...] of the encoded inputs.
+      hidden: [B, width] of each hidden layer that may drop.
+    """
+
+    inputs: Array
+    hidden: tuple[Array, ...]
+
+
+class Batch(NamedTuple):
+    """What one step learns from; every leaf has the batch's records on axis 0.
+
+    Attributes:
+      records: [B, ...] stored records.
+      labels: [B] classes, or what a quantile regression learns.
+      factors: Of dropout, if there is any.
+    """
+
+    records: Array
+    labels: Array
+    factors: Factors | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +122,7 @@ class Learner:
         return next(n for n in range(-(-batch // block), batch + 1) if batch % n == 0)
 
     @functools.cached_property
-    def module(self) -> nn.Module:
+    def module(self) -> models.Network:
         """The network."""
         precision: Precision = None if self.recipe.precision == "default" else "float32"
         return models.build(
@@ -119,7 +151,20 @@ class Learner:
 
     def answer(self, state: State, inputs: Float[Array, "batch ..."]) -> Float[Array, "batch k"]:
         """Queries one model on network inputs; answers logits."""
-        return self.module.apply({"params": state.params}, inputs)
+        return self.module.apply({"params": state.params, "batch_stats": state.averages}, inputs)
+
+    def respond(self, state: State, batch: Batch) -> tuple[Float[Array, "batch k"], PyTree]:
+        """Answers a batch as in training: logits, and the running averages after it."""
+        inputs, hidden = self.encode(state, batch.records), None
+        if batch.factors is not None:
+            inputs, hidden = inputs * batch.factors.inputs, batch.factors.hidden
+        logits, updated = self.module.apply(
+            {"params": state.params, "batch_stats": state.averages},
+            inputs,
+            models.Training(hidden),
+            mutable=["batch_stats"],
+        )
+        return logits, updated.get("batch_stats", {})
 
     def logits(self, state: State, records: Num[AnyArray, "batch ..."]) -> Float[Array, "batch k"]:
         """Queries one model on stored records."""
@@ -142,13 +187,14 @@ def init(
     if mask is not None:
         statistics = {"mask": mask}
     sample = encodings.encode(learner.encoding, statistics, data.features[:1])
-    params = learner.module.init(jax.random.fold_in(key, Stream.INIT), sample)["params"]
+    variables = learner.module.init(jax.random.fold_in(key, Stream.INIT), sample)
     return State(
-        params=params,
-        opt_state=learner.optimizer.init(params),
+        params=variables["params"],
+        opt_state=learner.optimizer.init(variables["params"]),
         statistics=statistics,
         losses=jnp.zeros(learner.recipe.epochs, jnp.float32),
         bad_step=jnp.int32(-1),
+        averages=variables.get("batch_stats", {}),
     )
 
 
@@ -165,41 +211,120 @@ def shuffled(members: Members, key: Key, epoch: Int[Array, ""]) -> Int[Array, "m
     return jnp.argsort(words)
 
 
+def drop(
+    learner: Learner,
+    state: State,
+    records: Num[Array, "batch ..."],
+    ratios: Float[AnyArray, "2"],
+    key: Key,
+) -> Factors:
+    """Draws what one step drops (inverted dropout, Srivastava et al. 2014).
+
+    Args:
+      learner: What all models of the fleet share.
+      state: The model, for its encoding.
+      records: [B, ...] the step's stored records, of which only the shape matters.
+      ratios: Shares of inputs and of hidden activations to drop.
+      key: Of the step.
+    """
+    inputs = jax.eval_shape(learner.encode, state, records).shape
+    shapes = [inputs, *((inputs[0], width) for width in learner.module.drop_widths)]
+
+    def factors(layer: int, shape: tuple[int, ...]) -> Array:
+        keep = 1 - ratios[min(layer, 1)]
+        kept = jax.random.bernoulli(jax.random.fold_in(key, layer), keep, shape)
+        return jnp.where(kept, 1 / keep, 0)
+
+    first, *others = (factors(layer, shape) for layer, shape in enumerate(shapes))
+    return Factors(first, tuple(others))
+
+
+def draw(
+    learner: Learner,
+    data: Data,
+    members: Members,
+    key: Key,
+    state: State,
+    at: Int[Array, "batch"],
+    epoch: Int[Array, ""],
+    step: Int[Array, ""],
+) -> Batch:
+    """Returns the batch of one step, with everything random about it.
+
+    Drawn for the batch as a whole, from key, epoch and step alone: neither blocks of records nor other
+    models change it.
+
+    Args:
+      learner: What all models of the fleet share.
+      data: The dataset.
+      members: The model's training part.
+      key: The model's own key.
+      state: The model, for its encoding.
+      at: [B] positions in the training part.
+      epoch: Index of the epoch.
+      step: Index of the step within it.
+    """
+
+    def step_key(stream: Stream) -> Key:
+        of_epoch = jax.random.fold_in(jax.random.fold_in(key, stream), epoch)
+        return jax.random.fold_in(of_epoch, step)
+
+    rows = members.indices[at]
+    records = data.features[rows]
+    labels = data.labels[rows] if members.answers is None else members.answers[at]
+    if learner.recipe.augmentation != "none":
+        augmentation = learner.recipe.augmentation
+        records = augment(augmentation, records, step_key(Stream.AUGMENTATION))
+    factors = None
+    if members.dropout is not None:
+        factors = drop(learner, state, records, members.dropout, step_key(Stream.DROPOUT))
+    return Batch(records, labels, factors)
+
+
 def gradient(
-    learner: Learner, state: State, records: Array, labels: Array
-) -> tuple[Float[Array, ""], PyTree]:
+    learner: Learner, state: State, batch: Batch
+) -> tuple[Float[Array, ""], PyTree, PyTree]:
     """Mean loss of one batch and its gradient, summed over the learner's blocks.
 
     Args:
       learner: What all models of the fleet share.
       state: The model.
-      records: [B, ...] stored records.
-      labels: [B] classes, or what a quantile regression learns.
+      batch: B records.
+
+    Returns:
+      The loss, its gradient, and the running averages after the batch.
+
+    Raises:
+      ValueError: batch normalisation was asked for in blocks, which would change the numbers.
     """
 
-    def loss_fn(params: PyTree, x: Array, y: Array) -> Array:
-        logits = learner.logits(state._replace(params=params), x)
+    def loss_fn(params: PyTree, block: Batch) -> tuple[Array, PyTree]:
+        logits, averages = learner.respond(state._replace(params=params), block)
         if learner.recipe.loss == "quantile":
-            above = y - logits[:, 0]
+            above = block.labels - logits[:, 0]
             level = learner.recipe.quantile
-            return jnp.maximum(level * above, (level - 1) * above).sum()
-        return optax.softmax_cross_entropy_with_integer_labels(logits, y).sum()
+            return jnp.maximum(level * above, (level - 1) * above).sum(), averages
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, block.labels)
+        return losses.sum(), averages
 
-    grad_fn = jax.value_and_grad(loss_fn)
-    batch, blocks = learner.recipe.batch_size, learner.num_blocks
+    grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
+    size, blocks = learner.recipe.batch_size, learner.num_blocks
     if blocks == 1:
-        total = grad_fn(state.params, records, labels)
+        (loss, averages), grads = grad_fn(state.params, batch)
+    elif state.averages:
+        raise ValueError("a batch that is normalised as a whole cannot be split into blocks")
     else:
 
-        def add(total: PyTree, block: PyTree) -> tuple[PyTree, None]:
-            return jax.tree.map(jnp.add, total, grad_fn(state.params, *block)), None
+        def add(total: PyTree, block: Batch) -> tuple[PyTree, None]:
+            (loss, _), grads = grad_fn(state.params, block)
+            return jax.tree.map(jnp.add, total, (loss, grads)), None
 
-        split = jax.tree.map(
-            lambda a: a.reshape(blocks, batch // blocks, *a.shape[1:]), (records, labels)
-        )
+        split = jax.tree.map(lambda a: a.reshape(blocks, size // blocks, *a.shape[1:]), batch)
         zero = (jnp.float32(0), jax.tree.map(jnp.zeros_like, state.params))
-        total, _ = lax.scan(add, zero, split)
-    return jax.tree.map(lambda leaf: leaf / batch, total)
+        (loss, grads), _ = lax.scan(add, zero, split)
+        averages = state.averages
+    loss, grads = jax.tree.map(lambda leaf: leaf / size, (loss, grads))
+    return loss, grads, averages
 
 
 def epoch(
@@ -217,9 +342,8 @@ def epoch(
     def step(i: Array, carry: tuple[State, Array]) -> tuple[State, Array]:
         state, total = carry
         at = lax.dynamic_slice(order, (i * batch,), (batch,))
-        rows = members.indices[at]
-        labels = data.labels[rows] if members.answers is None else members.answers[at]
-        loss, grads = gradient(learner, state, data.features[rows], labels)
+        drawn = draw(learner, data, members, key, state, at, epoch, i)
+        loss, grads, averages = gradient(learner, state, drawn)
         updates, opt_state = learner.optimizer.update(grads, state.opt_state, state.params)
         if learner.recipe.schedule == "cosine":
             # Steps of this model alone: models of a fleet may have more or fewer records.
@@ -229,15 +353,16 @@ def epoch(
         params = optax.apply_updates(state.params, updates)
         active = i < num_steps
         failed = active & ~jnp.isfinite(loss) & (state.bad_step < 0)
-        params, opt_state = jax.tree.map(
+        params, opt_state, averages = jax.tree.map(
             lambda new, old: jnp.where(active, new, old),
-            (params, opt_state),
-            (state.params, state.opt_state),
+            (params, opt_state, averages),
+            (state.params, state.opt_state, state.averages),
         )
         state = state._replace(
             params=params,
             opt_state=opt_state,
             bad_step=jnp.where(failed, epoch * num_steps + i, state.bad_step),
+            averages=averages,
         )
         return state, total + jnp.where(active, loss, 0.0)
 

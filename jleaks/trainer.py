@@ -10,6 +10,7 @@ import numpy as np
 
 from jleaks import packing
 from jleaks.checkpoints import Store
+from jleaks.errors import InputError
 from jleaks.fleet import Fleet, SignalFn, make_mesh
 from jleaks.plan import Execution
 from jleaks.preemption import Preempted, StopSignal
@@ -98,7 +99,16 @@ class Trainer:
           execution: How to run them.
           report: Called between chunks.
           stop: Looked at between chunks.
+
+        Raises:
+          InputError: a dropout ratio is not in [0, 1), or there are not so many devices.
         """
+        if crew.members.dropout is not None:
+            for ratio in np.asarray(crew.members.dropout).flat:
+                if not 0 <= ratio < 1:
+                    raise InputError(
+                        f"{crew.name}: a dropout ratio is {ratio:g}, expected numbers in [0, 1)"
+                    )
         self._crew, self._execution = crew, execution
         self._report, self._stop = report, stop
         mesh = make_mesh(execution.num_devices)

@@ -1,74 +1,111 @@
 """The flags of how targets, shadows and reference models are trained."""
 
+import dataclasses
+import typing
 from typing import Any, cast
 
 from absl import flags
 
+from jleaks.augmentation import Augmentation
 from jleaks.datasets.registry import Task
 from jleaks.errors import InputError
-from jleaks.plan import Recipe
+from jleaks.plan import Model, Recipe
+from jleaks.recipes import RECIPES
 
 _WHAT = "What is measured (defines the numbers)"
 
-_RECIPE = Recipe()
-_EPOCHS = flags.DEFINE_integer(
-    "epochs", _RECIPE.epochs, "Of targets and shadows.", module_name=_WHAT
+_RECIPE = flags.DEFINE_enum(
+    "recipe",
+    "ml_leaks",
+    list(RECIPES),
+    "Of targets, shadows and references; the flags below deviate from it.\n      "
+    + "\n      ".join(f"{name}: {preset.about}" for name, preset in RECIPES.items()),
+    module_name=_WHAT,
 )
-_BATCH = flags.DEFINE_integer(
-    "batch_size", _RECIPE.batch_size, "Of targets and shadows.", module_name=_WHAT
-)
-_RATE = flags.DEFINE_float(
-    "learning_rate", _RECIPE.learning_rate, "Adam's, of targets and shadows.", module_name=_WHAT
-)
-_L2 = flags.DEFINE_float("l2", _RECIPE.l2, "Penalty on squared weights.", module_name=_WHAT)
-_PRECISION = flags.DEFINE_enum(
-    "precision",
-    _RECIPE.precision,
-    ["float32", "default"],
-    "Of matrix products; default is the backend's fast path (TF32 on GPUs).",
+_MODEL = flags.DEFINE_enum(
+    "model",
+    None,
+    list(typing.get_args(Model)),
+    "Network of targets, shadows and references; cnn, resnet18 and wrn28_2 are for images.  Default the "
+    "recipe's; of ml_leaks, each task's own.",
     module_name=_WHAT,
 )
 _HIDDEN = flags.DEFINE_list(
-    "hidden",
-    [str(width) for width in _RECIPE.hidden],
-    "Widths of the MLP's hidden layers.",
-    module_name=_WHAT,
+    "hidden", None, "Widths of the MLP's hidden layers; default the recipe's.", module_name=_WHAT
 )
-_OPTIMIZER = flags.DEFINE_enum(
-    "optimizer",
-    _RECIPE.optimizer,
-    ["adam", "sgd"],
-    "Of targets, shadows and references; the recipe of the literature's wide MLP is --hidden=1024,512 "
-    "--optimizer=sgd --learning_rate=0.01 --l2=2.5e-4 --schedule=cosine --batch_size=128 --epochs=100.",
-    module_name=_WHAT,
-)
-_MOMENTUM = flags.DEFINE_float("momentum", _RECIPE.momentum, "SGD's.", module_name=_WHAT)
-_SCHEDULE = flags.DEFINE_enum(
-    "schedule",
-    _RECIPE.schedule,
-    ["constant", "cosine"],
-    "Of the learning rate; cosine falls to zero at the last step.",
-    module_name=_WHAT,
-)
+# By the names of the recipe's fields.
+_FIELDS: dict[str, flags.FlagHolder[Any]] = {
+    "epochs": flags.DEFINE_integer(
+        "epochs", None, "Of targets and shadows; default the recipe's.", module_name=_WHAT
+    ),
+    "batch_size": flags.DEFINE_integer(
+        "batch_size", None, "Of targets and shadows; default the recipe's.", module_name=_WHAT
+    ),
+    "learning_rate": flags.DEFINE_float(
+        "learning_rate", None, "Of targets and shadows; default the recipe's.", module_name=_WHAT
+    ),
+    "l2": flags.DEFINE_float(
+        "l2",
+        None,
+        "Penalty on squared weights, half the weight decay; default the recipe's.",
+        module_name=_WHAT,
+    ),
+    "precision": flags.DEFINE_enum(
+        "precision",
+        None,
+        ["float32", "default"],
+        'Of matrix products; "default" is the backend\'s fast path (TF32 on GPUs).  Unset: the '
+        "recipe's, float32.",
+        module_name=_WHAT,
+    ),
+    "optimizer": flags.DEFINE_enum(
+        "optimizer",
+        None,
+        ["adam", "sgd"],
+        "Of targets and shadows; default the recipe's.",
+        module_name=_WHAT,
+    ),
+    "momentum": flags.DEFINE_float(
+        "momentum", None, "SGD's; default the recipe's.", module_name=_WHAT
+    ),
+    "schedule": flags.DEFINE_enum(
+        "schedule",
+        None,
+        ["constant", "cosine"],
+        "Of the learning rate; cosine falls to zero at the last step.  Default the recipe's.",
+        module_name=_WHAT,
+    ),
+    "augmentation": flags.DEFINE_enum(
+        "augmentation",
+        None,
+        list(typing.get_args(Augmentation)),
+        "Of training images, at random; default the recipe's.",
+        module_name=_WHAT,
+    ),
+}
 
 
 def make_recipe(task: Task | None = None) -> Recipe:
-    """Returns the recipe that the flags describe, with a task's own architecture if one is given.
+    """Returns the recipe that the flags describe.
+
+    Args:
+      task: Brings its own network where neither the flags nor the recipe name one.
 
     Raises:
       InputError: a width is not a number.
     """
-    if not all(width.isdigit() for width in _HIDDEN.value):
-        raise InputError(f"--hidden is {','.join(_HIDDEN.value)}, expected widths such as 1024,512")
-    return Recipe(
-        model=_RECIPE.model if task is None else task.model,
-        epochs=_EPOCHS.value,
-        batch_size=_BATCH.value,
-        learning_rate=_RATE.value,
-        l2=_L2.value,
-        precision=cast(Any, _PRECISION.value),
-        hidden=tuple(int(width) for width in _HIDDEN.value),
-        optimizer=cast(Any, _OPTIMIZER.value),
-        momentum=_MOMENTUM.value,
-        schedule=cast(Any, _SCHEDULE.value),
-    )
+    changes = {name: flag.value for name, flag in _FIELDS.items() if flag.value is not None}
+    if _HIDDEN.value is not None:
+        if not all(width.isdigit() for width in _HIDDEN.value):
+            raise InputError(
+                f"--hidden is {','.join(_HIDDEN.value)}, expected widths such as 1024,512"
+            )
+        changes["hidden"] = tuple(int(width) for width in _HIDDEN.value)
+    recipe = dataclasses.replace(RECIPES[_RECIPE.value].recipe, **changes)
+    model = chosen_model() or (recipe.model if task is None else task.model)
+    return dataclasses.replace(recipe, model=model)
+
+
+def chosen_model() -> Model | None:
+    """Returns the network that the flags name for all tasks, or None for each task's own."""
+    return cast(Model | None, _MODEL.value) or RECIPES[_RECIPE.value].model

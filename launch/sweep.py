@@ -19,7 +19,7 @@ from jleaks.trainer import DivergedError
 from launch.execution import make_execution
 from launch.flags import run, use_all_cores
 from launch.log import Log, console
-from launch.recipe import make_recipe
+from launch.recipe import chosen_model, make_recipe
 
 _WHERE = "Where"
 _WHAT = "What is measured (defines the numbers)"
@@ -108,6 +108,7 @@ def make_plan() -> Plan:
         num_random_points=_POINTS.value,
         percentile=_PERCENTILE.value,
         membership=cast(Any, _MEMBERSHIP.value),
+        model=chosen_model(),
     ).validate()
 
 

@@ -27,6 +27,54 @@ def test_forms_agree_in_value_and_gradient(rng, form, padding, channels):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("form", ["native", "im2col", "rows", "products"])
+@pytest.mark.parametrize(("size", "strides"), [(3, 1), (3, 2), (1, 1), (1, 2), (5, 3)])
+def test_strided_convolutions_equal_a_loop(rng, form, size, strides):
+    for height, width, channels in ((8, 7, 2), (9, 10, 9)):
+        x = rng.normal(size=(2, height, width, channels))
+        kernel = rng.normal(size=(size, size, channels, 3))
+        for padding in ("SAME", "VALID"):
+            found = convolve(np.float32(x), np.float32(kernel), padding, form, strides=strides)
+            expected = naive_convolution(x, kernel, padding, strides)
+            np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def naive_convolution(x, kernel, padding, strides):
+    """Window by window; SAME answers every `strides`-th pixel, the larger border after the image."""
+    size = kernel.shape[0]
+    before = [0, 0]
+    if padding == "SAME":
+        out = [-(-n // strides) for n in x.shape[1:3]]
+        totals = [
+            max((o - 1) * strides + size - n, 0) for o, n in zip(out, x.shape[1:3], strict=True)
+        ]
+        before = [total // 2 for total in totals]
+        x = np.pad(x, [(0, 0), *((b, t - b) for b, t in zip(before, totals, strict=True)), (0, 0)])
+    else:
+        out = [(n - size) // strides + 1 for n in x.shape[1:3]]
+    found = np.zeros((len(x), *out, kernel.shape[-1]))
+    for i in range(out[0]):
+        for j in range(out[1]):
+            window = x[:, i * strides : i * strides + size, j * strides : j * strides + size]
+            found[:, i, j] = np.einsum("bhwc,hwcf->bf", window, kernel)
+    return found
+
+
+@pytest.mark.parametrize("form", ["im2col", "rows"])
+def test_gradients_of_strided_forms_agree(rng, form):
+    x = rng.normal(size=(2, 8, 7, 4)).astype(np.float32)
+    kernel = rng.normal(size=(3, 3, 4, 5)).astype(np.float32)
+
+    def gradients(form):
+        def loss(x, kernel):
+            return (convolve(x, kernel, "SAME", form, strides=2) ** 2).mean()
+
+        return jax.grad(loss, (0, 1))(x, kernel)
+
+    for ours, theirs in zip(gradients(form), gradients("native"), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
 def test_max_pool_drops_an_odd_edge(rng):
     x = rng.normal(size=(2, 5, 6, 3)).astype(np.float32)
     found = max_pool(x)

@@ -36,7 +36,7 @@ class BankPlan:
       source: "prepared" (records from disk) or "synthetic".
       num_candidates: N, the records audited, even; each model trains on half of them.
       num_population: Records held out from all models.
-      recipe: Of the models; the task brings its own architecture unless it names one.
+      recipe: Of the models, their network included.
       num_queries: Q, queries per record: the record itself and Q - 1 perturbed copies.
       noise: Size of the largest perturbation where it is noise (see `jleaks.perturbations`).
       temperature: RMIA's softmax temperature.
@@ -67,8 +67,7 @@ class BankPlan:
         Raises:
           InputError: names every problem at once.
         """
-        get_task(self.task)
-        found = []
+        found = self.recipe.misfits(get_task(self.task))
         if self.num_models < 4 or self.num_models % 2:
             found.append(
                 f"num_models is {self.num_models}, expected an even number of at least 4: models "

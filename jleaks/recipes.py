@@ -1,0 +1,59 @@
+"""Recipes by name: the paper's, and those of the later literature."""
+
+from typing import NamedTuple
+
+from jleaks.plan import Model, Recipe
+
+
+class Preset(NamedTuple):
+    """A recipe of targets, shadows and references.
+
+    Attributes:
+      recipe: How each model is trained.
+      model: Its network, or None for each task's own in the paper.
+      about: What it is, for people.
+    """
+
+    recipe: Recipe
+    model: Model | None
+    about: str
+
+
+def _image(model: Model, about: str) -> Preset:
+    """SGD as residual networks are trained in the membership-inference literature."""
+    recipe = Recipe(
+        model,
+        epochs=100,
+        batch_size=256,
+        learning_rate=0.1,
+        # Weight decay 5e-4.
+        l2=2.5e-4,
+        optimizer="sgd",
+        momentum=0.9,
+        schedule="cosine",
+        augmentation="flips and crops",
+    )
+    return Preset(recipe, model, about)
+
+
+RECIPES: dict[str, Preset] = {
+    "ml_leaks": Preset(Recipe(), None, "Salem et al. 2019: each task's MLP or CNN, Adam"),
+    "wide": Preset(
+        Recipe(
+            "mlp",
+            hidden=(1024, 512),
+            epochs=100,
+            batch_size=128,
+            learning_rate=0.01,
+            # Weight decay 5e-4.
+            l2=2.5e-4,
+            optimizer="sgd",
+            momentum=0.9,
+            schedule="cosine",
+        ),
+        "mlp",
+        "the literature's MLP 1024-512, SGD, 100 epochs",
+    ),
+    "wrn28_2": _image("wrn28_2", "WideResNet-28-2, SGD, flips and crops, 100 epochs"),
+    "resnet18": _image("resnet18", "ResNet-18 for CIFAR, trained likewise"),
+}
