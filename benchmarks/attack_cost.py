@@ -1,42 +1,80 @@
-"""What does another reference model bring?  Attacks against the number, and the cost, of references.
+"""What does another shadow or reference model bring?  Attacks against the number, and the cost, of them.
 
+python -m benchmarks.attack_cost --tasks=location --counts=1,2,5,10,20,50,100 --workdir=checkpoints/cost
 python -m benchmarks.attack_cost --banks=checkpoints/bank/location/bank.npz --out_dir=results/bank
 
-A bank is trained once (launch.bank); every model of it is the target of nested subsets of the others.
-Device seconds: the bank's training time times devices, per model, times references.  FLOPs: of all gradient
+With --tasks: adversary 1 of ML-Leaks, whose attack model learns from the answers of 1 to hundreds of shadow
+models.  All shadows of a draw are trained as one fleet, smaller numbers are nested subsets of it.
+
+With --banks: the attacks that compare a record with reference models.  A bank is trained once
+(launch.bank); every model of it is the target of nested subsets of the others.
+
+Device seconds: the fleet's training time times devices, per model, times models.  FLOPs: of all gradient
 steps, as XLA counts them.
 """
 
 import dataclasses
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
 from absl import flags
 from rich.console import Console
 
+from benchmarks.shadow_cost import shadow_cost
 from jleaks import packing
 from jleaks.attacks.registry import OFFLINE_A, Attack, Options, get_attacks
 from jleaks.bank import files, results
 from jleaks.bank.bank import Bank
 from jleaks.bank.evaluate import evaluate, missing
 from jleaks.bank.references import assign, most_references
-from jleaks.datasets.registry import get_task
+from jleaks.datasets.registry import TASKS, get_task
 from jleaks.errors import InputError
 from jleaks.fleet import make_mesh
+from jleaks.paper.plan import PRESETS, make_plan
 from jleaks.plan import Execution, Recipe
+from jleaks.preemption import Preempted
 from jleaks.report.bank_tables import number
 from jleaks.report.cost import KNEE_SHARE, curve, draw_cost, knee
 from jleaks.report.files import replace_file
 from jleaks.report.style import png
 from jleaks.report.table import Cell, Table
-from jleaks.reporter import provenance
-from launch.flags import run, use_all_cores
-from launch.log import console
+from jleaks.reporter import Reporter, provenance
+from launch.execution import make_execution
+from launch.flags import public_flags, run, use_all_cores
+from launch.log import Log, console
 
 _BANKS = flags.DEFINE_list("banks", None, "Files of launch.bank.", module_name="Where")
+_TASKS = flags.DEFINE_list(
+    "tasks",
+    None,
+    f"Adversary 1 on some of {', '.join(TASKS)}.",
+    module_name="What is measured (defines the numbers)",
+)
+_DATA_DIR = flags.DEFINE_string(
+    "data_dir",
+    None,
+    "For --tasks: datasets prepared by launch.prepare; without it synthetic stand-ins.",
+    module_name="Where",
+)
+_WORKDIR = flags.DEFINE_string(
+    "workdir", "checkpoints/shadow_cost", "For --tasks: directory of the run.", module_name="Where"
+)
+_SCALE = flags.DEFINE_enum(
+    "scale",
+    "paper",
+    list(PRESETS),
+    "For --tasks: size of the parts and recipes, as in launch.paper.",
+    module_name="What is measured (defines the numbers)",
+)
+_NUM_SEEDS = flags.DEFINE_integer(
+    "num_seeds",
+    None,
+    "For --tasks: independent repetitions; default by scale.",
+    module_name="What is measured (defines the numbers)",
+)
 _OUT = flags.DEFINE_string(
     "out_dir", None, "Where to write TASK/cost.jsonl, cost.md and cost.png.", module_name="Where"
 )
@@ -52,7 +90,7 @@ _ATTACKS = flags.DEFINE_list(
 _COUNTS = flags.DEFINE_list(
     "counts",
     None,
-    "Numbers of references; default 1, 2, 4, ... and all.",
+    "Numbers of shadows (default by scale) or references (default 1, 2, 4, ... and all).",
     module_name="What is measured (defines the numbers)",
 )
 
@@ -141,16 +179,55 @@ def cost_table(records: list[results.Record]) -> Table:
     )
 
 
+def _shadows(tasks: list[str], output: Console) -> int:
+    """Measures adversary 1."""
+    changes = {}
+    if _COUNTS.value:
+        if not all(text.isdigit() and int(text) > 0 for text in _COUNTS.value):
+            raise InputError(f"--counts is {','.join(_COUNTS.value)}, expected numbers above 0")
+        counts = tuple(int(text) for text in _COUNTS.value)
+        changes = {"shadow_counts": counts, "shadow_counts_mlp": counts}
+    source = "synthetic" if _DATA_DIR.value is None else "prepared"
+    plan = make_plan(
+        cast(Any, _SCALE.value),
+        tuple(TASKS) if tasks == ["all"] else tuple(tasks),
+        cast(Any, source),
+        _NUM_SEEDS.value,
+        changes=changes,
+    )
+    use_all_cores()
+    log = Log(output)
+    command = f"python -m benchmarks.attack_cost {public_flags()}"
+    try:
+        _, paths = shadow_cost(
+            plan,
+            make_execution(),
+            _WORKDIR.value,
+            _DATA_DIR.value,
+            command,
+            Reporter(log.line, log.progress),
+        )
+    except Preempted as stopped:
+        log.line(f"{stopped}; the same command continues")
+        return 0
+    for path in paths:
+        log.line(f"wrote {path}")
+    output.print((paths[0].parent / "table.md").read_text(), highlight=False)
+    return 0
+
+
 def main(_: list[str]) -> int:
-    if not _BANKS.value:
-        raise InputError("--banks names the files")
+    if bool(_BANKS.value) == bool(_TASKS.value):
+        raise InputError("name either --tasks or --banks, see --help")
+    if _TASKS.value:
+        return _shadows(_TASKS.value, console())
     attacks = get_attacks(_ATTACKS.value)
     free = [attack.name for attack in attacks if attack.references == "none"]
     if free:
         raise InputError(f"{', '.join(free)} use no references")
     use_all_cores()
     output: Console = console()
-    for path in _BANKS.value:
+    for path in _BANKS.value or []:
         bank = files.read(path)
         runnable = [attack for attack in attacks if missing(attack, bank) is None]
         most = most_references(bank)

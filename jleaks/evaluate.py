@@ -1,7 +1,10 @@
-"""The evaluator: every adversary on every (shadow task, target task, seed) in ONE compiled call."""
+"""The evaluator: every adversary on every (shadow task, target task, seed) in ONE compiled call.
+
+`judge` does the same for any list of scores.
+"""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -108,3 +111,54 @@ def evaluate(
         lambda leaf: leaf.reshape(*shape, *leaf.shape[1:]), fleet.fetch(found[1], num_cells)
     )
     return Evaluation(fleet.fetch(found[0], num_pairs), statistics, thresholds)
+
+
+@functools.cache
+def _judge_program(mesh: Mesh) -> Callable[..., Metrics]:
+    def device(scores: Array, member: Array, counts: Array, thresholds: Array) -> Metrics:
+        def one(scores: Array, member: Array, count: Array, threshold: Array) -> Metrics:
+            return metrics(scores, member, jnp.arange(scores.shape[0]) < count, threshold)
+
+        return fleet.over_models(one, 1, scores, member, counts, thresholds)
+
+    return fleet.spread("judge scores", device, mesh, ("models",) * 4)
+
+
+# Rows that one call of `judge` may hold, padding included.
+_MOST_ROWS = 1 << 25
+
+
+def judge(
+    scores: Sequence[np.ndarray],
+    member: Sequence[np.ndarray],
+    thresholds: Sequence[float],
+    mesh: Mesh,
+) -> Metrics:
+    """Evaluates any attacks, in one compiled call if they fit: each has its own list of records.
+
+    Args:
+      scores: For each of A attacks [n_i]; larger means likelier a member.
+      member: For each the truth, [n_i].
+      thresholds: For each the score from which a record is called a member.
+      mesh: Devices to spread the attacks over.
+
+    Returns:
+      Metrics, leaves [A, ...].
+    """
+    longest = max(len(row) for row in scores)
+    # A power of two: lists of about equal length share a compiled program.
+    width = 1 << (longest - 1).bit_length()
+    per_call = max(1, _MOST_ROWS // width)
+    parts = []
+    for start in range(0, len(scores), per_call):
+        chosen = range(start, min(start + per_call, len(scores)))
+        rows = np.zeros((len(chosen), width), np.float32)
+        truth = np.zeros((len(chosen), width), bool)
+        for at, i in enumerate(chosen):
+            rows[at, : len(scores[i])] = scores[i]
+            truth[at, : len(scores[i])] = member[i]
+        counts = np.array([len(scores[i]) for i in chosen], np.int32)
+        cuts = np.array([thresholds[i] for i in chosen], np.float32)
+        spread, count = fleet.put_models((rows, truth, counts, cuts), mesh)
+        parts.append(fleet.fetch(_judge_program(mesh)(*spread), count))
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)

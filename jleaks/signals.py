@@ -84,6 +84,30 @@ def signal_fn(top: int) -> SignalFn:
     return keep
 
 
+def posterior_signals(answer: AnswerFn, inputs: Array, labels: Array) -> Signals:
+    """What attacks on whole posteriors keep of a batch of B records.
+
+    posteriors: [B, K] in the order of classes; statistics: [B, 3] in the order of `STATISTICS`;
+    correct: [B] bool.
+    """
+    logits = answer(inputs)
+    return {
+        "posteriors": jax.nn.softmax(logits),
+        "statistics": confidence_statistics(logits),
+        "correct": jnp.argmax(logits, -1) == labels,
+    }
+
+
+def membership_margin(answer: AnswerFn, inputs: Array, labels: Array) -> Signals:
+    """What is kept of an attack model's answers: `margin` [B], the logit of "member" less the other.
+
+    It ranks like the posterior of "member" but does not saturate; zero is the 0.5 cut.
+    """
+    del labels
+    logits = answer(inputs)
+    return {"margin": logits[:, 1] - logits[:, 0]}
+
+
 @functools.cache
 def bank_signal_fn(temperature: float, perturbation: Perturbation) -> SignalFn:
     """Returns the function that keeps a bank's signals (cached: the object keys programs).

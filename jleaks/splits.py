@@ -52,6 +52,21 @@ def quarters(task: str, seed: int, num_records: int, quarter: int) -> Quarters:
     return Quarters(*(order[i * quarter : (i + 1) * quarter] for i in range(4)))
 
 
+def shadow_part(split: Quarters, task: str, seed: int, index: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns what shadow model `index` of a draw trains on, and what it does not, each [q] int32.
+
+    Shadow 0 has the paper's own parts.  Every further one cuts the shadow half of the data anew (Shokri
+    et al. 2017, section V-B: the shadows' parts overlap), so that its parts do not depend on how many
+    shadows there are.
+    """
+    if index == 0:
+        return split.shadow_train, split.shadow_out
+    both = np.concatenate([split.shadow_train, split.shadow_out])
+    key = identity_key(seed, task, Role.SHADOW_SPLIT, index)
+    order = np.asarray(jax.random.permutation(key, len(both)))
+    return both[order[: len(both) // 2]], both[order[len(both) // 2 :]]
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Halves:
     """One draw of a bank's membership.

@@ -1,6 +1,7 @@
 """What the launchers share: grouped --help, device set-up, one line and status 2 for bad input."""
 
 import os
+import shlex
 import sys
 from collections.abc import Callable
 
@@ -36,6 +37,22 @@ def help_text(program: str, doc: str) -> str:
             lines.append(f"  --{flag.name}")
             lines.append(f"      {flag.help}{default}")
     return "\n".join(lines)
+
+
+# Flags whose values are places on this machine.
+_PLACES = ("data_dir", "raw_dir", "workdir", "models_dir", "out_dir", "peers")
+
+
+def public_flags() -> str:
+    """Returns the command's flags as a reader may repeat them: without this machine's paths."""
+    shown = []
+    for flag in sys.argv[1:]:
+        name, _, value = flag.lstrip("-").partition("=")
+        if name == "data_dir" and value:
+            shown.append("--data_dir=data")
+        elif name not in _PLACES:
+            shown.append(flag)
+    return shlex.join(shown)
 
 
 def use_all_cores() -> None:

@@ -1,0 +1,45 @@
+"""Adversary 1 against the number, and the cost, of its shadow models (see benchmarks.attack_cost)."""
+
+from pathlib import Path
+
+from jleaks.bank.results import read_records, write_records
+from jleaks.paper.context import Row
+from jleaks.paper.engine import opened
+from jleaks.paper.experiments import shadow_curve
+from jleaks.paper.plan import PaperPlan
+from jleaks.plan import Execution
+from jleaks.report.paper import report_experiment
+from jleaks.reporter import Reporter
+
+# The paper's experiment on the number of shadow models, whose rows and figures these are.
+_EXPERIMENT = "E6"
+
+
+def shadow_cost(
+    plan: PaperPlan,
+    execution: Execution,
+    workdir: str,
+    data_dir: str | None,
+    command: str,
+    reporter: Reporter,
+) -> tuple[list[Row], list[Path]]:
+    """Trains the largest number of shadows of every draw as one fleet, and attacks with nested subsets.
+
+    Returns:
+      One row per task, seed and number of shadows: precision, recall, AUC beside device seconds, wall
+      seconds and FLOPs of training the shadows and device seconds of training the attack model; and
+      the files written: rows, table, figures with the knee marked.
+
+    Raises:
+      InputError: anything about the input.
+      Preempted: a stop signal arrived; the same call continues.
+    """
+    folder = Path(workdir) / "shadow cost"
+    path = folder / "rows.jsonl"
+    if path.exists():
+        rows = read_records(path)
+    else:
+        with opened(plan, execution, workdir, data_dir, None, command, reporter) as context:
+            rows = shadow_curve(context, _EXPERIMENT, plan.tasks)
+        write_records(path, rows)
+    return rows, [path, *report_experiment(_EXPERIMENT, rows, folder)]

@@ -1,0 +1,280 @@
+"""Asking subjects: networks in the fleet, forests and stacks on the host, all behind one function."""
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from jleaks import packing
+from jleaks.datasets.dataset import Dataset
+from jleaks.datasets.random_points import random_points
+from jleaks.datasets.registry import get_task
+from jleaks.defences.stacking import Combiner
+from jleaks.fleet import SignalFn
+from jleaks.forest import Forest, ForestRecipe
+from jleaks.paper.library import Cost, Library, fingerprint, read_arrays, write_arrays
+from jleaks.paper.subjects import AnySubject, Stacked, Subject
+from jleaks.plan import Execution, Recipe
+from jleaks.signals import posterior_signals, signal_fn
+from jleaks.train import Members
+from jleaks.trainer import Crew
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Answers:
+    """What one subject answered about n records.
+
+    Attributes:
+      top: [n, t] its largest posteriors, descending; None if whole posteriors were asked for.
+      posteriors: [n, K] in the order of classes; None if only the largest were.
+      statistics: [n, 3] in the order of `signals.STATISTICS`.
+      correct: [n] whether the prediction was right.
+    """
+
+    top: Float[np.ndarray, "records top"] | None
+    posteriors: Float[np.ndarray, "records classes"] | None
+    statistics: Float[np.ndarray, "records 3"]
+    correct: Bool[np.ndarray, "records"]
+
+    def largest(self, width: int) -> Float[np.ndarray, "records width"]:
+        """Returns the `width` largest posteriors, descending."""
+        if self.top is not None and self.top.shape[1] >= width:
+            return self.top[:, :width]
+        return np.ascontiguousarray(-np.sort(-self.whole(), axis=1)[:, :width])
+
+    def whole(self) -> Float[np.ndarray, "records classes"]:
+        """Returns the posteriors of all classes."""
+        assert self.posteriors is not None, "only the largest posteriors were asked for"
+        return self.posteriors
+
+    def accuracy(self, num_members: int) -> tuple[float, float]:
+        """Returns the accuracy on the first `num_members` records and on the others."""
+        return float(self.correct[:num_members].mean()), float(self.correct[num_members:].mean())
+
+
+def from_posteriors(
+    posteriors: Float[np.ndarray, "records classes"], labels: Int[np.ndarray, "records"]
+) -> Answers:
+    """Returns the answers of a subject that gives posteriors away, not logits."""
+    p = np.asarray(posteriors, np.float32)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        terms = np.where(p > 0, p * np.log(p), 0)
+    statistics = np.stack([p.max(1), p.std(1), terms.sum(1)], axis=1)
+    return Answers(None, p, statistics, p.argmax(1) == labels)
+
+
+class Asker:
+    """Trains whatever is missing, and asks."""
+
+    def __init__(
+        self,
+        library: Library,
+        datasets: Callable[[str], Dataset],
+        execution: Execution,
+    ):
+        """Takes where models are kept, where records come from, and how fast to go."""
+        self.library, self.datasets, self._execution = library, datasets, execution
+        self._digests: dict[str, str] = {}
+        # Seconds that growing each forest took.
+        self._grown: dict[str, float] = {}
+
+    def name(self, subject: Subject) -> str:
+        """Returns the fingerprint of a subject's weights."""
+        task = get_task(subject.task)
+        if task.name not in self._digests:
+            self._digests[task.name] = self.datasets(task.name).fingerprint()
+        return fingerprint(
+            type(subject.recipe).__name__,
+            dataclasses.asdict(subject.recipe),
+            [task.encoding, task.num_classes, self._digests[task.name]],
+            subject.members.astype(np.int32),
+            subject.words,
+            list(subject.dropout) if subject.dropout else None,
+        )
+
+    def ask(
+        self,
+        subjects: Sequence[AnySubject],
+        rows: Sequence[Int[np.ndarray, "rows"]] | None = None,
+        top: int | None = None,
+    ) -> list[Answers]:
+        """Asks each subject about its own list of records.
+
+        Args:
+          subjects: Targets and shadows of any tasks and kinds.
+          rows: For each the positions of records; None for its members, then its others.
+          top: How many of the largest posteriors are kept; None for whole posteriors.
+        """
+        rows = [subject.rows for subject in subjects] if rows is None else rows
+        return self._ask(subjects, rows, top, None)
+
+    def ask_points(self, subjects: Sequence[AnySubject], points: Sequence[np.ndarray]) -> list[Any]:
+        """Returns the statistics [R, 3] of each subject's answers to random points [R, ...]."""
+        rows = [np.arange(len(own)) for own in points]
+        return [found.statistics for found in self._ask(subjects, rows, 1, points)]
+
+    def cost(self, subjects: Sequence[AnySubject]) -> Cost:
+        """Returns what training all of these took; they were asked before."""
+        total = Cost(0.0, 0.0, 0.0)
+        for subject in subjects:
+            for part in _parts(subject):
+                name = self.name(part)
+                if isinstance(part.recipe, Recipe):
+                    total = total + self.library.cost(name)
+                else:
+                    # Grown on the host, by all its cores: no device was used.
+                    total = total + Cost(0.0, self._grown[name], None)
+        return total
+
+    def _ask(
+        self,
+        subjects: Sequence[AnySubject],
+        rows: Sequence[np.ndarray],
+        top: int | None,
+        points: Sequence[np.ndarray] | None,
+    ) -> list[Answers]:
+        found: list[Answers | None] = [None] * len(subjects)
+        groups: dict[Any, list[int]] = {}
+        for i, subject in enumerate(subjects):
+            if isinstance(subject, Subject) and isinstance(subject.recipe, Recipe):
+                key = (subject.task, subject.recipe, subject.dropout is None, len(rows[i]))
+                groups.setdefault(key, []).append(i)
+        for at in groups.values():
+            own = None if points is None else [points[i] for i in at]
+            networks = [s for i in at if isinstance(s := subjects[i], Subject)]
+            answers = self._networks(networks, [rows[i] for i in at], top, own)
+            for i, answer in zip(at, answers, strict=True):
+                found[i] = answer
+        for i, subject in enumerate(subjects):
+            if found[i] is None:
+                records = None if points is None else points[i]
+                found[i] = self._host(subject, rows[i], records)
+        return [answer for answer in found if answer is not None]
+
+    def crew(self, subjects: Sequence[Subject]) -> Crew:
+        """Lays out networks of one task and recipe as a fleet."""
+        first = subjects[0]
+        assert isinstance(first.recipe, Recipe)
+        data = self.datasets(first.task)
+        size = np.array([len(s.members) for s in subjects], np.int32)
+        indices = np.zeros((len(subjects), size.max()), np.int32)
+        for i, subject in enumerate(subjects):
+            indices[i, : size[i]] = subject.members
+        dropout = None
+        if first.dropout is not None:
+            dropout = np.array([s.dropout for s in subjects], np.float32)
+        return Crew(
+            name=first.task,
+            names=[subject.name for subject in subjects],
+            learner=packing.make_learner(
+                first.recipe, data.task.encoding, data.task.num_classes, self._execution
+            ),
+            features=data.features,
+            labels=data.labels,
+            members=Members(indices, size, dropout=dropout),
+            words=np.stack([subject.words for subject in subjects]),
+        )
+
+    def _networks(
+        self,
+        subjects: Sequence[Subject],
+        rows: Sequence[np.ndarray],
+        top: int | None,
+        points: Sequence[np.ndarray] | None,
+    ) -> list[Answers]:
+        crew = self.crew(subjects)
+        trainer, state = self.library.train(crew, [self.name(subject) for subject in subjects])
+        keep: SignalFn = posterior_signals if top is None else signal_fn(top)
+        indices = np.stack(rows).astype(np.int32)
+        data = None
+        if points is not None:
+            count = len(points[0])
+            data = trainer.fleet.put_data(
+                np.concatenate(points), np.zeros(count * len(points), np.int32)
+            )
+            indices = np.arange(count * len(points), dtype=np.int32).reshape(-1, count)
+        answers = trainer.query(state, indices, keep, data)
+        return [
+            Answers(
+                answers["top"][i] if top is not None else None,
+                answers["posteriors"][i] if top is None else None,
+                answers["statistics"][i],
+                answers["correct"][i],
+            )
+            for i in range(len(subjects))
+        ]
+
+    def _host(
+        self, subject: AnySubject, rows: np.ndarray, points: np.ndarray | None = None
+    ) -> Answers:
+        data = self.datasets(subject.task)
+        features = data.features[rows] if points is None else points
+        labels = data.labels[rows] if points is None else np.zeros(len(points), np.int32)
+        if isinstance(subject, Subject):
+            return from_posteriors(self._forest(subject, features), labels)
+        assert isinstance(subject, Stacked)
+        # The combiner learns from the held third, then the bases are asked about the records.
+        held = data.features[subject.held]
+        (first,) = self._ask([subject.network], [subject.held], None, None)
+        combiner = Combiner.fit(
+            first.whole(),
+            self._forest(subject.forest, held),
+            data.labels[subject.held],
+            data.task.num_classes,
+            subject.combiner,
+        )
+        (network,) = self._ask(
+            [subject.network], [rows], None, None if points is None else [points]
+        )
+        forest = self._forest(subject.forest, features)
+        return from_posteriors(combiner.posteriors(network.whole(), forest), labels)
+
+    def _forest(
+        self, subject: Subject, records: np.ndarray
+    ) -> Float[np.ndarray, "records classes"]:
+        """Answers of a random forest: it is grown anew for new questions, its answers are kept."""
+        name = self.name(subject)
+        path = self.library.folder / "answers" / f"{name}.{fingerprint(records)}.npz"
+        if path.exists():
+            kept = read_arrays(path)
+            self._grown[name] = float(kept["seconds"])
+            return kept["posteriors"]
+        data = self.datasets(subject.task)
+        assert isinstance(subject.recipe, ForestRecipe)
+        tick = time.monotonic()
+        forest = Forest.fit(
+            subject.recipe,
+            data.task.encoding,
+            data.features,
+            data.labels,
+            subject.members,
+            data.task.num_classes,
+            subject.words,
+        )
+        self._grown[name] = time.monotonic() - tick
+        posteriors = forest.posteriors(records)
+        seconds = np.array(self._grown[name])
+        write_arrays(path, {"posteriors": posteriors, "seconds": seconds})
+        return posteriors
+
+
+def random_point_sets(
+    datasets: Callable[[str], Dataset],
+    subjects: Sequence[AnySubject],
+    seeds: Sequence[int],
+    count: int,
+) -> list[np.ndarray]:
+    """Returns adversary 3's random points [R, ...] for each subject, by its task and seed."""
+    found = []
+    for subject, seed in zip(subjects, seeds, strict=True):
+        data = datasets(subject.task)
+        found.append(random_points(data.task, seed, data.features.shape[1:], count))
+    return found
+
+
+def _parts(subject: AnySubject) -> tuple[Subject, ...]:
+    """The models that were trained for a subject."""
+    return (subject.network, subject.forest) if isinstance(subject, Stacked) else (subject,)

@@ -1,0 +1,406 @@
+"""E1 to E18: each says who attacks whom, in terms of cases; nothing is trained here.
+
+Salem et al. 2019.  `jleaks.report.paper.titles` has each one's question and what the paper says.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jleaks.datasets.registry import TASKS, get_task
+from jleaks.embedding import PERPLEXITY, embed, sample
+from jleaks.forest import ForestRecipe
+from jleaks.keys import Role, identity_generator
+from jleaks.paper.attacks import Access, Case, Threshold, learned, random_statistics, thresholds
+from jleaks.paper.context import Context, Row
+from jleaks.paper.library import write_arrays
+from jleaks.paper.shokri import Baseline, baseline
+from jleaks.paper.subjects import AnySubject, Subject
+from jleaks.plan import Recipe
+
+_ALL = tuple(TASKS)
+_ACCESS: tuple[Access, ...] = ("direct", "http")
+_PURCHASES = ("purchase2", "purchase10", "purchase20", "purchase50", "purchase100")
+
+# A run of one experiment: rows, and what it leaves in its folder besides.
+RunFn = Callable[[Context, str, Path], list[Row]]
+
+
+def one_shadow(context: Context, tasks: Sequence[str], **fields: Any) -> list[Case]:
+    """Adversary 1 on the undefended targets of all draws of some tasks."""
+    return [
+        Case(
+            "adversary 1",
+            seed,
+            context.cast.target(task, seed),
+            (context.cast.shadow(task, seed),),
+            top=context.plan.top,
+            **fields,
+        )
+        for task, seed in context.draws(tasks)
+    ]
+
+
+def _shokri(context: Context, name: str, _: Path) -> list[Row]:
+    """E1: adversary 1 with three kinds of attack model, and the baseline."""
+    cases = [
+        case
+        for model in ("mlp", "logistic", "forest")
+        for case in one_shadow(context, _ALL, model=model, variant={"attack_model": model})
+    ]
+    shadows = range(context.plan.num_shokri_shadows)
+    against = [
+        Baseline(
+            seed,
+            context.cast.target(task, seed),
+            tuple(context.cast.shadow(task, seed, i) for i in shadows),
+            {"attack_model": "mlp"},
+        )
+        for task, seed in context.draws(_ALL)
+    ]
+    return learned(context, name, cases) + baseline(context, name, against)
+
+
+def _plain(*tasks: str) -> RunFn:
+    """Adversary 1 on some tasks; what varies is the task itself (E2: overfitting, E4: classes)."""
+
+    def run(context: Context, name: str, _: Path) -> list[Row]:
+        return learned(context, name, one_shadow(context, tasks))
+
+    return run
+
+
+def _epochs(context: Context, name: str, _: Path) -> list[Row]:
+    """E3: target and shadow trained for fewer or more epochs."""
+    cases = []
+    for task, seed in context.draws(("cifar100", "purchase100")):
+        for epochs in context.plan.epochs:
+            recipe = dataclasses.replace(context.cast.network(task), epochs=epochs)
+            target = context.cast.target(task, seed, recipe)
+            shadow = context.cast.shadow(task, seed, recipe=recipe)
+            top = context.plan.top
+            cases.append(Case("adversary 1", seed, target, (shadow,), {"epochs": epochs}, top))
+    return learned(context, name, cases)
+
+
+def _posteriors(context: Context, name: str, _: Path) -> list[Row]:
+    """E5: the attack model sees more or fewer of the largest posteriors."""
+    cases = []
+    for top in context.plan.tops:
+        for case in one_shadow(context, ("cifar100", "location", "news", "purchase100")):
+            variant = {"top": top or "all"}
+            cases.append(dataclasses.replace(case, top=top, variant=variant))
+    return learned(context, name, cases)
+
+
+def shadow_curve(context: Context, name: str, tasks: Sequence[str]) -> list[Row]:
+    """E6: nested sets of shadow models; the attack model learns from all of a set's answers."""
+    cases = []
+    for task, seed in context.draws(tasks):
+        for count in context.plan.counts(get_task(task)):
+            shadows = tuple(context.cast.shadow(task, seed, i) for i in range(count))
+            target = context.cast.target(task, seed)
+            variant = {"num_shadows": count}
+            cases.append(Case("adversary 1", seed, target, shadows, variant, context.plan.top))
+    # Task by task, so that the answers of only one task's shadows are in memory.
+    return [
+        row
+        for task in dict.fromkeys(case.target.task for case in cases)
+        for row in learned(context, name, [c for c in cases if c.target.task == task])
+    ]
+
+
+def _shadows(context: Context, name: str, _: Path) -> list[Row]:
+    return shadow_curve(context, name, ("adult", "cifar100", "face", "location", "purchase100"))
+
+
+def _api(context: Context, name: str, _: Path) -> list[Row]:
+    """E7: targets and shadows behind an endpoint, against the same ones asked directly."""
+    cases = [
+        case
+        for access in _ACCESS
+        for case in one_shadow(
+            context,
+            ("location", "purchase100"),
+            access=access,
+            shadow_access=access,
+            variant={"access": access},
+        )
+    ]
+    return learned(context, name, cases)
+
+
+def _halved(recipe: Recipe, what: str, factor: float) -> Recipe:
+    """A recipe with one hyper-parameter (or all four) multiplied by a factor."""
+    values: dict[str, Any] = {
+        "hidden": tuple(max(1, round(width * factor)) for width in recipe.hidden),
+        "epochs": max(1, round(recipe.epochs * factor)),
+        "batch_size": max(1, round(recipe.batch_size * factor)),
+        "learning_rate": recipe.learning_rate * factor,
+    }
+    chosen = values if what == "all" else {what: values[what]}
+    return dataclasses.replace(recipe, **chosen)
+
+
+def _hyperparameters(context: Context, name: str, _: Path) -> list[Row]:
+    """E8: the shadow's hyper-parameters are half or double the target's."""
+    cases = []
+    for task, seed in context.draws(("location", "purchase100")):
+        recipe = context.cast.network(task)
+        target = context.cast.target(task, seed)
+        for what in context.plan.hyperparameters:
+            for label, factor in (("half", 0.5), ("same", 1.0), ("double", 2.0)):
+                other = _halved(recipe, what, factor)
+                shadow = context.cast.shadow(task, seed, recipe=other)
+                variant = {"what": what, "shadow": label}
+                cases.append(
+                    Case("adversary 1", seed, target, (shadow,), variant, context.plan.top)
+                )
+    return learned(context, name, cases)
+
+
+def kinds(context: Context, task: str) -> dict[str, Recipe | ForestRecipe]:
+    """Returns the kinds of classifier that E9 compares on a task: its network and two others."""
+    network = context.cast.network(task)
+    return {
+        network.model: network,
+        "logistic": dataclasses.replace(network, model="logistic"),
+        "forest": ForestRecipe(context.plan.num_trees),
+    }
+
+
+def _kinds(context: Context, name: str, _: Path) -> list[Row]:
+    """E9: the target's kind known to the attacker, against shadows of all kinds combined."""
+    cases = []
+    for task, seed in context.draws(("location", "news", "purchase100")):
+        recipes = kinds(context, task)
+        shadows = {
+            kind: context.cast.shadow(task, seed, recipe=recipe) for kind, recipe in recipes.items()
+        }
+        for kind, recipe in recipes.items():
+            target = context.cast.target(task, seed, recipe)
+            for label, chosen in (
+                (kind, (shadows[kind],)),
+                ("combined", tuple(shadows.values())),
+            ):
+                variant = {"target": kind, "shadow": label}
+                cases.append(Case("adversary 1", seed, target, chosen, variant, context.plan.top))
+    return learned(context, name, cases)
+
+
+def transfer(
+    context: Context, targets: Sequence[str], shadows: Sequence[str], **fields: Any
+) -> list[Case]:
+    """Every shadow task against every target task, for the seeds that both have.
+
+    Where the two are one task this is adversary 1.
+    """
+    cases = []
+    for target, seed in context.draws(targets):
+        for shadow in shadows:
+            if shadow not in context.plan.tasks or seed >= context.plan.num_seeds(shadow):
+                continue
+            attack = "adversary 1" if shadow == target else "adversary 2"
+            cases.append(
+                Case(
+                    attack,
+                    seed,
+                    context.cast.target(target, seed),
+                    (context.cast.shadow(shadow, seed),),
+                    top=context.plan.top,
+                    **fields,
+                )
+            )
+    return cases
+
+
+def _transfer(context: Context, name: str, _: Path) -> list[Row]:
+    """E10: adversary 2 with every shadow task on every target task."""
+    return learned(context, name, transfer(context, _ALL, _ALL))
+
+
+def _tsne(context: Context, name: str, folder: Path) -> list[Row]:
+    """E11: why it transfers: the top posteriors of two tasks in one plane."""
+    tasks = [task for task in ("cifar100", "news") if task in context.plan.tasks]
+    groups, labels = {}, {}
+    for task in tasks:
+        target = context.cast.target(task, 0)
+        (answers,) = context.asker.ask([target], top=context.plan.top)
+        largest, count = answers.largest(context.plan.top), len(target.members)
+        for side, rows in (("member", largest[:count]), ("non-member", largest[count:])):
+            groups[f"{task} {side}"] = rows
+            labels[f"{task} {side}"] = task, side == "member"
+    if not groups:
+        return []
+    generator = identity_generator(0, "embedding", Role.SPLIT)
+    smallest = min(len(rows) for rows in groups.values())
+    points, names = sample(generator, groups, min(context.plan.num_embedded, smallest))
+    write_arrays(
+        folder / "points.npz",
+        {
+            # Few points have few neighbours.
+            "embedding": embed(points, 0, min(PERPLEXITY, (len(points) - 1) / 4)),
+            "task": np.array([labels[n][0] for n in names]),
+            "member": np.array([labels[n][1] for n in names]),
+        },
+    )
+    return learned(context, name, transfer(context, tasks, tasks))
+
+
+def _transfer_api(context: Context, name: str, _: Path) -> list[Row]:
+    """E12: adversary 2 on targets behind an endpoint; the shadow is the attacker's own."""
+    targets, shadows = ("location", "purchase100"), ("face", "news")
+    cases = [
+        case
+        for access in _ACCESS
+        for case in transfer(context, targets, shadows, access=access, variant={"access": access})
+    ]
+    return learned(context, name, cases)
+
+
+def _targets(context: Context, tasks: Sequence[str]) -> list[tuple[int, Subject]]:
+    return [(seed, context.cast.target(task, seed)) for task, seed in context.draws(tasks)]
+
+
+def unaided(
+    context: Context, targets: Sequence[tuple[int, AnySubject]], **fields: Any
+) -> list[Any]:
+    """Adversary 3 on some targets, at the plan's percentile."""
+    percentile = context.plan.percentile
+    return [Threshold(seed, target, percentile=percentile, **fields) for seed, target in targets]
+
+
+def _statistics(context: Context, name: str, _: Path) -> list[Row]:
+    """E13: adversary 3 with each statistic."""
+    return thresholds(context, name, unaided(context, _targets(context, _ALL)))
+
+
+def _threshold(context: Context, name: str, folder: Path) -> list[Row]:
+    """E14: adversary 3's percentile; and how random points, members and others are distributed."""
+    targets = _targets(context, _ALL)
+    cases = [
+        Threshold(seed, target, {"percentile": t}, t, ("maximum",))
+        for seed, target in targets
+        for t in context.plan.percentiles
+    ]
+    rows = thresholds(context, name, cases)
+    first = [target for seed, target in targets if seed == 0]
+    answers = context.asker.ask(first, top=1)
+    arrays = {}
+    for target, found, random in zip(
+        first, answers, random_statistics(context, first, [0] * len(first)), strict=True
+    ):
+        count = len(target.members)
+        arrays[f"{target.task}/random"] = random[:, 0]
+        arrays[f"{target.task}/member"] = found.statistics[:count, 0]
+        arrays[f"{target.task}/nonmember"] = found.statistics[count:, 0]
+    write_arrays(folder / "densities.npz", arrays)
+    return rows
+
+
+def _adversaries(context: Context, name: str, _: Path) -> list[Row]:
+    """E15: the three adversaries side by side.
+
+    Adversary 2's shadow is fixed beforehand: News, from which the paper's headline transfer comes, and
+    CIFAR-100 for News itself (the first other task where those were not chosen).
+    """
+    cases = one_shadow(context, _ALL)
+    for task in context.plan.tasks:
+        others = [t for t in ("news", "cifar100", *context.plan.tasks) if t != task]
+        chosen = [t for t in others if t in context.plan.tasks]
+        if chosen:
+            cases += transfer(context, (task,), chosen[:1])
+    maximum = unaided(context, _targets(context, _ALL), statistics=("maximum",))
+    return learned(context, name, cases) + thresholds(context, name, maximum)
+
+
+def _defended(
+    context: Context,
+    name: str,
+    tasks: Sequence[str],
+    defence: str,
+    make: Callable[[Role, str, int], AnySubject],
+) -> list[Row]:
+    """Adversaries 1 and 3 on undefended and defended targets.
+
+    The naive attacker's shadow has no defence, the aware one's has the target's.
+    """
+    cases, alone = [], []
+    for task, seed in context.draws(tasks):
+        plain, shadow = context.cast.target(task, seed), context.cast.shadow(task, seed)
+        target, aware = make(Role.TARGET, task, seed), make(Role.SHADOW, task, seed)
+        for victim, model, attacker, what in (
+            (plain, shadow, "naive", "none"),
+            (target, shadow, "naive", defence),
+            (target, aware, "aware", defence),
+        ):
+            variant = {"defence": what, "attacker": attacker}
+            cases.append(Case("adversary 1", seed, victim, (model,), variant, context.plan.top))
+        for victim, what in ((plain, "none"), (target, defence)):
+            variant = {"defence": what, "attacker": "naive"}
+            alone += unaided(context, [(seed, victim)], variant=variant, statistics=("maximum",))
+    return learned(context, name, cases) + thresholds(context, name, alone)
+
+
+def _dropout(context: Context, name: str, _: Path) -> list[Row]:
+    """E16: dropout on input and hidden layer."""
+
+    def make(role: Role, task: str, seed: int) -> AnySubject:
+        cast = context.cast
+        lay_out = cast.target if role == Role.TARGET else cast.shadow
+        return lay_out(task, seed, dropout=context.plan.dropout)
+
+    return _defended(context, name, _ALL, "dropout", make)
+
+
+def _dropout_grid(context: Context, name: str, _: Path) -> list[Row]:
+    """E17: every ratio on the input with every ratio on the hidden layer, one fleet."""
+    cases = []
+    for task, seed in context.draws(("cifar100", "location", "purchase100")):
+        shadow = context.cast.shadow(task, seed)
+        for on_input in context.plan.ratios:
+            for on_hidden in context.plan.ratios:
+                ratios = on_input, on_hidden
+                target = context.cast.target(task, seed, dropout=ratios)
+                aware = context.cast.shadow(task, seed, dropout=ratios)
+                for attacker, model in (("naive", shadow), ("aware", aware)):
+                    variant = {
+                        "input_ratio": on_input,
+                        "hidden_ratio": on_hidden,
+                        "attacker": attacker,
+                    }
+                    cases.append(
+                        Case("adversary 1", seed, target, (model,), variant, context.plan.top)
+                    )
+    return learned(context, name, cases)
+
+
+def _stacking(context: Context, name: str, _: Path) -> list[Row]:
+    """E18: model stacking."""
+    return _defended(context, name, _ALL, "stacking", context.cast.stacked)
+
+
+# What runs under each name; where nothing is said, all tasks take part.
+RUNS: dict[str, RunFn] = {
+    "E1": _shokri,
+    "E2": _plain(*_ALL),
+    "E3": _epochs,
+    "E4": _plain(*_PURCHASES, "cifar10", "cifar100"),
+    "E5": _posteriors,
+    "E6": _shadows,
+    "E7": _api,
+    "E8": _hyperparameters,
+    "E9": _kinds,
+    "E10": _transfer,
+    "E11": _tsne,
+    "E12": _transfer_api,
+    "E13": _statistics,
+    "E14": _threshold,
+    "E15": _adversaries,
+    "E16": _dropout,
+    "E17": _dropout_grid,
+    "E18": _stacking,
+}

@@ -1,0 +1,240 @@
+"""Trained models kept on disk, each found by the fingerprint of all that defines its weights.
+
+Experiments ask for models; whatever one of them has trained, the others find.  A model whose recipe, data
+and key are equal is trained once, whichever experiment asks, in whatever order, before or after a restart.
+
+models/<fingerprint>.npz          a trained model: parameters, statistics, what it cost
+fleets/<fingerprint>/             orbax: models in training, deleted when all of them are kept
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+import time
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import jax
+import numpy as np
+from flax import traverse_util
+
+from jleaks import packing
+from jleaks.checkpoints import Store
+from jleaks.errors import InputError
+from jleaks.plan import Execution
+from jleaks.preemption import StopSignal
+from jleaks.reporter import Reporter
+from jleaks.train import State
+from jleaks.trainer import Crew, Trainer
+
+# Enters every model's fingerprint.  Raise it when the same recipe gives other weights than before.
+FORMAT = 1
+
+# Host memory that the models of one fleet in training may take, optimiser state included.
+_MOST_BYTES = 2 << 30
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """What training took.
+
+    Attributes:
+      device_seconds: Wall time of the fleet times its devices, divided among its models.
+      wall_seconds: Wall time of the fleet, divided among its models.
+      flops: Of all gradient steps, as XLA counts them; None where it was not counted.
+    """
+
+    device_seconds: float
+    wall_seconds: float
+    flops: float | None
+
+    def __add__(self, other: "Cost") -> "Cost":
+        known = self.flops is not None and other.flops is not None
+        return Cost(
+            self.device_seconds + other.device_seconds,
+            self.wall_seconds + other.wall_seconds,
+            (self.flops or 0.0) + (other.flops or 0.0) if known else None,
+        )
+
+
+def fingerprint(*parts: Any) -> str:
+    """Returns 24 hex digits over JSON values and arrays; differs whenever a part does."""
+    digest = hashlib.sha256()
+    for part in (FORMAT, *parts):
+        if isinstance(part, np.ndarray):
+            digest.update(f"{part.dtype.str}{part.shape}".encode())
+            digest.update(np.ascontiguousarray(part).data)
+        else:
+            digest.update(json.dumps(part, sort_keys=True).encode())
+    return digest.hexdigest()[:24]
+
+
+class Library:
+    """The models of one directory.  Several runs may use it, one at a time."""
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        execution: Execution,
+        reporter: Reporter,
+        stop: StopSignal,
+    ):
+        """Opens the directory, creating it if need be.
+
+        Args:
+          folder: Where the models are.
+          execution: How fast to train those that are missing.
+          reporter: Where to tell what is going on.
+          stop: Looked at while training.
+
+        Raises:
+          InputError: the directory cannot be written.
+        """
+        self.folder = Path(folder).absolute()
+        self._execution, self._reporter, self._stop = execution, reporter, stop
+        # Models trained by this process; the tests' and the log's word for "nothing was repeated".
+        self.num_trained = 0
+        try:
+            (self.folder / "models").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"cannot write to {self.folder}: {error.strerror}") from error
+
+    def path(self, name: str) -> Path:
+        """Where the model with this fingerprint is kept."""
+        return self.folder / "models" / f"{name}.npz"
+
+    def train(self, crew: Crew, names: Sequence[str]) -> tuple[Trainer, State]:
+        """Trains those models of a crew that are not kept yet.
+
+        Args:
+          crew: The models.
+          names: Their fingerprints; equal ones are trained once.
+
+        Returns:
+          A trainer with which the models can be asked, and their state, leaves [M, ...], without
+          that of the optimiser.
+
+        Raises:
+          Preempted: a stop signal arrived; everything so far was saved.
+          DivergedError: a loss was not finite.
+          InputError: a kept model is damaged.
+        """
+        first = {name: i for i, name in reversed(list(enumerate(names)))}
+        missing = [i for name, i in first.items() if not self.path(name).exists()]
+        missing.sort()
+        width = crew.members.indices.shape[1]
+        size = packing.measure(crew.learner, _shape(crew), width)
+        most = max(1, _MOST_BYTES // max(size.state_bytes, 1))
+        for start in range(0, len(missing), most):
+            at = np.array(missing[start : start + most])
+            self._fit(take(crew, at), [names[i] for i in at], size.flops_per_epoch / width)
+        trainer = Trainer(crew, self._execution, self._reporter.progress, self._stop)
+        states = [self._load(self.path(name)) for name in names]
+        return trainer, jax.tree.map(lambda *leaves: np.stack(leaves), *states)
+
+    def _fit(self, crew: Crew, names: list[str], flops_per_record: float) -> None:
+        """Trains a crew of which no model is kept, and keeps them."""
+        fleet = fingerprint(*sorted(names))
+        store = Store(self.folder / "fleets" / fleet, fleet)
+        tick = time.monotonic()
+        trainer = Trainer(crew, self._execution, self._reporter.progress, self._stop)
+        state = trainer.run(store)
+        store.close()
+        wall = (time.monotonic() - tick) / crew.num_models
+        epochs = crew.learner.recipe.epochs
+        for i, name in enumerate(names):
+            cost = Cost(
+                device_seconds=wall * trainer.fleet.mesh.size,
+                wall_seconds=wall,
+                flops=flops_per_record * int(crew.members.size[i]) * epochs,
+            )
+            model = jax.tree.map(lambda leaf, i=i: leaf[i], state._replace(opt_state=()))
+            self._keep(self.path(name), model, crew.names[i], cost)
+        shutil.rmtree(self.folder / "fleets" / fleet, ignore_errors=True)
+        self.num_trained += crew.num_models
+        self._reporter.line(
+            f"{crew.name}: {crew.num_models} models trained in {wall * crew.num_models:.1f} s"
+        )
+
+    def _keep(self, path: Path, state: State, name: str, cost: Cost) -> None:
+        """Writes one model, whole or not at all."""
+        arrays = {
+            "/".join((field, *key)): np.asarray(leaf)
+            for field, value in state._asdict().items()
+            if field != "opt_state"
+            for key, leaf in _flat(value).items()
+        }
+        meta = json.dumps({"name": name, "cost": dataclasses.asdict(cost)})
+        write_arrays(path, {"meta": np.array(meta), **arrays})
+
+    def _load(self, path: Path) -> State:
+        arrays = read_arrays(path)
+        fields: dict[str, Any] = {"opt_state": ()}
+        for field in State._fields:
+            if field in arrays:
+                fields[field] = arrays[field]
+            elif field != "opt_state":
+                own = {
+                    tuple(key.split("/")[1:]): leaf
+                    for key, leaf in arrays.items()
+                    if key.startswith(f"{field}/")
+                }
+                fields[field] = traverse_util.unflatten_dict(own)
+        return State(**fields)
+
+    def cost(self, name: str) -> Cost:
+        """Returns what training the model with this fingerprint took."""
+        return Cost(**json.loads(str(read_arrays(self.path(name))["meta"]))["cost"])
+
+
+def _flat(value: Any) -> dict[tuple[str, ...], Any]:
+    return traverse_util.flatten_dict(value) if isinstance(value, dict) else {(): value}
+
+
+def _shape(crew: Crew) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(crew.features.shape, crew.features.dtype)
+
+
+def take(crew: Crew, at: np.ndarray) -> Crew:
+    """Returns the crew of some of the models."""
+    return dataclasses.replace(
+        crew,
+        names=[crew.names[i] for i in at],
+        members=jax.tree.map(lambda leaf: leaf[at], crew.members),
+        words=crew.words[at],
+        masks=None if crew.masks is None else crew.masks[at],
+    )
+
+
+def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Writes an npz file, whole or not at all.
+
+    Raises:
+      InputError: it cannot be written.
+    """
+    partial = path.with_name(f".{path.stem}.{os.getpid()}.npz")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(partial, **cast(Any, arrays))
+        partial.replace(path)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Reads all arrays of an npz file.
+
+    Raises:
+      InputError: it is missing or damaged.
+    """
+    try:
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+            return {name: file[name] for name in file}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path} is damaged ({error}); delete it to train again") from error

@@ -1,0 +1,217 @@
+"""What defines the numbers of the paper's experiments, and the three sizes they are run at."""
+
+import dataclasses
+import hashlib
+import json
+from typing import Any, Literal
+
+from jleaks import plan as plan_lib
+from jleaks.datasets.registry import TASKS, Task, get_task
+from jleaks.errors import InputError
+from jleaks.plan import ATTACK_RECIPE, Recipe
+
+# Enters every fingerprint.  Raise it when the same plan gives other numbers than before.
+FORMAT = 1
+
+Scale = Literal["smoke", "small", "paper"]
+
+# What E8 can vary.
+HYPERPARAMETERS = ("hidden", "epochs", "batch_size", "learning_rate", "all")
+
+_SMOKE_RECIPE = Recipe(epochs=10)
+_SMOKE_ATTACK = dataclasses.replace(ATTACK_RECIPE, epochs=10, batch_size=50)
+
+
+@dataclasses.dataclass(frozen=True)
+class PaperPlan:
+    """Everything that defines the numbers of a run of experiments.
+
+    Attributes:
+      tasks: Names of the tasks, in registry order.
+      seeds: Independent repetitions of each task, parallel to `tasks`: seeds 0..n-1.
+      scale: Name of the preset that the other values come from.
+      source: "prepared" (records from disk) or "synthetic".
+      share: Fraction of the paper's records per part, at least `plan.MIN_QUARTER` of them.
+      target: Recipe of target and shadow models; each task brings its own architecture.
+      attack: Recipe of the attack models.
+      top: How many of the largest posteriors an attack model sees (E5 varies it).
+      tops: E5: the numbers tried; 0 stands for all.
+      num_shokri_shadows: k of the baseline (Shokri et al. 2017).
+      epochs: E3: the target's epochs.
+      shadow_counts: E6: the numbers of shadow models.
+      shadow_counts_mlp: E6: the same for tasks with the MLP, which are cheap enough for more.
+      hyperparameters: E8: which of the shadow's differ from the target's, "all" for all at once.
+      ratios: E17: the dropout ratios of input and hidden layer.
+      dropout: E16: ratios of input and hidden layer.
+      num_random_points: Random queries from which adversary 3 takes its threshold.
+      percentile: t of adversary 3.
+      percentiles: E14: the values tried.
+      num_trees: Of random forests.
+      combiner_c: E18: inverse penalty of a stack's combiner.  At scikit-learn's default of 1 it answers
+        almost uniform posteriors where there are many classes, and loses half of the accuracy.
+      num_embedded: E11: points of each kind in the t-SNE figure.
+    """
+
+    tasks: tuple[str, ...]
+    seeds: tuple[int, ...]
+    scale: Scale = "smoke"
+    source: Literal["prepared", "synthetic"] = "synthetic"
+    share: float = 0.03
+    target: Recipe = _SMOKE_RECIPE
+    attack: Recipe = _SMOKE_ATTACK
+    top: int = 3
+    tops: tuple[int, ...] = (1, 3, 0)
+    num_shokri_shadows: int = 3
+    epochs: tuple[int, ...] = (5, 10)
+    shadow_counts: tuple[int, ...] = (1, 2, 3)
+    shadow_counts_mlp: tuple[int, ...] = (1, 2, 3, 5)
+    hyperparameters: tuple[str, ...] = ("hidden", "all")
+    ratios: tuple[float, ...] = (0.0, 0.5)
+    dropout: tuple[float, float] = (0.5, 0.5)
+    num_random_points: int = 200
+    percentile: float = 10.0
+    percentiles: tuple[float, ...] = (1.0, 5.0, 10.0, 25.0, 50.0)
+    num_trees: int = 20
+    combiner_c: float = 100.0
+    num_embedded: int = 100
+
+    def validate(self) -> "PaperPlan":
+        """Checks everything that can be known before any data is read.
+
+        Returns:
+          The plan itself.
+
+        Raises:
+          InputError: names every problem at once.
+        """
+        found: list[str] = []
+        try:
+            self.main_plan().validate()
+        except InputError as error:
+            found.append(str(error))
+        if self.num_shokri_shadows < 1:
+            found.append(f"num_shokri_shadows is {self.num_shokri_shadows}, expected at least 1")
+        for name in ("epochs", "shadow_counts", "shadow_counts_mlp"):
+            values = getattr(self, name)
+            if not values or min(values) < 1:
+                found.append(f"{name} are {values}, expected numbers of at least 1")
+        if not self.tops or min(self.tops) < 0:
+            found.append(f"tops are {self.tops}, expected numbers of at least 1, or 0 for all")
+        found += [
+            f"{name} are {getattr(self, name)}, expected numbers in [0, 1)"
+            for name in ("ratios", "dropout")
+            if not all(0 <= ratio < 1 for ratio in getattr(self, name))
+        ]
+        if not set(self.hyperparameters) <= set(HYPERPARAMETERS):
+            found.append(
+                f"hyperparameters are {', '.join(self.hyperparameters)}, expected some of "
+                f"{', '.join(HYPERPARAMETERS)}"
+            )
+        if not all(0 < t < 100 for t in self.percentiles):
+            found.append(f"percentiles are {self.percentiles}, expected numbers in (0, 100)")
+        found += [
+            f"{name} is {getattr(self, name)}, expected at least 1"
+            for name in ("num_trees", "num_embedded")
+            if getattr(self, name) < 1
+        ]
+        if not 0 < self.combiner_c < float("inf"):
+            found.append(f"combiner_c is {self.combiner_c}, expected a positive number")
+        if found:
+            raise InputError("; ".join(found))
+        return self
+
+    def main_plan(self) -> plan_lib.Plan:
+        """Returns the main job's plan with the same targets, shadows and adversaries."""
+        return plan_lib.Plan(
+            tasks=self.tasks,
+            seeds=self.seeds,
+            source=self.source,
+            scale=self.share,
+            target=self.target,
+            attack=self.attack,
+            top=self.top,
+            num_random_points=self.num_random_points,
+            percentile=self.percentile,
+        )
+
+    def recipe(self, task: Task) -> Recipe:
+        """Returns the recipe of a task's target and shadow models."""
+        return dataclasses.replace(self.target, model=task.model)
+
+    def counts(self, task: Task) -> tuple[int, ...]:
+        """Returns the numbers of shadow models that E6 tries on a task, ascending."""
+        mlp = task.model == "mlp"
+        return tuple(sorted(set(self.shadow_counts_mlp if mlp else self.shadow_counts)))
+
+    def num_seeds(self, task: str) -> int:
+        """Returns how many seeds a task of the plan has."""
+        return self.seeds[self.tasks.index(task)]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns the plan as JSON values (tuples become lists)."""
+        return json.loads(json.dumps({"paper format": FORMAT, **dataclasses.asdict(self)}))
+
+    def fingerprint(self) -> str:
+        """Returns 16 hex digits that differ whenever the plan does."""
+        text = json.dumps(self.as_dict(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+_FULL: dict[str, Any] = {
+    "target": Recipe(),
+    "attack": ATTACK_RECIPE,
+    "tops": (1, 2, 3, 4, 0),
+    "num_shokri_shadows": 10,
+    "epochs": (10, 20, 30, 40, 50),
+    "shadow_counts": (1, 2, 3, 5, 7, 10),
+    "shadow_counts_mlp": (1, 2, 3, 5, 7, 10, 20, 50, 100),
+    "hyperparameters": HYPERPARAMETERS,
+    "ratios": (0.0, 0.25, 0.5, 0.75),
+    "num_random_points": 1000,
+    "percentiles": (1.0, 2.0, 5.0, 10.0, 15.0, 20.0, 30.0, 50.0),
+    "num_trees": 100,
+    "num_embedded": 250,
+}
+
+# What each scale changes of the defaults above, and how many seeds it has.
+PRESETS: dict[Scale, tuple[int, dict[str, Any]]] = {
+    "smoke": (2, {}),
+    "small": (3, {**_FULL, "share": 0.2, "shadow_counts_mlp": (1, 2, 3, 5, 7, 10)}),
+    "paper": (5, {**_FULL, "share": 1.0}),
+}
+
+
+def make_plan(
+    scale: Scale,
+    tasks: tuple[str, ...] = tuple(TASKS),
+    source: Literal["prepared", "synthetic"] = "synthetic",
+    num_seeds: int | None = None,
+    task_seeds: dict[str, int] | None = None,
+    changes: dict[str, Any] | None = None,
+) -> PaperPlan:
+    """Returns the plan of a scale.
+
+    Args:
+      scale: "smoke", "small" or "paper".
+      tasks: Names of tasks.
+      source: Where the records come from.
+      num_seeds: Of every task; None for the scale's.
+      task_seeds: Exceptions to it.
+      changes: Values of `PaperPlan` that differ from the scale's.
+
+    Raises:
+      InputError: names everything that cannot be used.
+    """
+    default, values = PRESETS[scale]
+    names = sorted({get_task(name).name for name in tasks}, key=list(TASKS).index)
+    seeds = dict.fromkeys(names, default if num_seeds is None else num_seeds)
+    if unknown := set(task_seeds or {}) - set(names):
+        raise InputError(f"task_seeds names {', '.join(sorted(unknown))}, not among the tasks")
+    seeds |= task_seeds or {}
+    return PaperPlan(
+        tasks=tuple(names),
+        seeds=tuple(seeds[name] for name in names),
+        scale=scale,
+        source=source,
+        **{**values, **(changes or {})},
+    ).validate()

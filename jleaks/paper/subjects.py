@@ -1,0 +1,173 @@
+"""Who is attacked and who stands in for it: targets and shadows of every kind, laid out by identity."""
+
+import dataclasses
+import functools
+
+import numpy as np
+from jaxtyping import Bool, Int, UInt32
+
+from jleaks.datasets.registry import get_task
+from jleaks.defences.stacking import CombinerRecipe, thirds
+from jleaks.fleet import key_words
+from jleaks.forest import ForestRecipe
+from jleaks.keys import Role, identity_key
+from jleaks.paper.plan import PaperPlan
+from jleaks.plan import Recipe
+from jleaks.splits import Quarters, quarters, shadow_part
+
+Words = UInt32[np.ndarray, "2"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Subject:
+    """One model and the records it is asked about: everything that defines its weights and answers.
+
+    Attributes:
+      name: For messages.
+      task: Name of its task.
+      recipe: Of a network, or of a random forest.
+      members: [n] records it trains on.
+      others: [m] records it does not.
+      words: Its key.
+      dropout: Ratios of input and hidden layer, or None.
+    """
+
+    name: str
+    task: str
+    recipe: Recipe | ForestRecipe
+    members: Int[np.ndarray, "members"]
+    others: Int[np.ndarray, "others"]
+    words: Words
+    dropout: tuple[float, float] | None = None
+
+    @property
+    def rows(self) -> Int[np.ndarray, "rows"]:
+        """The records that an evaluation asks it about: members, then others."""
+        return np.concatenate([self.members, self.others])
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Stacked:
+    """A model stack (Salem et al. 2019, section VII-B): the defended model answers as one.
+
+    Attributes:
+      name: For messages.
+      task: Name of its task.
+      network: Learns from the first third of the members.
+      forest: Learns from the second.
+      held: [n3] the last third, from which the combiner learns.
+      combiner: How it learns.
+      members: [n] all three thirds.
+      others: [m] records in none of them.
+    """
+
+    name: str
+    task: str
+    network: Subject
+    forest: Subject
+    held: Int[np.ndarray, "held"]
+    combiner: CombinerRecipe
+    members: Int[np.ndarray, "members"]
+    others: Int[np.ndarray, "others"]
+
+    @property
+    def rows(self) -> Int[np.ndarray, "rows"]:
+        """The records that an evaluation asks it about: members, then others."""
+        return np.concatenate([self.members, self.others])
+
+
+AnySubject = Subject | Stacked
+
+
+def truth(subject: AnySubject) -> Bool[np.ndarray, "rows"]:
+    """Returns which of a subject's rows are members."""
+    return np.arange(len(subject.members) + len(subject.others)) < len(subject.members)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Cast:
+    """Lays out the targets and shadows of a plan.
+
+    Attributes:
+      plan: Whose.
+      sizes: Records of each task's data.
+    """
+
+    plan: PaperPlan
+    sizes: dict[str, int]
+
+    @functools.lru_cache(maxsize=256)  # noqa: B019 - a run has one cast
+    def split(self, task: str, seed: int) -> Quarters:
+        """Returns one draw of the paper's split."""
+        size = self.sizes[task]
+        quarter = self.plan.main_plan().quarter(get_task(task), size)
+        return quarters(task, seed, size, quarter)
+
+    def network(self, task: str) -> Recipe:
+        """Returns the recipe of a task's own network."""
+        return self.plan.recipe(get_task(task))
+
+    def target(
+        self,
+        task: str,
+        seed: int,
+        recipe: Recipe | ForestRecipe | None = None,
+        dropout: tuple[float, float] | None = None,
+    ) -> Subject:
+        """Returns the target model of one draw; None for the task's own recipe."""
+        split = self.split(task, seed)
+        return Subject(
+            name=f"target model of {task}, seed {seed}",
+            task=task,
+            recipe=recipe or self.network(task),
+            members=split.target_train,
+            others=split.target_out,
+            words=key_words([identity_key(seed, task, Role.TARGET)])[0],
+            dropout=dropout,
+        )
+
+    def shadow(
+        self,
+        task: str,
+        seed: int,
+        index: int = 0,
+        recipe: Recipe | ForestRecipe | None = None,
+        dropout: tuple[float, float] | None = None,
+    ) -> Subject:
+        """Returns shadow model `index` of one draw; None for the task's own recipe."""
+        members, others = shadow_part(self.split(task, seed), task, seed, index)
+        return Subject(
+            name=f"shadow model {index} of {task}, seed {seed}",
+            task=task,
+            recipe=recipe or self.network(task),
+            members=members,
+            others=others,
+            words=key_words([identity_key(seed, task, Role.SHADOW, index)])[0],
+            dropout=dropout,
+        )
+
+    def stacked(self, role: Role, task: str, seed: int) -> Stacked:
+        """Returns the stacked target or shadow (`Role.TARGET` or `Role.SHADOW`) of one draw."""
+        whole = self.target(task, seed) if role == Role.TARGET else self.shadow(task, seed)
+        parts = thirds(
+            whole.members, key_words([identity_key(seed, task, Role.STACK_SPLIT, int(role))])[0]
+        )
+        network = dataclasses.replace(
+            whole, name=f"network of the stacked {whole.name}", members=parts.network
+        )
+        forest = dataclasses.replace(
+            whole,
+            name=f"forest of the stacked {whole.name}",
+            recipe=ForestRecipe(num_trees=self.plan.num_trees),
+            members=parts.forest,
+        )
+        return Stacked(
+            name=f"stacked {whole.name}",
+            task=task,
+            network=network,
+            forest=forest,
+            held=parts.combiner,
+            combiner=CombinerRecipe(c=self.plan.combiner_c),
+            members=whole.members,
+            others=whole.others,
+        )

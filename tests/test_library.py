@@ -1,0 +1,157 @@
+"""The library of trained models: each is trained once, found again, and never mixed up."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from jleaks import packing
+from jleaks.datasets.synthetic import synthetic
+from jleaks.errors import InputError
+from jleaks.fleet import key_words
+from jleaks.keys import Role, identity_key
+from jleaks.paper.answers import Answers, from_posteriors
+from jleaks.paper.library import Cost, Library, fingerprint
+from jleaks.plan import Execution, Recipe
+from jleaks.preemption import Preempted, StopSignal
+from jleaks.reporter import Reporter
+from jleaks.train import Members
+from jleaks.trainer import Crew, Trainer
+
+EXECUTION = Execution(models_per_vmap=1)
+RECIPE = Recipe("mlp", (16,), epochs=4, batch_size=20)
+
+
+def crew_of(indices, seed=0, recipe=RECIPE):
+    data = synthetic("location", 300)
+    rows = np.stack([np.random.default_rng(i).permutation(300)[:100] for i in indices])
+    return Crew(
+        name="location",
+        names=[f"model {i}" for i in indices],
+        learner=packing.make_learner(recipe, "binary", 30, EXECUTION),
+        features=data.features,
+        labels=data.labels,
+        members=Members(rows.astype(np.int32), np.full(len(rows), 100, np.int32)),
+        words=key_words([identity_key(seed, "location", Role.SHADOW, i) for i in indices]),
+    )
+
+
+def names_of(indices):
+    return [fingerprint("test", i) for i in indices]
+
+
+def open_library(folder, stop=None, execution=EXECUTION):
+    return Library(folder, execution, Reporter(), stop or StopSignal())
+
+
+def test_a_model_is_trained_once_and_found_by_every_later_library(tmp_path):
+    library = open_library(tmp_path)
+    _, first = library.train(crew_of([0, 1]), names_of([0, 1]))
+    assert library.num_trained == 2
+    again = open_library(tmp_path)
+    _, second = again.train(crew_of([2, 1, 0]), names_of([2, 1, 0]))
+    assert again.num_trained == 1
+    for one, two in zip(*map(leaves, (first, second)), strict=True):
+        np.testing.assert_array_equal(one[0], two[2])
+        np.testing.assert_array_equal(one[1], two[1])
+        assert not np.array_equal(two[0], two[1]) or one.ndim == 1
+
+
+def leaves(state):
+    import jax
+
+    return jax.tree.leaves(state._replace(losses=(), bad_step=(), opt_state=()))
+
+
+def test_what_is_kept_equals_what_a_trainer_makes(tmp_path):
+    crew = crew_of([0, 1, 2])
+    trainer, kept = open_library(tmp_path).train(crew, names_of([0, 1, 2]))
+    direct = Trainer(crew, EXECUTION, lambda _: None, StopSignal()).run()
+    for one, two in zip(leaves(kept), leaves(direct), strict=True):
+        np.testing.assert_array_equal(one, two)
+
+    def keep(answer, inputs, labels):
+        return {"logits": answer(inputs), "labels": labels}
+
+    rows = np.tile(np.arange(50, dtype=np.int32), (3, 1))
+    ours, theirs = trainer.query(kept, rows, keep), trainer.query(direct, rows, keep)
+    np.testing.assert_array_equal(ours["logits"], theirs["logits"])
+
+
+def test_equal_names_in_one_call_are_trained_once(tmp_path):
+    library = open_library(tmp_path)
+    _, state = library.train(crew_of([0, 0]), names_of([0, 0]))
+    assert library.num_trained == 1
+    assert all(np.array_equal(leaf[0], leaf[1]) for leaf in leaves(state))
+
+
+def test_a_stopped_training_continues_bit_for_bit(tmp_path):
+    recipe = dataclasses.replace(RECIPE, epochs=6)
+    execution = dataclasses.replace(EXECUTION, chunk_seconds=0.0, models_per_call=1)
+    stop = StopSignal()
+    stopped = Library(tmp_path / "a", execution, Reporter(), stop)
+    ticks = []
+
+    def progress(p):
+        ticks.append(p.done)
+        stop.received = 15 if len(ticks) == 3 else None
+
+    stopped._reporter = Reporter(progress=progress)
+    crew = crew_of([0, 1], recipe=recipe)
+    with pytest.raises(Preempted):
+        stopped.train(crew, names_of([0, 1]))
+    assert stopped.num_trained == 0
+    _, resumed = open_library(tmp_path / "a", execution=execution).train(crew, names_of([0, 1]))
+    _, whole = open_library(tmp_path / "b", execution=execution).train(crew, names_of([0, 1]))
+    for one, two in zip(leaves(resumed), leaves(whole), strict=True):
+        np.testing.assert_array_equal(one, two)
+    assert not list((tmp_path / "a" / "fleets").iterdir())
+
+
+def test_a_damaged_model_is_one_clear_line(tmp_path):
+    library = open_library(tmp_path)
+    library.train(crew_of([0]), names_of([0]))
+    library.path(names_of([0])[0]).write_bytes(b"PK\x03\x04 not a zip")
+    with pytest.raises(InputError, match="is damaged"):
+        library.train(crew_of([0]), names_of([0]))
+
+
+def test_costs_are_kept_and_add_up(tmp_path):
+    library = open_library(tmp_path)
+    library.train(crew_of([0, 1]), names_of([0, 1]))
+    cost = library.cost(names_of([0])[0])
+    assert cost.device_seconds == pytest.approx(4 * cost.wall_seconds)
+    # Products of the forward pass and of both gradients but that of the input, per record and epoch.
+    least = 100 * 4 * 2 * (2 * 446 * 16 + 3 * 16 * 30)
+    assert least <= cost.flops <= 2 * least
+    assert (cost + cost).flops == 2 * cost.flops
+    assert (cost + Cost(1.0, 1.0, None)).flops is None
+
+
+def test_fingerprints_differ_with_every_part():
+    rows = np.arange(5, dtype=np.int32)
+    found = {
+        fingerprint("a", {"x": 1}, rows),
+        fingerprint("a", {"x": 2}, rows),
+        fingerprint("b", {"x": 1}, rows),
+        fingerprint("a", {"x": 1}, rows + 1),
+        fingerprint("a", {"x": 1}, rows.astype(np.int64)),
+        fingerprint("a", {"x": 1}, rows[:4]),
+    }
+    assert len(found) == 6
+    assert fingerprint("a", {"x": 1}, rows) == fingerprint("a", {"x": 1}, rows.copy())
+
+
+def test_answers_from_posteriors(rng):
+    p = rng.dirichlet(np.ones(4), 50).astype(np.float32)
+    p[0] = [1, 0, 0, 0]
+    labels = rng.integers(0, 4, 50)
+    answers = from_posteriors(p, labels)
+    assert answers.statistics[0].tolist() == [1.0, pytest.approx(np.std(p[0])), 0.0]
+    i = 7
+    assert answers.statistics[i, 2] == pytest.approx(sum(x * np.log(x) for x in p[i]), rel=1e-5)
+    np.testing.assert_array_equal(answers.largest(2)[i], sorted(p[i])[:-3:-1])
+    assert answers.accuracy(20)[0] == np.mean(p[:20].argmax(1) == labels[:20])
+    few = Answers(answers.largest(2), None, answers.statistics, answers.correct)
+    with pytest.raises(AssertionError):
+        few.largest(3)
