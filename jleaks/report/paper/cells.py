@@ -24,10 +24,17 @@ COLUMNS: dict[str, str] = {
 }
 """Fields of a row and the heads of their columns, in the order of reports."""
 
+COSTS: dict[str, str] = {
+    "shadow_wall_seconds": "Shadow training, wall seconds",
+    "shadow_flops": "Shadow training, TFLOP",
+    "attack_seconds": "Attack training, device-seconds",
+}
+"""Further costs, shown where the number of shadow models varies."""
+
 
 def flat_title(metric: str) -> str:
     """Returns the head of a metric's column on one line."""
-    return COLUMNS[metric].replace("\n", " ")
+    return {**COLUMNS, **COSTS}[metric].replace("\n", " ")
 
 
 def interval_text(interval: Interval, num_seeds: int, sign: str = "", digits: int = 3) -> str:

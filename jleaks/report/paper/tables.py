@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 from jleaks.report.paper.cells import (
     COLUMNS,
+    COSTS,
     UNDEFINED,
     flat_title,
     interval_text,
@@ -26,13 +27,17 @@ from jleaks.statistics import Interval, correlation_interval
 _SERIES_METRICS: dict[str, tuple[str, ...]] = {
     "E3": ("precision", "recall", "auc", "target_train_accuracy", "target_test_accuracy"),
     "E5": ("precision", "recall", "auc", "accuracy", "tpr_at_fpr_0.01"),
-    "E6": ("precision", "recall", "auc", "tpr_at_fpr_0.01", "shadow_seconds"),
+    "E6": ("precision", "recall", "auc", "tpr_at_fpr_0.01", "shadow_seconds", *COSTS),
     "E14": ("precision", "recall", "accuracy"),
 }
 
 
 def _cell_text(group: Group, metric: str) -> str:
-    digits = 1 if metric == "shadow_seconds" else 3
+    if metric == "shadow_flops":
+        # Counted, not measured: equal for all seeds.
+        mean = group.interval(metric).mean
+        return UNDEFINED if math.isnan(mean) else f"{mean / 1e12:.3g}"
+    digits = 1 if metric.endswith("seconds") else 3
     return interval_text(group.interval(metric), len(group.rows), digits=digits)
 
 
