@@ -13,6 +13,7 @@ jax.config.update("jax_num_cpu_devices", 4)
 # Shapes and types at every boundary are checked under test only.
 _SHAPED = (
     "attacks",
+    "augmentation",
     "blackbox",
     "defences",
     "embedding",
