@@ -6,6 +6,7 @@ as many models as fit in memory advance together.
 """
 
 import dataclasses
+import functools
 import os
 from typing import Any
 
@@ -95,30 +96,40 @@ def measure(learner: Learner, features: jax.ShapeDtypeStruct | Array, num_member
       features: Shape and type of the dataset's records, [N, ...].
       num_members: Records in the model's training part.
     """
+    state, activations, flops = _measure(learner, features.shape[1:], np.dtype(features.dtype))
+    return Cost(state, activations, flops * num_members)
+
+
+@functools.cache
+def _measure(
+    learner: Learner, record_shape: tuple[int, ...], dtype: np.dtype
+) -> tuple[int, int, float]:
+    """Returns state bytes, activation bytes and FLOPs per record, whatever the number of records."""
     shape: Any = jax.ShapeDtypeStruct
-    data = Data(shape(features.shape, features.dtype), shape(features.shape[:1], np.int32))
-    members = Members(shape((num_members,), np.int32), shape((), np.int32))
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    mask = shape(features.shape[1:], np.float32) if learner.encoding == "posteriors" else None
-    state = jax.eval_shape(
-        lambda d, m, k, s: train.init(learner, d, m, k, s), data, members, key, mask
-    )
     block = learner.recipe.batch_size // learner.num_blocks
-    records = shape((block, *features.shape[1:]), features.dtype)
+    records, labels = shape((block, *record_shape), dtype), shape((block,), np.int32)
+    members = Members(labels, shape((), np.int32))
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    mask = shape(record_shape, np.float32) if learner.encoding == "posteriors" else None
+    state = jax.eval_shape(
+        lambda d, m, k, s: train.init(learner, d, m, k, s),
+        Data(records, labels),
+        members,
+        key,
+        mask,
+    )
     whole = dataclasses.replace(
         learner,
         recipe=dataclasses.replace(learner.recipe, batch_size=block),
         records_per_block=None,
     )
-    lowered = jax.jit(lambda s, b: train.gradient(whole, s, b)).lower(
-        state, Batch(records, shape((block,), np.int32))
-    )
+    lowered = jax.jit(lambda s, b: train.gradient(whole, s, b)).lower(state, Batch(records, labels))
     cost = lowered.cost_analysis() or {}
-    return Cost(
-        state_bytes=sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state)),
+    return (
+        sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state)),
         # Each byte an operation touches is counted at least twice (written, then read).
-        activation_bytes=int(cost.get("bytes accessed", 0)) // 2,
-        flops_per_epoch=float(cost.get("flops", 0)) / block * num_members,
+        int(cost.get("bytes accessed", 0)) // 2,
+        float(cost.get("flops", 0)) / block,
     )
 
 

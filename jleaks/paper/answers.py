@@ -78,6 +78,8 @@ class Asker:
         """Takes where models are kept, where records come from, and how fast to go."""
         self.library, self.datasets, self._execution = library, datasets, execution
         self._digests: dict[str, str] = {}
+        self._combiners: dict[Any, Combiner] = {}
+        self._forests: dict[str, Forest] = {}
         # Seconds that growing each forest took.
         self._grown: dict[str, float] = {}
 
@@ -216,36 +218,52 @@ class Asker:
         if isinstance(subject, Subject):
             return from_posteriors(self._forest(subject, features), labels)
         assert isinstance(subject, Stacked)
-        # The combiner learns from the held third, then the bases are asked about the records.
-        held = data.features[subject.held]
-        (first,) = self._ask([subject.network], [subject.held], None, None)
-        combiner = Combiner.fit(
-            first.whole(),
-            self._forest(subject.forest, held),
-            data.labels[subject.held],
-            data.task.num_classes,
-            subject.combiner,
-        )
+        combiner = self._combiner(subject, data)
         (network,) = self._ask(
             [subject.network], [rows], None, None if points is None else [points]
         )
         forest = self._forest(subject.forest, features)
         return from_posteriors(combiner.posteriors(network.whole(), forest), labels)
 
+    def _combiner(self, subject: Stacked, data: Dataset) -> Combiner:
+        """Returns a stack's combiner, which learns from what the bases answer to the held third."""
+        key = (self.name(subject.network), self.name(subject.forest), subject.combiner)
+        if key not in self._combiners:
+            (network,) = self._ask([subject.network], [subject.held], None, None)
+            self._combiners[key] = Combiner.fit(
+                network.whole(),
+                self._forest(subject.forest, data.features[subject.held]),
+                data.labels[subject.held],
+                data.task.num_classes,
+                subject.combiner,
+            )
+        return self._combiners[key]
+
     def _forest(
         self, subject: Subject, records: np.ndarray
     ) -> Float[np.ndarray, "records classes"]:
-        """Answers of a random forest: it is grown anew for new questions, its answers are kept."""
+        """Answers of a random forest, kept on disk; forests are not, new questions grow them anew."""
         name = self.name(subject)
         path = self.library.folder / "answers" / f"{name}.{fingerprint(records)}.npz"
         if path.exists():
             kept = read_arrays(path)
             self._grown[name] = float(kept["seconds"])
             return kept["posteriors"]
+        if name not in self._forests:
+            # A forest may take a gigabyte: only the last is at hand.
+            self._forests.clear()
+            tick = time.monotonic()
+            self._forests[name] = self._grow(subject)
+            self._grown[name] = time.monotonic() - tick
+        posteriors = self._forests[name].posteriors(records)
+        seconds = np.array(self._grown[name])
+        write_arrays(path, {"posteriors": posteriors, "seconds": seconds})
+        return posteriors
+
+    def _grow(self, subject: Subject) -> Forest:
         data = self.datasets(subject.task)
         assert isinstance(subject.recipe, ForestRecipe)
-        tick = time.monotonic()
-        forest = Forest.fit(
+        return Forest.fit(
             subject.recipe,
             data.task.encoding,
             data.features,
@@ -254,11 +272,6 @@ class Asker:
             data.task.num_classes,
             subject.words,
         )
-        self._grown[name] = time.monotonic() - tick
-        posteriors = forest.posteriors(records)
-        seconds = np.array(self._grown[name])
-        write_arrays(path, {"posteriors": posteriors, "seconds": seconds})
-        return posteriors
 
 
 def random_point_sets(

@@ -222,9 +222,15 @@ def _transfer(context: Context, name: str, _: Path) -> list[Row]:
     return learned(context, name, transfer(context, _ALL, _ALL))
 
 
+def preferred(context: Context, names: Sequence[str], besides: Sequence[str] = ()) -> list[str]:
+    """Returns those of the named tasks that the plan has, or its first others where it has none."""
+    others = [task for task in context.plan.tasks if task not in besides]
+    return [task for task in names if task in others] or others[: len(names)]
+
+
 def _tsne(context: Context, name: str, folder: Path) -> list[Row]:
     """E11: why it transfers: the top posteriors of two tasks in one plane."""
-    tasks = [task for task in ("cifar100", "news") if task in context.plan.tasks]
+    tasks = preferred(context, ("cifar100", "news"))
     groups, labels = {}, {}
     for task in tasks:
         target = context.cast.target(task, 0)
@@ -233,8 +239,6 @@ def _tsne(context: Context, name: str, folder: Path) -> list[Row]:
         for side, rows in (("member", largest[:count]), ("non-member", largest[count:])):
             groups[f"{task} {side}"] = rows
             labels[f"{task} {side}"] = task, side == "member"
-    if not groups:
-        return []
     generator = identity_generator(0, "embedding", Role.SPLIT)
     smallest = min(len(rows) for rows in groups.values())
     points, names = sample(generator, groups, min(context.plan.num_embedded, smallest))
@@ -252,7 +256,8 @@ def _tsne(context: Context, name: str, folder: Path) -> list[Row]:
 
 def _transfer_api(context: Context, name: str, _: Path) -> list[Row]:
     """E12: adversary 2 on targets behind an endpoint; the shadow is the attacker's own."""
-    targets, shadows = ("location", "purchase100"), ("face", "news")
+    targets = preferred(context, ("location", "purchase100"))
+    shadows = preferred(context, ("face", "news"), besides=targets) or targets
     cases = [
         case
         for access in _ACCESS
