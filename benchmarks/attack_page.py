@@ -1,29 +1,43 @@
 """docs/attacks.md from committed results: every attack on every bank, and what the references cost.
 
-python -m benchmarks.attack_page --results=results/bank --page=docs/attacks.md
+python -m benchmarks.attack_page --results=results/bank --page=docs/attacks.md --readme=README.md
 
 --results holds one directory per bank with summary.jsonl and roc.png (of launch.attack), and, where it was
-measured, cost.jsonl and cost.png (of benchmarks.attack_cost); null.jsonl (of benchmarks.null_banks) beside
-them.
+measured, cost.jsonl and cost.png (of benchmarks.attack_cost); beside them null.jsonl (of
+benchmarks.null_banks) and evaluator.jsonl (of benchmarks.evaluator).
 """
 
+import dataclasses
 import os
 from pathlib import Path
 
 from absl import flags
 
 from benchmarks.attack_cost import cost_table
+from benchmarks.evaluator_table import evaluator_table, latest
 from jleaks.attacks.registry import ATTACKS
 from jleaks.bank.results import Record, read_records
 from jleaks.datasets.registry import TASKS
 from jleaks.errors import InputError
-from jleaks.report.bank_tables import audit_table, bank_table, number
+from jleaks.recipes import RECIPES
+from jleaks.report.bank_tables import audit_table, bank_table, number, records_table
 from jleaks.report.cost import curve, knee
 from jleaks.report.files import replace_file
 from launch.flags import run
 
 _RESULTS = flags.DEFINE_string("results", "results/bank", "Committed results.", module_name="Where")
 _PAGE = flags.DEFINE_string("page", "docs/attacks.md", "The page to write.", module_name="Where")
+_README = flags.DEFINE_string(
+    "readme",
+    None,
+    "A page whose table of TPRs, between the lines <!-- attacks table --> and <!-- /attacks table -->, is "
+    "written, too.",
+    module_name="Where",
+)
+
+# In between stands the table of TPRs.
+MARKERS = ("<!-- attacks table -->", "<!-- /attacks table -->")
+_TPR = "tpr_at_fpr_0.001"
 
 # Shown side by side for all tasks; the best known of each family and need.
 _MAIN = (
@@ -57,6 +71,8 @@ python -m benchmarks.attack_cost --banks=checkpoints/bank/location/bank.npz --ou
   references, so it says how far models of this bank differ, not how far another draw of records would.
 - TPR at FPR f is the largest TPR among thresholds whose realised FPR is at most f; ties move together.
   Where f allows less than one non-member, it is the TPR above the highest non-member.
+- Attack-R, label only and correctness take few values. So many non-members share the largest with the
+  members that no threshold has an FPR of 0.1%, and the TPR there is 0; their AUC is not touched by it.
 - RMIA is at temperature 2, BASE at temperature 1, as published; at one temperature their online forms
   rank records alike. RMIA's z are all records of the bank. BaVarIA's prior is ours
   (`jleaks/attacks/bavaria.py`), since only the family is taken from the paper. LiRA uses each record's
@@ -66,34 +82,88 @@ python -m benchmarks.attack_cost --banks=checkpoints/bank/location/bank.npz --ou
 """
 
 
-def _banks(folder: Path) -> dict[str, list[Record]]:
-    found = {
-        name: read_records(folder / name / "summary.jsonl")
-        for name in TASKS
-        if (folder / name / "summary.jsonl").exists()
-    }
-    if not found:
-        raise InputError(f"{folder} has no TASK/summary.jsonl")
+@dataclasses.dataclass(frozen=True)
+class PageBank:
+    """One bank of the page.
+
+    Attributes:
+      name: Of its directory.
+      title: The task's, and what its recipe differs in from the main job's.
+      records: Its summary.
+    """
+
+    name: str
+    title: str
+    records: list[Record]
+
+
+def _differences(task: str, recipe: Record) -> list[str]:
+    """Returns what a recipe differs in from that of the main job."""
+    usual = RECIPES["ml_leaks"].recipe
+    found = []
+    if recipe["model"] != TASKS[task].model:
+        found.append(recipe["model"])
+    if recipe["model"] == "mlp" and tuple(recipe["hidden"]) != usual.hidden:
+        found.append(f"hidden {'-'.join(map(str, recipe['hidden']))}")
+    if recipe["epochs"] != usual.epochs:
+        found.append(f"{recipe['epochs']} epochs")
+    if recipe.get("optimizer", usual.optimizer) != usual.optimizer:
+        found.append(recipe["optimizer"].upper())
+    if recipe.get("augmentation", "none") != "none":
+        found.append(recipe["augmentation"])
     return found
+
+
+def _title(name: str, first: Record) -> str:
+    task, recipe = first["task"], first.get("recipe")
+    if task not in TASKS:
+        return name
+    if recipe:
+        return ", ".join([TASKS[task].title, *_differences(task, recipe)])
+    return TASKS[task].title + ("" if name == task else f" ({name})")
+
+
+def _banks(folder: Path) -> list[PageBank]:
+    """Reads every directory with a summary, in the registry's order of tasks, then by name."""
+    order = list(TASKS)
+
+    def rank(bank: PageBank) -> tuple[int, str]:
+        task = bank.records[0]["task"]
+        return order.index(task) if task in order else len(order), bank.name
+
+    found = []
+    for path in folder.glob("*/summary.jsonl"):
+        name, records = path.parent.name, read_records(path)
+        found.append(PageBank(name, _title(name, records[0]), records))
+    if not found:
+        raise InputError(f"{folder} has no NAME/summary.jsonl")
+    titles = [bank.title for bank in found]
+    told_apart = [
+        bank
+        if titles.count(bank.title) == 1
+        else dataclasses.replace(bank, title=f"{bank.title} ({bank.name})")
+        for bank in found
+    ]
+    return sorted(told_apart, key=rank)
 
 
 def _line(cells: list[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def _what_was_run(banks: dict[str, list[Record]]) -> list[str]:
+def _what_was_run(banks: list[PageBank]) -> list[str]:
     heads = [
         *("Bank", "Records", "Models", "Members of each", "Accuracy, members / non-members"),
         *("Training", "Device", "Evaluation of all attacks"),
     ]
     lines = ["## The banks", "", _line(heads), _line(["---"] * len(heads))]
-    for name, records in banks.items():
-        first = records[0]
-        count = len(records) * first["num_targets"]
+    for bank in banks:
+        first = bank.records[0]
+        count = len(bank.records) * first["num_targets"]
         lines.append(
             _line(
                 [
-                    TASKS[name].title,
+                    bank.title,
                     first["source"],
                     str(first["num_models"]),
                     f"{first['num_members']:,.0f}",
@@ -104,37 +174,38 @@ def _what_was_run(banks: dict[str, list[Record]]) -> list[str]:
                 ]
             )
         )
-    versions = ", ".join(f"{k} {v}" for k, v in next(iter(banks.values()))[0]["versions"].items())
+    versions = ", ".join(f"{k} {v}" for k, v in banks[0].records[0]["versions"].items())
     return [*lines, "", f"Versions: {versions}.", ""]
 
 
-def _side_by_side(banks: dict[str, list[Record]], metric: str, title: str) -> list[str]:
-    lines = [f"## {title}", "", _line(["Attack", "Needs", *(TASKS[name].title for name in banks)])]
+def _side_by_side(banks: list[PageBank], metric: str) -> list[str]:
+    """Returns a table of the main attacks on all banks."""
+    lines = [_line(["Attack", "Needs", *(bank.title for bank in banks)])]
     lines.append(_line(["---", "---", *["---:"] * len(banks)]))
     needs = {"none": "-", "out": "OUT", "in and out": "IN, OUT"}
-    by = {name: {r["attack"]: r for r in records} for name, records in banks.items()}
+    by = [{r["attack"]: r for r in bank.records} for bank in banks]
     for attack in _MAIN:
-        cells = [number(by[n][attack][metric]) if attack in by[n] else "-" for n in banks]
+        cells = [number(found[attack][metric]) if attack in found else "-" for found in by]
         if any(cell != "-" for cell in cells):
             entry = ATTACKS[attack]
             lines.append(_line([entry.title, needs[entry.references], *cells]))
-    return [*lines, ""]
+    return lines
 
 
-def _ordering(banks: dict[str, list[Record]], folder: Path) -> list[str]:
+def _ordering(banks: list[PageBank], folder: Path) -> list[str]:
     """What the literature reports, beside what was found."""
     lines = ["## What the literature reports, and what is found here", ""]
-    for name, records in banks.items():
-        by = {r["attack"]: r for r in records}
-        tpr = {a: r["tpr_at_fpr_0.001"]["mean"] for a, r in by.items()}
+    for bank in banks:
+        by = {r["attack"]: r for r in bank.records}
+        tpr = {a: r[_TPR]["mean"] for a, r in by.items()}
         plain = max(v for a, v in tpr.items() if by[a]["needs"] == "none")
         best = max((a for a in tpr if by[a]["needs"] != "none"), key=lambda a: tpr[a])
         times = f"{tpr[best] / plain:.0f} times" if plain > 0 else "against none of"
         text = (
-            f"- **{TASKS[name].title}.** TPR at 0.1% FPR: {tpr[best]:.4f} with references "
+            f"- **{bank.title}.** TPR at 0.1% FPR: {tpr[best]:.4f} with references "
             f"({ATTACKS[best].title}), {times} the best without ({plain:.4f})."
         )
-        cost = folder / name / "cost.jsonl"
+        cost = folder / bank.name / "cost.jsonl"
         if cost.exists():
             text += " " + _few_and_many(read_records(cost))
         lines.append(text)
@@ -142,9 +213,8 @@ def _ordering(banks: dict[str, list[Record]], folder: Path) -> list[str]:
 
 
 def _few_and_many(records: list[Record]) -> str:
-    metric = "tpr_at_fpr_0.001"
     counts = sorted({r["num_references"] for r in records})
-    by = {(r["attack"], r["num_references"]): r[metric]["mean"] for r in records}
+    by = {(r["attack"], r["num_references"]): r[_TPR]["mean"] for r in records}
     names = list(dict.fromkeys(r["attack"] for r in records))
 
     def ahead(count: int) -> str:
@@ -165,14 +235,8 @@ def _few_and_many(records: list[Record]) -> str:
 
 _NULL_HEADS = (
     *("Bank", "Null", "Attack", "Draws", "Mean AUC", "Its standard error"),
-    *("95% interval covers 0.5", "Epsilon bound above 0: thresholds", "one run"),
-)
-
-
-_NULL_HEADS = (
-    *("Bank", "Null", "Attack", "Draws", "Mean AUC", "Its standard error"),
-    *("t interval over targets covers 0.5", "bootstrap over records covers 0.5"),
-    *("epsilon over thresholds above 0", "epsilon of one run above 0"),
+    *("t interval over targets covers 0.5", "Bootstrap over records covers 0.5"),
+    *("Epsilon bound over thresholds above 0", "of one run"),
 )
 
 _NULL_TEXT = """Membership drawn afresh for trained models ("redrawn": it has nothing to do with who was
@@ -198,6 +262,17 @@ def _null(folder: Path) -> list[str]:
     return [*lines, ""]
 
 
+def _speed(folder: Path) -> list[str]:
+    path = folder / "evaluator.jsonl"
+    if not path.exists():
+        return []
+    return [
+        "## Speed of the evaluator",
+        "",
+        evaluator_table(latest(read_records(path))).to_markdown(),
+    ]
+
+
 def page(folder: Path, beside: Path) -> str:
     """Returns the page.
 
@@ -208,26 +283,66 @@ def page(folder: Path, beside: Path) -> str:
     banks = _banks(folder)
     link = os.path.relpath(folder, beside)
     lines = [_HEAD, *_what_was_run(banks)]
-    lines += _side_by_side(banks, "tpr_at_fpr_0.001", "TPR at 0.1% FPR")
-    lines += _side_by_side(banks, "tpr_at_fpr_0.01", "TPR at 1% FPR")
-    lines += _side_by_side(banks, "auc", "AUC")
-    lines += _ordering(banks, folder)
-    lines += _null(folder)
-    for name, records in banks.items():
-        lines += [f"## {TASKS[name].title}", "", bank_table(records).to_markdown()]
-        if (folder / name / "audit.jsonl").exists():
-            lines.append(audit_table(read_records(folder / name / "audit.jsonl")).to_markdown())
-        lines += [f"![ROC curves of {name}]({link}/{name}/roc.png)", ""]
-        if (folder / name / "cost.jsonl").exists():
-            lines += [cost_table(read_records(folder / name / "cost.jsonl")).to_markdown()]
-            lines += [f"![Attacks against references, {name}]({link}/{name}/cost.png)", ""]
+    for metric, title in {
+        _TPR: "TPR at 0.1% FPR",
+        "tpr_at_fpr_0.01": "TPR at 1% FPR",
+        "auc": "AUC",
+    }.items():
+        lines += [f"## {title}", "", *_side_by_side(banks, metric), ""]
+    lines += _ordering(banks, folder) + _null(folder) + _speed(folder)
+    for bank in banks:
+        here = folder / bank.name
+        lines += [f"## {bank.title}", "", bank_table(bank.records).to_markdown()]
+        if (here / "audit.jsonl").exists():
+            audits = read_records(here / "audit.jsonl")
+            lines.append(audit_table(audits).to_markdown())
+            # Rows of earlier commits have no bootstrap.
+            if audits[0].get("num_resamples"):
+                lines.append(records_table(audits).to_markdown())
+        lines += [f"![ROC curves of {bank.name}]({link}/{bank.name}/roc.png)", ""]
+        if (here / "cost.jsonl").exists():
+            lines += [cost_table(read_records(here / "cost.jsonl")).to_markdown()]
+            lines += [
+                f"![Attacks against references, {bank.name}]({link}/{bank.name}/cost.png)",
+                "",
+            ]
     return "\n".join(lines).rstrip() + "\n"
 
 
+def with_table(readme: str, folder: Path) -> str:
+    """Returns the text of a README with the table of TPRs between its markers.
+
+    Raises:
+      InputError: the markers are not there, once each and in order.
+    """
+    start, end = MARKERS
+    if (
+        readme.count(start) != 1
+        or readme.count(end) != 1
+        or readme.index(end) < readme.index(start)
+    ):
+        raise InputError(
+            f"the page must have the lines {start} and {end}, once each and in this order"
+        )
+    before, rest = readme.split(start)
+    table = "\n".join(_side_by_side(_banks(folder), _TPR))
+    return f"{before}{start}\n\n{table}\n\n{end}{rest.split(end)[1]}"
+
+
 def main(_: list[str]) -> int:
-    target = Path(_PAGE.value)
-    replace_file(target, page(Path(_RESULTS.value), target.parent).encode())
-    print(f"wrote {target}")
+    target, folder = Path(_PAGE.value), Path(_RESULTS.value)
+    written = {target: page(folder, target.parent)}
+    if _README.value:
+        readme = Path(_README.value)
+        if not readme.is_file():
+            raise InputError(f"{readme} does not exist")
+        try:
+            written[readme] = with_table(readme.read_text(), folder)
+        except InputError as error:
+            raise InputError(f"{readme}: {error}") from error
+    for path, text in written.items():
+        replace_file(path, text.encode())
+        print(f"wrote {path}")
     return 0
 
 

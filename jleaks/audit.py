@@ -13,13 +13,13 @@ The neighbours behind an epsilon follow from how members were drawn.  Independen
 that differ by adding or removing a record.  Halves of fixed size, as all of `jleaks.splits` draws them:
 data sets that differ by replacing one, whose epsilon is at most twice the other.
 
-Why not jax-privacy's `auditing` (2.0.0, measured by benchmarks/null_rates.py).  Its Bonferroni
-correction divides by the corners of the ROC curve's convex hull, which are found with the membership,
-and not by the thresholds searched: its one-run bound then claims a leak more often than stated on scores
-that hold none.  Its one-run bound guesses members only and takes independent coins for granted.  Its
-`epsilon_from_gdp` takes the absolute value of a bound that holds with one sign, and claims a leak on
-nearly all null scores.  Its dependency dp-accounting 0.6 needs attrs < 24.  At a threshold fixed
-beforehand its bounds are right and equal to those here, as tests/test_audit.py holds them to.
+Why not jax-privacy's `auditing` (2.0.0).  At a threshold fixed beforehand its bounds are right and equal to
+those here; tests/test_audit.py compares them where it is installed.  Over several thresholds it divides by
+the corners of the ROC curve's convex hull, which are found with the membership, and not by the thresholds
+searched, so that no theorem stands behind its correction; its one-run bound guesses members only and takes
+independent coins for granted, which halves of fixed size are not; and its `epsilon_from_gdp` takes the
+absolute value of a bound that holds with one sign, and claims a leak on nearly all null scores (same test).
+Its dependency dp-accounting 0.6 needs attrs < 24, which the packages for the real datasets are past.
 """
 
 import dataclasses

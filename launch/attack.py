@@ -1,7 +1,8 @@
 """Attack every model of a bank with every attack: a bank of launch.bank, or a score file from elsewhere.
 
-Writes, for each input, rows.jsonl (one row per attack and target), summary.jsonl, audit.jsonl (bounds on
-epsilon), results.csv, tables.md, roc.npz and figures/roc.png.  `jleaks/bank/files.py` documents score
+Writes, for each input, rows.jsonl (one row per attack and target, TPRs with Clopper-Pearson intervals),
+summary.jsonl (means over targets with t intervals), audit.jsonl (bounds on epsilon, AUCs with intervals
+over records), results.csv, tables.md, roc.npz and figures/roc.png.  `jleaks/bank/files.py` documents score
 files: logits or phi, membership, labels, as npz or parquet.
 """
 
@@ -23,7 +24,13 @@ from jleaks.bank.references import assign
 from jleaks.errors import InputError
 from jleaks.fleet import make_mesh
 from jleaks.plan import Execution
-from jleaks.report.bank_tables import audit_table, bank_table, comparison_table
+from jleaks.report.bank_tables import (
+    audit_table,
+    bank_table,
+    bank_title,
+    comparison_table,
+    records_table,
+)
 from jleaks.report.files import replace_file
 from jleaks.report.roc import draw_roc
 from jleaks.report.style import png
@@ -75,6 +82,13 @@ _AUDIT = flags.DEFINE_list(
     "Attacks whose scores bound epsilon from below; empty for none.",
     module_name=_WHAT,
 )
+_RESAMPLES = flags.DEFINE_integer(
+    "num_resamples",
+    200,
+    "Of the bootstrap over records, for the AUC of each target under the attacks of --audit; 0 for none.",
+    lower_bound=0,
+    module_name=_WHAT,
+)
 _DELTA = flags.DEFINE_float("delta", 1e-5, "Of the (epsilon, delta) audited.", module_name=_WHAT)
 _DEVICES = flags.DEFINE_integer(
     "num_devices", None, "Devices to use; default all.", module_name=_SPEED
@@ -95,6 +109,8 @@ def main(_: list[str]) -> int:
     chosen = get_attacks(_ATTACKS.value)
     for names in (_COMPARE.value, _AUDIT.value):
         get_attacks(names or ["all"])
+    if _RESAMPLES.value == 1:
+        raise InputError("--num_resamples is 1, expected 0 or at least 2")
     if not 0 <= _DELTA.value < 1:
         raise InputError(f"--delta is {_DELTA.value}, expected a number in [0, 1)")
     use_all_cores()
@@ -126,6 +142,7 @@ def main(_: list[str]) -> int:
         about = {
             "gamma": options.gamma,
             "offline_a": options.offline_a,
+            "recipe": results.recipe(bank),
             "train_accuracy": _rounded(bank.accuracy()[0]),
             "test_accuracy": _rounded(bank.accuracy()[1]),
             "training_seconds": bank.meta.get("seconds", {}).get("training"),
@@ -141,11 +158,20 @@ def main(_: list[str]) -> int:
         if len(compared) > 1:
             tables.append(comparison_table(rows, compared))
         audited = [attack for attack in attacks if attack.name in _AUDIT.value]
-        audits = audit(bank, audited, _REFERENCES.value, options, _DELTA.value) if audited else []
+        audits = (
+            audit(
+                *(bank, audited, _REFERENCES.value, options, _DELTA.value),
+                num_resamples=_RESAMPLES.value,
+            )
+            if audited
+            else []
+        )
         if audits:
             tables.append(audit_table(audits))
+            if _RESAMPLES.value:
+                tables.append(records_table(audits))
         figure = draw_roc(
-            tables[0].title,
+            f"{bank_title(rows[0])}: ROC curves",
             [attack.name for attack in attacks],
             results.GRID,
             np.asarray(verdicts.roc / verdicts.positives[..., None]),

@@ -111,14 +111,14 @@ def test_counts_never_claim_too_often():
 
 @pytest.mark.parametrize("ties", [False, True])
 def test_bonferroni_is_a_loop(rng, ties):
-    member = drawn(rng, 301, "coins")
-    scores = rng.normal(size=301) + 1.5 * member
+    member = drawn(rng, 1001, "coins")
+    scores = rng.normal(size=1001) + 1.5 * member
     scores = np.round(scores) if ties else scores
     ordered = sorted(scores, reverse=True)
-    tried = {ordered[max(1, round(share * 301)) - 1] for share in SHARES}
+    tried = {ordered[max(1, round(share * 1001)) - 1] for share in SHARES}
     assert len(tried) < len(SHARES) if ties else len(tried) == len(SHARES)
     p, n = member.sum(), (~member).sum()
-    best = (0, None)
+    best = (-1.0, 0.0)
     for t in sorted(tried):
         tp, fp = (scores[member] >= t).sum(), (scores[~member] >= t).sum()
         best = max(best, (naive_epsilon(tp, p, fp, n, 1e-3, 1 - 0.05 / len(tried)), t))
@@ -311,25 +311,66 @@ def test_one_guess_count_is_tight():
     assert 0.1 < above / 1000 <= scipy.stats.binom.ppf(0.999, 1000, 0.2) / 1000
 
 
-# jax_privacy 2.0.0: CanaryScoreAuditor(scores[member], scores[~member]) with Explicit(0.5), significance
-# 0.05 and delta 1e-3; scores and membership as below.
-JAX_PRIVACY = {"one-sided": 0.0, "two-sided": 0.0, "one run": 0.0}
+# jax_privacy 2.0.0: CanaryScoreAuditor(scores[member], scores[~member]) with Explicit(1.0), significance
+# 0.05; scores and membership as in `jax_privacy_case`; by delta.
+JAX_PRIVACY = {
+    1e-3: {"over thresholds": 3.5427472392244836, "one run": 2.4189206194451063},
+    1e-5: {"over thresholds": 3.5437938335405006, "one run": 3.0794760714372584},
+}
 
 
 def jax_privacy_case():
     member = np.arange(200) % 3 == 0
-    return np.sin(np.arange(200) * 1.7) + 0.8 * member, member
+    return np.sin(np.arange(200) * 1.7) + 2 * member, member
 
 
-def test_fixed_threshold_is_jax_privacys():
-    scores, member = jax_privacy_case()
-    found = epsilon_over_thresholds(scores, member, 1e-3, thresholds=[0.5])
-    assert found.epsilon == pytest.approx(JAX_PRIVACY["two-sided"], rel=1e-9)
-    r = int((scores >= 0.5).sum())
+def at_fixed_threshold(scores, member, threshold, delta, confidence=0.95):
+    """Our bounds from one decision rule, members alone guessed in one run."""
+    over = epsilon_over_thresholds(scores, member, delta, confidence, thresholds=[threshold])
+    guesses = int((scores >= threshold).sum())
     run = epsilon_one_run(
-        scores, member, 1e-3, num_guesses=r, design="coins", sides="members"
-    )  # fmt: skip
-    assert run.epsilon == pytest.approx(JAX_PRIVACY["one run"], abs=2e-6)
+        scores, member, delta, confidence, num_guesses=guesses, design="coins", sides="members"
+    )
+    return over.epsilon, run.epsilon
+
+
+@pytest.mark.parametrize("delta", JAX_PRIVACY)
+def test_a_fixed_threshold_gives_what_jax_privacy_gave(delta):
+    over, run = at_fixed_threshold(*jax_privacy_case(), 1.0, delta)
+    assert over == pytest.approx(JAX_PRIVACY[delta]["over thresholds"], rel=1e-9)
+    assert run == pytest.approx(JAX_PRIVACY[delta]["one run"], abs=2e-6)
+
+
+@pytest.mark.parametrize("delta", [1e-5, 1e-3])
+@pytest.mark.parametrize("confidence", [0.9, 0.95])
+@pytest.mark.parametrize(("size", "shift"), [(400, 1.5), (2000, 3.0), (1000, 0.0)])
+def test_a_fixed_threshold_is_jax_privacys(rng, size, shift, confidence, delta):
+    auditing = pytest.importorskip("jax_privacy.auditing")
+    member = drawn(rng, size, "halves")
+    scores = rng.normal(size=size) + shift * member
+    theirs = auditing.CanaryScoreAuditor(scores[member], scores[~member])
+    for threshold in (0.5, 2.0, 2.5):
+        rule = {"threshold_strategy": auditing.Explicit(threshold)}
+        over, run = at_fixed_threshold(scores, member, threshold, delta, confidence)
+        expected = theirs.epsilon_clopper_pearson(1 - confidence, delta, one_sided=False, **rule)
+        assert over == pytest.approx(expected, rel=1e-9, abs=1e-12)
+        assert run == pytest.approx(theirs.epsilon_one_run(1 - confidence, delta, **rule), abs=2e-6)
+
+
+def test_jax_privacys_gdp_bound_claims_leaks_on_null_scores():
+    auditing = pytest.importorskip("jax_privacy.auditing")
+    rng = np.random.default_rng(17)
+    claims = {"theirs": 0, "ours": 0}
+    for seed in range(NUM_DRAWS):
+        member, scores = drawn(rng, 200, "coins"), rng.normal(size=200)
+        theirs = auditing.CanaryScoreAuditor(scores[member], scores[~member])
+        claims["theirs"] += theirs.epsilon_from_gdp(0.05, 1e-5) > 0
+        claims["ours"] += (
+            epsilon_one_run(scores, member, 1e-5, design="coins", seed=seed).epsilon > 0
+        )
+    print(f"claims on {NUM_DRAWS} null draws: {claims}")
+    assert claims["theirs"] > NUM_DRAWS / 2
+    assert claims["ours"] <= LIMIT
 
 
 GOOD = ([0.1, 0.2, 0.3, 0.4], [True, False, True, False])

@@ -8,9 +8,12 @@ import naive_attacks as naive
 import numpy as np
 import pytest
 
-from jleaks.attacks.registry import ATTACKS
+from jleaks import fleet
+from jleaks.attacks.registry import ATTACKS, Options
 from jleaks.bank import bank as bank_lib
 from jleaks.bank import engine, files, results
+from jleaks.bank import evaluate as evaluate_lib
+from jleaks.bank.audits import audit
 from jleaks.bank.bank import Bank
 from jleaks.bank.evaluate import evaluate, missing, scores
 from jleaks.bank.plan import BankPlan, default_sizes
@@ -18,7 +21,10 @@ from jleaks.bank.references import assign
 from jleaks.errors import InputError
 from jleaks.fleet import make_mesh
 from jleaks.plan import Execution, Recipe
+from jleaks.report.bank_tables import records_table
+from jleaks.reporter import Reporter
 from jleaks.splits import halves
+from jleaks.trainer import Progress
 
 RECIPE = Recipe(hidden=(32,), epochs=30, batch_size=20, learning_rate=3e-3)
 
@@ -102,6 +108,31 @@ def test_a_finished_bank_is_read_again_and_another_plan_refused(trained):
     np.testing.assert_array_equal(again.phi, bank.phi)
     with pytest.raises(InputError, match=r"num_models: 16 -> 18"):
         engine.train_bank(plan(num_models=18), Execution(), folder)
+
+
+def test_training_seconds_count_interrupted_processes(tmp_path):
+    told = []
+
+    def crash(p: Progress) -> None:
+        told.append(p.seconds)
+        if len(told) == 3:
+            raise KeyboardInterrupt
+
+    few = plan(num_models=4, num_population=0)
+    with pytest.raises(KeyboardInterrupt):
+        engine.train_bank(few, Execution(), str(tmp_path), reporter=Reporter(progress=crash))
+    again = []
+    bank = engine.train_bank(
+        few,
+        Execution(),
+        str(tmp_path),
+        reporter=Reporter(progress=lambda p: again.append(p.seconds)),
+    )
+    assert bank.meta["seconds"]["training"] >= told[-1] + again[-1]
+    (tmp_path / "bank.npz").unlink()
+    (tmp_path / "seconds.json").write_text("{}")
+    with pytest.raises(InputError, match=r"seconds.json is damaged"):
+        engine.train_bank(few, Execution(), str(tmp_path))
 
 
 def test_a_model_s_answers_do_not_depend_on_how_many_models_there_are(trained, tmp_path):
@@ -271,6 +302,92 @@ def test_rows_and_summary_agree_with_the_verdicts(trained):
     json.dumps(summary, allow_nan=False)
 
 
+@pytest.fixture
+def answers(rng) -> Bank:
+    """A bank of random answers with several queries and records held out."""
+    slow = naive.random_bank(rng, 8, 90, num_queries=3, num_population=10)
+    return Bank(
+        *(slow.phi, slow.member, slow.labels, slow.num_classes, slow.population),
+        correct=slow.correct,
+        phi_t=slow.phi_t,
+        mentr=slow.mentr,
+        twins=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("names", "num_records"),
+    [
+        (("loss",), 400),
+        (("lira_online", "rmia_online"), 400),
+        (("lira_online_queries", "bavaria", "class_thresholds"), 400),
+        (("lira_online_queries", "bavaria", "class_thresholds"), 1600),
+    ],
+)
+def test_evaluating_takes_no_more_memory_than_is_set_aside(rng, names, num_records):
+    slow = naive.random_bank(rng, 32, num_records, num_queries=3)
+    fields = ("phi", "member", "labels", "num_classes", "population", "correct", "phi_t", "mentr")
+    bank = Bank(**{name: getattr(slow, name) for name in fields}, twins=True)
+    kinds = tuple(ATTACKS[name] for name in names)
+    mesh = make_mesh(2)
+    references, shadows = assign(bank)
+    roles = {"target": references, "shadow": shadows}
+    roles = {role: evaluate_lib._on_device(refs) for role, refs in roles.items()}
+    arrays = evaluate_lib._arrays(bank, kinds)
+    program = evaluate_lib._whole_program(kinds, Options(), bank.num_classes, mesh)
+    given = evaluate_lib._put(arrays, mesh), roles, evaluate_lib._rosters(arrays, roles)
+    found = program.lower(*given).compile().memory_analysis()
+    taken = mesh.size * (found.temp_size_in_bytes + found.argument_size_in_bytes)
+    allowed = evaluate_lib.bytes_per_record(arrays, kinds, bank.num_models, mesh) * num_records
+    # Linear in the records, and no larger than what decides whether a bank fits.
+    assert 0.05 * allowed < taken < allowed
+
+
+def test_a_bank_that_does_not_fit_is_evaluated_in_blocks(answers, monkeypatch):
+    attacks = [
+        ATTACKS[name] for name in ("class_thresholds", "lira_online_queries", "rmia_offline")
+    ]
+    references, shadows = assign(answers)
+    whole = evaluate(answers, attacks, references, shadows, make_mesh(2))
+    per_record = evaluate_lib.bytes_per_record(
+        evaluate_lib._arrays(answers, tuple(attacks)), tuple(attacks), 8, make_mesh(2)
+    )
+    monkeypatch.setattr(evaluate_lib, "device_memory", lambda _: 50 * per_record)
+    before = fleet.TRACES["score block"]
+    parts = evaluate(answers, attacks, references, shadows, make_mesh(2))
+    assert fleet.TRACES["score block"] > before
+    for name in whole._fields:
+        np.testing.assert_allclose(
+            getattr(parts, name), getattr(whole, name), rtol=1e-3, atol=1e-3, err_msg=name
+        )
+
+
+def test_summaries_say_how_the_models_were_trained(trained):
+    _, bank = trained
+    found = results.recipe(bank)
+    assert found is not None
+    assert (found["model"], found["hidden"], found["epochs"]) == ("mlp", [32], 30)
+    assert found["optimizer"] == "adam"
+    bare = Bank(bank.phi, bank.member, bank.labels, bank.num_classes, bank.population)
+    assert results.recipe(bare) is None
+
+
+def test_audits_have_bounds_and_intervals_over_records(answers):
+    attacks = [ATTACKS["loss"]]
+    found = audit(answers, attacks, num_resamples=50)
+    assert [r["target"] for r in found] == list(range(8))
+    aucs = np.asarray(evaluate(answers, attacks, *assign(answers), make_mesh(1)).auc)[0]
+    for r in found:
+        assert r["auc"]["mean"] == pytest.approx(aucs[r["target"]], abs=1e-5)
+        assert r["auc"]["low"] < r["auc"]["mean"] < r["auc"]["high"]
+        assert 0 <= r["epsilon_one_run"] < 10
+        assert r["num_members"] + r["num_nonmembers"] == 80
+    rows = records_table(found).rows
+    assert [row[1].text for row in rows] == ["least", "median", "largest"]
+    assert float(rows[0][3].text) == pytest.approx(aucs.min(), abs=1e-4)
+    assert {r["auc"] for r in audit(answers, attacks, num_resamples=0)} == {None}
+
+
 def launched(module: str, *flags: str) -> subprocess.CompletedProcess:
     return subprocess.run(
         [sys.executable, "-m", module, *flags],
@@ -318,13 +435,14 @@ def test_launchers_train_attack_and_report(tmp_path):
         ("launch.attack", "--signals=nowhere.npz", "nowhere.npz does not exist"),
         ("launch.attack", "--attacks=all", "--signals names the files"),
         ("launch.attack", "--attacks=lirra", "unknown attack 'lirra'"),
+        ("launch.attack", "--num_resamples=1", "--num_resamples is 1"),
         ("launch.bank", "--num_models=3", "num_models is 3"),
         ("launch.bank", "--tasks=locaton", "unknown task 'locaton'"),
     ],
 )
 def test_bad_flags_are_one_line_and_status_two(module, flag, message, tmp_path):
     flags = [flag] + ([f"--workdir={tmp_path}"] if module == "launch.bank" else [])
-    if "lirra" in flag:
+    if "lirra" in flag or "resamples" in flag:
         flags.append("--signals=nowhere.npz")
     found = launched(module, *flags)
     assert found.returncode == 2

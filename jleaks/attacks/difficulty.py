@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from jleaks import sorting
 from jleaks.attacks.evidence import Evidence
 
 
@@ -23,7 +24,7 @@ def population_share(
 
     One target's row; the loss falls as phi rises.
     """
-    ordered = jnp.sort(jnp.where(population, phi, jnp.inf))
+    ordered = sorting.ascending(jnp.where(population, phi, jnp.inf))
     count = population.sum()
     ends = [
         jnp.minimum(jnp.searchsorted(ordered, phi, side=side), count) for side in ("left", "right")

@@ -17,6 +17,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
+from jleaks import sorting
+
 # No variance is taken to be smaller: two logits that differ by less than 0.01 are the same.
 VARIANCE_FLOOR = 1e-4
 
@@ -89,7 +91,7 @@ def summaries(
 
 def median(values: Float[Array, "models"], chosen: Bool[Array, "models"]) -> Float[Array, ""]:
     """The definition, for one record: median of the chosen values, the mean of the middle two if even."""
-    ordered = jnp.sort(jnp.where(chosen, values, jnp.inf))
+    ordered = sorting.ascending(jnp.where(chosen, values, jnp.inf))
     count = chosen.sum()
     low, high = jnp.maximum(count - 1, 0) // 2, count // 2
     return jnp.where(count > 0, (ordered[low] + ordered[high]) / 2, 0)
@@ -134,34 +136,53 @@ def medians(
 ) -> Float[Array, "targets records"]:
     """`median` for every target and record.
 
-    If few models are left out, each record's values are sorted once for all targets: the k-th of the
-    rest is the k-th of the whole, one further for each left-out value before it.
+    If few models are left out, each record's values are sorted once for all targets.  The middle of
+    the rest lies within the next few rows of the whole, one further for each left-out value before it.
     """
-    if left_out.shape[1] > _MOST_LEFT_OUT:
+    others = left_out.shape[1]
+    if others > _MOST_LEFT_OUT:
         by_record = jax.vmap(median, in_axes=1)
         return lax.map(lambda rows: by_record(values[rows], chosen[rows]), models)
 
-    num_models = values.shape[0]
-    keyed = jnp.where(chosen, values, jnp.inf)
-    indices = jnp.broadcast_to(jnp.arange(num_models)[:, None], keyed.shape)
-    ordered, order = lax.sort((keyed, indices), dimension=0, num_keys=1)
-    position = jnp.argsort(order, axis=0)
+    ordered = sorting.ascending(jnp.where(chosen, values, jnp.inf).T)
     total = chosen.sum(0)
+    first = jnp.maximum(total - others - 1, 0) // 2
+    last = values.shape[0] - 1
+    near = [
+        jnp.take_along_axis(ordered, jnp.minimum(first + i, last)[:, None], axis=1)[:, 0]
+        for i in range(others + 2)
+    ]
 
-    def one(others: Array) -> Array:
-        count = total - chosen[others].sum(0)
-        # A left-out value of the other side lies behind all that count.
-        removed = jnp.sort(jnp.where(chosen[others], position[others], num_models), axis=0)
+    def at(k: Array) -> Array:
+        """Value k - first of `near`, record by record."""
+        return functools.reduce(
+            lambda found, i: jnp.where(k == first + i, near[i], found), range(1, len(near)), near[0]
+        )
+
+    def one(left_out: Array) -> Array:
+        mine = chosen[left_out]
+        count = total - mine.sum(0)
+        # A value of the other side is behind all that count.
+        removed = _sorted_rows(list(jnp.where(mine, values[left_out], jnp.inf)))
 
         def kth(k: Array) -> Array:
-            for rank in removed:
-                k = k + (rank <= k)
-            return jnp.take_along_axis(ordered, jnp.minimum(k, num_models - 1)[None], axis=0)[0]
+            for value in removed:
+                k = k + (value <= at(k))
+            return at(k)
 
         middle = (kth(jnp.maximum(count - 1, 0) // 2) + kth(count // 2)) / 2
         return jnp.where(count > 0, middle, 0)
 
     return lax.map(one, left_out)
+
+
+def _sorted_rows(rows: list[Array]) -> list[Array]:
+    """Sorts a few rows element by element, ascending."""
+    for end in range(len(rows) - 1, 0, -1):
+        for i in range(end):
+            low, high = jnp.minimum(rows[i], rows[i + 1]), jnp.maximum(rows[i], rows[i + 1])
+            rows[i], rows[i + 1] = low, high
+    return rows
 
 
 class Evidence:
@@ -299,17 +320,12 @@ class Evidence:
         One half where the side is empty.
         """
         phi, chosen = self._arrays["phi"][0], self._chosen(side)
-        ordered = jnp.sort(jnp.where(chosen, phi, jnp.inf), axis=0)
+        own, left_out = self.own("phi", 0), self._references["left_out"]
 
         def count(where: str) -> Array:
-            found = jax.vmap(
-                lambda column, values: jnp.searchsorted(column, values, side=where),
-                in_axes=1,
-                out_axes=1,
-            )(ordered, phi)
-            return found[self._references["targets"]]
-
-        own, left_out = self.own("phi", 0), self._references["left_out"]
+            ordered = sorting.ascending(jnp.where(chosen, phi, jnp.inf).T)
+            search = functools.partial(jnp.searchsorted, side=where)
+            return jax.vmap(search)(ordered, own.T).T
 
         def not_used(own: Array, others: Array) -> Array:
             values = phi[others]

@@ -7,6 +7,7 @@ does, up to ties and the temperature.
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from jleaks import sorting
 from jleaks.attacks.evidence import Evidence
 
 
@@ -30,7 +31,7 @@ def dominated_share(
 
     One sort of the population and a binary search per record: O((N + Z) log Z), no N x Z array.
     """
-    ordered = jnp.sort(jnp.where(population, log_ratio, jnp.inf))
+    ordered = sorting.ascending(jnp.where(population, log_ratio, jnp.inf))
     below = jnp.searchsorted(ordered, log_ratio - log_gamma, side="right")
     count = population.sum()
     return jnp.minimum(below, count) / count

@@ -1,4 +1,4 @@
-"""Epsilon audits of a bank: what the scores of each target refute at a stated confidence."""
+"""Audits of single targets: which epsilon their scores refute, and how certain their AUC is."""
 
 from collections.abc import Sequence
 
@@ -10,6 +10,7 @@ from jleaks.bank.bank import Bank
 from jleaks.bank.evaluate import scores
 from jleaks.bank.references import assign
 from jleaks.bank.results import Record
+from jleaks.resampling import bootstrap_records
 
 
 def audit(
@@ -19,13 +20,16 @@ def audit(
     options: Options | None = None,
     delta: float = 1e-5,
     confidence: float = 0.95,
+    num_resamples: int = 200,
 ) -> list[Record]:
-    """Returns one record per attack and target with two lower bounds on epsilon.
+    """Returns one record per attack and target: two lower bounds on epsilon, and an interval of the AUC.
 
     `epsilon_thresholds`: valid at once for all thresholds tried, each record an independent trial.
     `epsilon_one_run`: one training run, members and non-members matched in pairs (Steinke et al. 2023).
     Both count as neighbours data sets that differ by replacing one record, and each holds with
     the stated confidence for its own target: the largest of many targets does not.
+
+    `auc`: mean, low and high of a bootstrap over the target's records, given its references.
 
     Args:
       bank: Answers and membership.
@@ -33,7 +37,8 @@ def audit(
       num_references: Of each target; None for all.
       options: Parameters of attacks.
       delta: The delta of (epsilon, delta)-DP.
-      confidence: Of each bound.
+      confidence: Of each bound and interval.
+      num_resamples: Of the bootstrap; 0 for none.
 
     Raises:
       InputError: an attack cannot be run on this bank, or an argument is out of range.
@@ -47,6 +52,14 @@ def audit(
             row, member = rows[target, audited].astype(np.float64), bank.member[target, audited]
             over = epsilon_over_thresholds(row, member, delta, confidence)
             one = epsilon_one_run(row, member, delta, confidence)
+            interval = None
+            if num_resamples:
+                found_auc = bootstrap_records(
+                    row, member, seed=target, confidence=confidence, num_resamples=num_resamples
+                )
+                interval = {
+                    name: round(getattr(found_auc, name), 6) for name in ("mean", "low", "high")
+                }
             records.append(
                 {
                     "task": bank.meta.get("task", "bank"),
@@ -63,6 +76,8 @@ def audit(
                     "epsilon_one_run": round(one.epsilon, 6),
                     "num_guesses": one.num_guesses,
                     "num_correct": one.num_correct,
+                    "auc": interval,
+                    "num_resamples": num_resamples,
                 }
             )
     return records

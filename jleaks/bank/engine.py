@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,12 @@ from jleaks.fleet import key_words
 from jleaks.keys import Role, identity_key
 from jleaks.plan import Execution
 from jleaks.preemption import StopSignal
+from jleaks.report.files import replace_file
 from jleaks.reporter import Reporter, provenance
 from jleaks.signals import bank_signal_fn
 from jleaks.splits import Halves, halves
 from jleaks.train import Members
-from jleaks.trainer import Crew, Trainer
+from jleaks.trainer import Crew, Progress, Trainer
 from jleaks.workdir import Workdir
 
 
@@ -73,12 +75,17 @@ def train_bank(
     crew = _crew(plan, execution, data, split)
     digest = f"{plan.fingerprint()} {data.fingerprint()}".encode()
     store = Store(work.checkpoints("models"), hashlib.sha256(digest).hexdigest()[:16])
-    seconds = {}
+    seconds, spent = {}, _Spent(work.path / "seconds.json")
+
+    def progress(p: Progress) -> None:
+        spent.keep(p.seconds)
+        reporter.progress(p)
+
     with StopSignal() as stop:
         tick = time.monotonic()
-        trainer = Trainer(crew, execution, reporter.progress, stop)
+        trainer = Trainer(crew, execution, progress, stop)
         state = trainer.initial() if plan.null == "untrained" else trainer.run(store)
-        seconds["training"] = time.monotonic() - tick
+        seconds["training"] = spent.keep(time.monotonic() - tick)
         tick = time.monotonic()
         records = np.concatenate([split.candidates, split.population])
         rows = np.broadcast_to(records, (plan.num_models, len(records)))
@@ -114,6 +121,25 @@ def train_bank(
         "non-members"
     )
     return bank
+
+
+class _Spent:
+    """Seconds of training, those of earlier processes of the same bank included."""
+
+    def __init__(self, path: Path):
+        self._path = path
+        try:
+            self._before = float(json.loads(path.read_text())["training"])
+        except FileNotFoundError:
+            self._before = 0.0
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{path} is damaged: {error}") from error
+
+    def keep(self, seconds: float) -> float:
+        """Notes the seconds of this process; returns those of all."""
+        total = self._before + seconds
+        replace_file(self._path, json.dumps({"training": round(total, 3)}).encode())
+        return total
 
 
 def num_records(task: str, source: str, data_dir: str | None) -> int:

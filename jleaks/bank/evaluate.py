@@ -7,7 +7,7 @@ bank that does not fit goes through the first stage in blocks of records, its sc
 
 import functools
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,48 +15,19 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
-from jleaks import fleet, metrics
-from jleaks.arrays import AnyArray
+from jleaks import fleet
 from jleaks.attacks import baseline, difficulty, rmia
 from jleaks.attacks.evidence import Evidence, References
 from jleaks.attacks.registry import Attack, Options
+from jleaks.bank import judging
 from jleaks.bank.bank import Bank
+from jleaks.bank.judging import FPRS, GRID, Verdicts
 from jleaks.errors import InputError
 from jleaks.packing import device_memory
 
-# Operating points in rows and tables.
-FPRS = (0.01, 0.001, 0.0001)
-# FPRs at which ROC curves are kept.
-GRID = np.geomspace(1e-5, 1, 101)
 _MEMORY_SHARE = 0.4
 
 Arrays = dict[str, Any]
-
-
-class Verdicts(NamedTuple):
-    """Every attack on every target: A attacks, T targets, counts of audited records.
-
-    Attributes:
-      auc: [A, T].
-      positives: [A, T] members.
-      negatives: [A, T] non-members.
-      tp: [A, T, F] members found at the largest TPR with FPR at most `FPRS`.
-      fp: [A, T, F] non-members called members there.
-      threshold: [A, T] from the shadow; NaN where there is none.
-      tp_called: [A, T] members at or above the threshold.
-      fp_called: [A, T] non-members likewise.
-      roc: [A, T, G] true positives at FPR at most `GRID`.
-    """
-
-    auc: AnyArray
-    positives: AnyArray
-    negatives: AnyArray
-    tp: AnyArray
-    fp: AnyArray
-    threshold: AnyArray
-    tp_called: AnyArray
-    fp_called: AnyArray
-    roc: AnyArray
 
 
 def missing(attack: Attack, bank: Bank) -> str | None:
@@ -104,7 +75,8 @@ def evaluate(
     block = records_per_block or _fitting(arrays, kinds, len(references.targets), mesh)
     if block >= arrays["labels"].shape[0]:
         program = _whole_program(kinds, options, bank.num_classes, mesh)
-        found = program(_put(arrays, mesh), fleet.put_shared(roles, mesh))
+        rosters = fleet.put_shared(_rosters(arrays, roles), mesh)
+        found = program(_put(arrays, mesh), fleet.put_shared(roles, mesh), rosters)
         return Verdicts(*(np.asarray(leaf) for leaf in found))
     return _streamed(arrays, kinds, options, bank.num_classes, roles, mesh, block)
 
@@ -174,13 +146,22 @@ def _put(arrays: Arrays, mesh: Mesh) -> Arrays:
     return {name: put(array) for name, array in arrays.items()}
 
 
+def bytes_per_record(arrays: Arrays, attacks: tuple[Attack, ...], targets: int, mesh: Mesh) -> int:
+    """Returns what evaluating takes for each record at most, on all devices together."""
+    models, queries = arrays["member"].shape[0], arrays["phi"].shape[0]
+    given = sum(array[..., :1].nbytes for array in arrays.values())
+    # For targets and shadows, 4 bytes each: scores of all attacks, summaries of both sides for every query,
+    # twenty more, and the rosters, which every device has whole.
+    kept = 4 * 2 * targets * (len(attacks) + 8 * queries + 20 + mesh.size)
+    # Sorts over all models.
+    return given + kept + 4 * models * 8
+
+
 def _fitting(arrays: Arrays, attacks: tuple[Attack, ...], targets: int, mesh: Mesh) -> int:
     """Returns how many records can be scored and judged at a time."""
-    models, records = arrays["member"].shape
-    per_record = sum(array[..., :1].nbytes for array in arrays.values())
-    # Scores of all attacks for targets and shadows, and some twenty summaries of each.
-    per_record += 4 * targets * 2 * (len(attacks) + 20) + 4 * models * 8
+    records = arrays["member"].shape[1]
     memory = device_memory(mesh.devices.flat[0]) * mesh.size
+    per_record = bytes_per_record(arrays, attacks, targets, mesh)
     return max(1, min(records, int(_MEMORY_SHARE * memory / per_record)))
 
 
@@ -257,7 +238,7 @@ def _judge(kind: _Kind, options: Options, num_classes: int, mesh: Mesh) -> Any:
     """Returns the program that judges rows: one target's scores of all records each."""
     finish, threshold_from = kind
 
-    def threshold(row: Array, member: Array, candidate: Array) -> Array:
+    def threshold(row: Array, ranked: judging.Ranked, member: Array, candidate: Array) -> Array:
         if threshold_from == "one half":
             return jnp.float32(0.5)
         if threshold_from == "zero":
@@ -265,28 +246,29 @@ def _judge(kind: _Kind, options: Options, num_classes: int, mesh: Mesh) -> Any:
         if threshold_from == "mean member loss":
             mine = member & candidate
             return jnp.where(mine, row, 0).sum() / mine.sum()
-        return metrics.best_threshold(metrics.rank(row, member, candidate))
+        return judging.best_threshold(ranked)
 
     def one(rows: dict[str, Array], shared: Arrays) -> Verdicts:
-        candidate = shared["candidate"]
-        row, member = _finished(finish, options, rows["target"], shared), rows["target member"]
+        def rank(role: str, row: Array) -> judging.Ranked:
+            return judging.rank(row, *(listed[rows["at"]] for listed in shared[role]))
+
+        row = _finished(finish, options, rows["target"], shared)
         level, has_level = jnp.float32(jnp.nan), jnp.asarray(False)
         if "shadow" in rows:
-            shadow, has_level = (
-                _finished(finish, options, rows["shadow"], shared),
-                jnp.asarray(True),
-            )
+            shadow = _finished(finish, options, rows["shadow"], shared)
+            member = shared["shadow member"][rows["at"]]
             if finish == "class thresholds":
-                row = _above_class(row, shadow, rows["shadow member"], shared, num_classes)
-            level = threshold(shadow, rows["shadow member"], candidate)
-        ranking = metrics.rank(row, member, candidate)
-        tp, fp = metrics.operating_points(ranking, FPRS)
-        roc, _ = metrics.operating_points(ranking, GRID)
-        tp_called, fp_called = metrics.called(row, member, candidate, level)
+                row = _above_class(row, shadow, member, shared, num_classes)
+            level = threshold(shadow, rank("shadow", shadow), member, shared["candidate"])
+            has_level = jnp.asarray(True)
+        ranked = rank("target", row)
+        tp, fp = judging.operating_points(ranked, FPRS)
+        roc, _ = judging.operating_points(ranked, GRID)
+        tp_called, fp_called = judging.called(ranked, level)
         return Verdicts(
-            metrics.auc(ranking),
-            ranking.positives,
-            ranking.negatives,
+            judging.auc(ranked),
+            ranked.positives,
+            ranked.negatives,
             tp,
             fp,
             level,
@@ -301,18 +283,25 @@ def _judge(kind: _Kind, options: Options, num_classes: int, mesh: Mesh) -> Any:
     return fleet.spread("judge", device, mesh, ("models", "shared"))
 
 
-def _rows(found: dict[str, list[Array]], members: dict[str, Array], at: list[int]) -> Arrays:
-    """Rows (attack, target) of a group of attacks, attacks first."""
-    rows = {}
-    for role, raw in found.items():
-        rows[role] = jnp.concatenate([raw[i] for i in at])
-        rows[f"{role} member"] = jnp.tile(members[role], (len(at), 1))
-    return rows
+def _rosters(arrays: Arrays, roles: dict[str, dict[str, np.ndarray]]) -> Arrays:
+    """Lists who is a member of each role's models, on the host."""
+    return {
+        role: judging.roster(arrays["member"][refs["targets"]], arrays["candidate"])
+        for role, refs in roles.items()
+    }
+
+
+def _shared(arrays: Arrays, rosters: Arrays, roles: dict[str, Any]) -> Arrays:
+    """What every row is judged with."""
+    shared = {name: arrays[name] for name in ("labels", "valid", "candidate")} | rosters
+    if "shadow" in roles:
+        shared["shadow member"] = arrays["member"][roles["shadow"]["targets"]]
+    return shared
 
 
 def _pad_rows(rows: Arrays, multiple: int) -> Arrays:
     def pad(a: Array) -> Array:
-        return jnp.pad(a, ((0, -len(a) % multiple), (0, 0)), mode="edge")
+        return jnp.pad(a, [(0, -len(a) % multiple)] + [(0, 0)] * (a.ndim - 1), mode="edge")
 
     return {name: pad(a) for name, a in rows.items()}
 
@@ -321,18 +310,18 @@ def _pad_rows(rows: Arrays, multiple: int) -> Arrays:
 def _whole_program(
     attacks: tuple[Attack, ...], options: Options, num_classes: int, mesh: Mesh
 ) -> Any:
-    def evaluate(arrays: Arrays, roles: dict[str, dict[str, Array]]) -> Verdicts:
+    def evaluate(arrays: Arrays, roles: dict[str, dict[str, Array]], rosters: Arrays) -> Verdicts:
         fleet.TRACES["evaluate bank"] += 1
         count = roles["target"]["models"].shape[1]
         found = {
             role: _raw(arrays, refs, attacks, options, count)[0] for role, refs in roles.items()
         }
-        members = {role: arrays["member"][refs["targets"]] for role, refs in roles.items()}
-        shared = {name: arrays[name] for name in ("labels", "valid", "candidate")}
+        shared = _shared(arrays, rosters, roles)
         targets = len(roles["target"]["targets"])
         parts: dict[int, Verdicts] = {}
         for kind, at in _groups(attacks).items():
-            rows = _rows(found, members, at)
+            rows = {role: jnp.concatenate([raw[i] for i in at]) for role, raw in found.items()}
+            rows["at"] = jnp.tile(jnp.arange(targets), len(at))
             judged = _judge(kind, options, num_classes, mesh)(_pad_rows(rows, mesh.size), shared)
             for i, attack in enumerate(at):
                 span = slice(i * targets, (i + 1) * targets)
@@ -395,8 +384,7 @@ def _streamed(
             raw, _ = score(_put(part, mesh), refs, given)
             for whole, values in zip(found[role], raw, strict=True):
                 whole[:, span] = np.asarray(values)[:, : span.stop - span.start]
-    members = {role: arrays["member"][refs["targets"]] for role, refs in roles.items()}
-    shared = fleet.put_shared({n: arrays[n] for n in ("labels", "valid", "candidate")}, mesh)
+    shared = fleet.put_shared(_shared(arrays, _rosters(arrays, roles), roles), mesh)
     per_call = max(1, block * targets // records // mesh.size) * mesh.size
     parts = []
     for attack in range(len(attacks)):
@@ -406,7 +394,7 @@ def _streamed(
         for start in range(0, targets, per_call):
             at = np.minimum(np.arange(start, start + per_call), targets - 1)
             rows = {role: raw[attack][at] for role, raw in found.items()}
-            rows |= {f"{role} member": member[at] for role, member in members.items()}
+            rows["at"] = at
             judged.append(jax.tree.map(np.asarray, judge(rows, shared)))
         parts.append(jax.tree.map(lambda *leaves: np.concatenate(leaves)[:targets], *judged))
     return jax.tree.map(lambda *leaves: np.stack(leaves), *parts)

@@ -123,6 +123,13 @@ def summarise(
     return found
 
 
+def recipe(bank: Bank) -> Record | None:
+    """Returns how a bank's models were trained, in short; None for a bank from elsewhere."""
+    whole = bank.meta.get("plan", {}).get("recipe")
+    kept = ("model", "hidden", "epochs", "optimizer", "augmentation")
+    return whole and {name: whole[name] for name in kept if name in whole}
+
+
 def _number(value: float) -> float | None:
     """A JSON number of six digits; an undefined one is null."""
     return float(f"{value:.6g}") if np.isfinite(value) else None

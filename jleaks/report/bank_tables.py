@@ -63,6 +63,14 @@ def _largest(summary: Sequence[dict[str, Any]], group: str, metric: str) -> floa
     return max((value for value in values if value is not None), default=None)
 
 
+def bank_title(first: dict[str, Any]) -> str:
+    """Returns the task of a bank with the source of its records, from any of its rows."""
+    source = {"real": "", "scores": ", from a score file"}.get(
+        first["source"], f" ({first['source']})"
+    )
+    return f"{first['task']}{source}"
+
+
 def bank_table(summary: Sequence[dict[str, Any]]) -> Table:
     """Returns the table of one bank's summary (see `jleaks.bank.results.summarise`).
 
@@ -98,10 +106,8 @@ def bank_table(summary: Sequence[dict[str, Any]]) -> Table:
         f"{realised}.  Rules separate what the attacker has: {'; '.join(_GROUPS.values())}.  Marked: "
         "the largest of each group."
     )
-    sources = {"real": "", "scores": ", from a score file"}
-    source = sources.get(first["source"], f" ({first['source']})")
     return Table(
-        title=f"{first['task']}{source}: every attack on every model",
+        title=f"{bank_title(first)}: every attack on every model",
         caption=caption,
         heads=_HEADS,
         num_text_columns=4,
@@ -162,10 +168,36 @@ def audit_table(records: Sequence[dict[str, Any]]) -> Table:
     return Table(
         title=f"{first['task']}: lower bounds on epsilon at delta {first['delta']:g}",
         caption=f"Each target's bound holds with {first['confidence']:.0%} confidence; the largest of many "
-        "does not.  Over thresholds: Clopper-Pearson with Bonferroni's correction, records as "
-        "independent trials.  One run: Steinke et al. 2023, members and non-members matched in pairs.  "
-        "Neighbours replace one record.",
+        "does not.  Over thresholds: Clopper-Pearson with Bonferroni's correction; takes every record's "
+        "answer for an independent trial, which after one training run is a model of the data, not a "
+        "theorem.  One run: Steinke et al. 2023, members and non-members matched in pairs; takes for "
+        "granted only that members were drawn at random and that scores depend on who is one through "
+        "the target alone.  Neighbours replace one record.",
         heads=("Attack", "Bound", "Least target", "Median target", "Largest target", "Above 0"),
+        num_text_columns=2,
+        rows=tuple(body),
+    )
+
+
+def records_table(records: Sequence[dict[str, Any]]) -> Table:
+    """Returns the AUC of single targets with its interval over records, from bootstrapped audits."""
+    body = []
+    for attack in dict.fromkeys(r["attack"] for r in records):
+        mine = sorted((r for r in records if r["attack"] == attack), key=lambda r: r["auc"]["mean"])
+        for title, r in (
+            ("least", mine[0]),
+            ("median", mine[(len(mine) - 1) // 2]),
+            ("largest", mine[-1]),
+        ):
+            cells = [f"{r['auc'][name]:.4f}" for name in ("mean", "low", "high")]
+            body.append(tuple(map(Cell, (ATTACKS[attack].title, title, str(r["target"]), *cells))))
+    first = records[0]
+    return Table(
+        title=f"{first['task']}: AUC of single targets",
+        caption=f"{first['confidence']:.0%} percentile bootstrap over the records of each target, "
+        f"{first['num_resamples']} resamples, members and non-members apart; given the target and its "
+        "references.",
+        heads=("Attack", "AUC of all targets", "Target", "AUC", "Low", "High"),
         num_text_columns=2,
         rows=tuple(body),
     )

@@ -7,7 +7,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from jleaks.attacks.registry import ATTACKS
-from jleaks.report.style import SERIES_COLOURS, clean_axes, head_and_caption, new_figure
+from jleaks.report.roc import SHOWN
+from jleaks.report.style import (
+    SERIES_COLOURS,
+    clean_axes,
+    head_and_caption,
+    legend_below_title,
+    new_figure,
+)
 
 _PANELS = {"auc": "AUC", "tpr_at_fpr_0.001": "TPR at 0.1% FPR"}
 _MARKERS = "osD^vPX*"
@@ -43,6 +50,14 @@ def _compact(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 60:.0f} min"
 
 
+def _places(attacks: Sequence[str]) -> dict[str, int]:
+    """Returns every attack's place among colours: that of its ROC curve, or one that is left."""
+    found = {name: i for i, name in enumerate(SHOWN) if name in attacks}
+    others = [name for name in attacks if name not in found]
+    free = [i for i in range(len(SHOWN) + len(others)) if i not in found.values()]
+    return found | dict(zip(others, free, strict=False))
+
+
 def draw_cost(title: str, records: Sequence[dict[str, Any]]) -> Figure:
     """Draws AUC and TPR at 0.1% FPR against the number of references, the knees ringed.
 
@@ -50,13 +65,13 @@ def draw_cost(title: str, records: Sequence[dict[str, Any]]) -> Figure:
       title: Above the figure.
       records: One per attack and number of references (see `benchmarks.attack_cost`).
     """
-    attacks = list(dict.fromkeys(r["attack"] for r in records))
+    places = _places(list(dict.fromkeys(r["attack"] for r in records)))
     counts = sorted({r["num_references"] for r in records})
     cost = {r["num_references"]: r["device_seconds"] for r in records}
     figure = new_figure(12.4, 5.6)
     panels = figure.subplots(1, len(_PANELS))
     for axes, (metric, name) in zip(panels, _PANELS.items(), strict=True):
-        for i, attack in enumerate(attacks):
+        for attack, i in places.items():
             mine = sorted(
                 (r for r in records if r["attack"] == attack), key=lambda r: r["num_references"]
             )
@@ -92,7 +107,6 @@ def draw_cost(title: str, records: Sequence[dict[str, Any]]) -> Figure:
         above.set_xlabel("Device time to train them", fontsize=8.5)
         axes.grid(True, color="0.92", lw=0.8)
         clean_axes(axes)
-    panels[0].legend(frameon=False, fontsize=8.5, loc="best")
     first = records[0]
     head_and_caption(
         figure,
@@ -102,4 +116,6 @@ def draw_cost(title: str, records: Sequence[dict[str, Any]]) -> Figure:
         f"dashed: OUT alone.  Rings: the knee, the fewest references from which on the mean stays at "
         f"{KNEE_SHARE:.0%} of its final value.",
     )
+    # Inside the panels it would hide curves.
+    legend_below_title(figure, panels[0].get_lines()[::2])
     return figure

@@ -10,7 +10,7 @@ from jleaks.attacks.registry import ATTACKS
 from jleaks.report.style import SERIES_COLOURS, clean_axes, head_and_caption, new_figure
 
 # Shown if they were run: the best known of each family.  More curves could not be told apart.
-_SHOWN = (
+SHOWN = (
     "lira_online",
     "rmia_online",
     "bavaria",
@@ -43,7 +43,7 @@ def draw_roc(
       tpr: [A, T, G].
       num_nonmembers: Of each target: no FPR below one in so many can be measured.
     """
-    shown = [name for name in _SHOWN if name in attacks] or list(attacks)[: len(_SHOWN)]
+    shown = [name for name in SHOWN if name in attacks] or list(attacks)[: len(SHOWN)]
     figure = new_figure(8.6, 6.4)
     axes = figure.subplots()
     resolved = fpr >= 1 / num_nonmembers

@@ -1,0 +1,78 @@
+"""Judging against brute force over all thresholds and against jleaks.metrics."""
+
+import jax
+import jax.numpy as jnp
+import naive_attacks as naive
+import numpy as np
+import pytest
+
+from jleaks import metrics
+from jleaks.bank import judging
+from jleaks.bank.judging import FPRS
+
+_FPRS = (0.0, *FPRS, 0.1, 0.3, 1.0)
+
+
+def ranked(scores: np.ndarray, member: np.ndarray, candidate: np.ndarray) -> judging.Ranked:
+    """The row's ranking, listed beside a target with more members and one with fewer."""
+    others = np.stack([member, np.arange(len(member)) < 2, np.arange(len(member)) > 1])
+    listed = judging.roster(others, candidate)
+    return jax.jit(judging.rank)(jnp.asarray(scores), listed.inside[0], listed.outside[0])
+
+
+def row(rng, kind: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    n = 160
+    member, candidate = rng.random(n) < 0.4, rng.random(n) < 0.9
+    scores = rng.normal(size=n) + member
+    if kind == "ties":
+        scores = np.round(scores)
+    if kind == "constant":
+        scores = np.zeros(n)
+    if kind == "perfect":
+        scores = np.where(member, 2.0, -1.0) + 0.1 * rng.random(n)
+    if kind == "inverted":
+        scores = np.where(member, -5.0, 1.0) + rng.random(n)
+    if kind == "one member":
+        member &= np.arange(n) == np.flatnonzero(member & candidate)[3]
+    return scores.astype(np.float32), member, candidate
+
+
+@pytest.mark.parametrize("kind", ["plain", "ties", "constant", "perfect", "inverted", "one member"])
+def test_a_row_equals_brute_force_and_the_masked_metrics(rng, kind):
+    scores, member, candidate = row(rng, kind)
+    found = ranked(scores, member, candidate)
+    own, truth = scores[candidate], member[candidate]
+    masked = metrics.rank(scores, member, candidate)
+    assert (found.positives, found.negatives) == (truth.sum(), (~truth).sum())
+    assert judging.auc(found) == pytest.approx(naive.auc(own, truth), abs=1e-6)
+    assert judging.auc(found) == pytest.approx(float(metrics.auc(masked)), abs=1e-6)
+    tp, fp = judging.operating_points(found, _FPRS)
+    np.testing.assert_array_equal((tp, fp), metrics.operating_points(masked, _FPRS))
+    for f, fpr in enumerate(_FPRS):
+        _, realised, k, _ = naive.tpr_at(own, truth, fpr)
+        assert (tp[f], fp[f] / found.negatives) == (k, pytest.approx(realised))
+    level = judging.best_threshold(found)
+    assert level == naive.balanced_best_threshold(own, truth)
+    assert level == metrics.best_threshold(masked)
+    for threshold in (level, np.float32(0), scores.max() + 1, scores.min() - 1):
+        called = own >= threshold
+        expected = (called & truth).sum(), (called & ~truth).sum()
+        assert tuple(judging.called(found, threshold)) == expected
+
+
+def test_rosters_list_candidates_of_every_target():
+    member = np.array([[1, 0, 1, 0, 1], [0, 0, 0, 1, 1]], bool)
+    found = judging.roster(member, np.array([1, 1, 1, 1, 0], bool))
+    nobody = np.iinfo(np.int32).max
+    np.testing.assert_array_equal(found.inside, [[0, 2], [3, nobody]])
+    np.testing.assert_array_equal(found.outside, [[1, 3, nobody], [0, 1, 2]])
+
+
+def test_a_large_row_has_an_exact_auc(rng):
+    # 2 * 10^9 pairs do not fit in 32 bits.
+    member = np.arange(100_000) % 2 == 0
+    scores = np.round(rng.normal(size=100_000) + member, 2).astype(np.float32)
+    found = float(judging.auc(ranked(scores, member, np.ones(100_000, bool))))
+    inside, outside = np.sort(scores[member]), np.sort(scores[~member])
+    below = np.searchsorted(outside, inside, "left") + np.searchsorted(outside, inside, "right")
+    assert found == pytest.approx(below.mean() / (2 * len(outside)), abs=1e-7)
