@@ -36,11 +36,9 @@ from jleaks.fleet import make_mesh
 from jleaks.paper.plan import PRESETS, make_plan
 from jleaks.plan import Execution, Recipe
 from jleaks.preemption import Preempted
-from jleaks.report.bank_tables import number
-from jleaks.report.cost import KNEE_SHARE, curve, draw_cost, knee
+from jleaks.report.cost import cost_table, draw_cost
 from jleaks.report.files import replace_file
 from jleaks.report.style import png
-from jleaks.report.table import Cell, Table
 from jleaks.reporter import Reporter, provenance
 from launch.execution import make_execution
 from launch.flags import public_flags, run, use_all_cores
@@ -142,41 +140,6 @@ def measure(bank: Bank, attacks: list[Attack], counts: list[int]) -> list[result
         }
         records += results.summarise(rows, attacks, about)
     return records
-
-
-def cost_table(records: list[results.Record]) -> Table:
-    """Returns AUC and TPR at 0.1% FPR per attack and number of references, knees marked."""
-    attacks = list(dict.fromkeys(r["attack"] for r in records))
-    counts = sorted({r["num_references"] for r in records})
-    by = {(r["attack"], r["num_references"]): r for r in records}
-    rows: list[tuple[Cell, ...]] = []
-    for metric, name in {"auc": "AUC", "tpr_at_fpr_0.001": "TPR at 0.1% FPR"}.items():
-        for attack in attacks:
-            at = knee(curve(records, attack, metric))
-            cells = [Cell(number(by[attack, n][metric]), n == at) for n in counts]
-            rows.append((Cell(name), Cell(attack), *cells))
-    first = {r["num_references"]: r for r in records}
-    cost = [Cell(f"{first[n]['device_seconds']:.1f}") for n in counts]
-    rows.append((Cell("Device seconds"), Cell("all references"), *cost))
-    if first[counts[0]]["flops"] is not None:
-        rows.append(
-            (
-                Cell("TFLOP"),
-                Cell("all references"),
-                *(Cell(f"{first[n]['flops'] / 1e12:.3g}") for n in counts),
-            )
-        )
-    return Table(
-        title=f"{records[0]['task']}: attacks against the number of references",
-        caption=f"Means over {records[0]['num_targets']} targets ± half-width of the 95% t interval "
-        "over targets; nested subsets of one bank.  Marked: the knee, the fewest references from "
-        f"which on the mean stays at {KNEE_SHARE:.0%} of its final value.",
-        heads=("Metric", "Attack", *(str(n) for n in counts)),
-        num_text_columns=2,
-        rows=tuple(rows),
-        section_ends=frozenset({len(attacks) - 1, 2 * len(attacks) - 1}),
-        compact=True,
-    )
 
 
 def _shadows(tasks: list[str], output: Console) -> int:

@@ -13,7 +13,6 @@ from pathlib import Path
 
 from absl import flags
 
-from benchmarks.attack_cost import cost_table
 from benchmarks.evaluator_table import evaluator_table, latest
 from jleaks.attacks.registry import ATTACKS
 from jleaks.bank.results import Record, read_records
@@ -21,7 +20,7 @@ from jleaks.datasets.registry import TASKS
 from jleaks.errors import InputError
 from jleaks.recipes import RECIPES
 from jleaks.report.bank_tables import audit_table, bank_table, number, records_table
-from jleaks.report.cost import curve, knee
+from jleaks.report.cost import cost_table, curve, knee
 from jleaks.report.files import replace_file
 from launch.flags import run
 

@@ -6,9 +6,9 @@ import shutil
 import pytest
 from paper_rows import make_rows, write_arrays
 
-from benchmarks.paper_page import page
 from jleaks.errors import InputError
 from jleaks.report.paper import EXPERIMENTS, report_experiment
+from jleaks.report.paper.page import page
 
 
 def write_rows(folder, rows, compress=False):

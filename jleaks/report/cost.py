@@ -7,6 +7,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from jleaks.attacks.registry import ATTACKS
+from jleaks.bank.results import Record
+from jleaks.report.bank_tables import number
 from jleaks.report.roc import SHOWN
 from jleaks.report.style import (
     SERIES_COLOURS,
@@ -15,6 +17,7 @@ from jleaks.report.style import (
     legend_below_title,
     new_figure,
 )
+from jleaks.report.table import Cell, Table
 
 _PANELS = {"auc": "AUC", "tpr_at_fpr_0.001": "TPR at 0.1% FPR"}
 _MARKERS = "osD^vPX*"
@@ -119,3 +122,38 @@ def draw_cost(title: str, records: Sequence[dict[str, Any]]) -> Figure:
     # Inside the panels it would hide curves.
     legend_below_title(figure, panels[0].get_lines()[::2])
     return figure
+
+
+def cost_table(records: Sequence[Record]) -> Table:
+    """Returns AUC and TPR at 0.1% FPR per attack and number of references, knees marked."""
+    attacks = list(dict.fromkeys(r["attack"] for r in records))
+    counts = sorted({r["num_references"] for r in records})
+    by = {(r["attack"], r["num_references"]): r for r in records}
+    rows: list[tuple[Cell, ...]] = []
+    for metric, name in {"auc": "AUC", "tpr_at_fpr_0.001": "TPR at 0.1% FPR"}.items():
+        for attack in attacks:
+            at = knee(curve(records, attack, metric))
+            cells = [Cell(number(by[attack, n][metric]), n == at) for n in counts]
+            rows.append((Cell(name), Cell(attack), *cells))
+    first = {r["num_references"]: r for r in records}
+    cost = [Cell(f"{first[n]['device_seconds']:.1f}") for n in counts]
+    rows.append((Cell("Device seconds"), Cell("all references"), *cost))
+    if first[counts[0]]["flops"] is not None:
+        rows.append(
+            (
+                Cell("TFLOP"),
+                Cell("all references"),
+                *(Cell(f"{first[n]['flops'] / 1e12:.3g}") for n in counts),
+            )
+        )
+    return Table(
+        title=f"{records[0]['task']}: attacks against the number of references",
+        caption=f"Means over {records[0]['num_targets']} targets ± half-width of the 95% t interval "
+        "over targets; nested subsets of one bank.  Marked: the knee, the fewest references from "
+        f"which on the mean stays at {KNEE_SHARE:.0%} of its final value.",
+        heads=("Metric", "Attack", *(str(n) for n in counts)),
+        num_text_columns=2,
+        rows=tuple(rows),
+        section_ends=frozenset({len(attacks) - 1, 2 * len(attacks) - 1}),
+        compact=True,
+    )

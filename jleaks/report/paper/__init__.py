@@ -8,7 +8,7 @@
     bars.py, comparisons.py    bars; curves.py, series.py, classes.py    curves with bands
     grids.py, points.py, densities.py    dropout ratios, t-SNE, maxima
     findings.py, verdicts.py    a sentence or two per experiment, computed
-    report.py       all of it for one experiment
+    report.py       all of it for one experiment; page.py: all experiments on one page
 
 Figures of overfitting, transfer, statistics and adversaries are those of `jleaks.report`.
 """
