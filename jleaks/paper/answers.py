@@ -150,11 +150,22 @@ class Asker:
             answers = self._networks(networks, [rows[i] for i in at], top, own)
             for i, answer in zip(at, answers, strict=True):
                 found[i] = answer
+        self._train_networks_of([s for s in subjects if isinstance(s, Stacked)])
         for i, subject in enumerate(subjects):
             if found[i] is None:
                 records = None if points is None else points[i]
                 found[i] = self._host(subject, rows[i], records)
         return [answer for answer in found if answer is not None]
+
+    def _train_networks_of(self, stacks: Sequence[Stacked]) -> None:
+        """Trains the networks of stacks as fleets; they are then asked one by one."""
+        groups: dict[Any, list[Subject]] = {}
+        for stack in stacks:
+            groups.setdefault((stack.task, stack.network.recipe), []).append(stack.network)
+        for networks in groups.values():
+            names = [self.name(network) for network in networks]
+            if not all(self.library.path(name).exists() for name in names):
+                self.library.train(self.crew(networks), names)
 
     def crew(self, subjects: Sequence[Subject]) -> Crew:
         """Lays out networks of one task and recipe as a fleet."""
