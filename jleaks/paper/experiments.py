@@ -223,9 +223,12 @@ def _transfer(context: Context, name: str, _: Path) -> list[Row]:
 
 
 def preferred(context: Context, names: Sequence[str], besides: Sequence[str] = ()) -> list[str]:
-    """Returns those of the named tasks that the plan has, or its first others where it has none."""
+    """Returns the named tasks, in place of those that the plan lacks others of many classes."""
     others = [task for task in context.plan.tasks if task not in besides]
-    return [task for task in names if task in others] or others[: len(names)]
+    named = [task for task in names if task in others]
+    spare = [task for task in others if task not in named]
+    spare.sort(key=lambda task: -get_task(task).num_classes)
+    return (named + spare)[: len(names)]
 
 
 def _tsne(context: Context, name: str, folder: Path) -> list[Row]:
