@@ -222,6 +222,14 @@ class Threshold:
     statistics: tuple[str, ...] = STATISTICS
 
 
+def unaided(
+    context: Context, targets: Sequence[tuple[int, AnySubject]], **fields: Any
+) -> list[Threshold]:
+    """Adversary 3 on some targets, at the plan's percentile."""
+    percentile = context.plan.percentile
+    return [Threshold(seed, target, percentile=percentile, **fields) for seed, target in targets]
+
+
 def random_statistics(
     context: Context, subjects: Sequence[AnySubject], seeds: Sequence[int]
 ) -> list[np.ndarray]:

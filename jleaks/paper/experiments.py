@@ -14,11 +14,20 @@ from jleaks.datasets.registry import TASKS, get_task
 from jleaks.embedding import PERPLEXITY, embed, sample
 from jleaks.forest import ForestRecipe
 from jleaks.keys import Role, identity_generator
-from jleaks.paper.attacks import Access, Case, Threshold, learned, random_statistics, thresholds
+from jleaks.paper import defended
+from jleaks.paper.attacks import (
+    Access,
+    Case,
+    Threshold,
+    learned,
+    random_statistics,
+    thresholds,
+    unaided,
+)
 from jleaks.paper.context import Context, Row
 from jleaks.paper.library import write_arrays
 from jleaks.paper.shokri import Baseline, baseline
-from jleaks.paper.subjects import AnySubject, Subject
+from jleaks.paper.subjects import Subject
 from jleaks.plan import Recipe
 
 _ALL = tuple(TASKS)
@@ -273,14 +282,6 @@ def _targets(context: Context, tasks: Sequence[str]) -> list[tuple[int, Subject]
     return [(seed, context.cast.target(task, seed)) for task, seed in context.draws(tasks)]
 
 
-def unaided(
-    context: Context, targets: Sequence[tuple[int, AnySubject]], **fields: Any
-) -> list[Any]:
-    """Adversary 3 on some targets, at the plan's percentile."""
-    percentile = context.plan.percentile
-    return [Threshold(seed, target, percentile=percentile, **fields) for seed, target in targets]
-
-
 def _statistics(context: Context, name: str, _: Path) -> list[Row]:
     """E13: adversary 3 with each statistic."""
     return thresholds(context, name, unaided(context, _targets(context, _ALL)))
@@ -325,72 +326,6 @@ def _adversaries(context: Context, name: str, _: Path) -> list[Row]:
     return learned(context, name, cases) + thresholds(context, name, maximum)
 
 
-def _defended(
-    context: Context,
-    name: str,
-    tasks: Sequence[str],
-    defence: str,
-    make: Callable[[Role, str, int], AnySubject],
-) -> list[Row]:
-    """Adversaries 1 and 3 on undefended and defended targets.
-
-    The naive attacker's shadow has no defence, the aware one's has the target's.
-    """
-    cases, alone = [], []
-    for task, seed in context.draws(tasks):
-        plain, shadow = context.cast.target(task, seed), context.cast.shadow(task, seed)
-        target, aware = make(Role.TARGET, task, seed), make(Role.SHADOW, task, seed)
-        for victim, model, attacker, what in (
-            (plain, shadow, "naive", "none"),
-            (target, shadow, "naive", defence),
-            (target, aware, "aware", defence),
-        ):
-            variant = {"defence": what, "attacker": attacker}
-            cases.append(Case("adversary 1", seed, victim, (model,), variant, context.plan.top))
-        for victim, what in ((plain, "none"), (target, defence)):
-            variant = {"defence": what, "attacker": "naive"}
-            alone += unaided(context, [(seed, victim)], variant=variant, statistics=("maximum",))
-    return learned(context, name, cases) + thresholds(context, name, alone)
-
-
-def _dropout(context: Context, name: str, _: Path) -> list[Row]:
-    """E16: dropout on input and hidden layer."""
-
-    def make(role: Role, task: str, seed: int) -> AnySubject:
-        cast = context.cast
-        lay_out = cast.target if role == Role.TARGET else cast.shadow
-        return lay_out(task, seed, dropout=context.plan.dropout)
-
-    return _defended(context, name, _ALL, "dropout", make)
-
-
-def _dropout_grid(context: Context, name: str, _: Path) -> list[Row]:
-    """E17: every ratio on the input with every ratio on the hidden layer, one fleet."""
-    cases = []
-    for task, seed in context.draws(("cifar100", "location", "purchase100")):
-        shadow = context.cast.shadow(task, seed)
-        for on_input in context.plan.ratios:
-            for on_hidden in context.plan.ratios:
-                ratios = on_input, on_hidden
-                target = context.cast.target(task, seed, dropout=ratios)
-                aware = context.cast.shadow(task, seed, dropout=ratios)
-                for attacker, model in (("naive", shadow), ("aware", aware)):
-                    variant = {
-                        "input_ratio": on_input,
-                        "hidden_ratio": on_hidden,
-                        "attacker": attacker,
-                    }
-                    cases.append(
-                        Case("adversary 1", seed, target, (model,), variant, context.plan.top)
-                    )
-    return learned(context, name, cases)
-
-
-def _stacking(context: Context, name: str, _: Path) -> list[Row]:
-    """E18: model stacking."""
-    return _defended(context, name, _ALL, "stacking", context.cast.stacked)
-
-
 # What runs under each name; where nothing is said, all tasks take part.
 RUNS: dict[str, RunFn] = {
     "E1": _shokri,
@@ -408,7 +343,7 @@ RUNS: dict[str, RunFn] = {
     "E13": _statistics,
     "E14": _threshold,
     "E15": _adversaries,
-    "E16": _dropout,
-    "E17": _dropout_grid,
-    "E18": _stacking,
+    "E16": defended.dropout,
+    "E17": defended.dropout_grid,
+    "E18": defended.stacking,
 }
