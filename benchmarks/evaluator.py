@@ -11,9 +11,6 @@ privacytrustlab), which are imported from there.
 """
 
 import json
-import os
-import platform
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -24,9 +21,10 @@ import numpy as np
 from absl import flags
 
 from benchmarks import contenders
+from benchmarks.rows import append, command, machine, spread
 from benchmarks.turns import CONTENDERS, Turn, peak_megabytes, time_jleaks
 from jleaks.errors import InputError
-from launch.flags import public_flags, run, use_all_cores
+from launch.flags import run, use_all_cores
 
 _SIZE, _WHERE = "What is measured", "Where"
 _MODELS = flags.DEFINE_integer(
@@ -144,35 +142,8 @@ def differences(
     return {"score": found.get("scores"), "auc": found.get("auc")}
 
 
-def _machine() -> dict[str, Any]:
-    """What ran it, and which commit."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    git = shutil.which("git")
-    root = Path(__file__).parents[1]
-    commit = "unknown"
-    if git:
-        asked = [git, "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
-        commit = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
-    return {
-        "cpu": models[0] if models else platform.processor() or platform.machine(),
-        "cores": len(os.sched_getaffinity(0)),
-        "load_before": round(os.getloadavg()[0], 2),
-        "commit": commit or "unknown",
-    }
-
-
-def _spread(values: list[float]) -> dict[str, float]:
-    return {
-        "median": round(float(np.median(values)), 4),
-        "least": round(min(values), 4),
-        "largest": round(max(values), 4),
-    }
-
-
 def _record(
-    name: str, runs: dict[str, list[dict[str, Any]]], ours: dict[str, str], machine: dict[str, Any]
+    name: str, runs: dict[str, list[dict[str, Any]]], ours: dict[str, str], before: dict[str, Any]
 ) -> dict[str, Any]:
     """Returns the row of one contender."""
     from jleaks.plan import Execution
@@ -193,21 +164,20 @@ def _record(
         "extrapolated": "no" if is_jleaks else CONTENDERS[name].extrapolated,
     }
     for key in ("seconds", "cpu_seconds", "measured_seconds", "peak_megabytes"):
-        record[key] = _spread([found[key] for found in mine])
+        record[key] = spread([found[key] for found in mine])
     if is_jleaks:
-        record["compile_seconds"] = _spread([found["compile_seconds"] for found in mine])
+        record["compile_seconds"] = spread([found["compile_seconds"] for found in mine])
     else:
         against = runs[ours[name]]
         pairs = list(zip(mine, against, strict=True))
-        record["times_jleaks"] = _spread([a["seconds"] / b["seconds"] for a, b in pairs])
+        record["times_jleaks"] = spread([a["seconds"] / b["seconds"] for a, b in pairs])
         record["largest_difference"] = differences(name, mine[0]["arrays"], against[0]["arrays"])
     about = provenance("", Execution())
     # A bank's plan; there is none.
     del about["fingerprint"]
     sizes = (_MODELS, _RECORDS, _TARGETS, _LOOP_RECORDS, _REPETITIONS)
-    shown = public_flags() or " ".join(f"--{flag.name}={flag.value}" for flag in sizes)
-    command = f"python -m benchmarks.evaluator {shown}"
-    return {**record, "turns": len(mine), "command": command, **machine, **about}
+    shown = command("benchmarks.evaluator", sizes)
+    return {**record, "turns": len(mine), "command": shown, **before, **about}
 
 
 def main(_: list[str]) -> int:
@@ -218,25 +188,23 @@ def main(_: list[str]) -> int:
     if _MODELS.value % 2 or _RECORDS.value % 2:
         raise InputError("--num_models and --num_records must be even: models come in twins")
     from benchmarks.evaluator_table import evaluator_table
-    from jleaks.bank.results import read_records, write_records
     from launch.log import console
 
     use_all_cores()
     names = [n for n, c in CONTENDERS.items() if _PEERS.value or not c.peer]
     ours = {n: "jleaks:" + "+".join(CONTENDERS[n].attacks) for n in names}
-    machine = _machine()
+    before = machine()
     runs: dict[str, list[Any]] = {name: [] for name in [*dict.fromkeys(ours.values()), *names]}
     with tempfile.TemporaryDirectory() as folder:
         for turn in range(_REPETITIONS.value):
             for name, found in runs.items():
                 found.append(_run(name, folder))
                 print(f"turn {turn + 1}, {name}: {found[-1]['seconds']:.1f} s", flush=True)
-    records = [_record(name, runs, ours, machine) for name in runs]
+    records = [_record(name, runs, ours, before) for name in runs]
     output = console()
     output.print(evaluator_table(records).to_rich(output))
+    append(_OUT.value, records)
     if _OUT.value:
-        before = read_records(_OUT.value) if Path(_OUT.value).exists() else []
-        write_records(_OUT.value, [*before, *records])
         output.print(f"wrote {_OUT.value}", highlight=False)
     return 0
 

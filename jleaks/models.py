@@ -14,9 +14,25 @@ from jaxtyping import Array, Float
 
 from jleaks.convolution import Form, Padding, Precision, convolve, max_pool
 from jleaks.errors import InputError
+from jleaks.host import operations as host
+from jleaks.host.operations import Kernels
 
 _GLOROT = nn.initializers.glorot_uniform()
 _HE = nn.initializers.he_normal()
+
+
+class Computing(NamedTuple):
+    """How layers are computed; changes speed and rounding alone.
+
+    Attributes:
+      form: Of convolutions.
+      precision: Of matrix products.
+      kernels: "host" for `jleaks.host`, on CPU devices.
+    """
+
+    form: Form = "native"
+    precision: Precision = None
+    kernels: Kernels = "xla"
 
 
 class Training(NamedTuple):
@@ -38,6 +54,24 @@ def _drop(
     return x * training.factors[layer]
 
 
+class Dense(nn.Module):
+    """A fully connected layer with bias, followed by tanh if `tanh`."""
+
+    features: int
+    tanh: bool
+    how: Computing = Computing()
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "batch inputs"]) -> Float[Array, "batch features"]:
+        """Returns the layer's activations."""
+        kernel = self.param("kernel", _GLOROT, (x.shape[-1], self.features))
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        if self.how.kernels == "host":
+            return host.dense(x, kernel, bias, self.tanh)
+        y = jnp.matmul(x, kernel, precision=self.how.precision) + bias
+        return jnp.tanh(y) if self.tanh else y
+
+
 class MLP(nn.Module):
     """Fully connected tanh layers and a linear read-out.
 
@@ -47,7 +81,7 @@ class MLP(nn.Module):
 
     hidden: Sequence[int]
     num_classes: int
-    precision: Precision = None
+    how: Computing = Computing()
 
     @property
     def drop_widths(self) -> tuple[int, ...]:
@@ -61,27 +95,29 @@ class MLP(nn.Module):
         """Returns logits."""
         x = x.reshape(x.shape[0], -1)
         for layer, width in enumerate(self.hidden):
-            x = jnp.tanh(nn.Dense(width, kernel_init=_GLOROT, precision=self.precision)(x))
+            x = Dense(width, True, self.how)(x)
             x = _drop(x, training, layer)
-        return nn.Dense(self.num_classes, kernel_init=_GLOROT, precision=self.precision)(x)
+        return Dense(self.num_classes, False, self.how)(x)
 
 
 class Conv(nn.Module):
-    """A 5x5 convolution with bias, stride 1; `form` only says how it is computed."""
+    """A 5x5 convolution with bias, stride 1, followed by ReLU and 2x2 max-pooling."""
 
     features: int
     padding: Padding
-    form: Form = "native"
-    precision: Precision = None
+    how: Computing = Computing()
 
     @nn.compact
     def __call__(
         self, x: Float[Array, "batch height width channels"]
-    ) -> Float[Array, "batch out_height out_width features"]:
-        """Returns the convolved images."""
+    ) -> Float[Array, "batch half_height half_width features"]:
+        """Returns the pooled feature maps."""
         kernel = self.param("kernel", _GLOROT, (5, 5, x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        return convolve(x, kernel, self.padding, self.form, self.precision) + bias
+        if self.how.kernels == "host":
+            return host.convolve_relu_pool(x, kernel, bias, 2 if self.padding == "SAME" else 0)
+        z = convolve(x, kernel, self.padding, self.how.form, self.how.precision)
+        return max_pool(nn.relu(z + bias))
 
 
 class CNN(nn.Module):
@@ -91,8 +127,7 @@ class CNN(nn.Module):
     """
 
     num_classes: int
-    form: Form = "native"
-    precision: Precision = None
+    how: Computing = Computing()
 
     @property
     def drop_widths(self) -> tuple[int, ...]:
@@ -107,9 +142,8 @@ class CNN(nn.Module):
     ) -> Float[Array, "batch classes"]:
         """Returns logits."""
         for padding in ("SAME", "VALID"):
-            x = Conv(32, padding, self.form, self.precision)(x)
-            x = max_pool(nn.relu(x))
-        return MLP((128,), self.num_classes, self.precision)(x, training)
+            x = Conv(32, padding, self.how)(x)
+        return MLP((128,), self.num_classes, self.how)(x, training)
 
 
 class Filter(nn.Module):
@@ -118,8 +152,7 @@ class Filter(nn.Module):
     features: int
     size: int
     strides: int = 1
-    form: Form = "native"
-    precision: Precision = None
+    how: Computing = Computing()
 
     @nn.compact
     def __call__(
@@ -127,7 +160,7 @@ class Filter(nn.Module):
     ) -> Float[Array, "batch out_height out_width features"]:
         """Returns the convolved images."""
         kernel = self.param("kernel", _HE, (self.size, self.size, x.shape[-1], self.features))
-        return convolve(x, kernel, "SAME", self.form, self.precision, self.strides)
+        return convolve(x, kernel, "SAME", self.how.form, self.how.precision, self.strides)
 
 
 def _norm(
@@ -142,20 +175,19 @@ class PostActivation(nn.Module):
 
     features: int
     strides: int
-    form: Form
-    precision: Precision
+    how: Computing
 
     @nn.compact
     def __call__(
         self, x: Float[Array, "batch height width channels"], training: Training | None
     ) -> Float[Array, "batch out_height out_width features"]:
         """Returns the block's activations."""
-        how = self.form, self.precision
-        y = Filter(self.features, 3, self.strides, *how)(x)
-        y = Filter(self.features, 3, 1, *how)(nn.relu(_norm(y, training)))
+        how = self.how
+        y = Filter(self.features, 3, self.strides, how)(x)
+        y = Filter(self.features, 3, 1, how)(nn.relu(_norm(y, training)))
         y = _norm(y, training)
         if self.strides > 1 or x.shape[-1] != self.features:
-            x = _norm(Filter(self.features, 1, self.strides, *how)(x), training)
+            x = _norm(Filter(self.features, 1, self.strides, how)(x), training)
         return nn.relu(x + y)
 
 
@@ -167,20 +199,19 @@ class PreActivation(nn.Module):
 
     features: int
     strides: int
-    form: Form
-    precision: Precision
+    how: Computing
 
     @nn.compact
     def __call__(
         self, x: Float[Array, "batch height width channels"], training: Training | None
     ) -> Float[Array, "batch out_height out_width features"]:
         """Returns the block's sum."""
-        how = self.form, self.precision
+        how = self.how
         y = nn.relu(_norm(x, training))
         if self.strides > 1 or x.shape[-1] != self.features:
-            x = Filter(self.features, 1, self.strides, *how)(y)
-        y = Filter(self.features, 3, self.strides, *how)(y)
-        return x + Filter(self.features, 3, 1, *how)(nn.relu(_norm(y, training)))
+            x = Filter(self.features, 1, self.strides, how)(y)
+        y = Filter(self.features, 3, self.strides, how)(y)
+        return x + Filter(self.features, 3, 1, how)(nn.relu(_norm(y, training)))
 
 
 class ResNet(nn.Module):
@@ -197,8 +228,7 @@ class ResNet(nn.Module):
       widths: Of each stage.
       blocks: Per stage.
       order: Of activations and convolutions in a block.
-      form: How convolutions are computed.
-      precision: Of matrix products.
+      how: How it is computed.
     """
 
     num_classes: int
@@ -206,8 +236,7 @@ class ResNet(nn.Module):
     widths: Sequence[int]
     blocks: int
     order: Literal["post-activation", "pre-activation"]
-    form: Form = "native"
-    precision: Precision = None
+    how: Computing = Computing()
 
     @property
     def drop_widths(self) -> tuple[int, ...]:
@@ -223,25 +252,23 @@ class ResNet(nn.Module):
         """Returns logits."""
         post = self.order == "post-activation"
         block = PostActivation if post else PreActivation
-        x = Filter(self.stem, 3, 1, self.form, self.precision)(x)
+        x = Filter(self.stem, 3, 1, self.how)(x)
         if post:
             x = nn.relu(_norm(x, training))
         for stage, width in enumerate(self.widths):
             for i in range(self.blocks):
                 strides = 2 if stage > 0 and i == 0 else 1
-                x = block(width, strides, self.form, self.precision)(x, training)
+                x = block(width, strides, self.how)(x, training)
         if not post:
             x = nn.relu(_norm(x, training))
         features = _drop(x.mean((1, 2)), training, 0)
-        return MLP((), self.num_classes, self.precision)(features)
+        return MLP((), self.num_classes, self.how)(features)
 
 
 Network = MLP | CNN | ResNet
 
 
-def build(
-    name: str, hidden: Sequence[int], num_classes: int, form: Form, precision: Precision
-) -> Network:
+def build(name: str, hidden: Sequence[int], num_classes: int, how: Computing) -> Network:
     """Returns the network called `name`.
 
     Args:
@@ -249,21 +276,19 @@ def build(
         CIFAR form) or "wrn28_2" (Zagoruyko & Komodakis 2016).
       hidden: Widths of the MLP's hidden layers.
       num_classes: K.
-      form: How convolutions are computed.
-      precision: Of matrix products.
+      how: How it is computed.
 
     Raises:
       InputError: there is no such network.
     """
-    how = form, precision
     if name == "mlp":
-        return MLP(tuple(hidden), num_classes, precision)
+        return MLP(tuple(hidden), num_classes, how)
     if name == "logistic":
-        return MLP((), num_classes, precision)
+        return MLP((), num_classes, how)
     if name == "cnn":
-        return CNN(num_classes, *how)
+        return CNN(num_classes, how)
     if name == "resnet18":
-        return ResNet(num_classes, 64, (64, 128, 256, 512), 2, "post-activation", *how)
+        return ResNet(num_classes, 64, (64, 128, 256, 512), 2, "post-activation", how)
     if name == "wrn28_2":
-        return ResNet(num_classes, 16, (32, 64, 128), 4, "pre-activation", *how)
+        return ResNet(num_classes, 16, (32, 64, 128), 4, "pre-activation", how)
     raise InputError(f"unknown model {name!r}; allowed: mlp, logistic, cnn, resnet18, wrn28_2")

@@ -17,6 +17,7 @@ from jaxtyping import Array
 
 from jleaks import train
 from jleaks.errors import InputError
+from jleaks.host import library
 from jleaks.plan import NORMALISED_MODELS, Execution, Recipe
 from jleaks.train import Batch, Data, Learner, Members
 
@@ -48,7 +49,8 @@ def make_learner(recipe: Recipe, encoding: str, num_classes: int, execution: Exe
     """Returns the learner of a fleet, its form of convolution and its blocks chosen by backend.
 
     Raises:
-      InputError: `execution` splits batches that are normalised as a whole.
+      InputError: `execution` splits batches that are normalised as a whole, or asks for kernels that
+        are not there.
     """
     if execution.records_per_block is not None and recipe.model in NORMALISED_MODELS:
         raise InputError(
@@ -56,12 +58,18 @@ def make_learner(recipe: Recipe, encoding: str, num_classes: int, execution: Exe
             "batch as a whole: leave it unset"
         )
     on_cpu = jax.default_backend() == "cpu"
+    kernels = execution.kernels or "xla"
+    if kernels == "host" and not (on_cpu and library.loaded()):
+        raise InputError(
+            "kernels is host, which needs CPU devices and its library"
+            f" (devices: {jax.default_backend()}, library loaded: {library.loaded()})"
+        )
     block = execution.records_per_block
-    if block is None and on_cpu and recipe.model == "cnn":
+    if block is None and on_cpu and recipe.model == "cnn" and kernels == "xla":
         # Five images' windows and feature maps stay in a core's cache; a batch's do not.
         block = 5
     form = execution.convolution or ("products" if on_cpu else "native")
-    return Learner(recipe, encoding, num_classes, form, block)
+    return Learner(recipe, encoding, num_classes, form, block, kernels)
 
 
 def device_memory(device: jax.Device) -> int:
@@ -120,6 +128,8 @@ def _measure(
     )
     whole = dataclasses.replace(
         learner,
+        # XLA cannot look into the kernels.
+        kernels="xla",
         recipe=dataclasses.replace(learner.recipe, batch_size=block),
         records_per_block=None,
     )

@@ -13,6 +13,7 @@ from jleaks.augmentation import Augmentation
 from jleaks.convolution import Form
 from jleaks.datasets.registry import Task, get_task
 from jleaks.errors import InputError
+from jleaks.host.operations import Kernels
 
 Model = Literal["mlp", "logistic", "cnn", "resnet18", "wrn28_2"]
 
@@ -244,6 +245,8 @@ class Execution:
       records_per_block: Records whose activations are alive at once: gradients of a batch are
         summed over blocks of this size, which keeps a CNN's working set in cache.
       convolution: Form of the convolutions (see `jleaks.convolution`).
+      kernels: "host" for jleaks' own kernels on CPU devices (see `jleaks.host`, whose library must be
+        loaded); None for XLA's.
       chunk_seconds: Aim for the length of one compiled call; between calls come progress, the
         stop signal and checkpoints.
       checkpoint_seconds: Least time between two checkpoints of an unfinished fleet.
@@ -254,6 +257,7 @@ class Execution:
     models_per_vmap: int | None = None
     records_per_block: int | None = None
     convolution: Form | None = None
+    kernels: Kernels | None = None
     chunk_seconds: float = 3.0
     checkpoint_seconds: float = 60.0
 

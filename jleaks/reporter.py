@@ -37,9 +37,10 @@ def describe_device(execution: Execution) -> str:
 
 
 def provenance(fingerprint: str, execution: Execution) -> dict[str, Any]:
-    """Returns the fields that every result row carries: plan, device, versions."""
+    """Returns the fields that every result row carries: plan, device, kernels, versions."""
     return {
         "fingerprint": fingerprint,
         "device": describe_device(execution),
+        "kernels": execution.kernels or "xla",
         "versions": {"python": platform.python_version(), **installed(_PACKAGES)},
     }

@@ -14,10 +14,12 @@ import optax
 from jax import lax
 from jaxtyping import Array, Float, Int, Num
 
-from jleaks import encodings, models
+from jleaks import encodings, models, optimizer
 from jleaks.arrays import AnyArray
 from jleaks.augmentation import augment
 from jleaks.convolution import Form, Precision
+from jleaks.host import operations as host
+from jleaks.host.operations import Kernels
 from jleaks.keys import Key, Stream
 from jleaks.plan import Recipe
 
@@ -106,6 +108,7 @@ class Learner:
       form: How convolutions are computed (speed only).
       records_per_block: Records whose activations are alive at once (speed only); None for whole
         batches.
+      kernels: "host" where `jleaks.host` computes layers, gradients, order and optimiser (speed only).
     """
 
     recipe: Recipe
@@ -113,6 +116,7 @@ class Learner:
     num_classes: int
     form: Form = "native"
     records_per_block: int | None = None
+    kernels: Kernels = "xla"
 
     @property
     def num_blocks(self) -> int:
@@ -126,21 +130,10 @@ class Learner:
         """The network."""
         precision: Precision = None if self.recipe.precision == "default" else "float32"
         return models.build(
-            self.recipe.model, self.recipe.hidden, self.num_classes, self.form, precision
-        )
-
-    @functools.cached_property
-    def optimizer(self) -> optax.GradientTransformation:
-        """The optimiser of the loss plus `l2` times the sum of squared kernels."""
-
-        def is_kernel(params: PyTree) -> PyTree:
-            return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
-
-        return optax.chain(
-            optax.add_decayed_weights(2 * self.recipe.l2, mask=is_kernel),
-            optax.adam(self.recipe.learning_rate)
-            if self.recipe.optimizer == "adam"
-            else optax.sgd(self.recipe.learning_rate, self.recipe.momentum),
+            self.recipe.model,
+            self.recipe.hidden,
+            self.num_classes,
+            models.Computing(self.form, precision, self.kernels),
         )
 
     def encode(
@@ -190,7 +183,7 @@ def init(
     variables = learner.module.init(jax.random.fold_in(key, Stream.INIT), sample)
     return State(
         params=variables["params"],
-        opt_state=learner.optimizer.init(variables["params"]),
+        opt_state=optimizer.make(learner.recipe).init(variables["params"]),
         statistics=statistics,
         losses=jnp.zeros(learner.recipe.epochs, jnp.float32),
         bad_step=jnp.int32(-1),
@@ -198,7 +191,9 @@ def init(
     )
 
 
-def shuffled(members: Members, key: Key, epoch: Int[Array, ""]) -> Int[Array, "members"]:
+def shuffled(
+    learner: Learner, members: Members, key: Key, epoch: Int[Array, ""]
+) -> Int[Array, "members"]:
     """Returns positions in the training part in the order of `epoch`, padding last.
 
     The order depends on key, epoch and size alone: one random word per position, whose value does
@@ -208,7 +203,7 @@ def shuffled(members: Members, key: Key, epoch: Int[Array, ""]) -> Int[Array, "m
     n = members.indices.shape[0]
     words = jax.random.bits(key, (n,)) >> 1
     words = jnp.where(jnp.arange(n) < members.size, words, jnp.uint32(0xFFFFFFFF))
-    return jnp.argsort(words)
+    return host.order(words) if learner.kernels == "host" else jnp.argsort(words)
 
 
 def drop(
@@ -270,7 +265,8 @@ def draw(
         return jax.random.fold_in(of_epoch, step)
 
     rows = members.indices[at]
-    records = data.features[rows]
+    on_host = learner.kernels == "host"
+    records = host.gather(data.features, rows) if on_host else data.features[rows]
     labels = data.labels[rows] if members.answers is None else members.answers[at]
     if learner.recipe.augmentation != "none":
         augmentation = learner.recipe.augmentation
@@ -297,6 +293,11 @@ def gradient(
     Raises:
       ValueError: batch normalisation was asked for in blocks, which would change the numbers.
     """
+    cross_entropy = (
+        host.cross_entropy
+        if learner.kernels == "host"
+        else optax.softmax_cross_entropy_with_integer_labels
+    )
 
     def loss_fn(params: PyTree, block: Batch) -> tuple[Array, PyTree]:
         logits, averages = learner.respond(state._replace(params=params), block)
@@ -304,7 +305,7 @@ def gradient(
             above = block.labels - logits[:, 0]
             level = learner.recipe.quantile
             return jnp.maximum(level * above, (level - 1) * above).sum(), averages
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, block.labels)
+        losses = cross_entropy(logits, block.labels)
         return losses.sum(), averages
 
     grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
@@ -335,8 +336,11 @@ def epoch(
     A model with fewer records than the padded part takes fewer steps: the surplus steps of a fleet
     leave it unchanged.
     """
-    batch = learner.recipe.batch_size
-    order = shuffled(members, key, epoch)
+    recipe = learner.recipe
+    batch = recipe.batch_size
+    order = shuffled(learner, members, key, epoch)
+    on_host = learner.kernels == "host" and recipe.optimizer == "adam"
+    update = optimizer.update_on_host if on_host else optimizer.update
     num_steps = members.size // batch
 
     def step(i: Array, carry: tuple[State, Array]) -> tuple[State, Array]:
@@ -344,19 +348,12 @@ def epoch(
         at = lax.dynamic_slice(order, (i * batch,), (batch,))
         drawn = draw(learner, data, members, key, state, at, epoch, i)
         loss, grads, averages = gradient(learner, state, drawn)
-        updates, opt_state = learner.optimizer.update(grads, state.opt_state, state.params)
-        if learner.recipe.schedule == "cosine":
-            # Steps of this model alone: models of a fleet may have more or fewer records.
-            share = (epoch * num_steps + i) / jnp.maximum(learner.recipe.epochs * num_steps, 1)
-            factor = 0.5 * (1 + jnp.cos(jnp.pi * share))
-            updates = jax.tree.map(lambda leaf: leaf * factor, updates)
-        params = optax.apply_updates(state.params, updates)
         active = i < num_steps
+        factor = optimizer.scheduled(recipe, epoch * num_steps + i, recipe.epochs * num_steps)
+        params, opt_state = update(recipe, grads, state.opt_state, state.params, factor, active)
         failed = active & ~jnp.isfinite(loss) & (state.bad_step < 0)
-        params, opt_state, averages = jax.tree.map(
-            lambda new, old: jnp.where(active, new, old),
-            (params, opt_state, averages),
-            (state.params, state.opt_state, state.averages),
+        averages = jax.tree.map(
+            lambda new, old: jnp.where(active, new, old), averages, state.averages
         )
         state = state._replace(
             params=params,

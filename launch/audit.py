@@ -36,8 +36,8 @@ from jleaks.preemption import Preempted, StopSignal
 from jleaks.report.files import replace_file
 from jleaks.reporter import Reporter
 from jleaks.trainer import DivergedError
-from launch.execution import make_execution
-from launch.flags import run, use_all_cores
+from launch.execution import make_execution, start
+from launch.flags import run
 from launch.log import Log, console
 
 _WHERE = "Where"
@@ -137,7 +137,7 @@ def main(_: list[str]) -> int:
     """Audits one target."""
     _check_flags()
     execution = make_execution()
-    use_all_cores()
+    execution = start(execution)
     output = console()
     log = Log(output)
     recipe = Recipe(

@@ -15,8 +15,8 @@ from jleaks.datasets.registry import TASKS, get_task
 from jleaks.preemption import Preempted
 from jleaks.reporter import Reporter, describe_device
 from jleaks.trainer import DivergedError
-from launch.execution import make_execution
-from launch.flags import run, use_all_cores
+from launch.execution import make_execution, start
+from launch.flags import run
 from launch.log import Log, console
 from launch.recipe import make_recipe
 
@@ -105,7 +105,7 @@ def make_plans() -> list[BankPlan]:
 def main(_: list[str]) -> int:
     """Trains the banks."""
     plans, execution = make_plans(), make_execution()
-    use_all_cores()
+    execution = start(execution)
     log = Log(console())
     reporter = Reporter(log.line, log.progress)
     for plan in plans:

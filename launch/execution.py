@@ -1,10 +1,15 @@
 """The flags that change only the speed, shared by every launcher that trains."""
 
+import dataclasses
+import sys
 from typing import Any, cast
 
 from absl import flags
 
+from jleaks.errors import InputError
+from jleaks.host import library
 from jleaks.plan import Execution
+from launch.flags import cache_folder, use_all_cores
 
 _SPEED = "Speed only"
 
@@ -33,6 +38,14 @@ _CONVOLUTION = flags.DEFINE_enum(
     "How convolutions are computed; default chosen by backend.",
     module_name=_SPEED,
 )
+_KERNELS = flags.DEFINE_enum(
+    "kernels",
+    None,
+    ["xla", "host"],
+    "What computes layers, gradients and optimiser on CPU: XLA, or jleaks' own kernels, built once with "
+    "this machine's C++ compiler; default host where that works.",
+    module_name=_SPEED,
+)
 _CHUNK = flags.DEFINE_float(
     "chunk_seconds", 3.0, "Aim for the length of one call.", module_name=_SPEED
 )
@@ -49,6 +62,28 @@ def make_execution() -> Execution:
         models_per_vmap=_PER_VMAP.value,
         records_per_block=_PER_BLOCK.value,
         convolution=cast(Any, _CONVOLUTION.value),
+        kernels=cast(Any, _KERNELS.value),
         chunk_seconds=_CHUNK.value,
         checkpoint_seconds=_CHECKPOINT.value,
     ).validate()
+
+
+def start(execution: Execution) -> Execution:
+    """Starts JAX and chooses the kernels; returns the execution with that choice.
+
+    Raises:
+      InputError: the flags ask for kernels that cannot be had.
+    """
+    use_all_cores()
+    import jax
+
+    if execution.kernels == "xla" or jax.default_backend() != "cpu":
+        return execution
+    try:
+        library.load(cache_folder() / "kernels")
+    except InputError as error:
+        if execution.kernels == "host":
+            raise
+        print(f"kernels: XLA's ({error})", file=sys.stderr)
+        return execution
+    return dataclasses.replace(execution, kernels="host")

@@ -20,8 +20,8 @@ from jleaks.report.paper import report_experiment
 from jleaks.report.paper.titles import EXPERIMENTS
 from jleaks.reporter import Reporter, describe_device
 from jleaks.trainer import DivergedError
-from launch.execution import make_execution
-from launch.flags import public_flags, run, use_all_cores
+from launch.execution import make_execution, start
+from launch.flags import public_flags, run
 from launch.log import Log, console
 
 _WHERE = "Where"
@@ -148,7 +148,7 @@ def main(argv: list[str]) -> int:
     """Runs the experiments."""
     del argv
     names, plan, execution = resolve(_EXPERIMENT.value), make_plan(), make_execution()
-    use_all_cores()
+    execution = start(execution)
     output = console()
     log = Log(output)
     workdir = _WORKDIR.value or f"checkpoints/paper_{plan.scale}"

@@ -16,8 +16,8 @@ from jleaks.plan import ATTACK_RECIPE, Plan, Recipe
 from jleaks.preemption import Preempted
 from jleaks.reporter import Reporter, describe_device
 from jleaks.trainer import DivergedError
-from launch.execution import make_execution
-from launch.flags import run, use_all_cores
+from launch.execution import make_execution, start
+from launch.flags import run
 from launch.log import Log, console
 from launch.recipe import chosen_model, make_recipe
 
@@ -115,7 +115,7 @@ def make_plan() -> Plan:
 def main(_: list[str]) -> int:
     """Runs the sweep."""
     plan, execution = make_plan(), make_execution()
-    use_all_cores()
+    execution = start(execution)
     output = console()
     log = Log(output)
     log.line(f"plan {plan.fingerprint()}, {describe_device(execution)}, {_WORKDIR.value}")

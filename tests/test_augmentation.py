@@ -10,7 +10,7 @@ import pytest
 from fleets import crew
 from test_fleet import assert_close, trained
 
-from jleaks import train
+from jleaks import optimizer, train
 from jleaks.augmentation import BORDER, Moves, augment, draw, move
 from jleaks.keys import Stream
 from jleaks.train import Batch, Data, Members
@@ -84,7 +84,7 @@ def test_training_sees_the_augmented_records_and_queries_the_stored_ones():
     )
     size, seen, expected = learner.recipe.batch_size, set(), state
     for epoch in range(2):
-        order = np.asarray(train.shuffled(members, key, jnp.int32(epoch)))
+        order = np.asarray(train.shuffled(learner, members, key, jnp.int32(epoch)))
         for step in range(3):
             rows = members.indices[order[step * size : (step + 1) * size]]
             parts = (Stream.AUGMENTATION, epoch, step)
@@ -92,7 +92,7 @@ def test_training_sees_the_augmented_records_and_queries_the_stored_ones():
             seen.add(np.asarray(moves.down).tobytes())
             batch = Batch(move(moves, data.features[rows]), data.labels[rows])
             _, grads, _ = train.gradient(plain, expected, batch)
-            updates, opt_state = learner.optimizer.update(
+            updates, opt_state = optimizer.make(learner.recipe).update(
                 grads, expected.opt_state, expected.params
             )
             params = jax.tree.map(jnp.add, expected.params, updates)

@@ -18,7 +18,7 @@ from jleaks import models, packing, train
 from jleaks.checkpoints import Store
 from jleaks.errors import InputError
 from jleaks.fleet import Fleet, make_mesh
-from jleaks.models import ResNet, Training
+from jleaks.models import Computing, ResNet, Training
 from jleaks.plan import IMAGE_MODELS, NORMALISED_MODELS, Execution, Model, Recipe
 from jleaks.preemption import Preempted, StopSignal
 from jleaks.train import Batch, Data, Learner, Members
@@ -36,7 +36,7 @@ class TinyLearner(Learner):
 
     @functools.cached_property
     def module(self):
-        return ResNet(self.num_classes, 3, (4, 6), 1, self.order, self.form, "float32")
+        return ResNet(self.num_classes, 3, (4, 6), 1, self.order, Computing(self.form, "float32"))
 
 
 def tiny_crew(num_models=2, *, epochs=2, order="pre-activation"):
@@ -76,7 +76,7 @@ def untrained(order="pre-activation", form="products"):
     ("name", "expected"), [("resnet18", 11_173_962), ("wrn28_2", 1_467_610), ("cnn", 136_810)]
 )
 def test_networks_have_the_published_number_of_parameters(name, expected):
-    module = models.build(name, (), 10, "native", None)
+    module = models.build(name, (), 10, Computing())
     shapes = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
     if name == "cnn":
         expected = 25 * 3 * 32 + 32 + 25 * 32 * 32 + 32 + 6 * 6 * 32 * 128 + 128 + 128 * 10 + 10
@@ -87,7 +87,7 @@ def test_networks_have_the_published_number_of_parameters(name, expected):
 def test_every_model_can_be_built():
     assert set(IMAGE_MODELS) | {"mlp", "logistic"} == set(typing.get_args(Model))
     for name in typing.get_args(Model):
-        module = models.build(name, (7,), 3, "native", None)
+        module = models.build(name, (7,), 3, Computing())
         shape = (2, 32, 32, 3) if name in IMAGE_MODELS else (2, 20)
         variables = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros(shape))
         factors = tuple(jnp.ones((2, width)) for width in module.drop_widths)
@@ -97,7 +97,7 @@ def test_every_model_can_be_built():
         )  # fmt: skip
         assert answer.shape == (2, 3)
     with pytest.raises(InputError, match="unknown model 'vgg'; allowed: mlp, logistic, cnn"):
-        models.build("vgg", (), 3, "native", None)
+        models.build("vgg", (), 3, Computing())
 
 
 def test_convolutions_start_as_he_and_others_say():
@@ -175,7 +175,7 @@ def test_networks_equal_a_loop_in_training_and_in_queries(order, form):
 def test_an_identity_shortcut_adds_the_input():
     for block in (models.PostActivation, models.PreActivation):
         x = jnp.abs(jnp.sin(jnp.arange(2 * 16 * 4.0))).reshape(2, 4, 4, 4)
-        module = block(4, 1, "native", None)
+        module = block(4, 1, Computing())
         variables = module.init(jax.random.key(0), x, None)
         assert set(variables["params"]) == {"Filter_0", "Filter_1", "BatchNorm_0", "BatchNorm_1"}
         zero = jax.tree.map(jnp.zeros_like, variables["params"])

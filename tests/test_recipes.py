@@ -66,7 +66,7 @@ def test_sgd_equals_a_loop_written_by_hand(schedule):
     rate = optax.cosine_decay_schedule(0.1, 12) if schedule == "cosine" else lambda _: 0.1
     step = 0
     for epoch in range(2):
-        order = np.asarray(train.shuffled(members, key, jnp.int32(epoch)))
+        order = np.asarray(train.shuffled(learner, members, key, jnp.int32(epoch)))
         for at in order.reshape(6, 8):
             x, y = np.asarray(data.features)[at].astype(np.float64), np.asarray(data.labels)[at]
             z = x @ w + b
@@ -322,7 +322,7 @@ def test_sgd_with_dropout_equals_a_loop_written_by_hand():
     w, b = (np.asarray(state.params["Dense_0"][name], np.float64) for name in ("kernel", "bias"))
     velocity, masks = [np.zeros_like(w), np.zeros_like(b)], []
     for epoch in range(2):
-        order = np.asarray(train.shuffled(members, key, jnp.int32(epoch)))
+        order = np.asarray(train.shuffled(learner, members, key, jnp.int32(epoch)))
         for step, at in enumerate(order.reshape(6, 8)):
             drop_key = jax.random.fold_in(key, Stream.DROPOUT)
             drop_key = jax.random.fold_in(jax.random.fold_in(drop_key, epoch), step)

@@ -1,0 +1,181 @@
+// The kernels as XLA sees them: typed FFI handlers, every leading axis a batch of independent calls.
+//
+// Single-threaded on purpose: a fleet has one host device per core.
+#include "adam.h"
+#include "convolution.h"
+#include "cross_entropy.h"
+#include "dense.h"
+#include "lanes.h"
+#include "order.h"
+#include "xla/ffi/api/ffi.h"
+
+namespace jleaks {
+namespace {
+
+namespace ffi = ::xla::ffi;
+
+using Floats = ffi::Buffer<ffi::F32>;
+using Words = ffi::Buffer<ffi::U32>;
+using Ints = ffi::Buffer<ffi::S32>;
+using Octets = ffi::Buffer<ffi::U8>;
+template <typename Buffer>
+using Out = ffi::Result<Buffer>;
+
+// The last `rank` sizes of a shape, and the product of those before them.
+struct Shape {
+  template <typename Buffer>
+  Shape(const Buffer& buffer, Index rank) {
+    auto all = buffer.dimensions();
+    Index leading = static_cast<Index>(all.size()) - rank;
+    for (Index i = 0; i < leading; ++i) models *= all[i];
+    for (Index i = 0; i < rank; ++i) sizes[i] = all[leading + i];
+  }
+  Index operator[](Index i) const { return sizes[i]; }
+  Index models = 1;
+  Index sizes[5] = {};
+};
+
+ffi::Error DenseForward(Floats x, Floats w, Floats bias, Out<Floats> y, bool tanh) {
+  Shape xs(x, 2), ws(w, 2);
+  Dense dense{xs[0], xs[1], ws[1], tanh};
+  for (Index i = 0; i < xs.models; ++i) {
+    dense.Forward(x.typed_data() + i * xs[0] * xs[1], w.typed_data() + i * ws[0] * ws[1],
+                  bias.typed_data() + i * ws[1], y->typed_data() + i * xs[0] * ws[1]);
+  }
+  return ffi::Error::Success();
+}
+
+ffi::Error DenseGradients(Floats x, Floats w, Floats y, Floats dy, Out<Floats> dw, Out<Floats> dbias,
+                          Out<Floats> dx, bool tanh) {
+  Shape xs(x, 2), ys(y, 2);
+  Dense dense{xs[0], xs[1], ys[1], tanh};
+  // Nobody asks for the gradient of a network's inputs.
+  bool inputs = dx->element_count() > 0;
+  for (Index i = 0; i < xs.models; ++i) {
+    Index in = i * xs[0] * xs[1], out = i * ys[0] * ys[1], weights = i * xs[1] * ys[1];
+    dense.Gradients(x.typed_data() + in, w.typed_data() + weights, y.typed_data() + out,
+                    dy.typed_data() + out, dw->typed_data() + weights, dbias->typed_data() + i * ys[1],
+                    inputs ? dx->typed_data() + in : nullptr);
+  }
+  return ffi::Error::Success();
+}
+
+Convolution Convolved(const Shape& x, const Shape& kernel, std::int64_t border) {
+  return {x[0], x[1], x[2], x[3], kernel[0], kernel[3], border};
+}
+
+ffi::Error ConvolutionForward(Floats x, Floats kernel, Floats bias, Out<Floats> y, Out<Octets> hits,
+                              std::int64_t border) {
+  Shape xs(x, 4), ks(kernel, 4), ys(*y, 4);
+  Convolution conv = Convolved(xs, ks, border);
+  for (Index i = 0; i < xs.models; ++i) {
+    Index out = i * ys[0] * ys[1] * ys[2] * ys[3];
+    conv.Forward(x.typed_data() + i * xs[0] * xs[1] * xs[2] * xs[3],
+                 kernel.typed_data() + i * ks[0] * ks[1] * ks[2] * ks[3],
+                 bias.typed_data() + i * ks[3], y->typed_data() + out, hits->typed_data() + out);
+  }
+  return ffi::Error::Success();
+}
+
+ffi::Error ConvolutionGradients(Floats x, Floats kernel, Octets hits, Floats dy, Out<Floats> dkernel,
+                                Out<Floats> dbias, Out<Floats> dx, std::int64_t border) {
+  Shape xs(x, 4), ks(kernel, 4), ys(dy, 4);
+  Convolution conv = Convolved(xs, ks, border);
+  bool inputs = dx->element_count() > 0;
+  for (Index i = 0; i < xs.models; ++i) {
+    Index in = i * xs[0] * xs[1] * xs[2] * xs[3], out = i * ys[0] * ys[1] * ys[2] * ys[3];
+    Index weights = i * ks[0] * ks[1] * ks[2] * ks[3];
+    conv.WeightGradient(x.typed_data() + in, hits.typed_data() + out, dy.typed_data() + out,
+                        dkernel->typed_data() + weights, dbias->typed_data() + i * ks[3]);
+    if (inputs) {
+      conv.InputGradient(kernel.typed_data() + weights, hits.typed_data() + out, dy.typed_data() + out,
+                         dx->typed_data() + in);
+    }
+  }
+  return ffi::Error::Success();
+}
+
+ffi::Error CrossEntropies(Floats logits, Ints labels, Out<Floats> losses, Out<Floats> share) {
+  Shape shape(logits, 2);
+  for (Index i = 0; i < shape.models; ++i) {
+    Index at = i * shape[0];
+    CrossEntropy(logits.typed_data() + at * shape[1], labels.typed_data() + at, shape[0], shape[1],
+                 losses->typed_data() + at, share->typed_data() + at * shape[1]);
+  }
+  return ffi::Error::Success();
+}
+
+// `scalars` are rate, mean_scale and square_scale of each model; a rate of zero leaves the model alone.
+ffi::Error AdamUpdate(Floats p, Floats m, Floats v, Floats g, Floats scalars, Out<Floats> new_p,
+                      Out<Floats> new_m, Out<Floats> new_v, float b1, float b2, float eps, float decay) {
+  Index models = Shape(scalars, 1).models, size = p.element_count() / std::max<Index>(models, 1);
+  auto place = [&](const Floats& from, Out<Floats>& to) {
+    if (from.typed_data() != to->typed_data()) {
+      std::memcpy(to->typed_data(), from.typed_data(), from.size_bytes());
+    }
+  };
+  place(p, new_p);
+  place(m, new_m);
+  place(v, new_v);
+  for (Index i = 0; i < models; ++i) {
+    const float* scale = scalars.typed_data() + 3 * i;
+    if (scale[0] == 0) continue;
+    Adam{b1, b2, eps, decay, scale[0], scale[1], scale[2]}.Update(
+        new_p->typed_data() + i * size, new_m->typed_data() + i * size, new_v->typed_data() + i * size,
+        g.typed_data() + i * size, size);
+  }
+  return ffi::Error::Success();
+}
+
+ffi::Error OrderWords(Words words, Out<Ints> order) {
+  Shape shape(words, 1);
+  for (Index i = 0; i < shape.models; ++i) {
+    Order(words.typed_data() + i * shape[0], order->typed_data() + i * shape[0], shape[0]);
+  }
+  return ffi::Error::Success();
+}
+
+ffi::Error GatherRecords(ffi::AnyBuffer records, Ints rows, Out<ffi::AnyBuffer> out) {
+  Index num_records = records.dimensions()[0];
+  Index bytes = records.size_bytes() / std::max<Index>(num_records, 1);
+  Rows{static_cast<const std::uint8_t*>(records.untyped_data()), rows.typed_data(),
+       static_cast<Index>(rows.element_count()), num_records, bytes}
+      .Copy(static_cast<std::uint8_t*>(out->untyped_data()));
+  return ffi::Error::Success();
+}
+
+ffi::Error GatherFloat(Octets records, Ints rows, Out<Floats> out) {
+  Index num_records = records.dimensions()[0];
+  Index bytes = records.element_count() / std::max<Index>(num_records, 1);
+  Rows{records.typed_data(), rows.typed_data(), static_cast<Index>(rows.element_count()), num_records, bytes}
+      .Convert(out->typed_data());
+  return ffi::Error::Success();
+}
+
+}  // namespace
+}  // namespace jleaks
+
+#define JLEAKS_HANDLER(name, function, binding) \
+  XLA_FFI_DEFINE_HANDLER_SYMBOL(name, jleaks::function, xla::ffi::Ffi::Bind() binding)
+#define FLOATS .Arg<jleaks::Floats>()
+#define OCTETS .Arg<jleaks::Octets>()
+#define TO_FLOATS .Ret<jleaks::Floats>()
+
+JLEAKS_HANDLER(dense_forward, DenseForward, FLOATS FLOATS FLOATS TO_FLOATS.Attr<bool>("tanh"));
+JLEAKS_HANDLER(dense_gradients, DenseGradients,
+               FLOATS FLOATS FLOATS FLOATS TO_FLOATS TO_FLOATS TO_FLOATS.Attr<bool>("tanh"));
+JLEAKS_HANDLER(convolution_forward, ConvolutionForward,
+               FLOATS FLOATS FLOATS TO_FLOATS.Ret<jleaks::Octets>().Attr<std::int64_t>("border"));
+JLEAKS_HANDLER(convolution_gradients, ConvolutionGradients,
+               FLOATS FLOATS OCTETS FLOATS TO_FLOATS TO_FLOATS TO_FLOATS.Attr<std::int64_t>("border"));
+JLEAKS_HANDLER(cross_entropy, CrossEntropies,
+               FLOATS.Arg<jleaks::Ints>() TO_FLOATS TO_FLOATS);
+JLEAKS_HANDLER(adam, AdamUpdate,
+               FLOATS FLOATS FLOATS FLOATS FLOATS TO_FLOATS TO_FLOATS TO_FLOATS.Attr<float>("b1")
+                   .Attr<float>("b2")
+                   .Attr<float>("eps")
+                   .Attr<float>("decay"));
+JLEAKS_HANDLER(order, OrderWords, .Arg<jleaks::Words>().Ret<jleaks::Ints>());
+JLEAKS_HANDLER(gather, GatherRecords,
+               .Arg<xla::ffi::AnyBuffer>().Arg<jleaks::Ints>().Ret<xla::ffi::AnyBuffer>());
+JLEAKS_HANDLER(gather_floats, GatherFloat, OCTETS.Arg<jleaks::Ints>() TO_FLOATS);

@@ -1,0 +1,116 @@
+// Vectors of the machine, and the register tile that all products and convolutions are made of.
+//
+// A tile is kRows (or fewer) rows times V vectors of sums that stay in registers while the reduction
+// runs: every step loads V vectors of b and broadcasts one number of a for each row.
+#ifndef JLEAKS_HOST_LANES_H_
+#define JLEAKS_HOST_LANES_H_
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+
+namespace jleaks {
+
+using Index = std::ptrdiff_t;
+
+// Numbers in a vector, and rows of a tile: 2 * kRows sums, two vectors of b and a broadcast fit in the
+// 32 (AVX-512, NEON) or 16 (AVX2) registers.
+#if defined(__AVX512F__)
+constexpr Index kLanes = 16, kRows = 12;
+#elif defined(__AVX__)
+constexpr Index kLanes = 8, kRows = 6;
+#else
+constexpr Index kLanes = 4, kRows = 12;
+#endif
+// Numbers in a row of a full tile.
+constexpr Index kPanel = 2 * kLanes;
+
+typedef float Lanes __attribute__((vector_size(4 * kLanes)));
+typedef float Unaligned __attribute__((vector_size(4 * kLanes), aligned(4)));
+typedef std::int32_t Flags __attribute__((vector_size(4 * kLanes)));
+typedef std::uint8_t Bytes __attribute__((vector_size(kLanes)));
+typedef std::uint8_t UnalignedBytes __attribute__((vector_size(kLanes), aligned(1)));
+
+inline Lanes Load(const float* p) { return *reinterpret_cast<const Unaligned*>(p); }
+inline void Store(float* p, Lanes v) { *reinterpret_cast<Unaligned*>(p) = v; }
+inline Lanes Fill(float x) { return Lanes{} + x; }
+inline Lanes Max(Lanes a, Lanes b) { return a > b ? a : b; }
+inline Lanes Min(Lanes a, Lanes b) { return a < b ? a : b; }
+
+// The first `width` numbers at p, zeros after them.
+inline Lanes Load(const float* p, Index width) {
+  if (width >= kLanes) return Load(p);
+  alignas(64) float all[kLanes] = {};
+  if (width > 0) std::memcpy(all, p, width * sizeof(float));
+  return Load(all);
+}
+
+inline void Store(float* p, Lanes v, Index width) {
+  if (width >= kLanes) return Store(p, v);
+  alignas(64) float all[kLanes];
+  Store(all, v);
+  if (width > 0) std::memcpy(p, all, width * sizeof(float));
+}
+
+// Memory of a thread that is kept from call to call; `Role`s do not overlap.
+template <int Role>
+float* Scratch(Index size) {
+  thread_local std::unique_ptr<float[]> memory;
+  thread_local Index held = 0;
+  if (held < size) {
+    memory.reset(new float[size + 64 / sizeof(float)]);
+    held = size;
+  }
+  auto address = reinterpret_cast<std::uintptr_t>(memory.get());
+  return reinterpret_cast<float*>((address + 63) & ~std::uintptr_t{63});
+}
+
+template <int R, int V>
+using Sums = Lanes[R][V];
+
+// sums[i] += sum over r of a[i * row + r * step] * b[r], b a packed panel of V vectors a row.
+template <int R, int V>
+inline __attribute__((always_inline)) void Accumulate(Sums<R, V>& sums, const float* a, Index row,
+                                                      Index step, const float* b, Index length) {
+  for (Index r = 0; r < length; ++r, a += step, b += V * kLanes) {
+    Lanes vectors[V];
+    for (int v = 0; v < V; ++v) vectors[v] = Load(b + v * kLanes);
+#pragma GCC unroll 16
+    for (int i = 0; i < R; ++i) {
+#pragma GCC unroll 2
+      for (int v = 0; v < V; ++v) sums[i][v] += a[i * row] * vectors[v];
+    }
+  }
+}
+
+// Calls body.template operator()<R>(first) for groups of rows, all about equally large.
+template <typename Body>
+inline void ForRows(Index rows, const Body& body) {
+  Index groups = (rows + kRows - 1) / kRows;
+  for (Index first = 0; groups > 0; --groups) {
+    Index size = (rows - first + groups - 1) / groups;
+    switch (size) {
+      case 1: body.template operator()<1>(first); break;
+      case 2: body.template operator()<2>(first); break;
+      case 3: body.template operator()<3>(first); break;
+      case 4: body.template operator()<4>(first); break;
+      case 5: body.template operator()<5>(first); break;
+      case 6: body.template operator()<6>(first); break;
+#if defined(__AVX512F__) || !defined(__AVX__)
+      case 7: body.template operator()<7>(first); break;
+      case 8: body.template operator()<8>(first); break;
+      case 9: body.template operator()<9>(first); break;
+      case 10: body.template operator()<10>(first); break;
+      case 11: body.template operator()<11>(first); break;
+      case 12: body.template operator()<12>(first); break;
+#endif
+    }
+    first += size;
+  }
+}
+
+}  // namespace jleaks
+
+#endif  // JLEAKS_HOST_LANES_H_

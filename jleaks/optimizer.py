@@ -1,0 +1,110 @@
+"""From a gradient to the next parameters: Adam or momentum, weight decay, learning-rate schedule."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float
+
+from jleaks.arrays import AnyArray
+from jleaks.host import operations as host
+from jleaks.plan import Recipe
+
+PyTree = Any
+
+# optax's defaults, and the paper's.
+_B1, _B2, _EPS = 0.9, 0.999, 1e-8
+
+
+def is_kernel(params: PyTree) -> PyTree:
+    """Says of every array of parameters whether the weight decay concerns it."""
+    return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
+
+
+def make(recipe: Recipe) -> optax.GradientTransformation:
+    """Returns the optimiser of a recipe's loss plus `l2` times the sum of squared kernels."""
+    return optax.chain(
+        optax.add_decayed_weights(2 * recipe.l2, mask=is_kernel),
+        optax.adam(recipe.learning_rate, _B1, _B2, _EPS)
+        if recipe.optimizer == "adam"
+        else optax.sgd(recipe.learning_rate, recipe.momentum),
+    )
+
+
+def scheduled(recipe: Recipe, step: AnyArray, num_steps: AnyArray) -> Float[Array, ""]:
+    """Returns the factor of the learning rate at a step.
+
+    Args:
+      recipe: Names the schedule.
+      step: Of this model, counted from its first epoch.
+      num_steps: That this model takes altogether: models of a fleet may have more or fewer records.
+    """
+    if recipe.schedule == "cosine":
+        share = step / jnp.maximum(num_steps, 1)
+        return 0.5 * (1 + jnp.cos(jnp.pi * share))
+    return jnp.float32(1)
+
+
+def update(
+    recipe: Recipe,
+    grads: PyTree,
+    opt_state: PyTree,
+    params: PyTree,
+    factor: Float[AnyArray, ""],
+    active: Bool[AnyArray, ""],
+) -> tuple[PyTree, PyTree]:
+    """Takes one step; a model that is not active stays as it is.
+
+    Args:
+      recipe: Names the optimiser.
+      grads: Gradient of the loss.
+      opt_state: What `make(recipe)` keeps.
+      params: The parameters.
+      factor: Of the learning rate, as `scheduled` returns it.
+      active: Whether this model takes the step.
+
+    Returns:
+      The parameters and the optimiser's state after it.
+    """
+    updates, new_state = make(recipe).update(grads, opt_state, params)
+    if recipe.schedule != "constant":
+        updates = jax.tree.map(lambda leaf: leaf * factor, updates)
+    new_params = optax.apply_updates(params, updates)
+    return jax.tree.map(
+        lambda new, old: jnp.where(active, new, old), (new_params, new_state), (params, opt_state)
+    )
+
+
+def update_on_host(
+    recipe: Recipe,
+    grads: PyTree,
+    opt_state: PyTree,
+    params: PyTree,
+    factor: Float[AnyArray, ""],
+    active: Bool[AnyArray, ""],
+) -> tuple[PyTree, PyTree]:
+    """The same step of Adam by a kernel that goes once over the memory; the same state in and out."""
+    count = optax.tree.get(opt_state, "count")
+    step = optax.safe_increment(count)
+    rate = jnp.where(active, recipe.learning_rate * factor, 0)
+    scalars = jnp.stack([rate, 1 / (1 - _B1**step), 1 / (1 - _B2**step)]).astype(jnp.float32)
+    mean, square = (optax.tree.get(opt_state, name) for name in ("mu", "nu"))
+    moments = jax.tree.map(
+        lambda p, m, v, g, decayed: host.adam(
+            host.Moments(p, m, v), g, scalars, _B1, _B2, _EPS, 2 * recipe.l2 if decayed else 0.0
+        ),
+        params,
+        mean,
+        square,
+        grads,
+        is_kernel(params),
+    )
+    params, mean, square = (
+        jax.tree.map(
+            lambda one, i=i: one[i], moments, is_leaf=lambda one: isinstance(one, host.Moments)
+        )
+        for i in range(3)
+    )
+    count = jnp.where(active, step, count)
+    return params, optax.tree.set(opt_state, count=count, mu=mean, nu=square)
