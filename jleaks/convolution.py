@@ -1,4 +1,4 @@
-"""Convolution and pooling in the forms that each backend runs fast.
+"""Products, convolution and pooling in the formats a plan names and the forms each backend runs fast.
 
 XLA:CPU runs a native convolution's weight gradient inside a loop about a hundred times slower than
 outside, and a convolution under `vmap` (a grouped one) about ten times slower.  Matrix products have
@@ -10,10 +10,22 @@ neither problem, so on CPU convolutions are written as products:
   computes the rows that are then skipped, too.
 
 All forms compute the same sums in another order (tests hold them to 1e-5 of each other).
+
+A narrow format concerns the operands of products alone: both are rounded to it (to nearest, ties to even),
+their products are exact in float32 and are added up there.  Products are those of a layer (inputs,
+kernel) and of its gradient, which has two: rounded cotangent times rounded kernel, and rounded inputs
+times rounded cotangent.  Rounding itself has derivative one.  Everything else stays float32: sums, biases,
+activations, normalisation, losses, gradients, parameters, the optimiser's state.  Backends without such
+units, CPUs among them, compute the same products in float32: up to the order of sums the numbers are the
+same.  TF32 operands are rounded before they reach a GPU's units, too: some kernels there cut bits off
+where others round.  A TPU multiplies TF32 operands in three bfloat16 passes, which leave out the product of
+the two remainders (2^-16 of a product at most).
 """
 
+import functools
 from typing import Literal
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
@@ -22,11 +34,107 @@ from jleaks.arrays import AnyArray
 
 Form = Literal["native", "im2col", "rows", "products"]
 Padding = Literal["SAME", "VALID"]
-# Of matrix products, by jax.lax's names; None for the backend's fast path.
-Precision = Literal["float32"] | None
+# Formats that operands of products are rounded to, with their bits of exponent and of mantissa.
+Narrow = Literal["tensorfloat32", "bfloat16"]
+_BITS: dict[Narrow, tuple[int, int]] = {"tensorfloat32": (8, 10), "bfloat16": (8, 7)}
+# Of matrix products; None for the backend's fast path.  Those are also jax.lax's names of what multiplies
+# such operands exactly.
+Precision = Literal["float32"] | Narrow | None
 
 # `products` picks im2col up to this many input channels: measured on XLA:CPU for 5x5 kernels, stride 1.
 _IM2COL_CHANNELS = 8
+
+
+def rounded(x: Float[AnyArray, "..."], narrow: Narrow) -> Float[Array, "..."]:
+    """Returns the nearest numbers of a narrow format, as float32; ties go to even."""
+    # A cast there and back again is one that XLA may leave out.
+    return lax.reduce_precision(jnp.asarray(x), *_BITS[narrow])
+
+
+def multiply(
+    x: Float[AnyArray, "rows inputs"],
+    kernel: Float[AnyArray, "inputs features"],
+    precision: Precision = None,
+) -> Float[Array, "rows features"]:
+    """Returns the matrix product of two float32 arrays, in float32.
+
+    Args:
+      x: Rows.
+      kernel: Columns.
+      precision: Of the operands, here and in the gradient.
+    """
+    if precision is None or precision == "float32":
+        return jnp.matmul(x, kernel, precision=precision)
+    return _narrow_product(precision, jnp.asarray(x), jnp.asarray(kernel))
+
+
+def _product(narrow: Narrow, x: Array, kernel: Array) -> Array:
+    """Multiplies operands that are of the format already."""
+    if narrow == "bfloat16":
+        # Half the bytes where there are units for it; exact, for the operands fit.
+        x, kernel = x.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16)
+        return jnp.matmul(x, kernel, preferred_element_type=jnp.float32)
+    return jnp.matmul(x, kernel, precision=narrow)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _narrow_product(narrow: Narrow, x: Array, kernel: Array) -> Array:
+    return _narrow_product_forward(narrow, x, kernel)[0]
+
+
+def _narrow_product_forward(
+    narrow: Narrow, x: Array, kernel: Array
+) -> tuple[Array, tuple[Array, Array]]:
+    operands = rounded(x, narrow), rounded(kernel, narrow)
+    return _product(narrow, *operands), operands
+
+
+def _narrow_product_backward(
+    narrow: Narrow, operands: tuple[Array, Array], dy: Array
+) -> tuple[Array, Array]:
+    (x, kernel), dy = operands, rounded(dy, narrow)
+    return _product(narrow, dy, kernel.T), _product(narrow, x.T, dy)
+
+
+_narrow_product.defvjp(_narrow_product_forward, _narrow_product_backward)
+
+
+def _native(x: Array, kernel: Array, padding: Padding, strides: int, precision: Precision) -> Array:
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        (strides, strides),
+        padding,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        precision=precision,
+    )
+
+
+# Operands stay float32 even where they are rounded to bfloat16: cuDNN has no kernels for most bfloat16
+# convolutions with sums in float32, and units for TF32 multiply such operands exactly as well.
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
+def _narrow_native(
+    padding: Padding, strides: int, narrow: Narrow, x: Array, kernel: Array
+) -> Array:
+    return _native(rounded(x, narrow), rounded(kernel, narrow), padding, strides, narrow)
+
+
+def _narrow_native_forward(
+    padding: Padding, strides: int, narrow: Narrow, x: Array, kernel: Array
+) -> tuple[Array, tuple[Array, Array]]:
+    operands = rounded(x, narrow), rounded(kernel, narrow)
+    return _native(*operands, padding, strides, narrow), operands
+
+
+def _narrow_native_backward(
+    padding: Padding, strides: int, narrow: Narrow, operands: tuple[Array, Array], dy: Array
+) -> tuple[Array, Array]:
+    # The convolution is linear in either operand: its own gradient has the two products and no other.
+    _, pullback_fn = jax.vjp(lambda x, k: _native(x, k, padding, strides, narrow), *operands)
+    return pullback_fn(rounded(dy, narrow))
+
+
+_narrow_native.defvjp(_narrow_native_forward, _narrow_native_backward)
 
 
 def convolve(
@@ -45,7 +153,7 @@ def convolve(
       padding: "SAME" (zeros; every `strides`-th position has a value, and where the border cannot be
         split evenly its larger part is below and to the right) or "VALID".
       form: How to compute it; `products` chooses between `im2col` and `rows`.
-      precision: Of the products, as in `jax.lax`.
+      precision: Of the products' operands, here and in the gradient.
       strides: Rows and columns from one window to the next.
 
     Raises:
@@ -54,14 +162,9 @@ def convolve(
     kh, kw, channels, features = kernel.shape
     x, kernel = jnp.asarray(x), jnp.asarray(kernel)
     if form == "native":
-        return lax.conv_general_dilated(
-            x,
-            kernel,
-            (strides, strides),
-            padding,
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-            precision=precision,
-        )
+        if precision is None or precision == "float32":
+            return _native(x, kernel, padding, strides, precision)
+        return _narrow_native(padding, strides, precision, x, kernel)
     if form == "products":
         short = channels <= _IM2COL_CHANNELS or kh == 1 or strides > 1
         form = "im2col" if short else "rows"
@@ -75,13 +178,13 @@ def convolve(
     if form == "im2col":
         windows = jnp.concatenate([x[:, i, j] for i in rows for j in columns], axis=-1)
         flat = windows.reshape(-1, kh * kw * channels)
-        out = jnp.matmul(flat, kernel.reshape(-1, features), precision=precision)
+        out = multiply(flat, kernel.reshape(-1, features), precision)
         return out.reshape(batch, out_h, out_w, features)
     if form == "rows":
         strips = jnp.concatenate([x[:, :, j] for j in columns], axis=-1)
         flat = strips.reshape(-1, kw * channels)
         by_row = kernel.transpose(1, 2, 0, 3).reshape(kw * channels, kh * features)
-        out = jnp.matmul(flat, by_row, precision=precision)
+        out = multiply(flat, by_row, precision)
         out = out.reshape(batch, height, out_w, kh, features)
         total = out[:, rows[0], :, 0]
         for i in range(1, kh):

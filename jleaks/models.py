@@ -10,9 +10,9 @@ from typing import Literal, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Num
 
-from jleaks.convolution import Form, Padding, Precision, convolve, max_pool
+from jleaks.convolution import Form, Padding, Precision, convolve, max_pool, multiply
 from jleaks.errors import InputError
 from jleaks.host import operations as host
 from jleaks.host.operations import Kernels
@@ -22,17 +22,23 @@ _HE = nn.initializers.he_normal()
 
 
 class Computing(NamedTuple):
-    """How layers are computed; changes speed and rounding alone.
+    """How layers are computed.
 
     Attributes:
-      form: Of convolutions.
-      precision: Of matrix products.
-      kernels: "host" for `jleaks.host`, on CPU devices.
+      form: Of convolutions; changes speed and rounding alone.
+      precision: Of the operands of products (see `jleaks.convolution`): the plan's choice.
+      kernels: "host" for `jleaks.host`, on CPU devices; it multiplies in float32, so that layers of
+        narrower operands are XLA's even then.
     """
 
     form: Form = "native"
     precision: Precision = None
     kernels: Kernels = "xla"
+
+    @property
+    def on_host(self) -> bool:
+        """Whether layers are computed by `jleaks.host`."""
+        return self.kernels == "host" and self.precision in (None, "float32")
 
 
 class Training(NamedTuple):
@@ -55,20 +61,20 @@ def _drop(
 
 
 class Dense(nn.Module):
-    """A fully connected layer with bias, followed by tanh if `tanh`."""
+    """A fully connected layer with bias, followed by tanh if `tanh`; takes stored zeros and ones, too."""
 
     features: int
     tanh: bool
     how: Computing = Computing()
 
     @nn.compact
-    def __call__(self, x: Float[Array, "batch inputs"]) -> Float[Array, "batch features"]:
+    def __call__(self, x: Num[Array, "batch inputs"]) -> Float[Array, "batch features"]:
         """Returns the layer's activations."""
         kernel = self.param("kernel", _GLOROT, (x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        if self.how.kernels == "host":
+        if self.how.on_host:
             return host.dense(x, kernel, bias, self.tanh)
-        y = jnp.matmul(x, kernel, precision=self.how.precision) + bias
+        y = multiply(x.astype(jnp.float32), kernel, self.how.precision) + bias
         return jnp.tanh(y) if self.tanh else y
 
 
@@ -90,7 +96,7 @@ class MLP(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "batch ..."], training: Training | None = None
+        self, x: Num[Array, "batch ..."], training: Training | None = None
     ) -> Float[Array, "batch classes"]:
         """Returns logits."""
         x = x.reshape(x.shape[0], -1)
@@ -114,7 +120,7 @@ class Conv(nn.Module):
         """Returns the pooled feature maps."""
         kernel = self.param("kernel", _GLOROT, (5, 5, x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        if self.how.kernels == "host":
+        if self.how.on_host:
             return host.convolve_relu_pool(x, kernel, bias, 2 if self.padding == "SAME" else 0)
         z = convolve(x, kernel, self.padding, self.how.form, self.how.precision)
         return max_pool(nn.relu(z + bias))

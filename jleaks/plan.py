@@ -7,6 +7,7 @@ chunks (another Execution), but never under another Plan; the fingerprint tells 
 import dataclasses
 import hashlib
 import json
+import typing
 from typing import Any, Literal
 
 from jleaks.augmentation import Augmentation
@@ -14,6 +15,9 @@ from jleaks.convolution import Form
 from jleaks.datasets.registry import Task, get_task
 from jleaks.errors import InputError
 from jleaks.host.operations import Kernels
+
+# Of the operands of products; "default" is whatever is fast where it runs.
+Precision = Literal["float32", "default", "tensorfloat32", "bfloat16"]
 
 Model = Literal["mlp", "logistic", "cnn", "resnet18", "wrn28_2"]
 
@@ -43,8 +47,10 @@ class Recipe:
       learning_rate: The optimiser's, at the first step.
       l2: Penalty on the sum of squared weights (biases and batch normalisation excluded), part of the
         loss.  A weight decay of d, added to the gradient as PyTorch's SGD does, is l2 = d / 2.
-      precision: Of matrix products: "float32", or "default" for the backend's fast path (TF32 on
-        recent GPUs), which changes the numbers a little.
+      precision: Of the operands of matrix products and convolutions, in training and queries; their sums,
+        and everything else, are float32.  "float32"; "tensorfloat32" or "bfloat16", to which operands
+        are rounded wherever it runs (see `jleaks.convolution`); or "default", the backend's own:
+        float32 on CPUs, TF32 on recent GPUs.
       optimizer: "adam", or "sgd" with `momentum`.
       momentum: Of SGD.
       schedule: "constant", or "cosine": the learning rate falls to zero over the model's own steps.
@@ -61,7 +67,7 @@ class Recipe:
     batch_size: int = 100
     learning_rate: float = 1e-3
     l2: float = 1e-7
-    precision: Literal["float32", "default"] = "float32"
+    precision: Precision = "float32"
     optimizer: Literal["adam", "sgd"] = "adam"
     momentum: float = 0.9
     schedule: Literal["constant", "cosine"] = "constant"
@@ -86,6 +92,9 @@ class Recipe:
             found.append(f"{what} momentum is {self.momentum}, expected a number in [0, 1)")
         if not 0 < self.quantile < 1:
             found.append(f"{what} quantile is {self.quantile}, expected a number in (0, 1)")
+        if self.precision not in typing.get_args(Precision):
+            allowed = ", ".join(typing.get_args(Precision))
+            found.append(f"{what} precision is {self.precision}, expected one of {allowed}")
         if any(width < 1 for width in self.hidden):
             found.append(f"{what} hidden is {self.hidden}, expected positive widths")
         return found

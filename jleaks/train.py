@@ -128,13 +128,31 @@ class Learner:
     @functools.cached_property
     def module(self) -> models.Network:
         """The network."""
-        precision: Precision = None if self.recipe.precision == "default" else "float32"
+        named = self.recipe.precision
+        precision: Precision = None if named == "default" else named
         return models.build(
             self.recipe.model,
             self.recipe.hidden,
             self.num_classes,
             models.Computing(self.form, precision, self.kernels),
         )
+
+    @property
+    def reads_bytes(self) -> bool:
+        """Whether the first layer's kernel takes records as they are stored, zeros and ones."""
+        flat = self.recipe.model in ("mlp", "logistic")
+        exact = self.recipe.precision in ("default", "float32")
+        return self.kernels == "host" and self.encoding == "binary" and flat and exact
+
+    def gather(
+        self, features: Num[AnyArray, "records ..."], rows: Int[Array, "batch"]
+    ) -> Num[Array, "batch ..."]:
+        """Returns the records of a batch, as their encoding takes them."""
+        if self.kernels != "host":
+            return features[rows]
+        if features.dtype != jnp.uint8 or self.reads_bytes:
+            return host.gather(features, rows)
+        return host.gather_floats(features, rows)
 
     def encode(
         self, state: State, records: Num[AnyArray, "batch ..."]
@@ -148,7 +166,10 @@ class Learner:
 
     def respond(self, state: State, batch: Batch) -> tuple[Float[Array, "batch k"], PyTree]:
         """Answers a batch as in training: logits, and the running averages after it."""
-        inputs, hidden = self.encode(state, batch.records), None
+        if self.reads_bytes and batch.factors is None:
+            inputs, hidden = batch.records, None
+        else:
+            inputs, hidden = self.encode(state, batch.records), None
         if batch.factors is not None:
             inputs, hidden = inputs * batch.factors.inputs, batch.factors.hidden
         logits, updated = self.module.apply(
@@ -201,7 +222,7 @@ def shuffled(
     """
     key = jax.random.fold_in(jax.random.fold_in(key, Stream.SHUFFLE), epoch)
     n = members.indices.shape[0]
-    words = jax.random.bits(key, (n,)) >> 1
+    words = (host.bits if learner.kernels == "host" else jax.random.bits)(key, (n,)) >> 1
     words = jnp.where(jnp.arange(n) < members.size, words, jnp.uint32(0xFFFFFFFF))
     return host.order(words) if learner.kernels == "host" else jnp.argsort(words)
 
@@ -226,9 +247,10 @@ def drop(
     shapes = [inputs, *((inputs[0], width) for width in learner.module.drop_widths)]
 
     def factors(layer: int, shape: tuple[int, ...]) -> Array:
-        keep = 1 - ratios[min(layer, 1)]
-        kept = jax.random.bernoulli(jax.random.fold_in(key, layer), keep, shape)
-        return jnp.where(kept, 1 / keep, 0)
+        keep, of_layer = 1 - ratios[min(layer, 1)], jax.random.fold_in(key, layer)
+        if learner.kernels == "host":
+            return host.drop(of_layer, keep, shape)
+        return jnp.where(jax.random.bernoulli(of_layer, keep, shape), 1 / keep, 0)
 
     first, *others = (factors(layer, shape) for layer, shape in enumerate(shapes))
     return Factors(first, tuple(others))
@@ -265,8 +287,7 @@ def draw(
         return jax.random.fold_in(of_epoch, step)
 
     rows = members.indices[at]
-    on_host = learner.kernels == "host"
-    records = host.gather(data.features, rows) if on_host else data.features[rows]
+    records = learner.gather(data.features, rows)
     labels = data.labels[rows] if members.answers is None else members.answers[at]
     if learner.recipe.augmentation != "none":
         augmentation = learner.recipe.augmentation

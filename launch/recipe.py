@@ -9,7 +9,7 @@ from absl import flags
 from jleaks.augmentation import Augmentation
 from jleaks.datasets.registry import Task
 from jleaks.errors import InputError
-from jleaks.plan import Model, Recipe
+from jleaks.plan import Model, Precision, Recipe
 from jleaks.recipes import RECIPES
 
 _WHAT = "What is measured (defines the numbers)"
@@ -53,9 +53,10 @@ _FIELDS: dict[str, flags.FlagHolder[Any]] = {
     "precision": flags.DEFINE_enum(
         "precision",
         None,
-        ["float32", "default"],
-        'Of matrix products; "default" is the backend\'s fast path (TF32 on GPUs).  Unset: the '
-        "recipe's, float32.",
+        list(typing.get_args(Precision)),
+        "Of the operands of matrix products and convolutions; sums are float32.  tensorfloat32 and "
+        "bfloat16 are the same numbers everywhere; default is the backend's own: float32 on CPUs, TF32 "
+        "on recent GPUs.  Unset: the recipe's, float32.",
         module_name=_WHAT,
     ),
     "optimizer": flags.DEFINE_enum(

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from jaxtyping import install_import_hook
 
+from jleaks.host import library
+
 jax.config.update("jax_num_cpu_devices", 4)
 # Shapes and types at every boundary are checked under test only.
 _SHAPED = (
@@ -65,3 +67,9 @@ def launch():
 
     run.root = ROOT
     return run
+
+
+@pytest.fixture(scope="session")
+def kernels():
+    """Builds the host kernels where launchers keep them, and loads them into this process."""
+    library.load(Path("~/.cache/jleaks/kernels").expanduser())

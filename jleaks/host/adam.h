@@ -9,7 +9,8 @@
 namespace jleaks {
 
 struct Adam {
-  float b1, b2, eps;
+  // Decays, and 1 less each of them.
+  float b1, b2, rest1, rest2, eps;
   // Twice the factor of the sum of squares that the loss has on top.
   float decay;
   // Step size, and the inverses of 1 - b1^t and 1 - b2^t.
@@ -19,8 +20,8 @@ struct Adam {
               const float* __restrict g, Index size) const {
     for (Index i = 0; i < size; ++i) {
       float gradient = g[i] + decay * p[i];
-      m[i] = b1 * m[i] + (1 - b1) * gradient;
-      v[i] = b2 * v[i] + (1 - b2) * (gradient * gradient);
+      m[i] = b1 * m[i] + rest1 * gradient;
+      v[i] = b2 * v[i] + rest2 * (gradient * gradient);
       p[i] -= rate * (m[i] * mean_scale) / (std::sqrt(v[i] * square_scale) + eps);
     }
   }

@@ -30,12 +30,13 @@ struct Dense {
   bool tanh;
 
   // y[batch, outputs] = tanh(x w + bias).
-  void Forward(const float* x, const float* w, const float* bias, float* y) const {
+  template <typename Number>
+  void Forward(const Number* x, const float* w, const float* bias, float* y) const {
     auto finish = [&](Lanes sums, Index column, Index width) {
       Lanes z = sums + Load(bias + column, width);
       return tanh ? Tanh(z) : z;
     };
-    Multiply({x, inputs, 1}, {w, outputs, 1}, y, batch, inputs, outputs, finish);
+    Multiply(View<Number>{x, inputs, 1}, {w, outputs, 1}, y, batch, inputs, outputs, finish);
   }
 
   // Gradient before the activation, from that after it.
@@ -48,15 +49,16 @@ struct Dense {
   }
 
   // dw[inputs, outputs], dbias[outputs] and, unless null, dx[batch, inputs].
-  void Gradients(const float* x, const float* w, const float* y, const float* dy, float* dw,
+  template <typename Number>
+  void Gradients(const Number* x, const float* w, const float* y, const float* dy, float* dw,
                  float* dbias, float* dx) const {
     const float* dz = Inner(y, dy);
     std::fill_n(dbias, outputs, 0.0f);
     for (Index i = 0; i < batch; ++i) {
       for (Index n = 0; n < outputs; ++n) dbias[n] += dz[i * outputs + n];
     }
-    if (dx) Multiply({dz, outputs, 1}, {w, 1, outputs}, dx, batch, outputs, inputs);
-    Multiply({x, 1, inputs}, {dz, outputs, 1}, dw, inputs, batch, outputs);
+    if (dx) Multiply(View<float>{dz, outputs, 1}, {w, 1, outputs}, dx, batch, outputs, inputs);
+    Multiply(View<Number>{x, 1, inputs}, {dz, outputs, 1}, dw, inputs, batch, outputs);
   }
 };
 

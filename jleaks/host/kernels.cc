@@ -7,6 +7,7 @@
 #include "dense.h"
 #include "lanes.h"
 #include "order.h"
+#include "random.h"
 #include "xla/ffi/api/ffi.h"
 
 namespace jleaks {
@@ -15,7 +16,7 @@ namespace {
 namespace ffi = ::xla::ffi;
 
 using Floats = ffi::Buffer<ffi::F32>;
-using Words = ffi::Buffer<ffi::U32>;
+using WordBuffer = ffi::Buffer<ffi::U32>;
 using Ints = ffi::Buffer<ffi::S32>;
 using Octets = ffi::Buffer<ffi::U8>;
 template <typename Buffer>
@@ -35,7 +36,8 @@ struct Shape {
   Index sizes[5] = {};
 };
 
-ffi::Error DenseForward(Floats x, Floats w, Floats bias, Out<Floats> y, bool tanh) {
+template <typename X>
+ffi::Error DenseForward(X x, Floats w, Floats bias, Out<Floats> y, bool tanh) {
   Shape xs(x, 2), ws(w, 2);
   Dense dense{xs[0], xs[1], ws[1], tanh};
   for (Index i = 0; i < xs.models; ++i) {
@@ -45,7 +47,8 @@ ffi::Error DenseForward(Floats x, Floats w, Floats bias, Out<Floats> y, bool tan
   return ffi::Error::Success();
 }
 
-ffi::Error DenseGradients(Floats x, Floats w, Floats y, Floats dy, Out<Floats> dw, Out<Floats> dbias,
+template <typename X>
+ffi::Error DenseGradients(X x, Floats w, Floats y, Floats dy, Out<Floats> dw, Out<Floats> dbias,
                           Out<Floats> dx, bool tanh) {
   Shape xs(x, 2), ys(y, 2);
   Dense dense{xs[0], xs[1], ys[1], tanh};
@@ -107,7 +110,8 @@ ffi::Error CrossEntropies(Floats logits, Ints labels, Out<Floats> losses, Out<Fl
 
 // `scalars` are rate, mean_scale and square_scale of each model; a rate of zero leaves the model alone.
 ffi::Error AdamUpdate(Floats p, Floats m, Floats v, Floats g, Floats scalars, Out<Floats> new_p,
-                      Out<Floats> new_m, Out<Floats> new_v, float b1, float b2, float eps, float decay) {
+                      Out<Floats> new_m, Out<Floats> new_v, double b1, double b2, double eps,
+                      double decay) {
   Index models = Shape(scalars, 1).models, size = p.element_count() / std::max<Index>(models, 1);
   auto place = [&](const Floats& from, Out<Floats>& to) {
     if (from.typed_data() != to->typed_data()) {
@@ -120,17 +124,38 @@ ffi::Error AdamUpdate(Floats p, Floats m, Floats v, Floats g, Floats scalars, Ou
   for (Index i = 0; i < models; ++i) {
     const float* scale = scalars.typed_data() + 3 * i;
     if (scale[0] == 0) continue;
-    Adam{b1, b2, eps, decay, scale[0], scale[1], scale[2]}.Update(
+    Adam{float(b1), float(b2), float(1 - b1), float(1 - b2), float(eps), float(decay),
+         scale[0], scale[1], scale[2]}.Update(
         new_p->typed_data() + i * size, new_m->typed_data() + i * size, new_v->typed_data() + i * size,
         g.typed_data() + i * size, size);
   }
   return ffi::Error::Success();
 }
 
-ffi::Error OrderWords(Words words, Out<Ints> order) {
+ffi::Error OrderWords(WordBuffer words, Out<Ints> order) {
   Shape shape(words, 1);
   for (Index i = 0; i < shape.models; ++i) {
     Order(words.typed_data() + i * shape[0], order->typed_data() + i * shape[0], shape[0]);
+  }
+  return ffi::Error::Success();
+}
+
+ffi::Error RandomWords(WordBuffer key, Out<WordBuffer> words) {
+  Shape keys(key, 1);
+  Index size = words->element_count() / std::max<Index>(keys.models, 1);
+  for (Index i = 0; i < keys.models; ++i) {
+    const std::uint32_t* of = key.typed_data() + 2 * i;
+    Threefry{{of[0], of[1]}}.Fill(words->typed_data() + i * size, size);
+  }
+  return ffi::Error::Success();
+}
+
+ffi::Error DropFactors(WordBuffer key, Floats keep, Out<Floats> factors) {
+  Shape keys(key, 1);
+  Index size = factors->element_count() / std::max<Index>(keys.models, 1);
+  for (Index i = 0; i < keys.models; ++i) {
+    const std::uint32_t* of = key.typed_data() + 2 * i;
+    Threefry{{of[0], of[1]}}.Drop(keep.typed_data()[i], factors->typed_data() + i * size, size);
   }
   return ffi::Error::Success();
 }
@@ -161,9 +186,14 @@ ffi::Error GatherFloat(Octets records, Ints rows, Out<Floats> out) {
 #define OCTETS .Arg<jleaks::Octets>()
 #define TO_FLOATS .Ret<jleaks::Floats>()
 
-JLEAKS_HANDLER(dense_forward, DenseForward, FLOATS FLOATS FLOATS TO_FLOATS.Attr<bool>("tanh"));
-JLEAKS_HANDLER(dense_gradients, DenseGradients,
+JLEAKS_HANDLER(dense_forward, DenseForward<jleaks::Floats>,
+               FLOATS FLOATS FLOATS TO_FLOATS.Attr<bool>("tanh"));
+JLEAKS_HANDLER(dense_forward_bytes, DenseForward<jleaks::Octets>,
+               OCTETS FLOATS FLOATS TO_FLOATS.Attr<bool>("tanh"));
+JLEAKS_HANDLER(dense_gradients, DenseGradients<jleaks::Floats>,
                FLOATS FLOATS FLOATS FLOATS TO_FLOATS TO_FLOATS TO_FLOATS.Attr<bool>("tanh"));
+JLEAKS_HANDLER(dense_gradients_bytes, DenseGradients<jleaks::Octets>,
+               OCTETS FLOATS FLOATS FLOATS TO_FLOATS TO_FLOATS TO_FLOATS.Attr<bool>("tanh"));
 JLEAKS_HANDLER(convolution_forward, ConvolutionForward,
                FLOATS FLOATS FLOATS TO_FLOATS.Ret<jleaks::Octets>().Attr<std::int64_t>("border"));
 JLEAKS_HANDLER(convolution_gradients, ConvolutionGradients,
@@ -171,11 +201,13 @@ JLEAKS_HANDLER(convolution_gradients, ConvolutionGradients,
 JLEAKS_HANDLER(cross_entropy, CrossEntropies,
                FLOATS.Arg<jleaks::Ints>() TO_FLOATS TO_FLOATS);
 JLEAKS_HANDLER(adam, AdamUpdate,
-               FLOATS FLOATS FLOATS FLOATS FLOATS TO_FLOATS TO_FLOATS TO_FLOATS.Attr<float>("b1")
-                   .Attr<float>("b2")
-                   .Attr<float>("eps")
-                   .Attr<float>("decay"));
-JLEAKS_HANDLER(order, OrderWords, .Arg<jleaks::Words>().Ret<jleaks::Ints>());
+               FLOATS FLOATS FLOATS FLOATS FLOATS TO_FLOATS TO_FLOATS TO_FLOATS.Attr<double>("b1")
+                   .Attr<double>("b2")
+                   .Attr<double>("eps")
+                   .Attr<double>("decay"));
+JLEAKS_HANDLER(order, OrderWords, .Arg<jleaks::WordBuffer>().Ret<jleaks::Ints>());
+JLEAKS_HANDLER(bits, RandomWords, .Arg<jleaks::WordBuffer>().Ret<jleaks::WordBuffer>());
+JLEAKS_HANDLER(drop, DropFactors, .Arg<jleaks::WordBuffer>() FLOATS TO_FLOATS);
 JLEAKS_HANDLER(gather, GatherRecords,
                .Arg<xla::ffi::AnyBuffer>().Arg<jleaks::Ints>().Ret<xla::ffi::AnyBuffer>());
 JLEAKS_HANDLER(gather_floats, GatherFloat, OCTETS.Arg<jleaks::Ints>() TO_FLOATS);

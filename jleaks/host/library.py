@@ -6,8 +6,8 @@ processor.  Nothing here runs unless it is asked for.
 """
 
 import ctypes
+import fcntl
 import hashlib
-import os
 import platform
 import shutil
 import subprocess
@@ -23,11 +23,15 @@ _HERE = Path(__file__).parent
 _SOURCE = "kernels.cc"
 HANDLERS = (
     "adam",
+    "bits",
     "convolution_forward",
     "convolution_gradients",
     "cross_entropy",
     "dense_forward",
+    "dense_forward_bytes",
     "dense_gradients",
+    "dense_gradients_bytes",
+    "drop",
     "gather",
     "gather_floats",
     "order",
@@ -92,25 +96,28 @@ def build(folder: Path) -> Path:
         return path
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        descriptor, partial = tempfile.mkstemp(dir=folder, suffix=".partial")
+        with (folder / "lock").open("w") as lock:
+            # Of processes that start together one builds, and the others wait for it.
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not path.exists():
+                _compile(compiler, path)
     except OSError as error:
         raise InputError(f"cannot keep kernels in {folder}: {error.strerror}") from None
-    os.close(descriptor)
-    try:
+    return path
+
+
+def _compile(compiler: str, path: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=path.parent) as work:
+        partial = Path(work) / path.name
         command = [compiler, *_OPTIONS, "-isystem", jax.ffi.include_dir(), str(_HERE / _SOURCE)]
-        done = subprocess.run(
-            [*command, "-o", partial], capture_output=True, text=True, check=False
-        )
+        command += ["-o", str(partial)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             errors = [line for line in done.stderr.splitlines() if "error" in line]
             raise InputError(
                 f"{compiler} cannot build the kernels: {(errors or ['no message'])[0]}"
             )
-        # Others that build at the same time end with the same file.
-        Path(partial).replace(path)
-    finally:
-        Path(partial).unlink(missing_ok=True)
-    return path
+        partial.replace(path)
 
 
 def load(folder: Path) -> None:

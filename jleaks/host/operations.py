@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Num, UInt32
+from jaxtyping import Array, Float, Int, Num, UInt8, UInt32
 
 from jleaks.arrays import AnyArray
 
@@ -48,8 +48,8 @@ class _Wanted:
     def like(self, x: Array) -> jax.ShapeDtypeStruct:
         return _floats(*(x.shape if self.inputs else (0,)))
 
-    def result(self, dx: Array, x: Array) -> Array:
-        return dx if self.inputs else jnp.zeros_like(x)
+    def result(self, dx: Array) -> Array | None:
+        return dx if self.inputs else None
 
 
 def _dense_array(cotangent: Any) -> Array:
@@ -61,13 +61,26 @@ def _dense_array(cotangent: Any) -> Array:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
 def dense(
-    x: Float[Array, "batch inputs"],
+    x: Num[Array, "batch inputs"],
     kernel: Float[Array, "inputs outputs"],
     bias: Float[Array, "outputs"],
     tanh: bool,
 ) -> Float[Array, "batch outputs"]:
-    """Returns `x @ kernel + bias`, or its tanh."""
-    return _call("dense_forward", _floats(x.shape[0], kernel.shape[1]), x, kernel, bias, tanh=tanh)
+    """Returns `x @ kernel + bias`, or its tanh.
+
+    Args:
+      x: float32, or uint8 records as they are stored.
+      kernel: Weights.
+      bias: Of every output.
+      tanh: Whether the layer ends with it.
+    """
+    y = _floats(x.shape[0], kernel.shape[1])
+    return _call(_of("dense_forward", x), y, x, kernel, bias, tanh=tanh)
+
+
+def _of(name: str, x: Array) -> str:
+    """Names the kernel for the type of a layer's inputs."""
+    return f"{name}_bytes" if x.dtype == jnp.uint8 else name
 
 
 def _dense_forward(x: Any, kernel: Any, bias: Any, tanh: bool) -> tuple[Array, Any]:
@@ -78,11 +91,11 @@ def _dense_forward(x: Any, kernel: Any, bias: Any, tanh: bool) -> tuple[Array, A
 def _dense_backward(tanh: bool, kept: Any, dy: Any) -> tuple[Any, Array, Array]:
     x, kernel, y, wanted = kept
     dw, dbias, dx = _call(
-        "dense_gradients",
+        _of("dense_gradients", x),
         (_floats(*kernel.shape), _floats(kernel.shape[1]), wanted.like(x)),
         x, kernel, y, _dense_array(dy), tanh=tanh,
     )  # fmt: skip
-    return wanted.result(dx, x), dw, dbias
+    return wanted.result(dx), dw, dbias
 
 
 dense.defvjp(_dense_forward, _dense_backward, symbolic_zeros=True)
@@ -134,7 +147,7 @@ def _convolve_backward(border: int, kept: Any, dy: Any) -> tuple[Any, Array, Arr
         (_floats(*kernel.shape), _floats(kernel.shape[3]), wanted.like(x)),
         x, kernel, hits, _dense_array(dy), border=border,
     )  # fmt: skip
-    return wanted.result(dx, x), dkernel, dbias
+    return wanted.result(dx), dkernel, dbias
 
 
 convolve_relu_pool.defvjp(_convolve_forward, _convolve_backward, symbolic_zeros=True)
@@ -193,7 +206,7 @@ def adam(
         (_floats(*gradient.shape),) * 3,
         *now, gradient, scalars,
         aliases={0: 0, 1: 1, 2: 2},
-        b1=np.float32(b1), b2=np.float32(b2), eps=np.float32(eps), decay=np.float32(decay),
+        b1=np.float64(b1), b2=np.float64(b2), eps=np.float64(eps), decay=np.float64(decay),
     )  # fmt: skip
     return Moments(*found)
 
@@ -203,15 +216,39 @@ def order(words: UInt32[Array, "n"]) -> Int[Array, "n"]:
     return _call("order", jax.ShapeDtypeStruct(words.shape, jnp.int32), words)
 
 
+def bits(key: Array, shape: tuple[int, ...]) -> UInt32[Array, "..."]:
+    """Returns `jax.random.bits(key, shape)` for a typed Threefry key and fewer than 2^32 words."""
+    return _call("bits", jax.ShapeDtypeStruct(shape, jnp.uint32), jax.random.key_data(key))
+
+
+def drop(key: Array, keep: Float[Array, ""], shape: tuple[int, ...]) -> Float[Array, "..."]:
+    """Returns what inverted dropout multiplies by: 1 / keep where something stays, otherwise 0.
+
+    Equal to `jnp.where(jax.random.bernoulli(key, keep, shape), 1 / keep, 0)`.
+
+    Args:
+      key: A typed Threefry key.
+      keep: Share that stays, in (0, 1].
+      shape: Fewer than 2^32 numbers.
+    """
+    return _call("drop", _floats(*shape), jax.random.key_data(key), keep)
+
+
 def gather(
     records: Num[AnyArray, "records ..."], rows: Int[Array, "batch"]
 ) -> Num[Array, "batch ..."]:
-    """Returns `records[rows]`, bytes as float32; positions outside count as the nearest record."""
-    records = jnp.asarray(records)
-    octets = records.dtype == jnp.uint8
-    out = jax.ShapeDtypeStruct(
-        (*rows.shape, *records.shape[1:]), jnp.float32 if octets else records.dtype
-    )
-    name = "jleaks_gather_floats" if octets else "jleaks_gather"
+    """Returns `records[rows]`; positions outside count as the nearest record."""
+    return _gather("gather", jnp.asarray(records), rows, records.dtype)
+
+
+def gather_floats(
+    records: UInt8[AnyArray, "records ..."], rows: Int[Array, "batch"]
+) -> Float[Array, "batch ..."]:
+    """Returns `records[rows]` of bytes as float32; positions outside count as the nearest record."""
+    return _gather("gather_floats", jnp.asarray(records), rows, jnp.float32)
+
+
+def _gather(name: str, records: Array, rows: Array, dtype: Any) -> Array:
+    out = jax.ShapeDtypeStruct((*rows.shape, *records.shape[1:]), dtype)
     # Records are shared: under vmap the models take turns.
-    return jax.ffi.ffi_call(name, out, vmap_method="sequential")(records, rows)
+    return jax.ffi.ffi_call(f"jleaks_{name}", out, vmap_method="sequential")(records, rows)

@@ -3,13 +3,16 @@
 #ifndef JLEAKS_HOST_PRODUCT_H_
 #define JLEAKS_HOST_PRODUCT_H_
 
+#include <type_traits>
+
 #include "lanes.h"
 
 namespace jleaks {
 
 // Where a[i, r] is: a[i * row + r * step].
+template <typename Number>
 struct View {
-  const float* data;
+  const Number* data;
   Index row, step;
 };
 
@@ -17,7 +20,7 @@ struct View {
 constexpr Index kDepth = 768;
 
 // Copies b[r, n] of `depth` steps into panels of kPanel columns, the last one padded with zeros.
-inline void Pack(View b, Index depth, Index columns, float* out) {
+inline void Pack(View<float> b, Index depth, Index columns, float* out) {
   Index panels = (columns + kPanel - 1) / kPanel;
   if (b.step == 1) {
     for (Index r = 0; r < depth; ++r) {
@@ -47,27 +50,35 @@ inline void Pack(View b, Index depth, Index columns, float* out) {
 
 // c[rows, columns] = a[rows, depth] b[depth, columns]; `finish` maps (sums, column, width) to what is
 // stored, once a row's sums are complete.
-template <typename Finish>
-void Multiply(View a, View b, float* c, Index rows, Index depth, Index columns, const Finish& finish) {
+template <typename Number, typename Finish>
+void Multiply(View<Number> a, View<float> b, float* c, Index rows, Index depth, Index columns, const Finish& finish) {
   Index blocks = std::max<Index>(1, (depth + kDepth - 1) / kDepth);
   Index longest = (depth + blocks - 1) / blocks;
   Index panels = (columns + kPanel - 1) / kPanel;
   float* packed = Scratch<0>(longest * panels * kPanel);
-  // A tile's rows of a, one after another for every step: columns of a large matrix would otherwise
-  // collide in the first cache.
-  bool copy = a.row == 1 && rows > kRows;
-  float* tall = copy ? Scratch<1>(longest * kRows) : nullptr;
+  // A tile's rows of a are copied where its columns lie far apart, which would collide in the first
+  // cache, and where they are not floats.
+  constexpr bool kFloats = std::is_same_v<Number, float>;
+  bool copy = !kFloats || (a.row == 1 && rows > kRows);
+  float* tile = copy ? Scratch<1>(longest * kRows) : nullptr;
   for (Index at = 0; at < depth || at == 0; at += longest) {
     Index length = std::min(longest, depth - at);
     bool first = at == 0, last = at + longest >= depth;
     Pack({b.data + at * b.row, b.row, b.step}, length, columns, packed);
     ForRows(rows, [&]<int R>(Index i) {
-      View part{a.data + i * a.row + at * a.step, a.row, a.step};
-      if (copy) {
-        for (Index r = 0; r < length; ++r) {
-          std::memcpy(tall + r * R, part.data + r * part.step, R * sizeof(float));
+      const Number* from = a.data + i * a.row + at * a.step;
+      View<float> part{};
+      if constexpr (kFloats) part = {from, a.row, a.step};
+      if (copy && a.step == 1) {
+        for (int j = 0; j < R; ++j) {
+          for (Index r = 0; r < length; ++r) tile[j * length + r] = from[j * a.row + r];
         }
-        part = {tall, 1, R};
+        part = {tile, length, 1};
+      } else if (copy) {
+        for (Index r = 0; r < length; ++r) {
+          for (int j = 0; j < R; ++j) tile[r * R + j] = from[r * a.step + j * a.row];
+        }
+        part = {tile, 1, R};
       }
       auto panel = [&]<int V>(Index p) {
         Index column = p * kPanel, width = columns - column;
@@ -80,13 +91,13 @@ void Multiply(View a, View b, float* c, Index rows, Index depth, Index columns, 
             }
           }
         }
-        const float* from = packed + p * length * kPanel;
+        const float* columns_of_b = packed + p * length * kPanel;
         if (V == 2) {
-          Accumulate<R, V>(sums, part.data, part.row, part.step, from, length);
+          Accumulate<R, V>(sums, part.data, part.row, part.step, columns_of_b, length);
         } else {
           const float* x = part.data;
-          for (Index r = 0; r < length; ++r, x += part.step, from += kPanel) {
-            Lanes vector = Load(from);
+          for (Index r = 0; r < length; ++r, x += part.step, columns_of_b += kPanel) {
+            Lanes vector = Load(columns_of_b);
             for (int j = 0; j < R; ++j) sums[j][0] += x[j * part.row] * vector;
           }
         }
@@ -110,7 +121,8 @@ void Multiply(View a, View b, float* c, Index rows, Index depth, Index columns, 
   }
 }
 
-inline void Multiply(View a, View b, float* c, Index rows, Index depth, Index columns) {
+template <typename Number>
+void Multiply(View<Number> a, View<float> b, float* c, Index rows, Index depth, Index columns) {
   Multiply(a, b, c, rows, depth, columns, [](Lanes sums, Index, Index) { return sums; });
 }
 

@@ -1,0 +1,218 @@
+"""Fleets trained by the host kernels against the same fleets trained by XLA; building the kernels."""
+
+import dataclasses
+import re
+import shutil
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from fleets import crew
+from kernels import needs_compiler
+
+from jleaks import packing
+from jleaks.errors import InputError
+from jleaks.fleet import Fleet, make_mesh
+from jleaks.host import library
+from jleaks.plan import Execution, Recipe
+from jleaks.preemption import StopSignal
+from jleaks.signals import signal_fn
+from jleaks.train import Members
+from jleaks.trainer import DivergedError, Trainer
+
+# Sums in another order, magnified by Adam where a gradient is all but zero (see tests/test_fleet.py).
+TOLERANCE = 1e-3
+
+
+def trained(c, kernels, **execution):
+    c = dataclasses.replace(c, learner=dataclasses.replace(c.learner, kernels=kernels))
+    return Trainer(c, Execution(**execution), lambda _: None, StopSignal()).run()
+
+
+def assert_close(ours, theirs):
+    def compare(a, b):
+        a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+        assert np.linalg.norm(a - b) <= TOLERANCE * np.linalg.norm(b)
+
+    jax.tree.map(compare, ours, theirs)
+
+
+def with_recipe(c, **fields):
+    recipe = dataclasses.replace(c.learner.recipe, **fields)
+    return dataclasses.replace(c, learner=dataclasses.replace(c.learner, recipe=recipe))
+
+
+def terms(c):
+    """The same records as counts of words."""
+    return dataclasses.replace(c, learner=dataclasses.replace(c.learner, encoding="terms"))
+
+
+def dropped(c):
+    ratios = np.tile(np.float32([0.1, 0.4]), (c.num_models, 1))
+    return dataclasses.replace(c, members=c.members._replace(dropout=ratios))
+
+
+def quantile(c):
+    """Regression of a number, whose loss XLA computes."""
+    answers = np.random.default_rng(5).normal(size=c.members.indices.shape).astype(np.float32)
+    c = with_recipe(c, loss="quantile", quantile=0.8)
+    learner = dataclasses.replace(c.learner, num_classes=1)
+    return dataclasses.replace(c, learner=learner, members=c.members._replace(answers=answers))
+
+
+FLEETS = {
+    "mlp": lambda: crew("mlp", 3, ragged=True),
+    "deep": lambda: with_recipe(crew("mlp", 2), hidden=(24, 17)),
+    "logistic": lambda: crew("logistic", 3),
+    "terms": lambda: terms(crew("mlp", 2)),
+    "dropout": lambda: dropped(crew("mlp", 2)),
+    "quantile": lambda: quantile(crew("mlp", 2)),
+    "sgd, cosine": lambda: with_recipe(
+        crew("mlp", 2), optimizer="sgd", learning_rate=0.05, schedule="cosine"
+    ),
+    "adam, cosine": lambda: with_recipe(crew("mlp", 2, ragged=True), schedule="cosine"),
+    "cnn": lambda: crew("cnn", 2, ragged=True),
+    "cnn, crops": lambda: with_recipe(crew("cnn", 2, epochs=2), augmentation="flips and crops"),
+}
+
+
+@needs_compiler
+@pytest.mark.usefixtures("kernels")
+@pytest.mark.parametrize("name", FLEETS)
+def test_a_fleet_equals_xlas(name):
+    c = FLEETS[name]()
+    assert_close(trained(c, "host"), trained(c, "xla", num_devices=1, models_per_vmap=1))
+
+
+@needs_compiler
+@pytest.mark.usefixtures("kernels")
+def test_models_are_identical_however_they_are_packed():
+    """Every sum is a kernel's, which sees one model at a time."""
+    c = crew("mlp", 6, ragged=True, epochs=2)
+    reference = trained(c, "host", num_devices=1, models_per_call=3, models_per_vmap=1)
+    for execution in (
+        {"num_devices": 4, "chunk_seconds": 0},
+        {"num_devices": 1, "models_per_vmap": 6},
+        {"num_devices": 2, "models_per_call": 4, "models_per_vmap": 2},
+        {"num_devices": 3, "models_per_call": 1},
+    ):
+        found = trained(c, "host", **execution)
+        jax.tree.map(np.testing.assert_array_equal, found.params, reference.params)
+
+
+@needs_compiler
+@pytest.mark.usefixtures("kernels")
+@pytest.mark.parametrize("model", ["mlp", "cnn"])
+def test_queries_and_collectives(model, rng):
+    c = crew(model, 4, epochs=1)
+    learner = dataclasses.replace(c.learner, kernels="host")
+    state = trained(c, "host")
+    f, plain = (Fleet(one, make_mesh(2), 1) for one in (learner, c.learner))
+    data = f.put_data(c.features, c.labels)
+    rows = rng.integers(0, len(c.features), (4, 33)).astype(np.int32)
+    found = f.query(data, state, rows, signal_fn(3), 10)
+    for name, values in plain.query(data, state, rows, signal_fn(3), 10).items():
+        np.testing.assert_allclose(found[name], values, rtol=1e-4, atol=1e-5)
+    text = f.load(state, c.members, c.words).compiled_text(data)
+    assert "jleaks_adam" in text
+    assert not re.search(r"(all-reduce|all-gather|all-to-all|collective)[\w-]*\(", text)
+
+
+@needs_compiler
+@pytest.mark.usefixtures("kernels")
+def test_divergence_is_found():
+    c = with_recipe(crew("logistic", 2), learning_rate=1e30, optimizer="sgd", momentum=0.0)
+    c = dataclasses.replace(
+        c,
+        features=(c.features * np.float32(1e30)).astype(np.float32),
+    )
+    for kernels in ("xla", "host"):
+        with pytest.raises(DivergedError, match="model 0: the loss is not finite at step"):
+            trained(c, kernels)
+
+
+@needs_compiler
+@pytest.mark.usefixtures("kernels")
+def test_the_step_writes_in_place():
+    """No copy of parameters or moments in the compiled step: memory traffic is what Adam costs."""
+    c = crew("mlp", 4)
+    learner = dataclasses.replace(c.learner, kernels="host")
+    f = Fleet(learner, make_mesh(2), 1)
+    data = f.put_data(c.features, c.labels)
+    text = f.load(f.init(data, c.members, c.words), c.members, c.words).compiled_text(data)
+    (step,) = [part for part in text.split("\n\n") if "jleaks_dense_forward" in part]
+    assert not re.findall(r"f32\[(?:1,)?20,16\]\S* copy\(", step)
+
+
+@needs_compiler
+@pytest.mark.usefixtures("kernels")
+def test_the_kernels_are_used_where_they_are_asked_for():
+    learner = packing.make_learner(Recipe("cnn"), "pixels", 10, Execution(kernels="host"))
+    assert learner.kernels == "host"
+    assert learner.records_per_block is None
+    assert packing.make_learner(Recipe("cnn"), "pixels", 10, Execution()).kernels == "xla"
+
+
+def test_kernels_that_are_not_there_are_bad_input(monkeypatch):
+    monkeypatch.setattr(library, "_loaded", [])
+    with pytest.raises(
+        InputError, match="kernels is host, which needs CPU devices and its library"
+    ):
+        packing.make_learner(Recipe(), "binary", 10, Execution(kernels="host"))
+
+
+def test_no_compiler_is_bad_input(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(InputError, match="no C\\+\\+ compiler"):
+        library.build(tmp_path)
+
+
+def compiler(folder: Path, script: str) -> None:
+    """Puts a program called c++ into a folder."""
+    path = folder / "c++"
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+
+
+def test_a_compiler_that_fails_is_bad_input(monkeypatch, tmp_path):
+    (tmp_path / "bin").mkdir()
+    fails = 'case "$1" in --version) echo 1;; *) echo "kernels.cc:1: error: no" >&2; exit 1;; esac'
+    compiler(tmp_path / "bin", fails)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
+    with pytest.raises(InputError, match=r"cannot build the kernels: kernels.cc:1: error: no"):
+        library.build(tmp_path / "kept")
+    assert not list((tmp_path / "kept").glob("*.so"))
+
+
+def test_kernels_are_built_once_for_each_compiler(monkeypatch, tmp_path):
+    (tmp_path / "bin").mkdir()
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
+    writes = 'echo built >> "{log}"; for last; do :; done; echo library > "$last"'
+    paths = []
+    for version in ("1", "1", "2"):
+        log = tmp_path / "log"
+        script = f'case "$1" in --version) echo {version};; *) {writes.format(log=log)};; esac'
+        compiler(tmp_path / "bin", script)
+        paths.append(library.build(tmp_path / "kept"))
+    assert paths[0] == paths[1] != paths[2]
+    assert log.read_text() == "built\nbuilt\n"
+
+
+def test_a_folder_that_cannot_be_written_to_is_bad_input(tmp_path):
+    if not any(map(shutil.which, ("c++", "g++", "clang++"))):
+        pytest.skip("no C++ compiler")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot keep kernels in"):
+        library.build(tmp_path / "file")
+
+
+@needs_compiler
+@pytest.mark.usefixtures("kernels")
+def test_members_may_be_few():
+    """A part of one batch, and a fleet of one model."""
+    c = crew("mlp", 1)
+    c = dataclasses.replace(c, members=Members(c.members.indices[:, :20], np.int32([20])))
+    assert_close(trained(c, "host"), trained(c, "xla"))
+    assert jnp.isfinite(trained(c, "host").losses).all()
