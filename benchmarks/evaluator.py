@@ -21,39 +21,38 @@ import numpy as np
 from absl import flags
 
 from benchmarks import contenders
-from benchmarks.rows import append, command, machine, spread
+from benchmarks.rows import WHAT, WHERE, append, command, machine, spread
 from benchmarks.turns import CONTENDERS, Turn, peak_megabytes, time_jleaks
 from jleaks.errors import InputError
 from launch.flags import run, use_all_cores
 
-_SIZE, _WHERE = "What is measured", "Where"
 _MODELS = flags.DEFINE_integer(
-    "num_models", 256, "Models of the bank, even.", lower_bound=6, module_name=_SIZE
+    "num_models", 256, "Models of the bank, even.", lower_bound=6, **WHAT
 )
 _RECORDS = flags.DEFINE_integer(
-    "num_records", 50_000, "Records of the bank, even.", lower_bound=20, module_name=_SIZE
+    "num_records", 50_000, "Records of the bank, even.", lower_bound=20, **WHAT
 )
 _TARGETS = flags.DEFINE_integer(
     "num_targets",
     4,
     "Targets that others than jleaks are timed on.",
     lower_bound=1,
-    module_name=_SIZE,
+    **WHAT,
 )
 _LOOP_RECORDS = flags.DEFINE_integer(
-    "loop_records", 2_000, "Records that loops are timed on.", lower_bound=1, module_name=_SIZE
+    "loop_records", 2_000, "Records that loops are timed on.", lower_bound=1, **WHAT
 )
 _REPETITIONS = flags.DEFINE_integer(
-    "repetitions", 3, "Turns of every contender.", lower_bound=1, module_name=_SIZE
+    "repetitions", 3, "Turns of every contender.", lower_bound=1, **WHAT
 )
-_PEERS = flags.DEFINE_string("peers", None, "Checkouts of public code.", module_name=_WHERE)
-_OUT = flags.DEFINE_string("out", None, "JSON lines to append to.", module_name=_WHERE)
+_PEERS = flags.DEFINE_string("peers", None, "Checkouts of public code.", **WHERE)
+_OUT = flags.DEFINE_string("out", None, "JSON lines to append to.", **WHERE)
 _CONTENDER = flags.DEFINE_string(
     "contender", None, "Time this one alone, in this process (used by the benchmark itself).",
-    module_name=_WHERE,
+    **WHERE,
 )  # fmt: skip
 _FOUND = flags.DEFINE_string(
-    "found", None, "With --contender: where to leave what it found.", module_name=_WHERE
+    "found", None, "With --contender: where to leave what it found.", **WHERE
 )
 
 # Scores of jleaks (float32) and the others may differ by so much, relative to 1 or the score.

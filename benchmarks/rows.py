@@ -14,6 +14,11 @@ from absl import flags
 
 from launch.flags import public_flags
 
+# What the flags of a benchmark have in common, by group.  Benchmarks give like flags one name; tests import
+# several of them into one process.
+WHAT: dict[str, Any] = {"module_name": "What is measured", "allow_override": True}
+WHERE: dict[str, Any] = {"module_name": "Where", "allow_override": True}
+
 _ROOT = Path(__file__).parents[1]
 
 

@@ -155,7 +155,7 @@ def _task(
     crew = _crew(plan, execution, task, data, draws)
     store = Store(work.checkpoints(task.name), fingerprint)
     tick = time.monotonic()
-    trainer = Trainer(crew, execution, reporter.progress, stop)
+    trainer = Trainer(crew, execution, reporter.progress, stop, reporter.line)
     state = trainer.run(store)
     seconds["training"] = time.monotonic() - tick
     tick = time.monotonic()

@@ -22,6 +22,7 @@ from jaxtyping import Array, Float, Int, UInt32
 
 from jleaks import train
 from jleaks.errors import InputError
+from jleaks.executables import Executable, ready
 from jleaks.keys import Key
 from jleaks.train import Data, Learner, Members, State
 
@@ -95,7 +96,7 @@ def spread(
 
 @functools.cache
 def _programs(learner: Learner, mesh: Mesh, group: int) -> dict[str, Any]:
-    """Builds the compiled programs of one kind of fleet; jit caches them by shape."""
+    """Builds the programs of one kind of fleet."""
 
     def init(data: Data, members: Members, words: Array, masks: Array | None) -> State:
         def one(members: Members, words: Array, mask: Array | None) -> State:
@@ -151,6 +152,14 @@ def _query_program(
     return spread("query", query, mesh, ("models", "shared", "models"))
 
 
+def _padded_size(count: int, mesh: Mesh, group: int) -> int:
+    """Returns how many models `count` become so that every device has equally many whole groups."""
+    per_device = -(-count // mesh.size)
+    if per_device > group:
+        per_device = -(-per_device // group) * group
+    return per_device * mesh.size
+
+
 def put_models(pack: Any, mesh: Mesh, group: int = 1) -> tuple[Any, int]:
     """Pads a host pack and spreads it over the devices.
 
@@ -164,10 +173,7 @@ def put_models(pack: Any, mesh: Mesh, group: int = 1) -> tuple[Any, int]:
       true size.
     """
     count = jax.tree.leaves(pack)[0].shape[0]
-    per_device = -(-count // mesh.size)
-    if per_device > group:
-        per_device = -(-per_device // group) * group
-    surplus = per_device * mesh.size - count
+    surplus = _padded_size(count, mesh, group) - count
 
     def pad(leaf: np.ndarray) -> np.ndarray:
         return np.concatenate([leaf, np.repeat(leaf[-1:], surplus, 0)]) if surplus else leaf
@@ -187,17 +193,19 @@ class Fleet:
     times group by repeating the last model, and the surplus is cut off again.
     """
 
-    def __init__(self, learner: Learner, mesh: Mesh, group: int = 1):
+    def __init__(self, learner: Learner, mesh: Mesh, group: int = 1, limit: int | None = None):
         """Prepares the programs; nothing is compiled until they are called.
 
         Args:
           learner: What all models share.
           mesh: Devices to spread the models over.
           group: Models of one device that advance in the same instruction.
+          limit: Bytes of each device that a call may take, the dataset's included; None for any.
         """
         self.learner = learner
         self.mesh = mesh
         self.group = group
+        self.limit = limit
 
     def put_data(self, features: np.ndarray, labels: np.ndarray) -> Data:
         """Places a dataset on every device, once, in its compact integer form."""
@@ -207,6 +215,17 @@ class Fleet:
     def _put(self, pack: Any) -> tuple[Any, int]:
         return put_models(pack, self.mesh, self.group)
 
+    def _like(self, pack: Any) -> Any:
+        """Returns what `_put` would make of a pack, shapes alone."""
+        sharding = NamedSharding(self.mesh, _MODEL)
+        size = _padded_size(jax.tree.leaves(pack)[0].shape[0], self.mesh, self.group)
+        return jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(
+                (size, *leaf.shape[1:]), leaf.dtype, sharding=sharding
+            ),
+            pack,
+        )
+
     def init(
         self,
         data: Data,
@@ -214,15 +233,46 @@ class Fleet:
         words: UInt32[np.ndarray, "models 2"],
         masks: Float[np.ndarray, "models top"] | None = None,
     ) -> State:
-        """Returns the untrained state of a pack, on the host, every leaf [P, ...]."""
-        (members, words, masks), count = self._put((members, words, masks))
-        state = _programs(self.learner, self.mesh, self.group)["init"](data, members, words, masks)
-        return fetch(state, count)
+        """Returns the untrained state of a pack, on the host, every leaf [P, ...].
+
+        Raises:
+          TooLargeError: the program takes more than the limit.
+        """
+        program = _programs(self.learner, self.mesh, self.group)["init"]
+        pack = members, words, masks
+        executable = ready("init", program, (data, *self._like(pack)), self.limit)
+        pack, count = self._put(pack)
+        return fetch(executable.call(data, *pack), count)
 
     def load(self, state: State, members: Members, words: UInt32[np.ndarray, "models 2"]) -> "Pack":
         """Moves a pack of models onto the devices for training."""
         (state, members, words), count = self._put((state, members, words))
         return Pack(self, state, members, words, count)
+
+    def prepare(
+        self, data: Data, state: State, members: Members, words: UInt32[np.ndarray, "models 2"]
+    ) -> int | None:
+        """Compiles the training program for a pack of this shape, without moving the pack.
+
+        Args:
+          data: The dataset, on the devices.
+          state: Every leaf [P, ...].
+          members: Training parts of the pack.
+          words: Its key words.
+
+        Returns:
+          Bytes of each device that a call will take; None where XLA does not say.
+
+        Raises:
+          TooLargeError: that is more than the limit.
+        """
+        return self.training(data, *self._like((state, members, words))).num_bytes
+
+    def training(self, data: Data, state: Any, members: Any, words: Any) -> Executable:
+        """Returns the training program compiled for a pack on the devices, or for its shapes."""
+        program = _programs(self.learner, self.mesh, self.group)["fit"]
+        bounds = np.int32(0), np.int32(0)
+        return ready("fit", program, (state, data, members, words, *bounds), self.limit)
 
     def query(
         self,
@@ -245,14 +295,24 @@ class Fleet:
 
         Returns:
           What `signal_fn` returned, each leaf [P, n, ...], on the host.
+
+        Raises:
+          TooLargeError: the program takes more than the limit.
         """
-        (state, rows), count = self._put((state, np.asarray(indices, np.int32)))
         program = _query_program(self.learner, self.mesh, self.group, block, signal_fn)
-        return fetch(program(state, data, rows), count)
+        pack = state, np.asarray(indices, np.int32)
+        like, like_rows = self._like(pack)
+        executable = ready("query", program, (like, data, like_rows), self.limit)
+        (state, rows), count = self._put(pack)
+        return fetch(executable.call(state, data, rows), count)
 
 
 class Pack:
-    """Models on the devices, in training."""
+    """Models on the devices, in training.
+
+    Attributes:
+      epoch: How many epochs are behind them; None before the first call.
+    """
 
     def __init__(self, fleet: Fleet, state: State, members: Members, words: Any, count: int):
         """Made by `Fleet.load`."""
@@ -261,13 +321,19 @@ class Pack:
         self._members = members
         self._words = words
         self._count = count
+        self.epoch: int | None = None
 
     def fit(self, data: Data, start: int, stop: int) -> None:
-        """Trains every model from epoch `start` up to, not including, epoch `stop`; waits for it."""
-        program = _programs(self._fleet.learner, self._fleet.mesh, self._fleet.group)["fit"]
+        """Trains every model from epoch `start` up to, not including, epoch `stop`; waits for it.
+
+        Raises:
+          TooLargeError: the program takes more than the fleet's limit.
+        """
+        executable = self._fleet.training(data, self._state, self._members, self._words)
         bounds = np.int32(start), np.int32(stop)
-        self._state = program(self._state, data, self._members, self._words, *bounds)
+        self._state = executable.call(self._state, data, self._members, self._words, *bounds)
         jax.block_until_ready(self._state)
+        self.epoch = stop
 
     def losses(self) -> tuple[Float[np.ndarray, "models epochs"], Int[np.ndarray, "models"]]:
         """Returns each model's loss per epoch and its first non-finite step (or -1)."""
@@ -279,9 +345,8 @@ class Pack:
 
     def compiled_text(self, data: Data) -> str:
         """Returns the optimised HLO of the training program (to prove it has no collectives)."""
-        program = _programs(self._fleet.learner, self._fleet.mesh, self._fleet.group)["fit"]
-        args = (self._state, data, self._members, self._words, np.int32(0), np.int32(1))
-        return program.lower(*args).compile().as_text()
+        executable = self._fleet.training(data, self._state, self._members, self._words)
+        return executable.call.as_text() or ""
 
 
 def fetch(tree: Any, count: int) -> Any:

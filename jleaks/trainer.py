@@ -1,5 +1,6 @@
 """Training a whole fleet on the host's side: packs, chunks of epochs, checkpoints, progress, stopping."""
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Callable
@@ -11,7 +12,9 @@ import numpy as np
 from jleaks import packing
 from jleaks.checkpoints import Store
 from jleaks.errors import InputError
-from jleaks.fleet import Fleet, SignalFn, make_mesh
+from jleaks.executables import TooLargeError
+from jleaks.fleet import Fleet, Pack, SignalFn, make_mesh
+from jleaks.memory import available_memory, exhausted, readable
 from jleaks.plan import Execution
 from jleaks.preemption import Preempted, StopSignal
 from jleaks.train import Data, Learner, Members, State
@@ -77,13 +80,56 @@ class Crew:
         return len(self.names)
 
 
+@dataclasses.dataclass(eq=False)
+class _Course:
+    """How far the training of a fleet is.
+
+    Attributes:
+      state: Of every model, leaves [M, ...], on the host.
+      epochs: [M] behind each model in `state`; packs on the devices may be further.
+      store: Where checkpoints go, if anywhere.
+      began: When, by the monotonic clock.
+      before: Model-epochs that were behind then.
+      saved: When the last checkpoint was saved.
+      told: Whether the packing was.
+    """
+
+    state: State
+    epochs: np.ndarray
+    store: Store | None
+    began: float
+    before: int
+    saved: float
+    told: bool = False
+
+    def keep(self, models: np.ndarray, part: State, epoch: int) -> None:
+        """Takes over the state of some models after so many epochs."""
+        _write(self.state, models, part)
+        self.epochs[models] = epoch
+
+    def rescue(self, models: np.ndarray, pack: Pack) -> None:
+        """Takes over the last finished epoch of a pack whose buffers a failed call left alone."""
+        if pack.epoch is not None:
+            with contextlib.suppress(RuntimeError, MemoryError):
+                self.keep(models, pack.fetch(), pack.epoch)
+
+
 def _take(tree: _T, rows: slice | np.ndarray) -> _T:
     """Returns the models at `rows` of a stacked tree."""
     return jax.tree.map(lambda leaf: leaf[rows], tree)
 
 
+def _write(state: State, models: slice | np.ndarray, part: State) -> None:
+    """Writes the state of some models into the whole fleet's, in place."""
+    for whole, new in zip(jax.tree.leaves(state), jax.tree.leaves(part), strict=True):
+        whole[models] = new
+
+
 class Trainer:
-    """Trains the models of a crew; keeps their whole state on the host, packs on the devices."""
+    """Trains the models of a crew; keeps their whole state on the host, packs on the devices.
+
+    Where memory runs out, packs become smaller and work continues from the host's state.
+    """
 
     def __init__(
         self,
@@ -91,6 +137,8 @@ class Trainer:
         execution: Execution,
         report: Callable[[Progress], None],
         stop: StopSignal,
+        line: Callable[[str], None] = lambda _: None,
+        memory: int | None = None,
     ):
         """Places the dataset on the devices and chooses a packing; trains nothing yet.
 
@@ -99,9 +147,13 @@ class Trainer:
           execution: How to run them.
           report: Called between chunks.
           stop: Looked at between chunks.
+          line: Called with one finished sentence: the packing once training starts, and whatever
+            changes it.
+          memory: Bytes of each device that may be taken; None for what is available.
 
         Raises:
-          InputError: a dropout ratio is not in [0, 1), or there are not so many devices.
+          InputError: a dropout ratio is not in [0, 1), there are not so many devices, or the dataset
+            does not fit on one.
         """
         if crew.members.dropout is not None:
             for ratio in np.asarray(crew.members.dropout).flat:
@@ -110,36 +162,102 @@ class Trainer:
                         f"{crew.name}: a dropout ratio is {ratio:g}, expected numbers in [0, 1)"
                     )
         self._crew, self._execution = crew, execution
-        self._report, self._stop = report, stop
-        mesh = make_mesh(execution.num_devices)
-        self.data: Data = Fleet(crew.learner, mesh).put_data(crew.features, crew.labels)
+        self._report, self._stop, self._line = report, stop, line
+        self._mesh = make_mesh(execution.num_devices)
+        data, width = Data(crew.features, crew.labels), crew.members.indices.shape[1]
+        devices = list(self._mesh.devices.flat)
         self.packing = packing.choose(
-            crew.learner,
-            self.data,
-            crew.members.indices.shape[1],
-            crew.num_models,
-            list(mesh.devices.flat),
-            execution,
+            crew.learner, data, width, crew.num_models, devices, execution, memory
         )
-        self.fleet = Fleet(crew.learner, mesh, self.packing.models_per_vmap)
+        if self.packing.data_bytes > self.packing.memory_bytes:
+            raise InputError(
+                f"{crew.name}: the dataset takes {readable(self.packing.data_bytes)} of each of "
+                f"{self._mesh.size} devices, which have {readable(self.packing.memory_bytes)}"
+            )
+        self.fleet = self._make_fleet()
+        self.data: Data = self.fleet.put_data(crew.features, crew.labels)
+        self._block = crew.learner.records_per_block or _QUERY_BLOCK
 
-    def _packs(self) -> list[slice]:
-        size = self.packing.models_per_call
-        return [slice(i, i + size) for i in range(0, self._crew.num_models, size)]
+    def _make_fleet(self) -> Fleet:
+        limit, group = self.packing.limit_bytes, self.packing.models_per_vmap
+        return Fleet(self._crew.learner, self._mesh, group, limit)
+
+    def _in_packs(
+        self,
+        count: int,
+        work: Callable[[slice], _T],
+        relieve: Callable[[Exception], None] | None = None,
+    ) -> list[_T]:
+        """Does something pack by pack, in smaller packs once memory runs out.
+
+        Args:
+          count: Number of models.
+          work: Called with the models of a pack; called again if it runs out of memory.
+          relieve: Called in between; None for smaller packs.
+
+        Returns:
+          What `work` returned, in order.
+
+        Raises:
+          InputError: memory runs out, and packs cannot or may not be smaller.
+        """
+        found: list[_T] = []
+        at = 0
+        while at < count:
+            span = slice(at, min(at + self.packing.models_per_call, count))
+            try:
+                found.append(work(span))
+            except (MemoryError, jax.errors.JaxRuntimeError) as error:
+                if not exhausted(error):
+                    raise
+                (relieve or self._back_off)(error)
+            else:
+                at = span.stop
+        return found
+
+    def _what(self, error: Exception) -> str:
+        return f"{self._crew.name}: {(str(error) or 'out of memory').splitlines()[0]}"
+
+    def _back_off(self, error: Exception) -> None:
+        """Makes packs smaller after running out of memory, and says so."""
+        before, found = self.packing, self.packing.smaller()
+        if found is None:
+            advice = before.advice(self._crew.learner)
+            raise InputError(f"{self._what(error)}; {advice}") from error
+        self._line(f"{self._what(error)}: {before.changes(found)}")
+        self.packing = found
+        self.fleet = self._make_fleet()
 
     def initial(self) -> State:
-        """Returns the untrained state of every model, leaves [M, ...], on the host."""
-        crew = self._crew
-        parts = [
-            self.fleet.init(
+        """Returns the untrained state of every model, leaves [M, ...], on the host.
+
+        Raises:
+          InputError: memory ran out, or the host's would before all models are trained.
+        """
+        crew, count = self._crew, self._crew.num_models
+        held, available = count * self.packing.state_bytes, available_memory()
+        if held > available:
+            raise InputError(
+                f"{crew.name}: the host keeps the states of all {count} models, {readable(held)} of "
+                f"{readable(available)} that it has: train fewer at a time"
+            )
+        states: list[State] = []
+
+        def draw(pack: slice) -> None:
+            part = self.fleet.init(
                 self.data,
                 _take(crew.members, pack),
                 crew.words[pack],
                 None if crew.masks is None else crew.masks[pack],
             )
-            for pack in self._packs()
-        ]
-        return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+            if not states:
+                states.append(
+                    jax.tree.map(lambda leaf: np.empty((count, *leaf.shape[1:]), leaf.dtype), part)
+                )
+            _write(states[0], pack, part)
+
+        self._in_packs(count, draw)
+        return states[0]
 
     def run(self, store: Store | None = None) -> State:
         """Trains every model to its last epoch, continuing from the store's latest checkpoint.
@@ -150,64 +268,86 @@ class Trainer:
         Raises:
           Preempted: a stop signal arrived; everything so far was saved.
           DivergedError: a loss was not finite.
-          InputError: the checkpoint does not fit.
+          InputError: the checkpoint does not fit, or memory ran out.
         """
-        crew, num_epochs = self._crew, self._crew.learner.recipe.epochs
-        state, epochs = self.initial(), np.zeros(crew.num_models, np.int32)
+        state, epochs = self.initial(), np.zeros(self._crew.num_models, np.int32)
         if store is not None and (found := store.restore(state)) is not None:
             state, epochs = found
-        began, before = time.monotonic(), int(epochs.sum())
-        saved = began
-        for span in self._packs():
-            if (epochs[span] == num_epochs).all():
-                continue
-            # Models of a pack advance together, so they are at the same epoch, unless the packing
-            # changed since the checkpoint: then those behind catch up first.
-            while (start := int(epochs[span].min())) < num_epochs:
-                behind = np.flatnonzero(epochs[span] == start) + span.start
-                ceiling = int(min((e for e in epochs[span] if e > start), default=num_epochs))
-                pack = self.fleet.load(
-                    _take(state, behind),
-                    _take(crew.members, behind),
-                    crew.words[behind],
-                )
-                chunk, at = 1, start
-                while at < ceiling:
-                    stop = min(at + chunk, ceiling)
-                    tick = time.monotonic()
-                    pack.fit(self.data, at, stop)
-                    now = time.monotonic()
-                    per_epoch = (now - tick) / (stop - at)
-                    losses, bad = pack.losses()
-                    if (bad >= 0).any():
-                        first = int(np.flatnonzero(bad >= 0)[0])
-                        raise DivergedError(
-                            f"{crew.names[behind[first]]}: the loss is not finite at step "
-                            f"{int(bad[first])} (epoch {stop}); lower the learning rate"
-                        )
-                    at = stop
-                    epochs[behind] = at
-                    self._tell(epochs, before, began, float(losses[:, at - 1].mean()))
-                    # The first call also compiled, so the second is measured afresh.
-                    chunk = (
-                        1
-                        if at == start + 1
-                        else max(1, int(self._execution.chunk_seconds / max(per_epoch, 1e-6)))
-                    )
-                    halted = self._stop.received is not None
-                    due = now - saved >= self._execution.checkpoint_seconds
-                    if halted or due or at == ceiling:
-                        _update(state, behind, pack.fetch())
-                    if store is not None and (halted or due):
-                        store.save(state, epochs)
-                        saved = time.monotonic()
-                    if halted:
-                        if store is not None:
-                            store.close()
-                        raise Preempted(f"{crew.name}: stopped after {int(epochs.sum())} epochs")
+        now = time.monotonic()
+        course = _Course(state, epochs, store, now, int(epochs.sum()), now)
+        self._in_packs(len(epochs), lambda pack: self._train(course, pack))
         if store is not None:
             store.save(state, epochs)
         return state
+
+    def _train(self, course: _Course, span: slice) -> None:
+        """Trains the models of a pack to their last epoch."""
+        epochs, num_epochs = course.epochs[span], self._crew.learner.recipe.epochs
+        # Models of a pack advance together, so they are at the same epoch, unless the packing
+        # changed since the checkpoint: then those behind catch up first.
+        while (start := int(epochs.min())) < num_epochs:
+            behind = np.flatnonzero(epochs == start) + span.start
+            ceiling = int(min((e for e in epochs if e > start), default=num_epochs))
+            pack = self._load(course, behind)
+            try:
+                self._advance(course, pack, behind, start, ceiling)
+            except (MemoryError, jax.errors.JaxRuntimeError) as error:
+                if exhausted(error):
+                    course.rescue(behind, pack)
+                raise
+
+    def _load(self, course: _Course, models: np.ndarray) -> Pack:
+        """Moves models onto the devices, once it is known what training them takes."""
+        crew = self._crew
+        parts = _take(course.state, models), _take(crew.members, models), crew.words[models]
+        whole = len(models) == self.packing.models_per_call
+        try:
+            counted = self.fleet.prepare(self.data, *parts)
+        except TooLargeError as error:
+            if whole:
+                self.packing = self.packing.counted(error.needed)
+            raise
+        if whole and counted is not None:
+            self.packing = self.packing.counted(counted)
+        if not course.told:
+            self._line(f"{crew.name}: {self.packing}")
+            course.told = True
+        return self.fleet.load(*parts)
+
+    def _advance(
+        self, course: _Course, pack: Pack, models: np.ndarray, start: int, ceiling: int
+    ) -> None:
+        """Trains a pack in chunks from epoch `start` to `ceiling`."""
+        crew = self._crew
+        chunk, at = 1, start
+        while at < ceiling:
+            stop = min(at + chunk, ceiling)
+            tick = time.monotonic()
+            pack.fit(self.data, at, stop)
+            now = time.monotonic()
+            per_epoch = (now - tick) / (stop - at)
+            losses, bad = pack.losses()
+            if (bad >= 0).any():
+                first = int(np.flatnonzero(bad >= 0)[0])
+                raise DivergedError(
+                    f"{crew.names[models[first]]}: the loss is not finite at step "
+                    f"{int(bad[first])} (epoch {stop}); lower the learning rate"
+                )
+            at = stop
+            ahead = int((at - course.epochs[models]).sum())
+            self._tell(course, ahead, float(losses[:, at - 1].mean()))
+            chunk = max(1, int(self._execution.chunk_seconds / max(per_epoch, 1e-6)))
+            halted = self._stop.received is not None
+            due = now - course.saved >= self._execution.checkpoint_seconds
+            if halted or due or at == ceiling:
+                course.keep(models, pack.fetch(), at)
+            if course.store is not None and (halted or due):
+                course.store.save(course.state, course.epochs)
+                course.saved = now
+            if halted:
+                if course.store is not None:
+                    course.store.close()
+                raise Preempted(f"{crew.name}: stopped after {int(course.epochs.sum())} epochs")
 
     def query(
         self, state: State, rows: np.ndarray, keep: SignalFn, data: Data | None = None
@@ -222,26 +362,31 @@ class Trainer:
 
         Returns:
           The signals, each [P, n, ...], on the host.
+
+        Raises:
+          InputError: memory ran out.
         """
-        size = self.packing.models_per_call
-        block = self._crew.learner.records_per_block or _QUERY_BLOCK
-        data = self.data if data is None else data
-        found = [
-            self.fleet.query(
-                data, _take(state, slice(i, i + size)), rows[i : i + size], keep, block
-            )
-            for i in range(0, len(rows), size)
-        ]
+        asked = self.data if data is None else data
+
+        def ask(pack: slice) -> dict[str, np.ndarray]:
+            return self.fleet.query(asked, _take(state, pack), rows[pack], keep, self._block)
+
+        found = self._in_packs(len(rows), ask, self._ask_fewer)
         return {name: np.concatenate([pack[name] for pack in found]) for name in found[0]}
 
-    def _tell(self, epochs: np.ndarray, before: int, began: float, loss: float) -> None:
-        done, total = int(epochs.sum()), len(epochs) * self._crew.learner.recipe.epochs
-        seconds = time.monotonic() - began
-        eta = seconds / max(done - before, 1) * (total - done)
+    def _ask_fewer(self, error: Exception) -> None:
+        """Asks about fewer records at a time after running out of memory, then in smaller packs."""
+        block = max(self._block // 2, self._crew.learner.recipe.batch_size)
+        if block >= self._block:
+            self._back_off(error)
+            return
+        self._line(f"{self._what(error)}: records asked about at a time {self._block} -> {block}")
+        self._block = block
+
+    def _tell(self, course: _Course, ahead: int, loss: float) -> None:
+        """Reports progress; `ahead` model-epochs are behind the pack, but not yet in the host's state."""
+        done = int(course.epochs.sum()) + ahead
+        total = len(course.epochs) * self._crew.learner.recipe.epochs
+        seconds = time.monotonic() - course.began
+        eta = seconds / max(done - course.before, 1) * (total - done)
         self._report(Progress(self._crew.name, done, total, loss, seconds, eta))
-
-
-def _update(state: State, rows: np.ndarray, part: State) -> None:
-    """Writes a pack's state into the whole fleet's, in place."""
-    for whole, new in zip(jax.tree.leaves(state), jax.tree.leaves(part), strict=True):
-        whole[rows] = new

@@ -62,7 +62,7 @@ def public_flags() -> str:
         name, _, value = flag.lstrip("-").partition("=")
         if name == "data_dir" and value:
             shown.append("--data_dir=data")
-        elif name not in _PLACES:
+        elif name not in _PLACES and not value.startswith("/"):
             shown.append(flag)
     return shlex.join(shown)
 

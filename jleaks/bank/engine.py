@@ -83,7 +83,7 @@ def train_bank(
 
     with StopSignal() as stop:
         tick = time.monotonic()
-        trainer = Trainer(crew, execution, progress, stop)
+        trainer = Trainer(crew, execution, progress, stop, reporter.line)
         state = trainer.initial() if plan.null == "untrained" else trainer.run(store)
         seconds["training"] = spent.keep(time.monotonic() - tick)
         tick = time.monotonic()

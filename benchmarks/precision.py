@@ -1,0 +1,176 @@
+"""Do narrower formats of products change what attacks find?  The same seeds in each format, in pairs.
+
+python -m benchmarks.precision --out=results/speed/precision.jsonl
+python -m benchmarks.precision --data_dir=data --scale=0.1 --out=results/speed/precision.jsonl
+
+Trains targets and shadows of every task, and a bank, once per format: same records, same random start, same
+batches.  Prints, per metric, its mean in float32 and the mean paired difference of every other format, with
+a 95% t interval over seeds (targets' accuracy, adversary 1) or over the targets of the bank (models'
+accuracy, attacks).  "float32, other order" is float32 again with every batch's gradient added up in two
+halves: what differs there is chaos, which any other rounding sets off, and the measure of the others.
+"""
+
+import dataclasses
+import tempfile
+import time
+from typing import Any, cast
+
+from absl import flags
+
+from benchmarks.precision_pairs import Contender, Values, compared, contenders, difference_table
+from benchmarks.rows import WHAT, WHERE, append, command, machine
+from jleaks import engine
+from jleaks.attacks.registry import OFFLINE_A, Options, get_attacks
+from jleaks.bank import engine as bank_engine
+from jleaks.bank import results
+from jleaks.bank.evaluate import evaluate
+from jleaks.bank.plan import BankPlan, default_sizes
+from jleaks.bank.references import assign
+from jleaks.datasets.registry import get_task
+from jleaks.errors import InputError
+from jleaks.fleet import make_mesh
+from jleaks.plan import Plan, Recipe
+from jleaks.reporter import provenance
+from launch.execution import make_execution, start
+from launch.flags import run
+from launch.log import console
+
+_DATA_DIR = flags.DEFINE_string(
+    "data_dir",
+    None,
+    "Datasets prepared by launch.prepare; without it the synthetic stand-ins are used.",
+    **WHERE,
+)
+_OUT = flags.DEFINE_string("out", None, "JSON lines to append to.", **WHERE)
+_TASKS = flags.DEFINE_list("tasks", ["location", "mnist"], "Targets and shadows of these.", **WHAT)
+_BANKS = flags.DEFINE_list("banks", ["location"], "Banks of these; or none.", **WHAT)
+_FORMATS = flags.DEFINE_list(
+    "precisions",
+    ["tensorfloat32", "bfloat16"],
+    "Compared with float32; also default, the backend's own.",
+    **WHAT,
+)
+_SEEDS = flags.DEFINE_integer("num_seeds", 5, "Of every task.", lower_bound=2, **WHAT)
+_MODELS = flags.DEFINE_integer("num_models", 32, "Of every bank, even.", lower_bound=4, **WHAT)
+_SCALE = flags.DEFINE_float("scale", 0.04, "Fraction of the paper's records of every task.", **WHAT)
+_EPOCHS = flags.DEFINE_integer("epochs", 20, "Of every model.", lower_bound=1, **WHAT)
+_ATTACKS = flags.DEFINE_list(
+    "attacks",
+    ["loss", "lira_offline", "rmia_offline", "lira_online", "rmia_online"],
+    "Run on every bank.",
+    **WHAT,
+)
+
+_ADVERSARY = ("precision", "recall", "auc")
+_ACCURACY = ("train_accuracy", "test_accuracy")
+_BANK = ("auc", "tpr_at_fpr_0.01", "tpr_at_fpr_0.001")
+
+
+def sweep(task: str, contender: Contender, folder: str) -> tuple[Values, str]:
+    """Trains targets and shadows of a task; returns a value per seed, and where the records come from."""
+    source = "synthetic" if _DATA_DIR.value is None else "prepared"
+    plan = Plan(
+        (task,),
+        (_SEEDS.value,),
+        source=cast(Any, source),
+        scale=_SCALE.value,
+        target=contender.recipe,
+        adversaries=(1,),
+    )
+    rows = engine.run(plan, contender.execution, folder, _DATA_DIR.value)
+    rows.sort(key=lambda row: row["seed"])
+    records = [cast(dict[str, Any], row) for row in rows]
+    values: Values = {("target", name): [row[name] for row in records] for name in _ACCURACY}
+    values |= {("adversary 1", name): [row[name] for row in records] for name in _ADVERSARY}
+    return values, str(records[0]["source"])
+
+
+def bank(task: str, contender: Contender, folder: str) -> tuple[Values, str]:
+    """Trains and attacks a bank; returns a value per model, and where the records come from."""
+    source = "synthetic" if _DATA_DIR.value is None else "prepared"
+    sizes = default_sizes(bank_engine.num_records(task, source, _DATA_DIR.value))
+    plan = BankPlan(
+        task,
+        _MODELS.value,
+        *sizes,
+        source=cast(Any, source),
+        recipe=contender.recipe,
+        num_queries=1,
+    )
+    trained = bank_engine.train_bank(plan, contender.execution, folder, _DATA_DIR.value)
+    attacks = get_attacks(_ATTACKS.value)
+    references, shadows = assign(trained)
+    options = Options(offline_a=OFFLINE_A.get(task, Options().offline_a))
+    verdicts = evaluate(trained, attacks, references, shadows, make_mesh(), options)
+    rows = results.attack_rows(trained, attacks, verdicts, references.models.shape[1])
+    values: Values = {}
+    if trained.correct is not None:
+        correct, audited = trained.correct[0], ~trained.population
+        for name, asked in zip(_ACCURACY, (trained.member, ~trained.member & audited), strict=True):
+            shares = (correct & asked).sum(1) / asked.sum(1)
+            values["model", name] = [float(share) for share in shares]
+    for attack in attacks:
+        mine = [row for row in rows if row["attack"] == attack.name]
+        values |= {(attack.name, metric): [row[metric] for row in mine] for metric in _BANK}
+    return values, str(trained.meta["source"])
+
+
+def main(_: list[str]) -> int:
+    if _MODELS.value % 2:
+        raise InputError(f"--num_models is {_MODELS.value}, expected even: models come in twins")
+    parts: list[tuple[str, str, str, Any]] = [
+        *(("main job", "seeds", get_task(name).name, sweep) for name in _TASKS.value),
+        *(("bank", "targets of a bank", get_task(name).name, bank) for name in _BANKS.value),
+    ]
+    if not parts:
+        raise InputError("--tasks and --banks name nothing")
+    get_attacks(_ATTACKS.value)
+    recipe = Recipe(epochs=_EPOCHS.value)
+    execution = make_execution()
+    contenders(_FORMATS.value, recipe, execution)
+    execution, before, records = start(execution), machine(), []
+    shown = command("benchmarks.precision", (_TASKS, _BANKS, _SEEDS, _MODELS, _SCALE, _EPOCHS))
+    for part, over, task, measure_fn in parts:
+        reference: Values = {}
+        of_task = dataclasses.replace(recipe, model=get_task(task).model)
+        for contender in contenders(_FORMATS.value, of_task, execution):
+            tick = time.perf_counter()
+            with tempfile.TemporaryDirectory() as folder:
+                values, source = measure_fn(task, contender, folder)
+            seconds = round(time.perf_counter() - tick, 2)
+            print(f"{task}, {part}, {contender.name}: {seconds:.1f} s", flush=True)
+            if not reference:
+                reference = values
+                continue
+            about = provenance("", contender.execution)
+            # Of a plan; here are several.
+            del about["fingerprint"]
+            records += [
+                {
+                    "benchmark": "precision",
+                    "part": part,
+                    "task": task,
+                    "source": source,
+                    "model": of_task.model,
+                    "precision": contender.name,
+                    "over": over,
+                    **found,
+                    "epochs": recipe.epochs,
+                    "scale": _SCALE.value if part == "main job" else None,
+                    "seconds": seconds,
+                    "command": shown,
+                    **before,
+                    **about,
+                }
+                for found in compared(reference, values)
+            ]
+    output = console()
+    output.print(difference_table(records).to_rich(output))
+    append(_OUT.value, records)
+    if _OUT.value:
+        output.print(f"wrote {_OUT.value}", highlight=False)
+    return 0
+
+
+if __name__ == "__main__":
+    run(main, "benchmarks.precision", __doc__ or "")

@@ -1,0 +1,110 @@
+"""What benchmarks.precision compares: who with whom, the paired differences, their table."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jleaks.errors import InputError
+from jleaks.plan import NORMALISED_MODELS, Execution, Recipe
+from jleaks.report.table import Cell, Table
+from jleaks.statistics import paired_t_interval
+
+_OTHER_ORDER = "float32, other order"
+
+# By (attack, metric): one value per seed or target, in the same order for every contender.
+Values = dict[tuple[str, str], list[float | None]]
+
+
+class Contender(NamedTuple):
+    """One way to train the same models."""
+
+    name: str
+    recipe: Recipe
+    execution: Execution
+
+
+def contenders(formats: Sequence[str], recipe: Recipe, execution: Execution) -> list[Contender]:
+    """Returns float32, float32 again, and the formats that are compared with it.
+
+    Raises:
+      InputError: there is no such format, or it is float32.
+    """
+
+    def contender(name: Any, how: Execution) -> Contender:
+        return Contender(name, dataclasses.replace(recipe, precision=name), how)
+
+    found = [contender("float32", execution)]
+    if recipe.model not in NORMALISED_MODELS:
+        halves = dataclasses.replace(execution, records_per_block=-(-recipe.batch_size // 2))
+        found.append(found[0]._replace(name=_OTHER_ORDER, execution=halves))
+    # Host kernels do not serve narrow formats: with XLA's, blocks are chosen for them, too.
+    plain = dataclasses.replace(execution, kernels="xla")
+    for name in formats:
+        new = contender(name, execution if name == "default" else plain)
+        if problems := new.recipe.problems("model"):
+            raise InputError("; ".join(problems))
+        if name == "float32" or name in {c.name for c in found}:
+            raise InputError(f"--precisions names {name}, which is compared with or named twice")
+        found.append(new)
+    return found
+
+
+def compared(reference: Values, other: Values) -> list[dict[str, Any]]:
+    """Returns, per metric, the mean of either and the paired difference, other minus reference."""
+    found = []
+    for (attack, metric), values in reference.items():
+        first, second = (np.asarray(v, np.float64) for v in (other[attack, metric], values))
+        interval = paired_t_interval(first, second)
+        numbers = {
+            "reference": np.nanmean(second),
+            "mean": np.nanmean(first),
+            "difference": interval.mean,
+            "low": interval.low,
+            "high": interval.high,
+            "largest": np.nanmax(np.abs(first - second)),
+        }
+        rounded = {k: round(float(v), 6) if np.isfinite(v) else None for k, v in numbers.items()}
+        found.append({"attack": attack, "metric": metric, **rounded, "n": interval.n})
+    return found
+
+
+def difference_table(records: Sequence[dict[str, Any]]) -> Table:
+    """Returns the table of one run: a line per metric, a column per format."""
+    names = list(dict.fromkeys(r["precision"] for r in records))
+    lines: dict[tuple[str, str, str], dict[str, dict[str, Any]]] = {}
+    for r in records:
+        key = (f"{r['task']}, {r['part']}", r["attack"], r["metric"])
+        lines.setdefault(key, {})[r["precision"]] = r
+
+    def shown(r: dict[str, Any] | None) -> Cell:
+        if r is None or r["difference"] is None:
+            return Cell("-")
+        reach = None if r["low"] is None else (r["high"] - r["low"]) / 2
+        tail = "" if reach is None else f"±{reach:.5f}"
+        outside = reach is not None and abs(r["difference"]) > reach
+        return Cell(f"{r['difference']:+.5f}{tail}", marked=outside)
+
+    rows = []
+    for key, by_name in lines.items():
+        first = next(iter(by_name.values()))
+        reference = "-" if first["reference"] is None else f"{first['reference']:.4f}"
+        rows.append((*map(Cell, (*key, reference)), *(shown(by_name.get(n)) for n in names)))
+    first = records[0]
+    sources = ", ".join(dict.fromkeys(r["source"] for r in records))
+    return Table(
+        title="What narrower operands of products change: mean paired difference from float32",
+        caption=f"±: half-width of a 95% t interval, over {_counts(records)}; bold or * where it leaves "
+        f"out zero, which chance alone does once in twenty.  {_OTHER_ORDER}: gradients added up in two "
+        f"halves.  Records: {sources}.  Epochs: {first['epochs']}.  On {first['device']}, commit "
+        f"{first['commit']}.",
+        heads=("Task", "Attack", "Metric", "float32", *names),
+        num_text_columns=3,
+        rows=tuple(rows),
+    )
+
+
+def _counts(records: Sequence[dict[str, Any]]) -> str:
+    most = {r["over"]: max(q["n"] for q in records if q["over"] == r["over"]) for r in records}
+    return " or ".join(f"{n} {over}" for over, n in most.items())
