@@ -120,7 +120,8 @@ def test_training_seconds_count_interrupted_processes(tmp_path):
 
     few = plan(num_models=4, num_population=0)
     with pytest.raises(KeyboardInterrupt):
-        engine.train_bank(few, Execution(), str(tmp_path), reporter=Reporter(progress=crash))
+        by_epoch = Execution(chunk_seconds=0)
+        engine.train_bank(few, by_epoch, str(tmp_path), reporter=Reporter(progress=crash))
     again = []
     bank = engine.train_bank(
         few,
