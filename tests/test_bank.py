@@ -119,8 +119,8 @@ def test_training_seconds_count_interrupted_processes(tmp_path):
             raise KeyboardInterrupt
 
     few = plan(num_models=4, num_population=0)
+    by_epoch = Execution(chunk_seconds=0)
     with pytest.raises(KeyboardInterrupt):
-        by_epoch = Execution(chunk_seconds=0)
         engine.train_bank(few, by_epoch, str(tmp_path), reporter=Reporter(progress=crash))
     again = []
     bank = engine.train_bank(
