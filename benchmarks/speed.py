@@ -34,6 +34,7 @@ RUNS: dict[str, list[str]] = {
     "growth": ["benchmarks.growth"],
     "packing": ["benchmarks.packing_curve"],
     "start_up": ["benchmarks.start_up"],
+    "precision": ["benchmarks.precision"],
     "evaluator": [
         "benchmarks.evaluator", "--num_models=64", "--num_records=20000", "--loop_records=500",
     ],

@@ -11,6 +11,7 @@ from benchmarks.evaluator_table import evaluator_table
 from benchmarks.evaluator_table import latest as latest_evaluator
 from benchmarks.growth_table import growth_table
 from benchmarks.packing_table import curve_table
+from benchmarks.precision_pairs import difference_table
 from benchmarks.profile_table import profile_table
 from benchmarks.start_up_table import start_up_table
 from benchmarks.training_table import training_table
@@ -66,6 +67,10 @@ QUESTIONS = (
     Question(
         "start_up", "benchmarks.start_up", "How long until the first step?",
         lambda rows: [start_up_table(rows)],
+    ),
+    Question(
+        "precision", "benchmarks.precision", "What do narrower products do to the attacks' numbers?",
+        lambda rows: [difference_table(rows)],
     ),
     Question(
         "evaluator", "benchmarks.evaluator", "How fast is the evaluator of banks?",
