@@ -26,9 +26,9 @@ from jleaks.convolution import Form
 from jleaks.datasets.registry import Task, get_task
 from jleaks.fleet import Fleet, key_words, make_mesh
 from jleaks.keys import Role, identity_key
+from jleaks.learner import Learner, Members, State
 from jleaks.plan import Execution, Recipe
 from jleaks.recipes import RECIPES
-from jleaks.train import Learner, Members, State
 
 
 class Case(NamedTuple):

@@ -34,10 +34,10 @@ from benchmarks.training_contenders import (
 from jleaks import packing
 from jleaks.fleet import key_words, make_mesh
 from jleaks.keys import Role, identity_key
+from jleaks.learner import Members
 from jleaks.plan import Execution, Recipe
 from jleaks.preemption import Preempted, StopSignal
 from jleaks.signals import signal_fn
-from jleaks.train import Members
 from jleaks.trainer import Crew, Progress, Trainer
 from launch.execution import start
 

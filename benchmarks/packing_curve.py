@@ -32,9 +32,9 @@ from jleaks.fleet import Fleet, key_words, make_mesh
 from jleaks.host import library
 from jleaks.host.operations import Kernels
 from jleaks.keys import Role, identity_key
+from jleaks.learner import Members
 from jleaks.plan import Execution, Recipe
 from jleaks.reporter import provenance
-from jleaks.train import Members
 from launch.flags import cache_folder, run, use_all_cores
 from launch.log import console
 

@@ -34,11 +34,11 @@ from jleaks.errors import InputError
 from jleaks.fleet import key_words
 from jleaks.host import library
 from jleaks.keys import Role, identity_key
+from jleaks.learner import Members
 from jleaks.plan import Execution, Recipe
 from jleaks.preemption import StopSignal
 from jleaks.recipes import RECIPES
 from jleaks.reporter import provenance
-from jleaks.train import Members
 from jleaks.trainer import Crew, Trainer
 from launch.execution import make_execution, start
 from launch.flags import run

@@ -25,9 +25,9 @@ from jleaks.errors import InputError
 from jleaks.fleet import Fleet, key_words, make_mesh, put_models
 from jleaks.fleet import spread as spread_models
 from jleaks.host import operations as host
+from jleaks.learner import Data, Learner, Members, State
 from jleaks.plan import Execution, Recipe
 from jleaks.reporter import provenance
-from jleaks.train import Data, Learner, Members
 from launch.execution import start
 from launch.flags import run
 from launch.log import console
@@ -75,7 +75,7 @@ def make_crew(network: str, num_models: int) -> tuple[Any, Members, np.ndarray]:
     return data, members, key_words([jax.random.key(i) for i in range(num_models)])
 
 
-def make_parts(learner: Learner, data: Data, state: train.State) -> dict[str, tuple[Part, Any]]:
+def make_parts(learner: Learner, data: Data, state: State) -> dict[str, tuple[Part, Any]]:
     """Returns what a step consists of: by name a function of turn and inputs, and inputs.
 
     A name that ends with "+" is a layer with its gradients.
@@ -129,7 +129,7 @@ def make_parts(learner: Learner, data: Data, state: train.State) -> dict[str, tu
     return parts
 
 
-def _encoded(learner: Learner, state: train.State, records: jax.Array) -> jax.Array:
+def _encoded(learner: Learner, state: State, records: jax.Array) -> jax.Array:
     return records if learner.reads_bytes else learner.encode(state, records)
 
 

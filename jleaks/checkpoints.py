@@ -13,7 +13,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
 from jleaks.errors import InputError
-from jleaks.train import State
+from jleaks.learner import State
 
 
 class Store:

@@ -20,6 +20,7 @@ from jleaks.errors import InputError
 from jleaks.evaluate import Evaluation, evaluate
 from jleaks.fleet import key_words, make_mesh
 from jleaks.keys import Role, identity_key
+from jleaks.learner import Members, State
 from jleaks.metrics import FPRS, Metrics
 from jleaks.plan import Execution, Plan
 from jleaks.preemption import StopSignal
@@ -28,7 +29,6 @@ from jleaks.reporter import Reporter, provenance
 from jleaks.signals import STATISTICS, signal_fn
 from jleaks.splits import Quarters, quarters
 from jleaks.stack import Stack, TaskSignals, stack
-from jleaks.train import Members, State
 from jleaks.trainer import Crew, Trainer
 from jleaks.workdir import Workdir
 

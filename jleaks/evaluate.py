@@ -16,10 +16,10 @@ from jaxtyping import Array
 from jleaks import fleet
 from jleaks.attacks.shadow import Pairs
 from jleaks.attacks.threshold import random_point_threshold
+from jleaks.learner import Learner, State
 from jleaks.metrics import Metrics, metrics
 from jleaks.signals import STATISTICS
 from jleaks.stack import Stack
-from jleaks.train import Learner, State
 
 
 class Evaluation(NamedTuple):

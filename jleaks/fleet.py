@@ -24,7 +24,7 @@ from jleaks import train
 from jleaks.errors import InputError
 from jleaks.executables import Executable, ready
 from jleaks.keys import Key
-from jleaks.train import Data, Learner, Members, State
+from jleaks.learner import Data, Learner, Members, State
 
 # How often each program was traced, by name.  Tests hold it to the number of distinct shapes.
 TRACES: collections.Counter[str] = collections.Counter()

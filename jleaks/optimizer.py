@@ -76,6 +76,49 @@ def update(
     )
 
 
+class HostAdam:
+    """Adam's step by the kernels of `jleaks.host`, on the state that `make(recipe)` keeps."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        opt_state: PyTree,
+        factor: Float[AnyArray, ""],
+        active: Bool[AnyArray, ""],
+    ):
+        """Prepares the step.
+
+        Args:
+          recipe: Names learning rate and weight decay.
+          opt_state: What `make(recipe)` keeps.
+          factor: Of the learning rate, as `scheduled` returns it.
+          active: Whether this model takes the step.
+        """
+        count = optax.tree.get(opt_state, "count")
+        step = optax.safe_increment(count)
+        rate = jnp.where(active, recipe.learning_rate * factor, 0)
+        scalars = jnp.stack([rate, 1 / (1 - _B1**step), 1 / (1 - _B2**step)]).astype(jnp.float32)
+        self.how = host.Adam(scalars, _B1, _B2, _EPS)
+        self.decay = 2 * recipe.l2
+        self._opt_state = opt_state
+        self._count = jnp.where(active, step, count)
+
+    def split(self, params: PyTree) -> PyTree:
+        """Returns the parameters, each with its moments."""
+        mean, square = (optax.tree.get(self._opt_state, name) for name in ("mu", "nu"))
+        return jax.tree.map(host.Moments, params, mean, square)
+
+    def join(self, moments: PyTree) -> tuple[PyTree, PyTree]:
+        """Returns parameters and optimiser's state after the step, of what `split` returned before it."""
+        params, mean, square = (
+            jax.tree.map(
+                lambda one, i=i: one[i], moments, is_leaf=lambda one: isinstance(one, host.Moments)
+            )
+            for i in range(3)
+        )
+        return params, optax.tree.set(self._opt_state, count=self._count, mu=mean, nu=square)
+
+
 def update_on_host(
     recipe: Recipe,
     grads: PyTree,
@@ -85,26 +128,13 @@ def update_on_host(
     active: Bool[AnyArray, ""],
 ) -> tuple[PyTree, PyTree]:
     """The same step of Adam by a kernel that goes once over the memory; the same state in and out."""
-    count = optax.tree.get(opt_state, "count")
-    step = optax.safe_increment(count)
-    rate = jnp.where(active, recipe.learning_rate * factor, 0)
-    scalars = jnp.stack([rate, 1 / (1 - _B1**step), 1 / (1 - _B2**step)]).astype(jnp.float32)
-    mean, square = (optax.tree.get(opt_state, name) for name in ("mu", "nu"))
+    adam = HostAdam(recipe, opt_state, factor, active)
     moments = jax.tree.map(
-        lambda p, m, v, g, decayed: host.adam(
-            host.Moments(p, m, v), g, scalars, _B1, _B2, _EPS, 2 * recipe.l2 if decayed else 0.0
+        lambda gradient, decayed, now: host.adam(
+            now, gradient, adam.how, adam.decay if decayed else 0.0
         ),
-        params,
-        mean,
-        square,
         grads,
         is_kernel(params),
+        adam.split(params),
     )
-    params, mean, square = (
-        jax.tree.map(
-            lambda one, i=i: one[i], moments, is_leaf=lambda one: isinstance(one, host.Moments)
-        )
-        for i in range(3)
-    )
-    count = jnp.where(active, step, count)
-    return params, optax.tree.set(opt_state, count=count, mu=mean, nu=square)
+    return adam.join(moments)

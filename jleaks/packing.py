@@ -15,13 +15,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from jleaks import train
+from jleaks import descent, train
 from jleaks.arrays import AnyArray
 from jleaks.errors import InputError
 from jleaks.host import library
+from jleaks.learner import Batch, Data, Learner, Members
 from jleaks.memory import device_memory, peak_bytes, readable
 from jleaks.plan import NORMALISED_MODELS, Execution, Recipe
-from jleaks.train import Batch, Data, Learner, Members
 
 # Of one core's cache, what models that advance together may take.
 _CACHE_BYTES = 1 << 20
@@ -286,7 +286,7 @@ def _measure(
     def traced(learner: Learner) -> jax.stages.Traced:
         size = learner.recipe.batch_size
         batch = Batch(shape((size, *record_shape), dtype), shape((size,), np.int32))
-        return jax.jit(lambda s, b: train.gradient(learner, s, b)).trace(state, batch)
+        return jax.jit(lambda s, b: descent.gradient(learner, s, b)).trace(state, batch)
 
     block = learner.recipe.batch_size // learner.num_blocks
     # XLA cannot look into the kernels, and counts a loop's body once.

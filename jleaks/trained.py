@@ -15,9 +15,9 @@ from jleaks.datasets.dataset import Dataset
 from jleaks.datasets.registry import Task, get_task
 from jleaks.datasets.synthetic import synthetic
 from jleaks.errors import InputError
+from jleaks.learner import Data, Learner, Members, State
 from jleaks.plan import FORMAT, Execution, Plan, Recipe
 from jleaks.splits import quarters
-from jleaks.train import Data, Learner, Members, State
 
 ModelRole = Literal["target", "shadow"]
 

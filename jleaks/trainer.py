@@ -14,10 +14,10 @@ from jleaks.checkpoints import Store
 from jleaks.errors import InputError
 from jleaks.executables import TooLargeError
 from jleaks.fleet import Fleet, Pack, SignalFn, make_mesh
+from jleaks.learner import Data, Learner, Members, State
 from jleaks.memory import available_memory, exhausted, readable
 from jleaks.plan import Execution
 from jleaks.preemption import Preempted, StopSignal
-from jleaks.train import Data, Learner, Members, State
 
 _T = TypeVar("_T")
 

@@ -4,8 +4,8 @@ import numpy as np
 
 from jleaks.fleet import key_words
 from jleaks.keys import Role, identity_key
+from jleaks.learner import Learner, Members
 from jleaks.plan import Recipe
-from jleaks.train import Learner, Members
 from jleaks.trainer import Crew
 
 NUM_RECORDS = 120

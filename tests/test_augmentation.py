@@ -10,10 +10,10 @@ import pytest
 from fleets import crew
 from test_fleet import assert_close, trained
 
-from jleaks import optimizer, train
+from jleaks import descent, optimizer, train
 from jleaks.augmentation import BORDER, Moves, augment, draw, move
 from jleaks.keys import Stream
-from jleaks.train import Batch, Data, Members
+from jleaks.learner import Batch, Data, Members
 
 
 def mirror(i, size):
@@ -91,7 +91,7 @@ def test_training_sees_the_augmented_records_and_queries_the_stored_ones():
             moves = draw("flips and crops", size, functools.reduce(jax.random.fold_in, parts, key))
             seen.add(np.asarray(moves.down).tobytes())
             batch = Batch(move(moves, data.features[rows]), data.labels[rows])
-            _, grads, _ = train.gradient(plain, expected, batch)
+            _, grads, _ = descent.gradient(plain, expected, batch)
             updates, opt_state = optimizer.make(learner.recipe).update(
                 grads, expected.opt_state, expected.params
             )

@@ -13,10 +13,10 @@ from jleaks import fleet as fleet_lib
 from jleaks import train
 from jleaks.errors import InputError
 from jleaks.fleet import Fleet, make_mesh
+from jleaks.learner import Data, Members
 from jleaks.plan import Execution
 from jleaks.preemption import StopSignal
 from jleaks.signals import signal_fn
-from jleaks.train import Members
 from jleaks.trainer import Trainer
 
 # XLA chooses the order of a product's sums by its shapes, which the model axis changes, and Adam
@@ -31,7 +31,7 @@ def trained(c, **execution):
 
 def alone(c, i):
     """Model i without fleet, mesh, vmap or map."""
-    data = train.Data(jnp.asarray(c.features), jnp.asarray(c.labels))
+    data = Data(jnp.asarray(c.features), jnp.asarray(c.labels))
     members = jax.tree.map(lambda a: jnp.asarray(a[i]), c.members)
     key = jax.random.wrap_key_data(jnp.asarray(c.words[i]))
     state = train.init(c.learner, data, members, key, None)

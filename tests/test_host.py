@@ -109,6 +109,10 @@ def test_cross_entropy_of_extreme_logits():
     assert losses[4] == np.inf
 
 
+def adam(scalars):
+    return host.Adam(scalars, 0.9, 0.999, 1e-8)
+
+
 def test_adam_equals_optax(rng):
     rate, decay, shape = 0.01, 0.02, (7, 13)
     params = jnp.asarray(rng.normal(size=shape), jnp.float32)
@@ -120,13 +124,50 @@ def test_adam_equals_optax(rng):
         updates, state = optimizer.update(gradient, state, expected)
         expected = optax.apply_updates(expected, updates)
         scalars = jnp.float32([rate, 1 / (1 - 0.9**t), 1 / (1 - 0.999**t)])
-        now = host.adam(now, gradient, scalars, 0.9, 0.999, 1e-8, decay)
+        now = host.adam(now, gradient, adam(scalars), decay)
         np.testing.assert_allclose(now.params, expected, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(now.mean, optax.tree.get(state, "mu"), rtol=1e-5, atol=1e-7)
     np.testing.assert_allclose(now.square, optax.tree.get(state, "nu"), rtol=1e-5, atol=1e-9)
-    still = host.adam(now, gradient, scalars.at[0].set(0), 0.9, 0.999, 1e-8, decay)
+    still = host.adam(now, gradient, adam(scalars.at[0].set(0)), decay)
     for old, new in zip(now, still, strict=True):
         np.testing.assert_array_equal(new, old)
+
+
+def layer(rng, shape):
+    """A layer that has taken steps before, and its batch."""
+    _, inputs, outputs = shape
+    sizes = {"kernel": (inputs, outputs), "bias": (outputs,)}
+    draw = lambda size: jnp.asarray(rng.normal(size=size), jnp.float32)  # noqa: E731
+    moments = {n: host.Moments(draw(s), draw(s) / 9, draw(s) ** 2) for n, s in sizes.items()}
+    return host.Layer(**moments)
+
+
+@pytest.mark.parametrize("tanh", [False, True])
+@pytest.mark.parametrize("kind", ["floats", "bits"])
+@pytest.mark.parametrize("shape", [*DENSE, (900, 17, 5)])
+def test_a_layers_descent_is_its_gradient_and_then_adam(rng, shape, kind, tanh):
+    x = jnp.asarray(dense_inputs(rng, shape, kind)[0])
+    now, decay = layer(rng, shape), 0.02
+    kernel, bias = now.kernel.params, now.bias.params
+    y, back = jax.vjp(lambda w, b: host.dense(x, w, b, tanh), kernel, bias)
+    dy = jnp.asarray(rng.normal(size=y.shape), jnp.float32)
+    dw, dbias = back(dy)
+    how = adam(jnp.float32([0.01, 1.5, 30.0]))
+    expected = host.Layer(
+        host.adam(now.kernel, dw, how, decay), host.adam(now.bias, dbias, how, 0.0)
+    )
+    for first in (True, False):
+        found, dx = host.descend(now, x, y, dy, how, decay, tanh, first)
+        for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5 * np.abs(other).max())
+    dz = dy * (1 - y**2) if tanh else dy
+    np.testing.assert_allclose(dx, dz @ kernel.T, rtol=1e-4, atol=1e-4 * float(jnp.abs(dz).max()))
+    still, dx = host.descend(
+        now, x, y, dy, adam(how.scalars.at[0].set(0)), decay, tanh, first=False
+    )
+    for one, other in zip(jax.tree.leaves(still), jax.tree.leaves(now), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert not np.any(dx)
 
 
 @pytest.mark.parametrize("shape", [(1,), (5, 7), (1000,), (3, 16, 100)])
@@ -174,9 +215,15 @@ def test_under_vmap_every_operation_equals_a_loop_over_models(rng):
         return (host.convolve_relu_pool(x, kernel, bias, 2) ** 2).sum()
 
     def step(p, m, g, scalars):
-        return host.adam(host.Moments(p, m, m**2), g, scalars, 0.9, 0.999, 1e-8, 0.1)
+        return host.adam(host.Moments(p, m, m**2), g, adam(scalars), 0.1)
+
+    def descent(p, m, bias, x, dy, scalars):
+        now = host.Layer(host.Moments(p, m, m**2), host.Moments(bias, bias, bias**2))
+        y = host.dense(x, p, bias, True)
+        return host.descend(now, x, y, dy, adam(scalars), 0.1, True, False)
 
     cases = [
+        (descent, (floats(6, 5), floats(6, 5), floats(5), floats(4, 6), floats(4, 5), floats(3))),
         (jax.grad(layers, (0, 1, 2)), (floats(4, 6), floats(6, 5), floats(5), labels)),
         (jax.grad(images, (0, 1, 2)), (floats(2, 8, 8, 3), floats(5, 5, 3, 4), floats(4))),
         (step, (floats(9), floats(9), floats(9), jnp.abs(floats(3)))),

@@ -10,12 +10,12 @@ from jleaks.datasets.synthetic import synthetic
 from jleaks.errors import InputError
 from jleaks.fleet import key_words
 from jleaks.keys import Role, identity_key
+from jleaks.learner import Members
 from jleaks.paper.answers import Answers, from_posteriors
 from jleaks.paper.library import Cost, Library, fingerprint
 from jleaks.plan import Execution, Recipe
 from jleaks.preemption import Preempted, StopSignal
 from jleaks.reporter import Reporter
-from jleaks.train import Members
 from jleaks.trainer import Crew, Trainer
 
 EXECUTION = Execution(models_per_vmap=1)

@@ -13,15 +13,15 @@ from fleets import crew
 from test_convolution import naive_convolution
 from test_fleet import assert_close, assert_identical, trained
 
+from jleaks import descent, models, packing, train
 from jleaks import fleet as fleet_lib
-from jleaks import models, packing, train
 from jleaks.checkpoints import Store
 from jleaks.errors import InputError
 from jleaks.fleet import Fleet, make_mesh
+from jleaks.learner import Batch, Data, Factors, Learner, Members
 from jleaks.models import Computing, ResNet, Training
 from jleaks.plan import IMAGE_MODELS, NORMALISED_MODELS, Execution, Model, Recipe
 from jleaks.preemption import Preempted, StopSignal
-from jleaks.train import Batch, Data, Learner, Members
 from jleaks.trainer import Trainer
 
 ORDERS = ("post-activation", "pre-activation")
@@ -202,7 +202,7 @@ def test_a_query_does_not_depend_on_what_else_is_asked(order):
 
 def test_dropout_of_the_features_before_the_read_out():
     learner, state, data = untrained()
-    factors = train.Factors(jnp.ones((6, *SHAPE)), (jnp.zeros((6, 6)),))
+    factors = Factors(jnp.ones((6, *SHAPE)), (jnp.zeros((6, 6)),))
     found, _ = respond(learner, state, Batch(data.features[:6], data.labels[:6], factors))
     bias = state.params["MLP_0"]["Dense_0"]["bias"]
     np.testing.assert_allclose(found, np.broadcast_to(bias, (6, 4)), atol=1e-6)
@@ -285,7 +285,7 @@ def test_a_normalised_batch_is_never_split():
     learner, state, data = untrained()
     split = dataclasses.replace(learner, records_per_block=5)
     with pytest.raises(ValueError, match="cannot be split into blocks"):
-        train.gradient(split, state, Batch(data.features[:20], data.labels[:20]))
+        descent.gradient(split, state, Batch(data.features[:20], data.labels[:20]))
 
 
 def test_the_memory_estimate_holds_parameters_velocity_and_averages():

@@ -12,9 +12,9 @@ from test_models import tiny_crew
 from jleaks import memory, packing, train
 from jleaks.errors import InputError
 from jleaks.fleet import Fleet, make_mesh
+from jleaks.learner import Data
 from jleaks.plan import Execution
 from jleaks.preemption import StopSignal
-from jleaks.train import Data
 from jleaks.trainer import Trainer
 
 # Prediction and XLA's count agree within this factor.

@@ -17,12 +17,12 @@ from test_fleet import assert_close, trained
 
 # Not benchmarks.precision: its flags would clash with those of other benchmarks under test.
 from benchmarks.precision_pairs import compared, contenders
-from jleaks import convolution, train
+from jleaks import convolution, descent, train
 from jleaks.bank.plan import BankPlan
 from jleaks.convolution import convolve, multiply, rounded
 from jleaks.errors import InputError
+from jleaks.learner import Batch, Data, Learner, Members
 from jleaks.plan import Execution, Plan, Precision, Recipe
-from jleaks.train import Batch, Learner, Members
 
 # Bits of mantissa, the implicit one excluded.
 BITS = {"tensorfloat32": 10, "bfloat16": 7}
@@ -122,14 +122,12 @@ def with_precision(c, name, **changes):
 
 def lowered(learner, shape, platform):
     """A step's gradient as XLA for that platform receives it."""
-    data = train.Data(
-        *(jax.ShapeDtypeStruct(s, d) for s, d in (((20, *shape), np.uint8), ((20,), "i4")))
-    )
+    data = Data(*(jax.ShapeDtypeStruct(s, d) for s, d in (((20, *shape), np.uint8), ((20,), "i4"))))
     members = Members(jax.ShapeDtypeStruct((20,), "i4"), jax.ShapeDtypeStruct((), "i4"))
     key = jax.eval_shape(lambda: jax.random.key(0))
     init = functools.partial(train.init, learner, mask=None)
     state = jax.eval_shape(lambda d, m, k: init(d, m, key=k), data, members, key)
-    step = jax.jit(functools.partial(train.gradient, learner))
+    step = jax.jit(functools.partial(descent.gradient, learner))
     batch = Batch(data.features, data.labels)
     return step.trace(state, batch).lower(lowering_platforms=(platform,)).as_text()
 

@@ -12,15 +12,15 @@ from absl.testing import flagsaver
 from fleets import crew
 from test_fleet import assert_close, assert_identical, trained
 
+from jleaks import descent, train
 from jleaks import fleet as fleet_lib
-from jleaks import train
 from jleaks.bank.plan import BankPlan
 from jleaks.datasets.registry import get_task
 from jleaks.errors import InputError
 from jleaks.keys import Role, Stream, identity_key
+from jleaks.learner import Batch, Data, Learner, Members, State
 from jleaks.plan import IMAGE_MODELS, Plan, Recipe
 from jleaks.recipes import RECIPES
-from jleaks.train import Batch, Data, Learner, Members
 from launch.recipe import chosen_model, make_recipe
 
 
@@ -228,7 +228,7 @@ def test_dropout_does_not_depend_on_blocks_of_records():
     ratios = jnp.array([0.3, 0.5])
     factors = train.drop(c.learner, state, records, ratios, jax.random.key(1))
     whole, blocks = (
-        jax.jit(train.gradient, static_argnums=0)(
+        jax.jit(descent.gradient, static_argnums=0)(
             dataclasses.replace(c.learner, records_per_block=block),
             state,
             Batch(records, labels, factors),
@@ -246,7 +246,7 @@ def test_all_ratios_share_one_compiled_program():
     assert fleet_lib.TRACES["fit"] - before <= 1
 
 
-def mlp(hidden: tuple[int, ...] = (40, 30)) -> tuple[Learner, train.State, jax.Array]:
+def mlp(hidden: tuple[int, ...] = (40, 30)) -> tuple[Learner, State, jax.Array]:
     """A network of random weights, and 50 records."""
     rng = np.random.default_rng(4)
     learner = Learner(Recipe("mlp", hidden, 1, 50), "binary", 3)

@@ -17,10 +17,10 @@ from kernels import needs_compiler
 from jleaks import fleet as fleet_lib
 from jleaks.fleet import key_words
 from jleaks.keys import Role, identity_key
+from jleaks.learner import Members
 from jleaks.plan import Execution
 from jleaks.preemption import StopSignal
 from jleaks.signals import signal_fn
-from jleaks.train import Members
 from jleaks.trainer import Trainer
 
 BACKEND_COMPILE = "/jax/core/compile/backend_compile_duration"

@@ -28,12 +28,12 @@ from benchmarks.training_contenders import (
     train_groups,
 )
 from benchmarks.training_table import training_table
-from jleaks import models, optimizer, packing, train
+from jleaks import descent, models, optimizer, packing, train
 from jleaks.datasets.registry import TASKS
 from jleaks.errors import InputError
 from jleaks.keys import Role, identity_key
+from jleaks.learner import Batch, Data, Learner, Members
 from jleaks.plan import Recipe
-from jleaks.train import Data, Learner, Members
 
 FIELDS = {
     *("benchmark", "network", "contender", "num_models", "flops_per_model_step", "failed"),
@@ -110,8 +110,8 @@ def _expected(network: str):
 
     @jax.jit
     def step(state, rows):
-        batch = train.Batch(data.features[rows], data.labels[rows])
-        loss, grads, _ = train.gradient(learner, state, batch)
+        batch = Batch(data.features[rows], data.labels[rows])
+        loss, grads, _ = descent.gradient(learner, state, batch)
         now, active = (state.opt_state, state.params), jnp.bool_(True)
         params, moments = optimizer.update(recipe, grads, *now, jnp.float32(1), active)
         return state._replace(params=params, opt_state=moments), loss

@@ -12,8 +12,8 @@ from jleaks import packing
 from jleaks.datasets.dataset import Dataset
 from jleaks.fleet import AnswerFn, Signals, key_words
 from jleaks.keys import Role, identity_key
+from jleaks.learner import Members
 from jleaks.plan import Execution, Recipe
-from jleaks.train import Members
 from jleaks.trainer import Crew
 
 

@@ -21,13 +21,13 @@ from jleaks.datasets.synthetic import synthetic
 from jleaks.errors import InputError
 from jleaks.fleet import key_words
 from jleaks.keys import Role, identity_key
+from jleaks.learner import Members
 from jleaks.plan import Execution
 from jleaks.preemption import StopSignal
 from jleaks.report.files import replace_file
 from jleaks.reporter import Reporter, provenance
 from jleaks.signals import bank_signal_fn
 from jleaks.splits import Halves, halves
-from jleaks.train import Members
 from jleaks.trainer import Crew, Progress, Trainer
 from jleaks.workdir import Workdir
 

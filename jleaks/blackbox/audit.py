@@ -26,6 +26,7 @@ from jleaks.blackbox.posteriors import Posteriors
 from jleaks.evaluate import judge
 from jleaks.fleet import key_words, make_mesh
 from jleaks.keys import Role, identity_key
+from jleaks.learner import Learner, Members
 from jleaks.metrics import FPRS, Metrics
 from jleaks.plan import ATTACK_RECIPE, Execution, Recipe
 from jleaks.preemption import StopSignal
@@ -33,7 +34,6 @@ from jleaks.report.rows import ATTACK_MODEL
 from jleaks.reporter import Reporter, provenance
 from jleaks.signals import STATISTICS, membership_margin
 from jleaks.statistics import clopper_pearson
-from jleaks.train import Learner, Members
 from jleaks.trainer import Crew, Trainer
 
 Record = dict[str, Any]

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, Num
 
 from jleaks.errors import InputError
-from jleaks.train import Learner, State
+from jleaks.learner import Learner, State
 
 # How far the posteriors of one record may be from summing to one: endpoints print few digits.
 SUM_TOLERANCE = 1e-3

@@ -2,11 +2,14 @@
 #ifndef JLEAKS_HOST_ADAM_H_
 #define JLEAKS_HOST_ADAM_H_
 
-#include <cmath>
-
 #include "lanes.h"
 
 namespace jleaks {
+
+// What Adam changes of one array.
+struct Moments {
+  float *params, *mean, *square;
+};
 
 struct Adam {
   // Decays, and 1 less each of them.
@@ -16,14 +19,26 @@ struct Adam {
   // Step size, and the inverses of 1 - b1^t and 1 - b2^t.
   float rate, mean_scale, square_scale;
 
-  void Update(float* __restrict p, float* __restrict m, float* __restrict v,
-              const float* __restrict g, Index size) const {
-    for (Index i = 0; i < size; ++i) {
-      float gradient = g[i] + decay * p[i];
-      m[i] = b1 * m[i] + rest1 * gradient;
-      v[i] = b2 * v[i] + rest2 * (gradient * gradient);
-      p[i] -= rate * (m[i] * mean_scale) / (std::sqrt(v[i] * square_scale) + eps);
-    }
+  // The same for an array that the sum of squares leaves out.
+  Adam Without() const {
+    Adam other = *this;
+    other.decay = 0;
+    return other;
+  }
+
+  // One vector of them, `width` numbers of which exist.
+  void Step(const Moments& all, Index at, Lanes gradient, Index width) const {
+    Lanes p = Load(all.params + at, width);
+    gradient += decay * p;
+    Lanes m = b1 * Load(all.mean + at, width) + rest1 * gradient;
+    Lanes v = b2 * Load(all.square + at, width) + rest2 * (gradient * gradient);
+    Store(all.mean + at, m, width);
+    Store(all.square + at, v, width);
+    Store(all.params + at, p - rate * (m * mean_scale) / (Sqrt(v * square_scale) + eps), width);
+  }
+
+  void Update(const Moments& all, const float* gradient, Index size) const {
+    for (Index i = 0; i < size; i += kLanes) Step(all, i, Load(gradient + i, size - i), size - i);
   }
 };
 

@@ -133,7 +133,7 @@ struct Convolution {
               }
               for (Index row = top; row < bottom; ++row) {
                 Accumulate<R, 2>(sums, from + (row + ky) * Stride() + i, 1, channels,
-                                 panel + (row - top) * Columns() * kPanel, Columns());
+                                 panel + (row - top) * Columns() * kPanel, kPanel, Columns());
               }
               for (int j = 0; j < R; ++j) {
                 Store(out + j * features, sums[j][0], wide);
@@ -180,7 +180,8 @@ struct Convolution {
               }
               for (Index ky = first; ky <= last; ++ky) {
                 Accumulate<R, 2>(sums, dz + ((row - ky) * Columns() + i) * features, features, 1,
-                                 turned + ((kx * size + ky) * panels + p) * features * kPanel, features);
+                                 turned + ((kx * size + ky) * panels + p) * features * kPanel, kPanel,
+                                 features);
               }
               for (int j = 0; j < R; ++j) {
                 Store(out + j * channels, sums[j][0], wide);

@@ -9,7 +9,8 @@
 
 namespace jleaks {
 
-// e^x for x <= 0, within two units in the last place (Cephes' polynomial); below -87 nothing is left.
+// e^x for x <= 0, within two units in the last place (Cephes' polynomial); below -87 nothing is left, and
+// what is not a number stays so.
 inline Lanes Exp(Lanes x) {
   constexpr float kLog2e = 1.44269504088896341f, kHigh = 0.693359375f, kLow = -2.12194440e-4f;
   constexpr float kRound = 12582912.0f;  // adding 1.5 * 2^23 rounds to an integer
@@ -24,47 +25,41 @@ inline Lanes Exp(Lanes x) {
   Flags power = (__builtin_convertvector(n, Flags) + 127) << 23;
   Lanes scale;
   std::memcpy(&scale, &power, sizeof scale);
-  return x < -87.0f ? Lanes{} : p * scale;
+  return x < -87.0f ? Lanes{} : p * scale + (x - x);
 }
 
 // losses[batch] = log sum exp of a row less its label's logit, and share[batch, classes] the softmax
 // less one at the label: what the loss changes by with each logit.
 inline void CrossEntropy(const float* logits, const std::int32_t* labels, Index batch, Index classes,
                          float* losses, float* share) {
-  Index padded = (classes + kLanes - 1) / kLanes * kLanes;
-  float* row = Scratch<2>(padded);
+  constexpr float kNothing = -std::numeric_limits<float>::infinity();
+  float* totals = Scratch<2>(batch);
+  // Each pass is short enough for the processor to work on several rows at once.
   for (Index i = 0; i < batch; ++i) {
-    const float* from = logits + i * classes;
-    float* to = share + i * classes;
-    constexpr float kNothing = -std::numeric_limits<float>::infinity();
-    std::memcpy(row, from, classes * sizeof(float));
-    std::fill(row + classes, row + padded, kNothing);
-    Lanes highest = Fill(kNothing), strange{};
-    for (Index k = 0; k < padded; k += kLanes) {
-      Lanes part = Load(row + k);
-      highest = Max(part, highest);
-      // Zero unless a logit is infinite or not a number, which the maximum would skip.
-      Lanes odd = part - part;
-      strange += part == kNothing ? Lanes{} : odd;
+    Lanes highest = Fill(kNothing);
+    for (Index k = 0; k < classes; k += kLanes) {
+      highest = Max(Load(logits + i * classes + k, classes - k, kNothing), highest);
     }
-    float most = kNothing, odd = 0;
-    for (Index j = 0; j < kLanes; ++j) {
-      most = std::max(most, highest[j]);
-      odd += strange[j];
-    }
+    losses[i] = Highest(highest);
+  }
+  for (Index i = 0; i < batch; ++i) {
     Lanes sums{};
-    for (Index k = 0; k < padded; k += kLanes) {
-      Lanes part = Exp(Load(row + k) - most);
-      Store(row + k, part);
+    for (Index k = 0; k < classes; k += kLanes) {
+      Lanes part = Exp(Load(logits + i * classes + k, classes - k, kNothing) - losses[i]);
+      Store(share + i * classes + k, part, classes - k);
       sums += part;
     }
-    float total = 0;
-    for (Index j = 0; j < kLanes; ++j) total += sums[j];
+    totals[i] = Total(sums);
+  }
+  for (Index i = 0; i < batch; ++i) {
+    float* row = share + i * classes;
+    float scale = 1 / totals[i];
+    for (Index k = 0; k < classes; k += kLanes) Store(row + k, Load(row + k, classes - k) * scale, classes - k);
+  }
+  for (Index i = 0; i < batch; ++i) {
     Index label = std::clamp<Index>(labels[i], 0, classes - 1);
-    losses[i] = std::log(total) + (most - from[label]) + odd;
-    float scale = 1 / total;
-    for (Index k = 0; k < classes; ++k) to[k] = row[k] * scale;
-    to[label] -= 1;
+    losses[i] += std::log(totals[i]) - logits[i * classes + label];
+    share[i * classes + label] -= 1;
   }
 }
 

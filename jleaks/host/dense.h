@@ -2,6 +2,7 @@
 #ifndef JLEAKS_HOST_DENSE_H_
 #define JLEAKS_HOST_DENSE_H_
 
+#include "adam.h"
 #include "lanes.h"
 #include "product.h"
 
@@ -32,11 +33,11 @@ struct Dense {
   // y[batch, outputs] = tanh(x w + bias).
   template <typename Number>
   void Forward(const Number* x, const float* w, const float* bias, float* y) const {
-    auto finish = [&](Lanes sums, Index column, Index width) {
+    auto finish = [&](Lanes sums, float* out, Index column, Index width) {
       Lanes z = sums + Load(bias + column, width);
-      return tanh ? Tanh(z) : z;
+      Store(out, tanh ? Tanh(z) : z, width);
     };
-    Multiply(View<Number>{x, inputs, 1}, {w, outputs, 1}, y, batch, inputs, outputs, finish);
+    Multiply(ByRows<Number>{x, inputs}, {w, outputs, 1}, y, batch, inputs, outputs, kDepth, finish);
   }
 
   // Gradient before the activation, from that after it.
@@ -48,17 +49,43 @@ struct Dense {
     return dz;
   }
 
+  // Sums of the columns of dz[batch, outputs].
+  void BiasGradient(const float* dz, float* dbias) const {
+    std::fill_n(dbias, outputs, 0.0f);
+    for (Index i = 0; i < batch; ++i) {
+      for (Index n = 0; n < outputs; ++n) dbias[n] += dz[i * outputs + n];
+    }
+  }
+
+  void InputGradient(const float* dz, const float* w, float* dx) const {
+    Multiply(ByRows<float>{dz, outputs}, {w, 1, outputs}, dx, batch, outputs, inputs);
+  }
+
   // dw[inputs, outputs], dbias[outputs] and, unless null, dx[batch, inputs].
   template <typename Number>
   void Gradients(const Number* x, const float* w, const float* y, const float* dy, float* dw,
                  float* dbias, float* dx) const {
     const float* dz = Inner(y, dy);
-    std::fill_n(dbias, outputs, 0.0f);
-    for (Index i = 0; i < batch; ++i) {
-      for (Index n = 0; n < outputs; ++n) dbias[n] += dz[i * outputs + n];
-    }
-    if (dx) Multiply(View<float>{dz, outputs, 1}, {w, 1, outputs}, dx, batch, outputs, inputs);
-    Multiply(View<Number>{x, 1, inputs}, {dz, outputs, 1}, dw, inputs, batch, outputs);
+    BiasGradient(dz, dbias);
+    if (dx) InputGradient(dz, w, dx);
+    Multiply(ByColumns<Number>{x, inputs}, {dz, outputs, 1}, dw, inputs, batch, outputs);
+  }
+
+  // Takes a step of Adam along the gradients, those of the weights a tile at a time: they are never
+  // written to memory.  dx[batch, inputs], unless null, is that of the weights before it.
+  template <typename Number>
+  void Descend(const Number* x, const float* y, const float* dy, const Adam& adam, const Moments& w,
+               const Moments& bias, float* dx) const {
+    const float* dz = Inner(y, dy);
+    if (dx) InputGradient(dz, w.params, dx);
+    auto finish = [&](Lanes sums, float* out, Index, Index width) {
+      adam.Step(w, out - w.params, sums, width);
+    };
+    Multiply(ByColumns<Number>{x, inputs}, {dz, outputs, 1}, w.params, inputs, batch, outputs, batch, finish);
+    float* dbias = Scratch<3>(outputs);
+    BiasGradient(dz, dbias);
+    // Weight decay concerns weights alone.
+    adam.Without().Update(bias, dbias, outputs);
   }
 };
 

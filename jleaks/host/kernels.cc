@@ -41,8 +41,8 @@ ffi::Error DenseForward(X x, Floats w, Floats bias, Out<Floats> y, bool tanh) {
   Shape xs(x, 2), ws(w, 2);
   Dense dense{xs[0], xs[1], ws[1], tanh};
   for (Index i = 0; i < xs.models; ++i) {
-    dense.Forward(x.typed_data() + i * xs[0] * xs[1], w.typed_data() + i * ws[0] * ws[1],
-                  bias.typed_data() + i * ws[1], y->typed_data() + i * xs[0] * ws[1]);
+    dense.Forward(x.typed_data() + i * xs[0] * xs[1], w.typed_data() + i * ws[0] * ws[1], bias.typed_data() + i * ws[1],
+                  y->typed_data() + i * xs[0] * ws[1]);
   }
   return ffi::Error::Success();
 }
@@ -56,8 +56,8 @@ ffi::Error DenseGradients(X x, Floats w, Floats y, Floats dy, Out<Floats> dw, Ou
   bool inputs = dx->element_count() > 0;
   for (Index i = 0; i < xs.models; ++i) {
     Index in = i * xs[0] * xs[1], out = i * ys[0] * ys[1], weights = i * xs[1] * ys[1];
-    dense.Gradients(x.typed_data() + in, w.typed_data() + weights, y.typed_data() + out,
-                    dy.typed_data() + out, dw->typed_data() + weights, dbias->typed_data() + i * ys[1],
+    dense.Gradients(x.typed_data() + in, w.typed_data() + weights, y.typed_data() + out, dy.typed_data() + out,
+                    dw->typed_data() + weights, dbias->typed_data() + i * ys[1],
                     inputs ? dx->typed_data() + in : nullptr);
   }
   return ffi::Error::Success();
@@ -108,26 +108,67 @@ ffi::Error CrossEntropies(Floats logits, Ints labels, Out<Floats> losses, Out<Fl
   return ffi::Error::Success();
 }
 
-// `scalars` are rate, mean_scale and square_scale of each model; a rate of zero leaves the model alone.
-ffi::Error AdamUpdate(Floats p, Floats m, Floats v, Floats g, Floats scalars, Out<Floats> new_p,
-                      Out<Floats> new_m, Out<Floats> new_v, double b1, double b2, double eps,
-                      double decay) {
-  Index models = Shape(scalars, 1).models, size = p.element_count() / std::max<Index>(models, 1);
-  auto place = [&](const Floats& from, Out<Floats>& to) {
+// What Adam changes of `models` arrays, in place where XLA lets it.
+struct Places {
+  Places(const Floats& p, const Floats& m, const Floats& v, Out<Floats>& new_p, Out<Floats>& new_m,
+         Out<Floats>& new_v, Index models)
+      : all{Place(p, new_p), Place(m, new_m), Place(v, new_v)},
+        size(p.element_count() / std::max<Index>(models, 1)) {}
+
+  static float* Place(const Floats& from, Out<Floats>& to) {
     if (from.typed_data() != to->typed_data()) {
       std::memcpy(to->typed_data(), from.typed_data(), from.size_bytes());
     }
-  };
-  place(p, new_p);
-  place(m, new_m);
-  place(v, new_v);
+    return to->typed_data();
+  }
+
+  Moments operator[](Index i) const {
+    return {all.params + i * size, all.mean + i * size, all.square + i * size};
+  }
+
+  Moments all;
+  Index size;
+};
+
+// `scalars` are rate, mean_scale and square_scale of each model; a rate of zero leaves the model alone.
+Adam MakeAdam(const Floats& scalars, Index i, double b1, double b2, double eps, double decay) {
+  const float* of = scalars.typed_data() + 3 * i;
+  return {float(b1), float(b2), float(1 - b1), float(1 - b2), float(eps), float(decay), of[0], of[1], of[2]};
+}
+
+ffi::Error AdamUpdate(Floats p, Floats m, Floats v, Floats g, Floats scalars, Out<Floats> new_p,
+                      Out<Floats> new_m, Out<Floats> new_v, double b1, double b2, double eps,
+                      double decay) {
+  Index models = Shape(scalars, 1).models;
+  Places places(p, m, v, new_p, new_m, new_v, models);
   for (Index i = 0; i < models; ++i) {
-    const float* scale = scalars.typed_data() + 3 * i;
-    if (scale[0] == 0) continue;
-    Adam{float(b1), float(b2), float(1 - b1), float(1 - b2), float(eps), float(decay),
-         scale[0], scale[1], scale[2]}.Update(
-        new_p->typed_data() + i * size, new_m->typed_data() + i * size, new_v->typed_data() + i * size,
-        g.typed_data() + i * size, size);
+    Adam adam = MakeAdam(scalars, i, b1, b2, eps, decay);
+    if (adam.rate != 0) adam.Update(places[i], g.typed_data() + i * places.size, places.size);
+  }
+  return ffi::Error::Success();
+}
+
+template <typename X>
+ffi::Error DenseDescent(X x, Floats y, Floats dy, Floats scalars, Floats w, Floats mean_w,
+                        Floats square_w, Floats bias, Floats mean_bias, Floats square_bias,
+                        Out<Floats> new_w, Out<Floats> new_mean_w, Out<Floats> new_square_w,
+                        Out<Floats> new_bias, Out<Floats> new_mean_bias, Out<Floats> new_square_bias,
+                        Out<Floats> dx, bool tanh, double b1, double b2, double eps, double decay) {
+  Shape xs(x, 2), ys(y, 2);
+  Dense dense{xs[0], xs[1], ys[1], tanh};
+  Places weights(w, mean_w, square_w, new_w, new_mean_w, new_square_w, xs.models);
+  Places biases(bias, mean_bias, square_bias, new_bias, new_mean_bias, new_square_bias, xs.models);
+  bool inputs = dx->element_count() > 0;
+  for (Index i = 0; i < xs.models; ++i) {
+    Index in = i * xs[0] * xs[1], out = i * ys[0] * ys[1];
+    float* to = inputs ? dx->typed_data() + in : nullptr;
+    Adam adam = MakeAdam(scalars, i, b1, b2, eps, decay);
+    if (adam.rate != 0) {
+      dense.Descend(x.typed_data() + in, y.typed_data() + out, dy.typed_data() + out, adam, weights[i],
+                    biases[i], to);
+    } else if (to) {
+      std::fill_n(to, xs[0] * xs[1], 0.0f);
+    }
   }
   return ffi::Error::Success();
 }
@@ -185,15 +226,22 @@ ffi::Error GatherFloat(Octets records, Ints rows, Out<Floats> out) {
 #define FLOATS .Arg<jleaks::Floats>()
 #define OCTETS .Arg<jleaks::Octets>()
 #define TO_FLOATS .Ret<jleaks::Floats>()
+#define TANH .Attr<bool>("tanh")
+#define ADAM .Attr<double>("b1").Attr<double>("b2").Attr<double>("eps").Attr<double>("decay")
 
 JLEAKS_HANDLER(dense_forward, DenseForward<jleaks::Floats>,
-               FLOATS FLOATS FLOATS TO_FLOATS.Attr<bool>("tanh"));
+               FLOATS FLOATS FLOATS TO_FLOATS TANH);
 JLEAKS_HANDLER(dense_forward_bytes, DenseForward<jleaks::Octets>,
-               OCTETS FLOATS FLOATS TO_FLOATS.Attr<bool>("tanh"));
+               OCTETS FLOATS FLOATS TO_FLOATS TANH);
 JLEAKS_HANDLER(dense_gradients, DenseGradients<jleaks::Floats>,
-               FLOATS FLOATS FLOATS FLOATS TO_FLOATS TO_FLOATS TO_FLOATS.Attr<bool>("tanh"));
+               FLOATS FLOATS FLOATS FLOATS TO_FLOATS TO_FLOATS TO_FLOATS TANH);
 JLEAKS_HANDLER(dense_gradients_bytes, DenseGradients<jleaks::Octets>,
-               OCTETS FLOATS FLOATS FLOATS TO_FLOATS TO_FLOATS TO_FLOATS.Attr<bool>("tanh"));
+               OCTETS FLOATS FLOATS FLOATS TO_FLOATS TO_FLOATS TO_FLOATS TANH);
+#define DESCENT                                                                                  \
+  FLOATS FLOATS FLOATS FLOATS FLOATS FLOATS FLOATS FLOATS FLOATS TO_FLOATS TO_FLOATS TO_FLOATS \
+      TO_FLOATS TO_FLOATS TO_FLOATS
+JLEAKS_HANDLER(dense_descent, DenseDescent<jleaks::Floats>, FLOATS DESCENT TO_FLOATS TANH ADAM);
+JLEAKS_HANDLER(dense_descent_bytes, DenseDescent<jleaks::Octets>, OCTETS DESCENT TO_FLOATS TANH ADAM);
 JLEAKS_HANDLER(convolution_forward, ConvolutionForward,
                FLOATS FLOATS FLOATS TO_FLOATS.Ret<jleaks::Octets>().Attr<std::int64_t>("border"));
 JLEAKS_HANDLER(convolution_gradients, ConvolutionGradients,
@@ -201,10 +249,7 @@ JLEAKS_HANDLER(convolution_gradients, ConvolutionGradients,
 JLEAKS_HANDLER(cross_entropy, CrossEntropies,
                FLOATS.Arg<jleaks::Ints>() TO_FLOATS TO_FLOATS);
 JLEAKS_HANDLER(adam, AdamUpdate,
-               FLOATS FLOATS FLOATS FLOATS FLOATS TO_FLOATS TO_FLOATS TO_FLOATS.Attr<double>("b1")
-                   .Attr<double>("b2")
-                   .Attr<double>("eps")
-                   .Attr<double>("decay"));
+               FLOATS FLOATS FLOATS FLOATS FLOATS TO_FLOATS TO_FLOATS TO_FLOATS ADAM);
 JLEAKS_HANDLER(order, OrderWords, .Arg<jleaks::WordBuffer>().Ret<jleaks::Ints>());
 JLEAKS_HANDLER(bits, RandomWords, .Arg<jleaks::WordBuffer>().Ret<jleaks::WordBuffer>());
 JLEAKS_HANDLER(drop, DropFactors, .Arg<jleaks::WordBuffer>() FLOATS TO_FLOATS);

@@ -11,6 +11,10 @@
 #include <cstring>
 #include <memory>
 
+#if defined(__SSE__)
+#include <immintrin.h>
+#endif
+
 namespace jleaks {
 
 using Index = std::ptrdiff_t;
@@ -39,19 +43,56 @@ inline Lanes Fill(float x) { return Lanes{} + x; }
 inline Lanes Max(Lanes a, Lanes b) { return a > b ? a : b; }
 inline Lanes Min(Lanes a, Lanes b) { return a < b ? a : b; }
 
-// The first `width` numbers at p, zeros after them.
-inline Lanes Load(const float* p, Index width) {
+inline Lanes Sqrt(Lanes x) {
+  Lanes root;
+  for (Index i = 0; i < kLanes; ++i) root[i] = __builtin_sqrtf(x[i]);
+  return root;
+}
+
+inline float Highest(Lanes x) {
+#if defined(__AVX512F__)
+  return _mm512_reduce_max_ps(x);
+#else
+  float most = x[0];
+  for (Index i = 1; i < kLanes; ++i) most = std::max(most, x[i]);
+  return most;
+#endif
+}
+
+inline float Total(Lanes x) {
+#if defined(__AVX512F__)
+  return _mm512_reduce_add_ps(x);
+#else
+  float total = 0;
+  for (Index i = 0; i < kLanes; ++i) total += x[i];
+  return total;
+#endif
+}
+
+// The first `width` numbers at p, `others` after them.
+inline Lanes Load(const float* p, Index width, float others = 0) {
   if (width >= kLanes) return Load(p);
-  alignas(64) float all[kLanes] = {};
-  if (width > 0) std::memcpy(all, p, width * sizeof(float));
+  if (width <= 0) return Fill(others);
+#if defined(__AVX512F__)
+  return _mm512_mask_loadu_ps(Fill(others), static_cast<__mmask16>((1u << width) - 1), p);
+#else
+  alignas(64) float all[kLanes];
+  Store(all, Fill(others));
+  std::memcpy(all, p, width * sizeof(float));
   return Load(all);
+#endif
 }
 
 inline void Store(float* p, Lanes v, Index width) {
   if (width >= kLanes) return Store(p, v);
+  if (width <= 0) return;
+#if defined(__AVX512F__)
+  _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1u << width) - 1), v);
+#else
   alignas(64) float all[kLanes];
   Store(all, v);
-  if (width > 0) std::memcpy(p, all, width * sizeof(float));
+  std::memcpy(p, all, width * sizeof(float));
+#endif
 }
 
 // Memory of a thread that is kept from call to call; `Role`s do not overlap.
@@ -70,13 +111,18 @@ float* Scratch(Index size) {
 template <int R, int V>
 using Sums = Lanes[R][V];
 
-// sums[i] += sum over r of a[i * row + r * step] * b[r], b a packed panel of V vectors a row.
+// sums[i] += sum over r of a[i * row + r * step] * b[r * panel], where V vectors begin; they are copied to
+// keep[r * kPanel] unless it is null.
 template <int R, int V>
 inline __attribute__((always_inline)) void Accumulate(Sums<R, V>& sums, const float* a, Index row,
-                                                      Index step, const float* b, Index length) {
-  for (Index r = 0; r < length; ++r, a += step, b += V * kLanes) {
+                                                      Index step, const float* b, Index panel, Index length,
+                                                      float* keep = nullptr) {
+  for (Index r = 0; r < length; ++r, a += step, b += panel) {
     Lanes vectors[V];
     for (int v = 0; v < V; ++v) vectors[v] = Load(b + v * kLanes);
+    if (keep) {
+      for (int v = 0; v < V; ++v) Store(keep + r * kPanel + v * kLanes, vectors[v]);
+    }
 #pragma GCC unroll 16
     for (int i = 0; i < R; ++i) {
 #pragma GCC unroll 2

@@ -27,6 +27,8 @@ HANDLERS = (
     "convolution_forward",
     "convolution_gradients",
     "cross_entropy",
+    "dense_descent",
+    "dense_descent_bytes",
     "dense_forward",
     "dense_forward_bytes",
     "dense_gradients",

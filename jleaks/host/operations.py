@@ -181,34 +181,91 @@ class Moments(NamedTuple):
     square: Float[Array, "..."]
 
 
-def adam(
-    now: Moments,
-    gradient: Float[Array, "..."],
-    scalars: Float[Array, "3"],
-    b1: float,
-    b2: float,
-    eps: float,
-    decay: float,
-) -> Moments:
-    """Takes one step of Adam (Kingma & Ba 2015, algorithm 1), in place where XLA can.
+class Adam(NamedTuple):
+    """One step of Adam (Kingma & Ba 2015, algorithm 1) for all arrays of a model.
 
-    Args:
-      now: Parameters and moments before it.
-      gradient: Of the loss.
+    Attributes:
       scalars: The step size (zero: nothing changes at all), 1 / (1 - b1^t) and 1 / (1 - b2^t).
       b1: Decay of the mean.
       b2: Decay of the squares.
       eps: Added to their root.
+    """
+
+    scalars: Float[Array, "3"]
+    b1: float
+    b2: float
+    eps: float
+
+    def constants(self, decay: float) -> dict[str, np.float64]:
+        """Returns what a kernel is compiled for; `decay` times the parameters is added to the gradient."""
+        named = {"b1": self.b1, "b2": self.b2, "eps": self.eps, "decay": decay}
+        return {name: np.float64(value) for name, value in named.items()}
+
+
+def adam(now: Moments, gradient: Float[Array, "..."], how: Adam, decay: float) -> Moments:
+    """Takes one step of Adam, in place where XLA can.
+
+    Args:
+      now: Parameters and moments before it.
+      gradient: Of the loss.
+      how: The step.
       decay: Added to the gradient, times the parameters.
     """
     found = _call(
         "adam",
         (_floats(*gradient.shape),) * 3,
-        *now, gradient, scalars,
+        *now, gradient, how.scalars,
         aliases={0: 0, 1: 1, 2: 2},
-        b1=np.float64(b1), b2=np.float64(b2), eps=np.float64(eps), decay=np.float64(decay),
+        **how.constants(decay),
     )  # fmt: skip
     return Moments(*found)
+
+
+class Layer(NamedTuple):
+    """What Adam changes of a fully connected layer: of weights [inputs, outputs], of biases [outputs]."""
+
+    kernel: Moments
+    bias: Moments
+
+
+def descend(
+    layer: Layer,
+    x: Num[Array, "batch inputs"],
+    y: Float[Array, "batch outputs"],
+    dy: Float[Array, "batch outputs"],
+    how: Adam,
+    decay: float,
+    tanh: bool,
+    first: bool,
+) -> tuple[Layer, Float[Array, "batch inputs"] | None]:
+    """Takes the step of Adam that the gradient of a layer asks for, in place where XLA can.
+
+    The gradient of the weights is never written to memory.
+
+    Args:
+      layer: Parameters and moments before the step.
+      x: What `dense` was called with.
+      y: What it answered.
+      dy: Gradient of the loss in y.
+      how: The step.
+      decay: Added to the gradient of the weights, times these.
+      tanh: Whether the layer ends with it.
+      first: Whether nobody asks for the gradient in x.
+
+    Returns:
+      The layer after the step, and the gradient of the loss in x, zero if the step size is.
+    """
+    wanted = _Wanted(not first)
+    shapes = [_floats(*a.shape) for moments in layer for a in moments]
+    *found, dx = _call(
+        _of("dense_descent", x),
+        (*shapes, wanted.like(x)),
+        x, y, dy, how.scalars, *layer.kernel, *layer.bias,
+        aliases={4 + i: i for i in range(6)},
+        tanh=tanh,
+        **how.constants(decay),
+    )  # fmt: skip
+    return Layer(Moments(*found[:3]), Moments(*found[3:])), wanted.result(dx)
 
 
 def order(words: UInt32[Array, "n"]) -> Int[Array, "n"]:

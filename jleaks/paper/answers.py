@@ -15,11 +15,11 @@ from jleaks.datasets.registry import get_task
 from jleaks.defences.stacking import Combiner
 from jleaks.fleet import SignalFn
 from jleaks.forest import Forest, ForestRecipe
+from jleaks.learner import Members
 from jleaks.paper.library import Cost, Library, fingerprint, read_arrays, write_arrays
 from jleaks.paper.subjects import AnySubject, Stacked, Subject
 from jleaks.plan import Execution, Recipe
 from jleaks.signals import posterior_signals, signal_fn
-from jleaks.train import Members
 from jleaks.trainer import Crew
 
 

@@ -9,11 +9,11 @@ import numpy as np
 
 from jleaks.attacks.classifiers import forest_scores
 from jleaks.forest import ForestRecipe
+from jleaks.learner import Learner, Members
 from jleaks.metrics import best_threshold, rank
 from jleaks.paper.library import Library
 from jleaks.plan import Recipe
 from jleaks.signals import membership_margin
-from jleaks.train import Learner, Members
 from jleaks.trainer import Crew
 
 AttackModel = Literal["mlp", "logistic", "forest"]

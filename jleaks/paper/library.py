@@ -25,10 +25,10 @@ from flax import traverse_util
 from jleaks import packing
 from jleaks.checkpoints import Store
 from jleaks.errors import InputError
+from jleaks.learner import State
 from jleaks.plan import Execution
 from jleaks.preemption import StopSignal
 from jleaks.reporter import Reporter
-from jleaks.train import State
 from jleaks.trainer import Crew, Trainer
 
 # Enters every model's fingerprint.  Raise it when the same recipe gives other weights than before.

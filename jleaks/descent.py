@@ -1,0 +1,144 @@
+"""ONE step of training: from a batch to a loss, its gradient and the next parameters, all pure."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+from jaxtyping import Array, Bool, Float
+
+from jleaks import optimizer
+from jleaks.arrays import AnyArray
+from jleaks.host import operations as host
+from jleaks.learner import Batch, Learner, State
+
+PyTree = Any
+
+
+def mean_loss(
+    learner: Learner, logits: Float[Array, "records k"], labels: Array
+) -> Float[Array, ""]:
+    """Returns the loss of a batch, or the share that some of its records have in it.
+
+    Args:
+      learner: What all models of the fleet share.
+      logits: Answers to a batch or a block of it.
+      labels: Classes, or what a quantile regression learns.
+    """
+    if learner.recipe.loss == "quantile":
+        above, level = labels - logits[:, 0], learner.recipe.quantile
+        losses = jnp.maximum(level * above, (level - 1) * above)
+    elif learner.kernels == "host":
+        losses = host.cross_entropy(logits, labels)
+    else:
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    # Divided here, where the gradient is small: that of all weights is not.
+    return losses.sum() / learner.recipe.batch_size
+
+
+def gradient(
+    learner: Learner, state: State, batch: Batch
+) -> tuple[Float[Array, ""], PyTree, PyTree]:
+    """Mean loss of one batch and its gradient, summed over the learner's blocks.
+
+    Args:
+      learner: What all models of the fleet share.
+      state: The model.
+      batch: B records.
+
+    Returns:
+      The loss, its gradient, and the running averages after the batch.
+
+    Raises:
+      ValueError: batch normalisation was asked for in blocks, which would change the numbers.
+    """
+
+    def loss_fn(params: PyTree, block: Batch) -> tuple[Array, PyTree]:
+        logits, averages = learner.respond(state._replace(params=params), block)
+        return mean_loss(learner, logits, block.labels), averages
+
+    grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
+    size, blocks = learner.recipe.batch_size, learner.num_blocks
+    if blocks == 1:
+        (loss, averages), grads = grad_fn(state.params, batch)
+        return loss, grads, averages
+    if state.averages:
+        raise ValueError("a batch that is normalised as a whole cannot be split into blocks")
+
+    def add(total: PyTree, block: Batch) -> tuple[PyTree, None]:
+        (loss, _), grads = grad_fn(state.params, block)
+        return jax.tree.map(jnp.add, total, (loss, grads)), None
+
+    split = jax.tree.map(lambda a: a.reshape(blocks, size // blocks, *a.shape[1:]), batch)
+    zero = (jnp.float32(0), jax.tree.map(jnp.zeros_like, state.params))
+    (loss, grads), _ = lax.scan(add, zero, split)
+    return loss, grads, state.averages
+
+
+def step(
+    learner: Learner,
+    state: State,
+    batch: Batch,
+    factor: Float[AnyArray, ""],
+    active: Bool[AnyArray, ""],
+) -> tuple[Float[Array, ""], State]:
+    """Takes one step of the recipe's optimiser; a model that is not active stays as it is.
+
+    Args:
+      learner: What all models of the fleet share.
+      state: The model.
+      batch: B records.
+      factor: Of the learning rate.
+      active: Whether this model takes the step.
+
+    Returns:
+      The mean loss before the step, and the model after it.
+    """
+    if learner.fuses:
+        return _fused_step(learner, state, batch, factor, active)
+    recipe = learner.recipe
+    on_host = learner.kernels == "host" and recipe.optimizer == "adam"
+    update = optimizer.update_on_host if on_host else optimizer.update
+    loss, grads, averages = gradient(learner, state, batch)
+    params, opt_state = update(recipe, grads, state.opt_state, state.params, factor, active)
+    averages = jax.tree.map(lambda new, old: jnp.where(active, new, old), averages, state.averages)
+    return loss, state._replace(params=params, opt_state=opt_state, averages=averages)
+
+
+def _fused_step(
+    learner: Learner,
+    state: State,
+    batch: Batch,
+    factor: Float[AnyArray, ""],
+    active: Bool[AnyArray, ""],
+) -> tuple[Float[Array, ""], State]:
+    """The same step of a fully connected network, backpropagation and Adam of a layer in one kernel.
+
+    The gradient of the weights, as large as the network, is never written to memory: a tile of it is
+    used as soon as it is summed.
+    """
+    params, depth = state.params, len(state.params)
+    adam = optimizer.HostAdam(learner.recipe, state.opt_state, factor, active)
+    layers = adam.split(params)
+    x, factors = learner.inputs(state, batch)
+    x = x.reshape(x.shape[0], -1)
+    inputs, outputs = [], []
+    for i in range(depth):
+        weights, hidden = params[f"Dense_{i}"], i + 1 < depth
+        y = host.dense(x, weights["kernel"], weights["bias"], hidden)
+        inputs.append(x)
+        outputs.append(y)
+        x = y * factors[i] if hidden and factors is not None else y
+    loss, dy = jax.value_and_grad(lambda z: mean_loss(learner, z, batch.labels))(x)
+    for i in reversed(range(depth)):
+        layer = host.Layer(**layers[f"Dense_{i}"])
+        layer, dx = host.descend(
+            layer, inputs[i], outputs[i], dy, adam.how, adam.decay,
+            tanh=i + 1 < depth, first=i == 0,
+        )  # fmt: skip
+        layers[f"Dense_{i}"] = layer._asdict()
+        if dx is not None:
+            dy = dx if factors is None else dx * factors[i - 1]
+    params, opt_state = adam.join(layers)
+    return loss, state._replace(params=params, opt_state=opt_state)
