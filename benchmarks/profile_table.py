@@ -5,12 +5,15 @@ from typing import Any
 from jleaks.report.table import Cell, Table
 
 WHOLE, REST = "whole step", "rest"
+# Ends the name of a layer's gradients that are one kernel with the optimiser.
+FUSED = ", gradients and Adam"
 TITLES = {"xla": "XLA", "host": "host kernels"}
 
 
 def profile_table(network: str, records: list[dict[str, Any]]) -> Table:
     """Returns the parts of a network's step, a column for each kind of kernels."""
-    names = list(dict.fromkeys(part for r in records for part in r["microseconds"]))
+    found = dict.fromkeys(part for r in records for part in r["microseconds"])
+    names = [part for part in found if not part.endswith(FUSED)]
     rows = [(Cell(part), *(Cell(_shown(r, part)) for r in records)) for part in names]
     first = records[0]
     return Table(
@@ -18,7 +21,7 @@ def profile_table(network: str, records: list[dict[str, Any]]) -> Table:
         caption=f"Medians over {first['turns']} turns on {first['cores']} cores of {first['cpu']}, both at "
         "work.  Gradients: of weights, and of inputs but in the first layer.  Rest: dispatch, and memory "
         "that other parts pushed out of the caches.  XLA compiles some parts otherwise alone than within a "
-        "step, where it fuses them: there parts do not add up, and the rest is not shown.",
+        "step, where it fuses them: there parts do not add up, and the rest is not shown.  *: with Adam.",
         heads=("Part", *(TITLES[r["kernels"]] for r in records)),
         num_text_columns=1,
         rows=tuple(rows),
@@ -29,4 +32,9 @@ def profile_table(network: str, records: list[dict[str, Any]]) -> Table:
 def _shown(record: dict[str, Any], part: str) -> str:
     if part == REST and record["kernels"] == "xla":
         return "-"
-    return f"{record['microseconds'][part]['median']:,.1f}"
+    fused = part.replace(", gradients", FUSED)
+    microseconds = record["microseconds"]
+    if part not in microseconds and fused not in microseconds:
+        return "-"
+    mark = "" if part in microseconds else "*"
+    return f"{microseconds.get(part, microseconds.get(fused))['median']:,.1f}{mark}"

@@ -29,14 +29,18 @@ _ONLY = flags.DEFINE_list(
 
 # By name of the rows' file: the module and flags that keep all within the time.
 RUNS: dict[str, list[str]] = {
-    "training": ["benchmarks.training", "--num_models=32"],
-    "profile": ["benchmarks.step_profile"],
+    "training": [
+        "benchmarks.training", "--num_models=32",
+        "--contenders=jleaks,torch_fused,torch_processes,torch_func_compiled",
+    ],
+    "profile": ["benchmarks.step_profile", "--repetitions=3"],
     "growth": ["benchmarks.growth"],
     "packing": ["benchmarks.packing_curve"],
     "start_up": ["benchmarks.start_up"],
     "precision": ["benchmarks.precision"],
     "evaluator": [
-        "benchmarks.evaluator", "--num_models=64", "--num_records=20000", "--loop_records=500",
+        "benchmarks.evaluator", "--num_models=64", "--num_records=20000", "--loop_records=100",
+        "--num_targets=2",
     ],
 }  # fmt: skip
 

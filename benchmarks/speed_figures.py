@@ -143,7 +143,9 @@ def profile_figure(records: Sequence[Record]) -> Figure:
     hosts = {r["network"]: r["microseconds"] for r in records if r["kernels"] == "host"}
     plain = {r["network"]: r["microseconds"] for r in records if r["kernels"] == "xla"}
     groups = {
-        "layers": lambda part: part.startswith(("dense", "convolution")),
+        "layers (fully connected: with Adam)": lambda part: part.startswith(
+            ("dense", "convolution")
+        ),
         "loss": lambda part: part == "cross-entropy",
         "Adam": lambda part: part == "Adam",
         "gather, encode, order": lambda part: part in ("order", "gather and encode"),

@@ -4,7 +4,8 @@ python -m benchmarks.step_profile --out=results/speed/profile.jsonl
 
 Each part of a step is timed alone, many times in a loop on every device at once, then the whole step of a
 real fleet.  The rest is what no part has: dispatch, and memory that other parts pushed out of the caches.
-Gradients are the time of a layer with its gradients less that of the layer.  XLA and jleaks take turns.
+Gradients are the time of a layer with its gradients less that of the layer; where they are one kernel with
+Adam, that kernel's.  XLA and jleaks take turns.
 """
 
 import time
@@ -18,7 +19,7 @@ import optax
 from absl import flags
 from jax import lax
 
-from benchmarks.profile_table import REST, WHOLE, profile_table
+from benchmarks.profile_table import FUSED, REST, WHOLE, profile_table
 from benchmarks.rows import WHAT, WHERE, append, command, machine, spread
 from jleaks import models, optimizer, packing, train
 from jleaks.errors import InputError
@@ -108,24 +109,32 @@ def make_parts(learner: Learner, data: Data, state: State) -> dict[str, tuple[Pa
             x = _add_layer(parts, f"convolution {i + 1}", module, params[f"Conv_{i}"], x, first)
             first = False
         params, x = params["MLP_0"], x.reshape(batch, -1)
+    adam = optimizer.HostAdam(learner.recipe, state.opt_state, jnp.float32(1), jnp.bool_(True))
+    moments = adam.split(state.params)
     for i, width in enumerate((128, learner.num_classes)):
+        name, layer = f"dense {i + 1}", f"Dense_{i}"
         module = models.Dense(width, i == 0, how)
-        x = _add_layer(parts, f"dense {i + 1}", module, params[f"Dense_{i}"], x, first)
-        first = False
+        y = _add_layer(parts, name, module, params[layer], x, first)
+        if learner.fuses:
+            del parts[f"{name} +"]
+            _add_descent(parts, name, host.Layer(**moments[layer]), x, y, adam, i == 0, first)
+        x, first = y, False
     entropy = host.cross_entropy if on_host else optax.softmax_cross_entropy_with_integer_labels
     parts["cross-entropy"] = (
         lambda _, logits, labels: jax.value_and_grad(lambda z: entropy(z, labels).mean())(logits),
         (x, labels),
     )
+    if learner.fuses:
+        return parts
     update = optimizer.update_on_host if on_host else optimizer.update
 
-    def adam(_: Any, grads: Any, opt_state: Any, params: Any) -> Any:
+    def update_all(_: Any, grads: Any, opt_state: Any, params: Any) -> Any:
         one = jnp.float32(1), jnp.bool_(True)
         params, opt_state = update(learner.recipe, grads, opt_state, params, *one)
         return grads, opt_state, params
 
     grads = jax.tree.map(jnp.ones_like, state.params)
-    parts["Adam"] = adam, (grads, state.opt_state, state.params)
+    parts["Adam"] = update_all, (grads, state.opt_state, state.params)
     return parts
 
 
@@ -154,10 +163,31 @@ def _add_layer(
     return y
 
 
+def _add_descent(
+    parts: dict[str, tuple[Part, Any]],
+    name: str,
+    layer: host.Layer,
+    x: Any,
+    y: Any,
+    adam: optimizer.HostAdam,
+    tanh: bool,
+    first: bool,
+) -> None:
+    """Adds a layer's gradients with Adam's step."""
+
+    def descend(_: Any, x: Any, y: Any, dy: Any, scalars: Any, layer: Any) -> Any:
+        how = adam.how._replace(scalars=scalars)
+        layer, _ = host.descend(layer, x, y, dy, how, adam.decay, tanh, first)
+        return x, y, dy, scalars, layer
+
+    parts[f"{name}{FUSED}"] = descend, (x, y, jnp.ones_like(y) / 100, adam.how.scalars, layer)
+
+
 class Timed:
     """One part, compiled to run any number of times in a loop on every device.
 
-    A part whose result looks like its inputs works in place: the result is the next turn's input.
+    A part whose result looks like its inputs works in place: the result is the next turn's input, and
+    its last array is what must be computed.
     """
 
     def __init__(self, part: Part, args: Any, mesh: Any):

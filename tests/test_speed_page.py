@@ -70,6 +70,25 @@ def test_the_profile_table_names_both():
     assert [cell.text for cell in table.rows[0]] == ["order", "2.0", "1.0"]
 
 
+def test_gradients_that_are_one_kernel_with_adam_are_marked():
+    rows = [profile_row("xla", 2.0), profile_row("host", 1.0)]
+    rows[0]["microseconds"] = {
+        name: {"median": value}
+        for name, value in {"dense 1, gradients": 7.0, "Adam": 3.0, REST: 1.0, WHOLE: 11.0}.items()
+    }
+    rows[1]["microseconds"] = {
+        name: {"median": value}
+        for name, value in {"dense 1, gradients and Adam": 6.0, REST: 1.0, WHOLE: 7.0}.items()
+    }
+    texts = [[cell.text for cell in row] for row in profile_table("purchase_mlp", rows).rows]
+    assert texts == [
+        ["dense 1, gradients", "7.0", "6.0*"],
+        ["Adam", "3.0", "-"],
+        [REST, "-", "1.0"],
+        [WHOLE, "11.0", "7.0"],
+    ]
+
+
 def test_no_rows_is_bad_input(launch, tmp_path):
     done = launch(
         "benchmarks.speed", "--only=page", f"--results={tmp_path}", f"--page={tmp_path / 'p.md'}"
