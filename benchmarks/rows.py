@@ -20,6 +20,22 @@ WHAT: dict[str, Any] = {"module_name": "What is measured", "allow_override": Tru
 WHERE: dict[str, Any] = {"module_name": "Where", "allow_override": True}
 
 _ROOT = Path(__file__).parents[1]
+_SOURCES = ("jleaks", "launch", "benchmarks/*.py", "pyproject.toml", "constraints.txt")
+
+
+def _git(*command: str) -> str:
+    """Returns what git answers about this checkout; nothing where there is no git or no checkout."""
+    git = shutil.which("git")
+    if not git:
+        return ""
+    asked = [git, "-C", str(_ROOT), *command]
+    return subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
+
+
+def _commit() -> str:
+    """Names the commit, and says whether sources differ from it; rows that a run appended do not count."""
+    commit = _git("describe", "--always", "--abbrev=12") or "unknown"
+    return commit + ("-dirty" if _git("status", "--porcelain", "--", *_SOURCES) else "")
 
 
 def machine() -> dict[str, Any]:
@@ -27,16 +43,11 @@ def machine() -> dict[str, Any]:
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    git = shutil.which("git")
-    commit = "unknown"
-    if git:
-        asked = [git, "-C", str(_ROOT), "describe", "--always", "--dirty", "--abbrev=12"]
-        commit = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
     return {
         "cpu": models[0] if models else platform.processor() or platform.machine(),
         "cores": len(os.sched_getaffinity(0)),
         "load_before": round(os.getloadavg()[0], 2),
-        "commit": commit or "unknown",
+        "commit": _commit(),
     }
 
 

@@ -30,7 +30,7 @@ _ONLY = flags.DEFINE_list(
 # By name of the rows' file: the module and flags that keep all within the time.
 RUNS: dict[str, list[str]] = {
     "training": [
-        "benchmarks.training", "--num_models=32",
+        "benchmarks.training", "--num_models=32", "--repetitions=2",
         "--contenders=jleaks,torch_fused,torch_processes,torch_func_compiled",
     ],
     "profile": ["benchmarks.step_profile", "--repetitions=3"],

@@ -53,6 +53,10 @@ QUESTIONS = (
         lambda rows: [training_table(rows)], speed_figures.training_figure,
     ),
     Question(
+        "sizes", "benchmarks.training", "Does that hold for few models and for many?",
+        lambda rows: [training_table(rows)],
+    ),
+    Question(
         "profile", "benchmarks.step_profile", "Where does the time of a step go?",
         _profiles, speed_figures.profile_figure,
     ),
@@ -105,7 +109,8 @@ def page(results: Path, figures: Path) -> str:
         "# How fast is jleaks?",
         "",
         "Generated from the rows in `results/speed`, which the commands below append.  `python -m "
-        "benchmarks.speed` runs all of them and writes this page, with `--only=page` the page alone.  "
+        "benchmarks.speed` runs them, some with fewer contenders and turns to end within twenty "
+        "minutes, and writes this page; with `--only=page` it writes the page alone.  "
         "`docs/profile.md` tells what was changed to get here, and what failed.",
         "",
     ]

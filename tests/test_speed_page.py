@@ -98,6 +98,11 @@ def test_no_rows_is_bad_input(launch, tmp_path):
     assert len(done.stderr.splitlines()) == 1
 
 
+def test_the_committed_page_is_that_of_the_committed_rows(launch, tmp_path):
+    results, written = launch.root / "results" / "speed", launch.root / "benchmarks" / "README.md"
+    assert written.read_text() == speed_page.page(results, tmp_path / "figures")
+
+
 def test_unknown_benchmarks_are_bad_input(launch, tmp_path):
     done = launch("benchmarks.speed", f"--results={tmp_path}", "--only=growth,everything")
     assert done.returncode == 2
