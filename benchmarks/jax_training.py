@@ -46,7 +46,7 @@ _SCANNED = {"mlp": 100, "cnn": 2}
 # For guessing how many epochs fill the time: only the order of magnitude matters.
 _FLOPS_PER_SECOND = 1e11
 # A run of the trainer is so many times as long as other measurements.
-_RUN = 5
+_RUN = 10
 
 
 class Network(nn.Module):
