@@ -109,7 +109,7 @@ def page(results: Path, figures: Path) -> str:
         "# How fast is jleaks?",
         "",
         "Generated from the rows in `results/speed`, which the commands below append.  `python -m "
-        "benchmarks.speed` runs them, some with fewer contenders and turns to end within twenty "
+        "benchmarks.speed` runs all but the second, some of them smaller than here to end within twenty "
         "minutes, and writes this page; with `--only=page` it writes the page alone.  "
         "`docs/profile.md` tells what was changed to get here, and what failed.",
         "",

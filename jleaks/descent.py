@@ -95,9 +95,10 @@ def step(
     Returns:
       The mean loss before the step, and the model after it.
     """
-    if learner.fuses:
-        return _fused_step(learner, state, batch, factor, active)
     recipe = learner.recipe
+    if learner.fuses:
+        adam = optimizer.HostAdam(recipe, state.opt_state, factor, active)
+        return _fused_step(learner, state, batch, adam)
     on_host = learner.kernels == "host" and recipe.optimizer == "adam"
     update = optimizer.update_on_host if on_host else optimizer.update
     loss, grads, averages = gradient(learner, state, batch)
@@ -107,11 +108,7 @@ def step(
 
 
 def _fused_step(
-    learner: Learner,
-    state: State,
-    batch: Batch,
-    factor: Float[AnyArray, ""],
-    active: Bool[AnyArray, ""],
+    learner: Learner, state: State, batch: Batch, adam: optimizer.HostAdam
 ) -> tuple[Float[Array, ""], State]:
     """The same step of a fully connected network, backpropagation and Adam of a layer in one kernel.
 
@@ -119,7 +116,6 @@ def _fused_step(
     used as soon as it is summed.
     """
     params, depth = state.params, len(state.params)
-    adam = optimizer.HostAdam(learner.recipe, state.opt_state, factor, active)
     layers = adam.split(params)
     x, factors = learner.inputs(state, batch)
     x = x.reshape(x.shape[0], -1)

@@ -1,4 +1,4 @@
-"""Training ONE model: state, step and epoch, all pure.
+"""Training ONE model: initial state, batches and epochs, all pure.
 
 Targets, shadows and attack models all go through these functions; `jleaks.fleet` adds the model axis
 and the devices.

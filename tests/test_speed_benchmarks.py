@@ -2,10 +2,13 @@
 
 import functools
 import importlib
+import shutil
+import subprocess
 
 import pytest
 from absl import flags
 
+from benchmarks import rows
 from benchmarks.growth_table import growth_table
 from benchmarks.packing_table import curve_table
 from benchmarks.start_up_table import start_up_table
@@ -233,3 +236,27 @@ def test_bad_flags_are_one_line_and_status_two(launch, module, flags, message):
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
     assert done.stdout == ""
+
+
+@pytest.mark.skipif(not shutil.which("git"), reason="no git")
+def test_rows_that_a_run_appended_do_not_count_as_changed_sources(monkeypatch, tmp_path):
+    def git(*command):
+        who = ("-c", "user.name=a", "-c", "user.email=a@b")
+        subprocess.run(["git", "-C", str(tmp_path), *who, *command], check=True)
+
+    source, row = tmp_path / "jleaks" / "a.py", tmp_path / "results" / "a.jsonl"
+    for path in (source, row):
+        path.parent.mkdir()
+        path.write_text("")
+    git("init", "-q")
+    git("add", "-A")
+    git("commit", "-qm", "first")
+    monkeypatch.setattr(rows, "_ROOT", tmp_path)
+    clean = rows.machine()["commit"]
+    assert len(clean) == 12
+    row.write_text("{}")
+    assert rows.machine()["commit"] == clean
+    source.write_text("changed = True")
+    assert rows.machine()["commit"] == f"{clean}-dirty"
+    monkeypatch.setattr(rows.shutil, "which", lambda _: None)
+    assert rows.machine()["commit"] == "unknown"

@@ -28,7 +28,7 @@ from benchmarks.training_contenders import (
     train_groups,
 )
 from benchmarks.training_table import training_table
-from jleaks import descent, models, optimizer, packing, train
+from jleaks import descent, models, packing, train
 from jleaks.datasets.registry import TASKS
 from jleaks.errors import InputError
 from jleaks.keys import Role, identity_key
@@ -111,10 +111,7 @@ def _expected(network: str):
     @jax.jit
     def step(state, rows):
         batch = Batch(data.features[rows], data.labels[rows])
-        loss, grads, _ = descent.gradient(learner, state, batch)
-        now, active = (state.opt_state, state.params), jnp.bool_(True)
-        params, moments = optimizer.update(recipe, grads, *now, jnp.float32(1), active)
-        return state._replace(params=params, opt_state=moments), loss
+        return descent.step(learner, state, batch, jnp.float32(1), jnp.bool_(True))[::-1]
 
     init, weights, losses = jax.jit(train.init, static_argnums=0), [], []
     for model in range(2):

@@ -20,7 +20,7 @@ struct Adam {
   float rate, mean_scale, square_scale;
 
   // The same for an array that the sum of squares leaves out.
-  Adam Without() const {
+  Adam WithoutDecay() const {
     Adam other = *this;
     other.decay = 0;
     return other;

@@ -85,7 +85,7 @@ struct Dense {
     float* dbias = Scratch<3>(outputs);
     BiasGradient(dz, dbias);
     // Weight decay concerns weights alone.
-    adam.Without().Update(bias, dbias, outputs);
+    adam.WithoutDecay().Update(bias, dbias, outputs);
   }
 };
 

@@ -95,8 +95,9 @@ struct ByColumns {
   template <int R>
   void Copy(Index i, Index r, Index length, Index rows, float* tile) const {
     const Number* from = data + r * step + i;
-    // More than R numbers are copied at a time, which the last column may not have behind it.
-    Index safe = i + kStep <= rows ? length : std::max<Index>(length - 1, 0);
+    // More than R numbers are copied at a time while those lie before the matrix's end.
+    Index end = (length - 1) * step + rows - i - kStep;
+    Index safe = end < 0 ? 0 : std::min(length, end / step + 1);
     for (Index k = 0; k < safe; ++k) {
       for (Index j = 0; j < kStep; ++j) tile[k * kStep + j] = from[k * step + j];
     }
