@@ -1,7 +1,6 @@
 """The main job, top-down: datasets -> fleets -> signals -> attack models -> evaluation -> rows."""
 
 import dataclasses
-import hashlib
 import time
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from jleaks.datasets.registry import Task, get_task
 from jleaks.datasets.synthetic import synthetic
 from jleaks.errors import InputError
 from jleaks.evaluate import Evaluation, evaluate
+from jleaks.fingerprint import fingerprint
 from jleaks.fleet import key_words, make_mesh
 from jleaks.keys import Role, identity_key
 from jleaks.learner import Members, State
@@ -91,9 +91,9 @@ def run(
         crew, pairs = attack_models(stacked, plan.attack, plan.adversaries)
         attack = None
         if crew.num_models:
-            digest = "".join(meta["fingerprint"] for meta in metas).encode()
-            fingerprint = hashlib.sha256(digest).hexdigest()[:16]
-            store = Store(work.checkpoints(crew.name), fingerprint)
+            learned_from = [meta["fingerprint"] for meta in metas]
+            name = fingerprint("attack models", plan.fingerprint(), learned_from)
+            store = Store(work.checkpoints(crew.name), name)
             attack = Trainer(crew, execution, reporter.progress, stop).run(store)
             store.close()
         attack_seconds = time.monotonic() - tick
@@ -144,16 +144,16 @@ def _task(
     tick = time.monotonic()
     data = _load(plan, task, sizes[task.name], data_dir)
     seconds = {"load": time.monotonic() - tick}
-    digest = f"{plan.fingerprint()} {task.name} {data.fingerprint()}".encode()
-    fingerprint = hashlib.sha256(digest).hexdigest()[:16]
-    if (found := work.load_signals(task.name, fingerprint)) is not None:
+    fleet = plan.fleet_fingerprint(task, data.fingerprint())
+    asked = fingerprint("signals", fleet, plan.top, plan.num_random_points)
+    if (found := work.load_signals(task.name, asked)) is not None:
         reporter.line(f"{task.name}: finished before")
         return found
 
     q = plan.quarter(task, data.num_records)
     draws = [quarters(task.name, seed, data.num_records, q) for seed in range(num_seeds)]
     crew = _crew(plan, execution, task, data, draws)
-    store = Store(work.checkpoints(task.name), fingerprint)
+    store = Store(work.checkpoints(task.name), fleet)
     tick = time.monotonic()
     trainer = Trainer(crew, execution, reporter.progress, stop, reporter.line)
     state = trainer.run(store)
@@ -168,13 +168,13 @@ def _task(
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
         "packing": dataclasses.asdict(trainer.packing),
     }
-    work.save_signals(signals, fingerprint, meta)
+    work.save_signals(signals, asked, meta)
     accuracy = signals.accuracy()[:, 0].mean(0)
     reporter.line(
         f"{task.name}: {crew.num_models} models of {q} records in {seconds['training']:.1f} s; "
         f"targets' accuracy {accuracy[0]:.3f} on members, {accuracy[1]:.3f} on non-members"
     )
-    return signals, {"fingerprint": fingerprint, **meta}
+    return signals, {"fingerprint": asked, **meta}
 
 
 def _crew(

@@ -20,7 +20,7 @@ from jax import lax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int, UInt32
 
-from jleaks import train
+from jleaks import keys, train
 from jleaks.errors import InputError
 from jleaks.executables import Executable, ready
 from jleaks.keys import Key
@@ -100,7 +100,7 @@ def _programs(learner: Learner, mesh: Mesh, group: int) -> dict[str, Any]:
 
     def init(data: Data, members: Members, words: Array, masks: Array | None) -> State:
         def one(members: Members, words: Array, mask: Array | None) -> State:
-            return train.init(learner, data, members, jax.random.wrap_key_data(words), mask)
+            return train.init(learner, data, members, keys.wrap(words), mask)
 
         return over_models(one, group, members, words, masks)
 
@@ -108,7 +108,7 @@ def _programs(learner: Learner, mesh: Mesh, group: int) -> dict[str, Any]:
         state: State, data: Data, members: Members, words: Array, start: Array, stop: Array
     ) -> State:
         def one(state: State, members: Members, words: Array) -> State:
-            key = jax.random.wrap_key_data(words)
+            key = keys.wrap(words)
             return train.fit(learner, data, members, key, state, start, stop)
 
         return over_models(one, group, state, members, words)

@@ -11,7 +11,14 @@ import zlib
 import jax
 import numpy as np
 
+from jleaks.errors import InputError
+
 Key = jax.Array
+
+# Numbers come from this generator whatever JAX's default is set to.
+_GENERATOR = "threefry2x32"
+
+_SEEDS = 2**32
 
 
 class Role(enum.IntEnum):
@@ -45,11 +52,28 @@ def identity_key(seed: int, task: str, role: Role, index: int = 0) -> Key:
     """Returns the key of one thing: `seed`, `task`, `role` and its `index` within the role.
 
     The task enters by the CRC-32 of its name, so the order of tasks in a plan does not matter.
+
+    Raises:
+      InputError: the seed is not in 0..2^32 - 1; others would be taken modulo 2^32 without a word.
     """
-    key = jax.random.key(seed)
+    if problem := seed_problem(seed):
+        raise InputError(problem)
+    key = jax.random.key(seed, impl=_GENERATOR)
     for part in (zlib.crc32(task.encode()), int(role), index):
         key = jax.random.fold_in(key, part)
     return key
+
+
+def seed_problem(seed: int) -> str | None:
+    """Returns one sentence about a seed that cannot be used, or None."""
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < _SEEDS:
+        return f"seed is {seed!r}, expected a whole number from 0 to {_SEEDS - 1}"
+    return None
+
+
+def wrap(words: jax.Array) -> Key:
+    """Returns the key of its data [..., 2], as `jax.random.key_data` has it."""
+    return jax.random.wrap_key_data(words, impl=_GENERATOR)
 
 
 def identity_generator(seed: int, task: str, role: Role, index: int = 0) -> np.random.Generator:

@@ -19,6 +19,7 @@ from jleaks import descent, train
 from jleaks.arrays import AnyArray
 from jleaks.errors import InputError
 from jleaks.host import library
+from jleaks.keys import Role, identity_key
 from jleaks.learner import Batch, Data, Learner, Members
 from jleaks.memory import device_memory, peak_bytes, readable
 from jleaks.plan import NORMALISED_MODELS, Execution, Recipe
@@ -273,7 +274,7 @@ def _measure(
     """Returns state bytes, activation bytes and FLOPs per record, whatever the number of records."""
     shape: Any = jax.ShapeDtypeStruct
     records, labels = shape((1, *record_shape), dtype), shape((1,), np.int32)
-    key = jax.eval_shape(lambda: jax.random.key(0))
+    key = jax.eval_shape(lambda: identity_key(0, "", Role.TARGET))
     mask = shape(record_shape, np.float32) if learner.encoding == "posteriors" else None
     state = jax.eval_shape(
         lambda d, m, k, s: train.init(learner, d, m, k, s),

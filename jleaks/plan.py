@@ -5,7 +5,6 @@ chunks (another Execution), but never under another Plan; the fingerprint tells 
 """
 
 import dataclasses
-import hashlib
 import json
 import typing
 from typing import Any, Literal
@@ -14,6 +13,7 @@ from jleaks.augmentation import Augmentation
 from jleaks.convolution import Form
 from jleaks.datasets.registry import Task, get_task
 from jleaks.errors import InputError
+from jleaks.fingerprint import FORMAT, fingerprint
 from jleaks.host.operations import Kernels
 
 # Of the operands of products; "default" is whatever is fast where it runs.
@@ -25,9 +25,6 @@ Model = Literal["mlp", "logistic", "cnn", "resnet18", "wrn28_2"]
 IMAGE_MODELS = ("cnn", "resnet18", "wrn28_2")
 # Networks that normalise a batch as a whole.
 NORMALISED_MODELS = ("resnet18", "wrn28_2")
-
-# Enters every fingerprint.  Raise it when the same plan gives other numbers than before.
-FORMAT = 1
 
 # Scaled-down parts keep at least this many records: below, the gap between training and test
 # accuracy no longer resembles the full task's.
@@ -226,8 +223,19 @@ class Plan:
 
     def fingerprint(self) -> str:
         """Returns 16 hex digits that differ whenever the plan does."""
-        text = json.dumps(self.as_dict(), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return fingerprint("plan", self)
+
+    def fleet_fingerprint(self, task: Task, data: str) -> str:
+        """Returns what tells apart the targets and shadows of a task: of their weights alone.
+
+        Plans that differ in attacks alone have the same models.
+
+        Args:
+          task: One of the plan's.
+          data: Fingerprint of its records.
+        """
+        num_seeds = self.seeds[self.tasks.index(task.name)]
+        return fingerprint("fleet", task.name, data, num_seeds, self.scale, self.recipe(task))
 
 
 def differences(ours: dict[str, Any], theirs: dict[str, Any], prefix: str = "") -> list[str]:

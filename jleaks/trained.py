@@ -1,7 +1,6 @@
 """One trained model of a finished main job, from its work directory."""
 
 import dataclasses
-import hashlib
 import json
 from pathlib import Path
 from typing import Any, Literal
@@ -9,12 +8,13 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
-from jleaks import datasets, packing, train
+from jleaks import datasets, keys, packing, train
 from jleaks.checkpoints import Store
 from jleaks.datasets.dataset import Dataset
 from jleaks.datasets.registry import Task, get_task
 from jleaks.datasets.synthetic import synthetic
 from jleaks.errors import InputError
+from jleaks.fingerprint import fingerprint
 from jleaks.learner import Data, Learner, Members, State
 from jleaks.plan import FORMAT, Execution, Plan, Recipe
 from jleaks.splits import quarters
@@ -72,8 +72,8 @@ def trained_model(
     data = _load(plan, task, data_dir)
     quarter = plan.quarter(task, data.num_records)
     learner = packing.make_learner(plan.recipe(task), task.encoding, task.num_classes, Execution())
-    text = f"{plan.fingerprint()} {task.name} {data.fingerprint()}"
-    store = Store(checkpoints, hashlib.sha256(text.encode()).hexdigest()[:16])
+    fleet = plan.fleet_fingerprint(task, data.fingerprint())
+    store = Store(checkpoints, fleet)
     try:
         found = store.restore(_template(learner, data, 2 * num_seeds, quarter))
     finally:
@@ -97,7 +97,7 @@ def trained_model(
         jax.tree.map(lambda leaf: leaf[model], found[0]),
         data,
         *own,
-        fingerprint=hashlib.sha256(f"{text} {seed} {role}".encode()).hexdigest()[:16],
+        fingerprint=fingerprint("model", fleet, seed, role),
     )
 
 
@@ -135,7 +135,7 @@ def _template(learner: Learner, data: Dataset, num_models: int, quarter: int) ->
     shape: Any = jax.ShapeDtypeStruct
 
     def init(features: Any, labels: Any, indices: Any, size: Any, words: Any) -> State:
-        members, key = Members(indices, size), jax.random.wrap_key_data(words)
+        members, key = Members(indices, size), keys.wrap(words)
         return train.init(learner, Data(features, labels), members, key, None)
 
     return jax.eval_shape(

@@ -1,7 +1,6 @@
 """Trains a bank and asks every model about every record."""
 
 import dataclasses
-import hashlib
 import json
 import time
 from pathlib import Path
@@ -19,6 +18,7 @@ from jleaks.datasets.dataset import Dataset
 from jleaks.datasets.registry import get_task
 from jleaks.datasets.synthetic import synthetic
 from jleaks.errors import InputError
+from jleaks.fingerprint import fingerprint
 from jleaks.fleet import key_words
 from jleaks.keys import Role, identity_key
 from jleaks.learner import Members
@@ -73,8 +73,7 @@ def train_bank(
     )
     work = Workdir(workdir, plan)
     crew = _crew(plan, execution, data, split)
-    digest = f"{plan.fingerprint()} {data.fingerprint()}".encode()
-    store = Store(work.checkpoints("models"), hashlib.sha256(digest).hexdigest()[:16])
+    store = Store(work.checkpoints("models"), fingerprint(plan, data.fingerprint()))
     seconds, spent = {}, _Spent(work.path / "seconds.json")
 
     def progress(p: Progress) -> None:

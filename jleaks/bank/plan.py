@@ -1,17 +1,14 @@
 """What defines a bank's numbers."""
 
 import dataclasses
-import hashlib
 import json
 from typing import Any, Literal
 
 from jleaks.datasets.registry import get_task
 from jleaks.errors import InputError
+from jleaks.fingerprint import FORMAT, fingerprint
 from jleaks.perturbations import Perturbation, perturbation
 from jleaks.plan import Recipe
-
-# Enters every bank's fingerprint.  Raise it when the same plan gives other numbers than before.
-FORMAT = 1
 
 # By default a sixth of the records is held out from all models, and no more than this takes part.
 _MOST_CANDIDATES = 50_000
@@ -103,12 +100,11 @@ class BankPlan:
 
     def as_dict(self) -> dict[str, Any]:
         """Returns the plan as JSON values (tuples become lists)."""
-        return json.loads(json.dumps({"bank format": FORMAT, **dataclasses.asdict(self)}))
+        return json.loads(json.dumps({"format": FORMAT, **dataclasses.asdict(self)}))
 
     def fingerprint(self) -> str:
         """Returns 16 hex digits that differ whenever the plan does."""
-        text = json.dumps(self.as_dict(), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return fingerprint("bank", self)
 
 
 def default_sizes(num_records: int) -> tuple[int, int]:

@@ -16,7 +16,7 @@ from jleaks.defences.stacking import Combiner
 from jleaks.fleet import SignalFn
 from jleaks.forest import Forest, ForestRecipe
 from jleaks.learner import Members
-from jleaks.paper.library import Cost, Library, fingerprint, read_arrays, write_arrays
+from jleaks.paper.library import Cost, Library, read_arrays, write_arrays
 from jleaks.paper.subjects import AnySubject, Stacked, Subject
 from jleaks.plan import Execution, Recipe
 from jleaks.signals import posterior_signals, signal_fn
@@ -90,11 +90,12 @@ class Asker:
             self._digests[task.name] = self.datasets(task.name).fingerprint()
         return fingerprint(
             type(subject.recipe).__name__,
-            dataclasses.asdict(subject.recipe),
+            subject.recipe,
             [task.encoding, task.num_classes, self._digests[task.name]],
             subject.members.astype(np.int32),
             subject.words,
             list(subject.dropout) if subject.dropout else None,
+            digits=24,
         )
 
     def ask(
@@ -255,7 +256,7 @@ class Asker:
     ) -> Float[np.ndarray, "records classes"]:
         """Answers of a random forest, kept on disk; forests are not, new questions grow them anew."""
         name = self.name(subject)
-        path = self.library.folder / "answers" / f"{name}.{fingerprint(records)}.npz"
+        path = self.library.folder / "answers" / f"{name}.{fingerprint(records, digits=24)}.npz"
         if path.exists():
             kept = read_arrays(path)
             self._grown[name] = float(kept["seconds"])

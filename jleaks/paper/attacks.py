@@ -15,13 +15,13 @@ import numpy as np
 from jleaks.attacks.threshold import random_point_threshold
 from jleaks.datasets.registry import get_task
 from jleaks.evaluate import judge
+from jleaks.fingerprint import fingerprint
 from jleaks.fleet import key_words, make_mesh
 from jleaks.keys import Role, identity_key
 from jleaks.metrics import FPRS, Metrics
 from jleaks.paper.answers import Answers, random_point_sets
 from jleaks.paper.context import Context, Row
 from jleaks.paper.lessons import AttackModel, Lesson, Scores, shadow_cut, train_and_ask
-from jleaks.paper.library import fingerprint
 from jleaks.paper.subjects import AnySubject, Stacked, truth
 from jleaks.signals import STATISTICS
 
@@ -128,10 +128,9 @@ def _answers(context: Context, cases: Sequence[Case]) -> dict[tuple[str, str], A
 def _lesson(context: Context, case: Case, shadows: Sequence[Answers], key: Any) -> Lesson:
     task, width = case.shadows[0].task, case.width
     words = key_words([identity_key(case.seed, task, Role.ATTACK, width)])[0]
-    recipe = dataclasses.asdict(context.plan.attack)
     return Lesson(
         name=f"attack model of {task}, seed {case.seed}, top {width}",
-        fingerprint=fingerprint("attack model", recipe, list(key), words),
+        fingerprint=fingerprint("attack model", context.plan.attack, list(key), words, digits=24),
         words=words,
         features=np.concatenate([a.largest(width) for a in shadows]),
         member=np.concatenate([truth(s) for s in case.shadows]),

@@ -8,7 +8,6 @@ fleets/<fingerprint>/             orbax: models in training, deleted when all of
 """
 
 import dataclasses
-import hashlib
 import json
 import os
 import shutil
@@ -25,14 +24,12 @@ from flax import traverse_util
 from jleaks import packing
 from jleaks.checkpoints import Store
 from jleaks.errors import InputError
+from jleaks.fingerprint import fingerprint
 from jleaks.learner import State
 from jleaks.plan import Execution
 from jleaks.preemption import StopSignal
 from jleaks.reporter import Reporter
 from jleaks.trainer import Crew, Trainer
-
-# Enters every model's fingerprint.  Raise it when the same recipe gives other weights than before.
-FORMAT = 1
 
 # Host memory that the models of one fleet in training may take, optimiser state included.
 _MOST_BYTES = 2 << 30
@@ -59,18 +56,6 @@ class Cost:
             self.wall_seconds + other.wall_seconds,
             (self.flops or 0.0) + (other.flops or 0.0) if known else None,
         )
-
-
-def fingerprint(*parts: Any) -> str:
-    """Returns 24 hex digits over JSON values and arrays; differs whenever a part does."""
-    digest = hashlib.sha256()
-    for part in (FORMAT, *parts):
-        if isinstance(part, np.ndarray):
-            digest.update(f"{part.dtype.str}{part.shape}".encode())
-            digest.update(np.ascontiguousarray(part).data)
-        else:
-            digest.update(json.dumps(part, sort_keys=True).encode())
-    return digest.hexdigest()[:24]
 
 
 class Library:
@@ -138,7 +123,7 @@ class Library:
 
     def _fit(self, crew: Crew, names: list[str], flops_per_record: float) -> None:
         """Trains a crew of which no model is kept, and keeps them."""
-        fleet = fingerprint(*sorted(names))
+        fleet = fingerprint(*sorted(names), digits=24)
         store = Store(self.folder / "fleets" / fleet, fleet)
         tick = time.monotonic()
         trainer = Trainer(crew, self._execution, self._reporter.progress, self._stop)

@@ -1,17 +1,14 @@
 """What defines the numbers of the paper's experiments, and the three sizes they are run at."""
 
 import dataclasses
-import hashlib
 import json
 from typing import Any, Literal
 
 from jleaks import plan as plan_lib
 from jleaks.datasets.registry import TASKS, Task, get_task
 from jleaks.errors import InputError
+from jleaks.fingerprint import FORMAT, fingerprint
 from jleaks.plan import ATTACK_RECIPE, Recipe
-
-# Enters every fingerprint.  Raise it when the same plan gives other numbers than before.
-FORMAT = 1
 
 Scale = Literal["smoke", "small", "paper"]
 
@@ -149,12 +146,11 @@ class PaperPlan:
 
     def as_dict(self) -> dict[str, Any]:
         """Returns the plan as JSON values (tuples become lists)."""
-        return json.loads(json.dumps({"paper format": FORMAT, **dataclasses.asdict(self)}))
+        return json.loads(json.dumps({"format": FORMAT, **dataclasses.asdict(self)}))
 
     def fingerprint(self) -> str:
         """Returns 16 hex digits that differ whenever the plan does."""
-        text = json.dumps(self.as_dict(), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return fingerprint("paper", self)
 
 
 _FULL: dict[str, Any] = {

@@ -16,7 +16,6 @@ from jleaks.keys import Role, identity_key
 from jleaks.paper.attacks import metric_fields
 from jleaks.paper.context import Context, Row
 from jleaks.paper.lessons import Lesson, attack_fleet
-from jleaks.paper.library import fingerprint
 from jleaks.paper.subjects import Subject, truth
 
 # The score of a record of a class from which no attack network could learn: "non-member".
@@ -80,10 +79,9 @@ def _task(context: Context, experiment: str, cases: Sequence[Baseline]) -> list[
             if at.sum() < context.plan.attack.batch_size or len(set(member[at])) < 2:
                 continue
             words = key_words([identity_key(case.seed, task.name, Role.ATTACK, 1000 + k)])[0]
-            recipe = dataclasses.asdict(context.plan.attack)
             lessons[i, k] = Lesson(
                 name=f"attack model of class {k} of {task.name}, seed {case.seed}",
-                fingerprint=fingerprint("class", recipe, names, k, words),
+                fingerprint=fingerprint("class", context.plan.attack, names, k, words, digits=24),
                 words=words,
                 features=posteriors[at],
                 member=member[at],
