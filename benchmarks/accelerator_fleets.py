@@ -17,11 +17,11 @@ import numpy as np
 
 from benchmarks.roofline import Counts, step_counts
 from benchmarks.rows import spread
+from jleaks.attacks.references import assign
 from jleaks.attacks.registry import get_attacks
 from jleaks.bank import engine as bank_engine
 from jleaks.bank.evaluate import evaluate
 from jleaks.bank.plan import BankPlan
-from jleaks.bank.references import assign
 from jleaks.convolution import Form
 from jleaks.datasets.registry import Task, get_task
 from jleaks.fleet import Fleet, key_words, make_mesh

@@ -25,11 +25,11 @@ from rich.console import Console
 
 from benchmarks.shadow_cost import shadow_cost
 from jleaks import packing
-from jleaks.attacks.registry import OFFLINE_A, Attack, Options, get_attacks
+from jleaks.attacks.references import assign, most_references
+from jleaks.attacks.registry import Attack, get_attacks, published
 from jleaks.bank import files, results
 from jleaks.bank.bank import Bank
-from jleaks.bank.evaluate import evaluate, missing
-from jleaks.bank.references import assign, most_references
+from jleaks.bank.evaluate import evaluate, lacking, missing
 from jleaks.datasets.registry import TASKS, get_task
 from jleaks.errors import InputError
 from jleaks.fleet import make_mesh
@@ -118,7 +118,7 @@ def flops_per_model(bank: Bank) -> float | None:
 def measure(bank: Bank, attacks: list[Attack], counts: list[int]) -> list[results.Record]:
     """Returns one record per attack and number of references."""
     mesh = make_mesh()
-    options = Options(offline_a=OFFLINE_A.get(bank.meta.get("task", ""), Options().offline_a))
+    options = published(bank.meta.get("task", ""))
     seconds = bank.meta.get("seconds", {}).get("training", float("nan"))
     # Devices that trained the bank, as its device text says: "cpu x86_64 x2".
     devices = int(str(bank.meta.get("device", "x1")).rsplit("x", 1)[-1])
@@ -126,11 +126,14 @@ def measure(bank: Bank, attacks: list[Attack], counts: list[int]) -> list[result
     flops = flops_per_model(bank)
     records = []
     for count in counts:
-        references, _ = assign(bank, count)
+        references, shadows = assign(bank, count)
+        possible = [a for a in attacks if lacking(a, bank, references) is None]
+        if not possible:
+            continue
         tick = time.monotonic()
-        verdicts = evaluate(bank, attacks, references, None, mesh, options)
+        verdicts = evaluate(bank, possible, references, shadows, mesh, options)
         wall = time.monotonic() - tick
-        rows = results.attack_rows(bank, attacks, verdicts, count)
+        rows = results.attack_rows(bank, possible, verdicts, references)
         about: dict[str, Any] = {
             "device_seconds": round(per_model * count, 3),
             "flops": None if flops is None else flops * count,
@@ -138,7 +141,7 @@ def measure(bank: Bank, attacks: list[Attack], counts: list[int]) -> list[result
             "trained_on": bank.meta.get("device"),
             **provenance(bank.meta.get("fingerprint", ""), Execution()),
         }
-        records += results.summarise(rows, attacks, about)
+        records += results.summarise(rows, possible, about)
     return records
 
 

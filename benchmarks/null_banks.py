@@ -17,12 +17,12 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
+from jleaks.attacks.references import assign
 from jleaks.attacks.registry import get_attacks
 from jleaks.audit import epsilon_one_run, epsilon_over_thresholds
 from jleaks.bank import files, results
 from jleaks.bank.bank import Bank
 from jleaks.bank.evaluate import evaluate, missing, scores
-from jleaks.bank.references import assign
 from jleaks.errors import InputError
 from jleaks.fleet import make_mesh
 from jleaks.keys import Role

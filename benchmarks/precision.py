@@ -20,12 +20,12 @@ from absl import flags
 from benchmarks.precision_pairs import Contender, Values, compared, contenders, difference_table
 from benchmarks.rows import WHAT, WHERE, append, command, machine
 from jleaks import engine
-from jleaks.attacks.registry import OFFLINE_A, Options, get_attacks
+from jleaks.attacks.references import assign
+from jleaks.attacks.registry import get_attacks, published
 from jleaks.bank import engine as bank_engine
 from jleaks.bank import results
 from jleaks.bank.evaluate import evaluate
 from jleaks.bank.plan import BankPlan, default_sizes
-from jleaks.bank.references import assign
 from jleaks.datasets.registry import get_task
 from jleaks.errors import InputError
 from jleaks.fleet import make_mesh
@@ -100,9 +100,8 @@ def bank(task: str, contender: Contender, folder: str) -> tuple[Values, str]:
     trained = bank_engine.train_bank(plan, contender.execution, folder, _DATA_DIR.value)
     attacks = get_attacks(_ATTACKS.value)
     references, shadows = assign(trained)
-    options = Options(offline_a=OFFLINE_A.get(task, Options().offline_a))
-    verdicts = evaluate(trained, attacks, references, shadows, make_mesh(), options)
-    rows = results.attack_rows(trained, attacks, verdicts, references.models.shape[1])
+    verdicts = evaluate(trained, attacks, references, shadows, make_mesh(), published(task))
+    rows = results.attack_rows(trained, attacks, verdicts, references)
     values: Values = {}
     if trained.correct is not None:
         correct, audited = trained.correct[0], ~trained.population

@@ -161,11 +161,10 @@ def time_jleaks(answers: Answers, turn: Turn, names: tuple[str, ...]) -> Found:
     Scores and AUC are kept of the turn's targets alone.
     """
     use_all_cores()
-    from jleaks.attacks.evidence import References
+    from jleaks.attacks.references import References, assign
     from jleaks.attacks.registry import Options, get_attacks
     from jleaks.bank.bank import Bank
     from jleaks.bank.evaluate import evaluate, scores
-    from jleaks.bank.references import assign
     from jleaks.fleet import make_mesh
 
     num_models, num_records = answers.phi.shape

@@ -37,6 +37,7 @@ class Role(enum.IntEnum):
     NULL = 10
     SHADOW_SPLIT = 11
     STACK_SPLIT = 12
+    REFERENCES = 13
 
 
 class Stream(enum.IntEnum):

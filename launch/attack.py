@@ -7,20 +7,24 @@ files: logits or phi, membership, labels, as npz or parquet.
 """
 
 import csv
+import dataclasses
+import functools
 import io
 import json
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from absl import flags
+from rich.console import Console
 
-from jleaks.attacks.registry import ATTACKS, OFFLINE_A, Options, get_attacks
+from jleaks.attacks.references import assign
+from jleaks.attacks.registry import ATTACKS, Attack, Options, get_attacks, published
 from jleaks.bank import files, results
 from jleaks.bank.audits import audit
 from jleaks.bank.bank import Bank
-from jleaks.bank.evaluate import evaluate, missing
-from jleaks.bank.references import assign
+from jleaks.bank.evaluate import NonFiniteScoresError, evaluate, lacking, missing
 from jleaks.errors import InputError
 from jleaks.fleet import make_mesh
 from jleaks.plan import Execution
@@ -64,11 +68,20 @@ _GAMMA = flags.DEFINE_float("gamma", 2.0, "RMIA's.", module_name=_WHAT)
 _OFFLINE_A = flags.DEFINE_float(
     "offline_a",
     None,
-    "RMIA offline's a; default as published for CIFAR-10, CIFAR-100 and Purchase, 0.3 otherwise.",
+    "RMIA offline's a, from 0 to 1; default: chosen for each target by attacking a shadow model.",
+    module_name=_WHAT,
+)
+_BASE_SCALE = flags.DEFINE_float(
+    "base_scale",
+    Options().base_scale,
+    "Of the OUT references' mean in BASE offline at --temperature.",
     module_name=_WHAT,
 )
 _TEMPERATURE = flags.DEFINE_float(
-    "temperature", 2.0, "RMIA's, where a score file has logits.", module_name=_WHAT
+    "temperature",
+    2.0,
+    "Softmax temperature of RMIA and of BASE tempered, where a score file has logits.",
+    module_name=_WHAT,
 )
 _COMPARE = flags.DEFINE_list(
     "compare",
@@ -119,29 +132,32 @@ def main(_: list[str]) -> int:
     output = console()
     banks = {path: files.read(path, _TEMPERATURE.value) for path in _SIGNALS.value}
     for path, bank in banks.items():
-        attacks = []
-        for attack in chosen:
-            if (reason := missing(attack, bank)) is None:
-                attacks.append(attack)
-            else:
-                output.print(f"{attack.name} left out: {reason}", highlight=False)
-        if not attacks:
-            raise InputError(f"{path}: none of the attacks can be run")
+        attacks = _possible(chosen, functools.partial(missing, bank=bank), path, output)
         options = _options(bank)
         references, shadows = assign(bank, _REFERENCES.value)
+        if (drawn := references.describe(bank)) is not None:
+            output.print(f"{path}: {drawn}", highlight=False)
+        without = functools.partial(lacking, bank=bank, references=references)
+        attacks = _possible(attacks, without, path, output)
         tick = time.monotonic()
-        verdicts = evaluate(bank, attacks, references, shadows, mesh, options, _BLOCK.value)
+        while True:
+            try:
+                verdicts = evaluate(bank, attacks, references, shadows, mesh, options, _BLOCK.value)
+                break
+            except NonFiniteScoresError as error:
+                output.print(f"{path}: left out: {error}", highlight=False)
+                attacks = [attack for attack in attacks if attack.name not in error.attacks]
+                if not attacks:
+                    raise
         seconds = time.monotonic() - tick
         count = len(attacks) * len(references.targets)
         output.print(
             f"{path}: {count} attacks evaluated in {seconds:.1f} s, compilation included",
             highlight=False,
         )
-        num_references = references.models.shape[1]
-        rows = results.attack_rows(bank, attacks, verdicts, num_references)
+        rows = results.attack_rows(bank, attacks, verdicts, references)
         about = {
-            "gamma": options.gamma,
-            "offline_a": options.offline_a,
+            **dataclasses.asdict(options),
             "recipe": results.recipe(bank),
             "train_accuracy": _rounded(bank.accuracy()[0]),
             "test_accuracy": _rounded(bank.accuracy()[1]),
@@ -195,11 +211,31 @@ def main(_: list[str]) -> int:
     return 0
 
 
+def _possible(
+    attacks: Sequence[Attack],
+    reason: Callable[[Attack], str | None],
+    path: str,
+    output: Console,
+) -> list[Attack]:
+    """Returns the attacks that nothing speaks against, and says what does against the others."""
+    found = []
+    for attack in attacks:
+        if (why := reason(attack)) is None:
+            found.append(attack)
+        else:
+            output.print(f"{path}: {attack.name} left out: {why}", highlight=False)
+    if not found:
+        raise InputError(f"{path}: none of the attacks can be run")
+    return found
+
+
 def _options(bank: Bank) -> Options:
-    a = _OFFLINE_A.value
-    if a is None:
-        a = OFFLINE_A.get(bank.meta.get("task", ""), Options().offline_a)
-    return Options(_GAMMA.value, a).validate()
+    return dataclasses.replace(
+        published(str(bank.meta.get("task", ""))),
+        gamma=_GAMMA.value,
+        offline_a=_OFFLINE_A.value,
+        base_scale=_BASE_SCALE.value,
+    ).validate()
 
 
 def _rounded(value: float) -> float | None:

@@ -13,24 +13,27 @@ import numpy as np
 from scipy import stats
 
 VAR_FLOOR = 1e-4
-MANY = 64  # references from which LiRA trusts the variance of one record
 
-# name: (form, variance, queries)
+# name: (form, variance, queries); "variant": whichever is asked for
 LIRA = {
-    "lira_online": ("online", "by size", "first"),
+    "lira_online": ("online", "variant", "first"),
     "lira_online_record": ("online", "record", "first"),
     "lira_online_global": ("online", "global", "first"),
-    "lira_online_queries": ("online", "by size", "all"),
-    "lira_offline": ("offline", "by size", "first"),
+    "lira_online_queries": ("online", "variant", "all"),
+    "lira_offline": ("offline", "variant", "first"),
     "lira_offline_record": ("offline", "record", "first"),
     "lira_offline_global": ("offline", "global", "first"),
-    "lira_offline_queries": ("offline", "by size", "all"),
-    "lira_offline_two_sided": ("two-sided", "by size", "first"),
+    "lira_offline_queries": ("offline", "variant", "all"),
+    "lira_offline_two_sided": ("two-sided", "variant", "first"),
 }
 ATTACKS = ("correctness", "confidence", "loss", "maximum", "entropy", "modified_entropy")
-ATTACKS += ("class_thresholds", "attack_p", "attack_r", "calibrated", *LIRA, "rmia_online")
-ATTACKS += ("rmia_offline", "base_online", "base_offline", "bavaria", "bavaria_gaussian")
+ATTACKS += ("class_thresholds", "attack_p", "attack_r", "attack_r_logit", "attack_r_share")
+ATTACKS += ("calibrated", *LIRA, "rmia_online", "rmia_offline", "base_online", "base_offline")
+ATTACKS += ("base_online_tempered", "base_offline_tempered", "bavaria", "bavaria_gaussian")
 ATTACKS += ("bavaria_offline", "label_only")
+# Of these a shadow chooses the form.
+VARIANTS = {name: ("record", "global") for name, (_, kind, _) in LIRA.items() if kind == "variant"}
+VARIANTS["rmia_offline"] = tuple(i / 10 for i in range(11))
 
 
 @dataclasses.dataclass
@@ -48,6 +51,7 @@ class NaiveBank:
     population: np.ndarray  # [N] bool
     num_classes: int
     logits: np.ndarray | None = None  # [Q, M, N, K] float32, what all signals are computed from
+    taken: np.ndarray | None = None  # [M, N] bool: which references a draw takes for a record
 
     @property
     def candidates(self) -> np.ndarray:
@@ -139,7 +143,8 @@ def p(phi: float) -> float:
 
 def side(bank: NaiveBank, refs: list[int], x: int, inside: bool) -> list[int]:
     """IN(t, x) or OUT(t, x)."""
-    return [m for m in refs if bool(bank.member[m, x]) == inside]
+    taken = [m for m in refs if bank.taken is None or bank.taken[m, x]]
+    return [m for m in taken if bool(bank.member[m, x]) == inside]
 
 
 def answers(bank: NaiveBank, refs: list[int], q: int, x: int, inside: bool) -> list[float]:
@@ -158,10 +163,25 @@ def mean(values: list[float]) -> float:
     return float(np.mean(values))
 
 
-def mean_out(bank, refs, x, values, of) -> float:
-    """Mean of `of(values[m, x])` over OUT(t, x); over all OUT pairs where that is empty."""
-    chosen = [(m, x) for m in side(bank, refs, x, False)] or pairs(bank, refs, False)
+def mean_of(bank, refs, x, values, of, inside=False) -> float:
+    """Mean of `of(values[m, x])` over one side of x; over all pairs of the side where that is empty."""
+    chosen = [(m, x) for m in side(bank, refs, x, inside)] or pairs(bank, refs, inside)
     return mean([of(values[m, z]) for m, z in chosen])
+
+
+def log_mean_of(bank, refs, x, values, inside) -> float:
+    """Log of the mean posterior of one side, in the log domain; over all pairs where that is empty."""
+    chosen = [(m, x) for m in side(bank, refs, x, inside)] or pairs(bank, refs, inside)
+    if not chosen:
+        raise ValueError("the attack needs a side that is empty for all records")
+    found = [log_p(values[m, z]) for m, z in chosen]
+    return float(np.logaddexp.reduce(found) - math.log(len(found)))
+
+
+def log_mean_of_sides(bank, refs, x, values) -> float:
+    """Log of (mean IN + mean OUT) / 2."""
+    sides = [log_mean_of(bank, refs, x, values, inside) for inside in (True, False)]
+    return float(np.logaddexp(*sides) - math.log(2))
 
 
 def population_variance(values: list[float]) -> float:
@@ -191,7 +211,7 @@ def minus_log_tail(value: float, mean: float, variance: float) -> float:
 
 
 def lira(bank, target, refs, form, variance, queries) -> np.ndarray:
-    record = variance == "record" or (variance == "by size" and len(refs) >= MANY)
+    record = variance == "record"
 
     def gaussian(q, x, inside):
         G, S2, _, _ = wholes[q, inside]
@@ -219,16 +239,21 @@ def lira(bank, target, refs, form, variance, queries) -> np.ndarray:
 
 
 def rmia(name, bank, target, refs, gamma, offline_a) -> np.ndarray:
+    log_r, N = log_ratios(name, bank, target, refs, offline_a), len(bank.labels)
+    return np.array([sum(own - math.log(gamma) >= z for z in log_r) / N for own in log_r])
+
+
+def log_ratios(name, bank, target, refs, offline_a) -> np.ndarray:
     N = len(bank.labels)
     log_r = np.zeros(N)
     for x in range(N):
         if name == "rmia_online":
-            average = mean([p(bank.phi_t[m, x]) for m in refs])
+            average = log_mean_of_sides(bank, refs, x, bank.phi_t)
         else:
-            average = mean_out(bank, refs, x, bank.phi_t, p)
-            average = ((1 + offline_a) * average + (1 - offline_a)) / 2
-        log_r[x] = log_p(bank.phi_t[target, x]) - np.log(average)
-    return np.array([sum(own - math.log(gamma) >= z for z in log_r) / N for own in log_r])
+            outside = np.exp(log_mean_of(bank, refs, x, bank.phi_t, False))
+            average = np.log(((1 + offline_a) * outside + (1 - offline_a)) / 2)
+        log_r[x] = log_p(bank.phi_t[target, x]) - average
+    return log_r
 
 
 def posterior(values: list[float], whole: tuple[float, ...]) -> tuple[float, ...]:
@@ -290,6 +315,33 @@ def share(losses: list[float], own: float) -> float:
     return sum(1.0 if loss > own else 0.5 if loss == own else 0.0 for loss in losses) / len(losses)
 
 
+def interpolated_level(losses: list[float], own: float) -> float:
+    """The least alpha whose quantile of 0, the losses and 1000 is at least one's own loss."""
+    points = [0.0, *sorted(losses), 1000.0]
+    i = sum(loss < own for loss in losses)
+    low, high = points[i], max(points[i + 1], own)
+    return (i + (own - low) / (high - low)) / (len(points) - 1)
+
+
+def chosen_variant(
+    name: str, bank: NaiveBank, shadow_index: int, shadow_refs: list[int], audited: np.ndarray
+):
+    """The form of an attack that a shadow does best with: RMIA's by AUC, LiRA's by TPR at 1% FPR."""
+    best, best_value = None, -1.0
+    member = bank.member[shadow_index, audited]
+    for variant in VARIANTS[name]:
+        if name in LIRA:
+            scores = score(name, bank, shadow_index, shadow_refs, variant=variant)[audited]
+            value = tpr_at(scores, member, 0.01)[0]
+        else:
+            # The share of dominated records ranks as the ratio does, but for ties.
+            scores = log_ratios(name, bank, shadow_index, shadow_refs, variant)[audited]
+            value = auc(scores, member)
+        if value > best_value + 1e-7:
+            best, best_value = variant, value
+    return best
+
+
 def score(
     name: str,
     bank: NaiveBank,
@@ -298,17 +350,22 @@ def score(
     shadow_index: int | None = None,
     shadow_refs: list[int] | None = None,
     gamma: float = 2.0,
-    offline_a: float = 0.3,
+    variant=None,
+    base_scale: float = 0.33,
 ) -> np.ndarray:
-    """Scores [N] of one attack; ValueError where a side it needs is empty for all records."""
+    """Scores [N] of one attack; ValueError where a side it needs is empty for all records.
+
+    `variant` is the form of an attack of `VARIANTS`.
+    """
     if target in refs or (shadow_refs and shadow_index in shadow_refs):
         raise ValueError("a model is among its own references")
-    if name == "attack_r" and not pairs(bank, refs, False):
+    if name.startswith("attack_r") and not pairs(bank, refs, False):
         raise ValueError("attack_r needs a side that is empty for all records")
     if name in LIRA:
-        return lira(bank, target, refs, *LIRA[name])
+        form, kind, queries = LIRA[name]
+        return lira(bank, target, refs, form, variant if kind == "variant" else kind, queries)
     if name.startswith("rmia"):
-        return rmia(name, bank, target, refs, gamma, offline_a)
+        return rmia(name, bank, target, refs, gamma, variant)
     if name.startswith("bavaria"):
         return bavaria(name, bank, target, refs)
     if name == "class_thresholds" and shadow_index is None:
@@ -320,9 +377,22 @@ def score(
     def own(x):
         return log_p(phi[target, x])
 
-    def attack_r(x):
-        out = [-log_p(phi[m, x]) for m in side(bank, refs, x, False)]
-        return share(out, -own(x)) if out else 0.5
+    def losses(x):
+        return [-log_p(phi[m, x]) for m in side(bank, refs, x, False)]
+
+    def attack_r_share(x):
+        return share(losses(x), -own(x)) if losses(x) else 0.5
+
+    def level(x):
+        return interpolated_level(losses(x), -own(x)) if losses(x) else 0.5
+
+    whole = global_side(bank, refs, 0, False) if name == "attack_r_logit" else ()
+
+    def attack_r_logit(x):
+        values = answers(bank, refs, 0, x, False)
+        mu = float(np.mean(values)) if values else whole[0]
+        variance = population_variance(values) if len(values) >= 2 else whole[1]
+        return min(-math.log(level(x)), minus_log_tail(phi[target, x], mu, variance))
 
     formulas = {
         "correctness": lambda x: 1.0 if bank.correct[0, target, x] else 0.0,
@@ -333,10 +403,19 @@ def score(
         "modified_entropy": lambda x: bank.mentr[target, x],
         "class_thresholds": lambda x: float(bank.mentr[target, x]) - taus[bank.labels[x]],
         "attack_p": lambda x: share([-own(z) for z in public], -own(x)),
-        "attack_r": attack_r,
-        "calibrated": lambda x: own(x) - mean_out(bank, refs, x, phi, log_p),
-        "base_online": lambda x: own(x) - math.log(mean([p(phi[m, x]) for m in refs])),
-        "base_offline": lambda x: own(x) - math.log(mean_out(bank, refs, x, phi, p)),
+        "attack_r": lambda x: -math.log(level(x)),
+        "attack_r_logit": attack_r_logit,
+        "attack_r_share": attack_r_share,
+        "calibrated": lambda x: own(x) - mean_of(bank, refs, x, phi, log_p),
+        "base_online": lambda x: own(x) - log_mean_of_sides(bank, refs, x, phi),
+        "base_offline": lambda x: own(x) - log_mean_of(bank, refs, x, phi, False),
+        "base_online_tempered": lambda x: (
+            log_p(bank.phi_t[target, x]) - log_mean_of_sides(bank, refs, x, bank.phi_t)
+        ),
+        "base_offline_tempered": lambda x: (
+            log_p(bank.phi_t[target, x])
+            - base_scale * log_mean_of(bank, refs, x, bank.phi_t, False)
+        ),
         "label_only": lambda x: np.mean([float(vote) for vote in bank.correct[:, target, x]]),
     }
     return np.array([formulas[name](x) for x in range(N)], np.float64)
@@ -350,7 +429,7 @@ def threshold(
     shadow_index: int,
     shadow_refs: list[int],
     gamma: float = 2.0,
-    offline_a: float = 0.3,
+    variant=None,
 ) -> float:
     """Threshold for the target from its shadow; member if score >= threshold."""
     if shadow_index not in refs or target in refs or not set(shadow_refs) <= set(refs):
@@ -362,7 +441,7 @@ def threshold(
     if name == "loss":
         inside = bank.candidates & bank.member[shadow_index]
         return float(np.mean([log_p(v) for v in bank.phi[0, shadow_index, inside]]))
-    scores = score(name, bank, shadow_index, shadow_refs, gamma=gamma, offline_a=offline_a)
+    scores = score(name, bank, shadow_index, shadow_refs, gamma=gamma, variant=variant)
     audited = bank.candidates
     return balanced_best_threshold(scores[audited], bank.member[shadow_index, audited])
 

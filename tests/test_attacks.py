@@ -6,14 +6,12 @@ import numpy as np
 import pytest
 
 from jleaks import fleet, signals
-from jleaks.attacks import evidence
 from jleaks.attacks.baseline import class_thresholds
-from jleaks.attacks.evidence import References
+from jleaks.attacks.references import References, assign
 from jleaks.attacks.registry import ATTACKS, Options
 from jleaks.bank import evaluate as evaluate_lib
 from jleaks.bank.bank import Bank
 from jleaks.bank.evaluate import FPRS, evaluate, missing, scores
-from jleaks.bank.references import assign
 from jleaks.errors import InputError
 from jleaks.fleet import make_mesh
 
@@ -47,10 +45,22 @@ def case(name: str) -> tuple[naive.NaiveBank, Bank, References, References | Non
 def bank_of_twins(bank: Bank) -> Bank:
     """The same number of models with every record in one of each pair."""
     member = np.zeros_like(bank.member)
-    member[0::2, : member.shape[1] // 2] = True
+    member[0::2] = np.random.default_rng(0).random(member[0::2].shape) < 0.5
     member[1::2] = ~member[0::2]
     nobody = np.zeros(len(bank.labels), bool)
     return Bank(bank.phi, member, bank.labels, bank.num_classes, nobody, twins=True)
+
+
+def variant_of(
+    name: str, slow: naive.NaiveBank, target: int, shadows: References | None
+) -> dict[str, object]:
+    """The form that the target's shadow chooses, or the default without one."""
+    if name not in naive.VARIANTS:
+        return {}
+    if shadows is None:
+        return {"variant": 0.3 if name == "rmia_offline" else "global"}
+    of, refs = int(shadows.targets[target]), shadows.models[target].tolist()
+    return {"variant": naive.chosen_variant(name, slow, of, refs, slow.candidates)}
 
 
 @pytest.mark.parametrize("name", _CASES)
@@ -66,7 +76,8 @@ def test_every_attack_equals_its_loop(name):
         for target in targets:
             refs = references.models[target].tolist()
             of = None if shadows is None else int(shadows.targets[target])
-            expected = naive.score(attack, slow, target, refs, shadow_index=of)
+            kwargs = variant_of(attack, slow, target, shadows)
+            expected = naive.score(attack, slow, target, refs, shadow_index=of, **kwargs)
             np.testing.assert_allclose(
                 found[attack][target],
                 expected,
@@ -124,6 +135,7 @@ def test_thresholds_come_from_the_shadow_alone():
                 references.models[target].tolist(),
                 int(shadows.targets[target]),
                 shadows.models[target].tolist(),
+                **variant_of(attack.name, slow, target, shadows),
             )
             assert found.threshold[a, target] == pytest.approx(expected, rel=2e-3, abs=2e-3), (
                 attack.name
@@ -176,18 +188,27 @@ def test_summaries_and_medians_equal_their_definition_for_one_record(rng, count)
     chosen[:, 0], chosen[:, 1] = True, False
     models = np.stack([rng.permutation(14)[:count] for _ in range(6)]).astype(np.int32)
     refs = References(np.arange(6, dtype=np.int32), models, 14)
-    found = evidence.summaries(jnp.asarray(values), jnp.asarray(chosen), jnp.asarray(refs.use))
-    middle = evidence.medians(
-        *(jnp.asarray(a) for a in (values, chosen, refs.models, refs.left_out))
-    )
+    side = sides.Chosen(*(jnp.asarray(a) for a in (chosen, refs.use, refs.models, refs.left_out)))
+    own = jnp.asarray(rng.normal(0, 3, (6, 9)).astype(np.float32))
+    own = own.at[:, 2].set(values[3, 2])
+    found = sides.summaries(jnp.asarray(values), side)
+    middle = sides.medians(jnp.asarray(values), side)
+    log_mean = sides.log_means(jnp.asarray(values), side)
+    share = sides.shares_above(own, jnp.asarray(values), side)
+    level = sides.interpolated_levels(own, jnp.asarray(values), side)
     for t in range(6):
         for x in range(9):
             mine = jnp.asarray(values[models[t], x]), jnp.asarray(chosen[models[t], x])
-            one = evidence.summarise(*mine)
+            one = sides.summarise(*mine)
             assert found.size[t, x] == one.size
             np.testing.assert_allclose(found.mean[t, x], one.mean, rtol=1e-4, atol=1e-4)
             np.testing.assert_allclose(found.deviations[t, x], one.deviations, rtol=1e-3, atol=1e-3)
-            assert middle[t, x] == evidence.median(*mine)
+            assert middle[t, x] == sides.median(*mine)
+            np.testing.assert_allclose(log_mean[t, x], sides.log_mean(*mine), rtol=1e-5, atol=1e-6)
+            np.testing.assert_allclose(share[t, x], sides.share_above(own[t, x], *mine), atol=1e-6)
+            np.testing.assert_allclose(
+                level[t, x], sides.interpolated_level(own[t, x], *mine), rtol=1e-5, atol=1e-6
+            )
 
 
 def test_class_thresholds_handle_empty_and_one_sided_classes():

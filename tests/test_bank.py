@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from jleaks import fleet
+from jleaks.attacks.references import assign
 from jleaks.attacks.registry import ATTACKS, Options
 from jleaks.bank import bank as bank_lib
 from jleaks.bank import engine, files, results
@@ -17,7 +18,6 @@ from jleaks.bank.audits import audit
 from jleaks.bank.bank import Bank
 from jleaks.bank.evaluate import evaluate, missing, scores
 from jleaks.bank.plan import BankPlan, default_sizes
-from jleaks.bank.references import assign
 from jleaks.errors import InputError
 from jleaks.fleet import make_mesh
 from jleaks.plan import Execution, Recipe

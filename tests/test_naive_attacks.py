@@ -74,17 +74,32 @@ def test_lira_of_one_value_and_of_equal_values():
     assert run("lira_online_record", bank)[0] == pytest.approx(expected)
 
 
-@pytest.mark.parametrize(("count", "rule"), [(63, "global"), (64, "record")])
 @pytest.mark.parametrize("form", ["online", "offline"])
-def test_lira_trusts_a_records_variance_from_64_references(rng, count, rule, form):
-    bank = naive.random_bank(rng, 66, 6, num_queries=1)
-    refs = naive.references(bank, 3)[:count]
-    found = {
-        v: run(f"lira_{form}{v}", bank, refs, 3) for v in ("", "_record", "_global", "_queries")
-    }
-    np.testing.assert_array_equal(found[""], found[f"_{rule}"])
-    np.testing.assert_array_equal(found[""], found["_queries"])
-    assert not np.allclose(found["_record"], found["_global"])
+def test_lira_has_either_variance(rng, form):
+    bank = naive.random_bank(rng, 10, 6, num_queries=1)
+    refs = naive.references(bank, 3)
+    found = {kind: run(f"lira_{form}_{kind}", bank, refs, 3) for kind in ("record", "global")}
+    for kind, expected in found.items():
+        for name in (f"lira_{form}", f"lira_{form}_queries"):
+            np.testing.assert_array_equal(run(name, bank, refs, 3, variant=kind), expected)
+    assert not np.allclose(found["record"], found["global"])
+
+
+def test_a_shadow_chooses_the_variant_that_serves_it_best(rng):
+    bank = naive.random_bank(rng, 8, 60, num_queries=1)
+    refs, audited = [0, 1, 2, 3, 6, 7], np.ones(60, bool)
+    for name, variants in naive.VARIANTS.items():
+        best = naive.chosen_variant(name, bank, 4, refs, audited)
+        values = []
+        for variant in variants:
+            scores = run(name, bank, refs, 4, variant=variant)
+            if name == "rmia_offline":
+                scores = naive.log_ratios(name, bank, 4, refs, variant)
+                values.append(sk.roc_auc_score(bank.member[4], scores))
+            else:
+                fpr, tpr, _ = sk.roc_curve(bank.member[4], scores, drop_intermediate=False)
+                values.append(tpr[fpr <= 0.01].max())
+        assert values[variants.index(best)] == pytest.approx(max(values))
 
 
 @pytest.mark.parametrize("form", ["online", "offline"])
@@ -92,36 +107,42 @@ def test_lira_averages_the_scores_of_queries(rng, form):
     bank = naive.random_bank(rng, 8, 12, num_queries=3)
     alone = [dataclasses.replace(bank, phi=bank.phi[q : q + 1]) for q in range(3)]
     refs = naive.references(bank, TARGET)
-    scores = [run(f"lira_{form}", one, refs) for one in alone]
-    np.testing.assert_allclose(run(f"lira_{form}_queries", bank, refs), np.mean(scores, axis=0))
-    np.testing.assert_array_equal(run(f"lira_{form}", bank, refs), scores[0])
+    kind = {"variant": "record"}
+    scores = [run(f"lira_{form}", one, refs, **kind) for one in alone]
+    found = run(f"lira_{form}_queries", bank, refs, **kind)
+    np.testing.assert_allclose(found, np.mean(scores, axis=0))
+    np.testing.assert_array_equal(run(f"lira_{form}", bank, refs, **kind), scores[0])
 
 
 def test_rmia_is_the_share_of_a_table(rng):
     bank = naive.random_bank(rng, 8, 40, num_population=10, all_in=2, temperature=3.0)
     refs = naive.references(bank, 5)
     p_t = sigmoid(bank.phi_t)
+
+    def mean(chosen):
+        with np.errstate(invalid="ignore"):
+            found = (p_t[refs] * chosen).sum(0) / chosen.sum(0)
+        return np.where(chosen.sum(0) == 0, p_t[refs][chosen].mean(), found)
+
     outside = ~bank.member[refs]
-    with np.errstate(invalid="ignore"):
-        mean_out = (p_t[refs] * outside).sum(0) / outside.sum(0)
-    mean_out[outside.sum(0) == 0] = p_t[refs][outside].mean()
+    mean_in, mean_out = mean(~outside), mean(outside)
     assert (outside.sum(0) == 0).sum() == 2
     for name, average in (
-        ("rmia_online", p_t[refs].mean(0)),
+        ("rmia_online", (mean_in + mean_out) / 2),
         ("rmia_offline", (1.3 * mean_out + 0.7) / 2),
     ):
         ratio = p_t[5] / average
         table = ratio[:, None] / ratio[None] >= 1.2
-        found = run(name, bank, refs, 5, gamma=1.2)
+        found = run(name, bank, refs, 5, gamma=1.2, variant=0.3)
         np.testing.assert_allclose(found, table.mean(1))
         assert len(np.unique(found)) > 5
-    # A ratio of exactly gamma counts, the record's own included.
+    # Equal ratios count, the record's own included.
     bank_of_equals = hand_bank(np.zeros((4, 5)), np.eye(4, 5))
-    np.testing.assert_array_equal(run("rmia_online", bank_of_equals, gamma=1.0), 1)
+    np.testing.assert_array_equal(run("rmia_online", bank_of_equals, gamma=1 - 1e-9), 1)
     # a = 1 leaves the plain mean of OUT, a = 0 pulls it half way to 1.
     for a, average in ((1.0, mean_out), (0.0, (mean_out + 1) / 2)):
         ratio = p_t[5] / average
-        found = run("rmia_offline", bank, refs, 5, gamma=1.2, offline_a=a)
+        found = run("rmia_offline", bank, refs, 5, gamma=1.2, variant=a)
         np.testing.assert_allclose(found, (ratio[:, None] / ratio[None] >= 1.2).mean(1))
 
 
@@ -135,9 +156,10 @@ def test_base_ranks_like_rmia_at_temperature_one(rng):
 
 def test_base_and_calibrated_by_hand():
     bank = hand_bank(PHI, MEMBER)
-    every, out = [0, 0, 3, -3, -1], [-3, -1]
+    inside, out = [0, 0, 3], [-3, -1]
     own = math.log(sigmoid(2))
-    expected = own - math.log(sigmoid(every).mean())
+    expected = own - math.log((sigmoid(inside).mean() + sigmoid(out).mean()) / 2)
+    # Equal weight to the sides, whatever their number.
     assert run("base_online", bank)[0] == pytest.approx(expected)
     assert run("base_offline", bank)[0] == pytest.approx(own - math.log(sigmoid(out).mean()))
     assert run("calibrated", bank)[0] == pytest.approx(own - np.log(sigmoid(out)).mean())
@@ -154,7 +176,47 @@ def test_attack_r_below_above_and_among_references():
     member = np.zeros((6, 5))
     member[5] = 1
     member[:, 4] = 1
-    np.testing.assert_array_equal(run("attack_r", hand_bank(phi, member)), [1, 0, 0.5, 0.375, 0.5])
+    found = run("attack_r_share", hand_bank(phi, member))
+    np.testing.assert_array_equal(found, [1, 0, 0.5, 0.375, 0.5])
+
+
+@pytest.mark.parametrize("count", [1, 4, 31])
+def test_attack_r_is_the_inverse_of_numpys_quantile(rng, count):
+    losses = rng.exponential(1.5, count)
+    for own in (*rng.exponential(1.5, 40), 1e-9, 999.0, losses[0]):
+        level = naive.interpolated_level(losses.tolist(), own)
+        points = np.concatenate([losses, [0, 1000]])
+        assert np.quantile(points, level) == pytest.approx(own, rel=1e-9)
+        if level > 1e-6:
+            assert np.quantile(points, level * (1 - 1e-6)) < own
+    phi = np.concatenate([[[0.5, 0.5]], rng.normal(size=(count, 2))])
+    member = np.zeros((count + 1, 2))
+    member[:, 1] = 1
+    found = run("attack_r", hand_bank(phi, member))
+    outside = -np.log(sigmoid(hand_bank(phi, member).phi[0, 1:, 0]))
+    expected = naive.interpolated_level(outside.tolist(), -math.log(sigmoid(0.5)))
+    np.testing.assert_allclose(found, [-math.log(expected), math.log(2)])
+
+
+def test_attack_r_logit_takes_the_smaller_threshold(rng):
+    phi = np.concatenate([np.linspace(-4, 9, 30)[None], rng.normal(size=(20, 30))])
+    bank = hand_bank(phi, np.zeros((21, 30)))
+    phi = bank.phi[0].astype(np.float64)
+    found = run("attack_r_logit", bank)
+    for x in range(30):
+        losses = -np.log(sigmoid(phi[1:, x]))
+        own = -math.log(sigmoid(phi[0, x]))
+        mu, sigma = stats.norm.fit(phi[1:, x])
+
+        # As the code of Ye et al. has it: a member at alpha if the loss is at most both thresholds.
+        def passes(alpha, losses=losses, mu=mu, sigma=sigma, own=own):
+            linear = np.quantile([0, *losses, 1000], alpha)
+            logit = np.logaddexp(0, -stats.norm.isf(alpha, mu, sigma))
+            return own <= min(linear, logit) * (1 + 1e-9)
+
+        alpha = math.exp(-found[x])
+        assert passes(min(1, alpha * 1.001))
+        assert not passes(alpha * 0.999)
 
 
 def test_attack_p_counts_the_population_alone():
@@ -293,14 +355,15 @@ def test_thresholds_come_from_the_shadow(rng):
     shadow_refs = [0, 1, 6, 7]
     audited = bank.candidates
     for name in naive.ATTACKS:
-        found = naive.threshold(name, bank, 3, refs, shadow, shadow_refs)
+        variant = naive.VARIANTS.get(name, (None,))[-1]
+        found = naive.threshold(name, bank, 3, refs, shadow, shadow_refs, variant=variant)
         if name in ("correctness", "class_thresholds"):
             assert found == (0.5 if name == "correctness" else 0)
         elif name == "loss":
             trained = bank.phi[0, shadow, bank.member[shadow]]
             assert found == pytest.approx(np.log(sigmoid(trained)).mean())
         else:
-            scores = naive.score(name, bank, shadow, shadow_refs)[audited]
+            scores = naive.score(name, bank, shadow, shadow_refs, variant=variant)[audited]
             assert found == brute_force_tau(scores, bank.member[shadow, audited])
     with pytest.raises(ValueError, match="references of the target"):
         naive.threshold("loss", bank, 3, refs, 2, shadow_refs)
@@ -323,13 +386,13 @@ def test_attacks_of_one_model_alone(rng):
 def test_an_empty_side_is_an_error(rng, name):
     def runs(bank):
         try:
-            return np.isfinite(run(name, bank, naive.references(bank, 0))).all()
+            variant = naive.VARIANTS.get(name, (None,))[0]
+            return np.isfinite(run(name, bank, naive.references(bank, 0), variant=variant)).all()
         except ValueError:
             return False
 
-    needs_in = "lira_online" in name or name in ("bavaria", "bavaria_gaussian")
-    needs_out = name.startswith(("lira", "bavaria")) or name.endswith("offline")
-    needs_out = needs_out or name in ("attack_r", "calibrated")
+    needs_in = "_online" in name or name in ("bavaria", "bavaria_gaussian")
+    needs_out = name.startswith(("lira", "bavaria", "rmia", "base", "attack_r", "calibrated"))
     assert runs(naive.random_bank(rng, 4, 5, all_in=4))
     assert runs(naive.random_bank(rng, 4, 5, all_in=5)) != needs_out
     assert runs(naive.random_bank(rng, 4, 5, all_out=5)) != needs_in

@@ -12,8 +12,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from jleaks.attacks.evidence import VARIANCE_FLOOR, Evidence, Overall, Side
+from jleaks.attacks.evidence import VARIANCE_FLOOR, Evidence, Overall
 from jleaks.attacks.lira import log_normal, log_survival
+from jleaks.attacks.sides import Side
 
 _PRIOR_SHAPE = 2.0
 

@@ -1,40 +1,20 @@
 """What an attacker knows about every record of every target: the target's answer and its references'.
 
-The definition is for ONE record of ONE target: take the references that trained on the record (IN) and
-those that did not (OUT), and summarise each side's answers.  All of it for all targets at once: which
-references a target has is a matrix of zeros and ones [targets, models], so counts, sums and sums of
-squares of every side are matrix products; medians come from one sort per record.  Nothing of size
-targets x models x records is ever made.
+The definitions are those of `jleaks.attacks.sides`, for one record of one target; an attack asks for them
+by name and gets all of them at once.
 """
 
-import dataclasses
-import functools
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax import lax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float
 
-from jleaks import sorting
+from jleaks.attacks import sides
+from jleaks.attacks.sides import Chosen, Side
 
 # No variance is taken to be smaller: two logits that differ by less than 0.01 are the same.
 VARIANCE_FLOOR = 1e-4
-
-
-class Side(NamedTuple):
-    """One side's values, summarised; all of one shape.
-
-    Attributes:
-      size: References on this side.
-      mean: Of their values.
-      deviations: Sum of squared deviations from the mean.
-    """
-
-    size: Array
-    mean: Array
-    deviations: Array
 
 
 class Overall(NamedTuple):
@@ -51,140 +31,6 @@ class Overall(NamedTuple):
     within: Array
 
 
-def summarise(values: Float[Array, "models"], chosen: Bool[Array, "models"]) -> Side:
-    """The definition, for one record: summarises the chosen values (an empty side has mean 0)."""
-    count = chosen.sum().astype(jnp.float32)
-    mean = jnp.where(chosen, values, 0).sum() / jnp.maximum(count, 1)
-    return Side(count, mean, jnp.where(chosen, (values - mean) ** 2, 0).sum())
-
-
-def summaries(
-    values: Float[Array, "models records"],
-    chosen: Bool[Array, "models records"],
-    use: Float[Array, "targets models"],
-) -> Side:
-    """`summarise` for every target and record, as three matrix products.
-
-    Sums of squares are taken around the record's mean over all models, which keeps their rounding
-    small.
-
-    Args:
-      values: One answer per model and record.
-      chosen: Which models are on the side in question.
-      use: 1 where a model is a reference of the target.
-    """
-    center = values.mean(0)
-    chosen_values = chosen.astype(jnp.float32)
-    shifted = (values - center) * chosen_values
-
-    def product(columns: Array) -> Array:
-        return jnp.matmul(use, columns, precision=lax.Precision.HIGHEST)
-
-    count = jnp.round(product(chosen_values))
-    total = product(shifted)
-    mean = total / jnp.maximum(count, 1)
-    deviations = jnp.maximum(product(shifted**2) - total * mean, 0)
-    # One value has no deviation; rounding must not give it one.
-    deviations = jnp.where(count > 1, deviations, 0)
-    return Side(count, jnp.where(count > 0, center + mean, 0), deviations)
-
-
-def median(values: Float[Array, "models"], chosen: Bool[Array, "models"]) -> Float[Array, ""]:
-    """The definition, for one record: median of the chosen values, the mean of the middle two if even."""
-    ordered = sorting.ascending(jnp.where(chosen, values, jnp.inf))
-    count = chosen.sum()
-    low, high = jnp.maximum(count - 1, 0) // 2, count // 2
-    return jnp.where(count > 0, (ordered[low] + ordered[high]) / 2, 0)
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class References:
-    """Which models each of T targets is compared with; on the host.
-
-    Attributes:
-      targets: [T] the models attacked.
-      models: [T, R] their references.
-      num_models: M.
-    """
-
-    targets: Int[np.ndarray, "targets"]
-    models: Int[np.ndarray, "targets references"]
-    num_models: int
-
-    @functools.cached_property
-    def use(self) -> Float[np.ndarray, "targets models"]:
-        """1 where a model is a reference of the target."""
-        use = np.zeros((len(self.targets), self.num_models), np.float32)
-        np.put_along_axis(use, self.models.astype(np.int64), 1, axis=1)
-        return use
-
-    @functools.cached_property
-    def left_out(self) -> Int[np.ndarray, "targets others"]:
-        """The models that are not references of the target, itself among them."""
-        return np.nonzero(self.use == 0)[1].reshape(len(self.targets), -1).astype(np.int32)
-
-
-# Up to so many models left out, medians of the rest are found in the sorted whole.
-_MOST_LEFT_OUT = 8
-
-
-def medians(
-    values: Float[Array, "models records"],
-    chosen: Bool[Array, "models records"],
-    models: Int[Array, "targets references"],
-    left_out: Int[Array, "targets others"],
-) -> Float[Array, "targets records"]:
-    """`median` for every target and record.
-
-    If few models are left out, each record's values are sorted once for all targets.  The middle of
-    the rest lies within the next few rows of the whole, one further for each left-out value before it.
-    """
-    others = left_out.shape[1]
-    if others > _MOST_LEFT_OUT:
-        by_record = jax.vmap(median, in_axes=1)
-        return lax.map(lambda rows: by_record(values[rows], chosen[rows]), models)
-
-    ordered = sorting.ascending(jnp.where(chosen, values, jnp.inf).T)
-    total = chosen.sum(0)
-    first = jnp.maximum(total - others - 1, 0) // 2
-    last = values.shape[0] - 1
-    near = [
-        jnp.take_along_axis(ordered, jnp.minimum(first + i, last)[:, None], axis=1)[:, 0]
-        for i in range(others + 2)
-    ]
-
-    def at(k: Array) -> Array:
-        """Value k - first of `near`, record by record."""
-        return functools.reduce(
-            lambda found, i: jnp.where(k == first + i, near[i], found), range(1, len(near)), near[0]
-        )
-
-    def one(left_out: Array) -> Array:
-        mine = chosen[left_out]
-        count = total - mine.sum(0)
-        # A value of the other side is behind all that count.
-        removed = _sorted_rows(list(jnp.where(mine, values[left_out], jnp.inf)))
-
-        def kth(k: Array) -> Array:
-            for value in removed:
-                k = k + (value <= at(k))
-            return at(k)
-
-        middle = (kth(jnp.maximum(count - 1, 0) // 2) + kth(count // 2)) / 2
-        return jnp.where(count > 0, middle, 0)
-
-    return lax.map(one, left_out)
-
-
-def _sorted_rows(rows: list[Array]) -> list[Array]:
-    """Sorts a few rows element by element, ascending."""
-    for end in range(len(rows) - 1, 0, -1):
-        for i in range(end):
-            low, high = jnp.minimum(rows[i], rows[i + 1]), jnp.maximum(rows[i], rows[i + 1])
-            rows[i], rows[i + 1] = low, high
-    return rows
-
-
 class Evidence:
     """Everything about T targets and N records, each piece computed when an attack asks for it.
 
@@ -195,17 +41,15 @@ class Evidence:
         self,
         arrays: dict[str, Any],
         references: dict[str, Array],
-        num_references: int,
         totals: dict[str, Array] | None = None,
     ):
         """Takes the arrays of a bank, or of a block of its records, and of `References`.
 
         Args:
           arrays: `phi` [Q, M, N], `member` [M, N], `labels` [N], `valid` [N] (False for padding),
-            `candidate` [N], and what else the bank has.
-          references: `targets`, `models`, `left_out` and `use`, as in `References`.
-          num_references: Of the attack's targets.  Their shadows have fewer, but are treated alike:
-            a threshold must come from the scores that it is applied to.
+            `candidate` [N], `rank` [M, N] where references are drawn, and what else the bank has.
+          references: `targets`, `models`, `left_out` and `use`, as in `References`; where references
+            are drawn, `drawn` [2]: how many of either side, IN and OUT.
           totals: Sums over all records of the bank, where `arrays` are only a block of it.
         """
         self._given = totals
@@ -218,7 +62,6 @@ class Evidence:
         self.valid: Array = arrays["valid"]
         self.candidate: Array = arrays["candidate"]
         self.num_queries: int = arrays["phi"].shape[0]
-        self.num_references = num_references
 
     def own(self, name: str, query: int | None = None) -> Array:
         """The targets' own answers: the array `name`, of one query where it has several."""
@@ -230,9 +73,25 @@ class Evidence:
         """The truth, for the metrics alone."""
         return self.own("member")
 
-    def _chosen(self, side: str) -> Array:
-        member = self._arrays["member"]
-        return (member if side == "in" else ~member) & self.valid
+    def _chosen(self, side: str) -> Chosen:
+        """The references on one side, "in" or "out"."""
+
+        def make() -> Chosen:
+            member = self._arrays["member"]
+            listed = (member if side == "in" else ~member) & self.valid
+            use, models, left_out = (self._references[n] for n in ("use", "models", "left_out"))
+            if "drawn" not in self._references:
+                return Chosen(listed, use, models, left_out)
+            rank, count = self._arrays["rank"], self._references["drawn"][0 if side == "in" else 1]
+            others = left_out.shape[1]
+            if others > sides.MOST_LEFT_OUT:
+                return Chosen(listed, use, models, left_out, rank, count)
+            at = [listed & (rank == count + i) for i in range(others)]
+            spare = jnp.stack([jnp.where(one.any(0), jnp.argmax(one, 0), -1) for one in at])
+            near = listed & (rank < count + others)
+            return Chosen(near, use, models, left_out, rank, count, spare)
+
+        return self._once(("chosen", side), make)
 
     def _once(self, key: Any, make: Any) -> Any:
         if key not in self._kept:
@@ -241,9 +100,7 @@ class Evidence:
 
     def side(self, values: Float[Array, "models records"], side: str, key: Any) -> Side:
         """Summary of the references' values on one side, "in" or "out"; `key` names the values."""
-        return self._once(
-            (key, side), lambda: summaries(values, self._chosen(side), self._references["use"])
-        )
+        return self._once((key, side), lambda: sides.summaries(values, self._chosen(side)))
 
     def phi(self, query: int, side: str) -> Side:
         """Summary of the references' phi on one side."""
@@ -253,12 +110,7 @@ class Evidence:
         """Median of the references' phi on one side, the overall mean where the side is empty."""
 
         def make() -> Array:
-            found = medians(
-                self._arrays["phi"][query],
-                self._chosen(side),
-                self._references["models"],
-                self._references["left_out"],
-            )
+            found = sides.medians(self._arrays["phi"][query], self._chosen(side))
             count = self.phi(query, side).size
             return jnp.where(count > 0, found, self.overall(query, side).mean)
 
@@ -285,30 +137,44 @@ class Evidence:
 
         return self._once(("overall", query, side), make)
 
-    def mean(self, name: str, side: str) -> Array:
-        """Mean of the references' `name` ("p", "p_t", "log_p") on one side, or overall if it is empty."""
+    def mean_log_p(self, side: str) -> Array:
+        """Mean of the references' log posterior on one side, or overall if it is empty."""
 
         def make() -> Array:
-            found = self.side(self.transformed(name), side, name)
-            total = self._total(f"{name} {side} sum", found.size * found.mean)
-            pairs = self._total(f"{name} {side} pairs", found.size)
+            found = self.side(jax.nn.log_sigmoid(self._arrays["phi"][0]), side, "log_p")
+            total = self._total(f"log_p {side} sum", found.size * found.mean)
+            pairs = self._total(f"log_p {side} pairs", found.size)
             return jnp.where(found.size > 0, found.mean, total / jnp.maximum(pairs, 1))
 
-        return self._once(("mean", name, side), make)
+        return self._once(("mean log p", side), make)
 
-    def mean_of_all(self, name: str) -> Array:
-        """Mean of all references' `name`, whichever side they are on."""
-        sides = [self.side(self.transformed(name), side, name) for side in ("in", "out")]
-        total = sides[0].size * sides[0].mean + sides[1].size * sides[1].mean
-        return total / self._references["models"].shape[1]
+    def log_mean(self, name: str, side: str) -> Array:
+        """Log of the mean posterior of the references on one side, or overall if it is empty.
 
-    def transformed(self, name: str) -> Float[Array, "models records"]:
-        """All models' posteriors of the true class: "p", at RMIA's temperature "p_t", or "log_p"."""
-        if name == "p":
-            return jax.nn.sigmoid(self._arrays["phi"][0])
-        if name == "p_t":
-            return jax.nn.sigmoid(self._arrays["phi_t"])
-        return jax.nn.log_sigmoid(self._arrays["phi"][0])
+        Args:
+          name: "phi", or "phi_t" for posteriors at the bank's temperature.
+          side: "in" or "out".
+        """
+
+        def make() -> Array:
+            values = self._arrays["phi"][0] if name == "phi" else self._arrays[name]
+            found = sides.log_means(jax.nn.log_sigmoid(values), self._chosen(side))
+            count = self.phi(0, side).size
+            total = self._total(f"{name} {side} mass", count * jnp.exp(found))
+            pairs = self._total(f"{name} {side} pairs", count)
+            tiny = jnp.finfo(jnp.float32).tiny
+            overall = jnp.log(jnp.maximum(total, tiny) / jnp.maximum(pairs, 1))
+            return jnp.where(count > 0, found, overall)
+
+        return self._once(("log mean", name, side), make)
+
+    def log_mean_of_sides(self, name: str) -> Array:
+        """Log of (mean of IN + mean of OUT) / 2: what a model answers that may have trained on the record.
+
+        Not the mean of all references: that would weigh the sides by how many there are.
+        """
+        both = jnp.logaddexp(self.log_mean(name, "in"), self.log_mean(name, "out"))
+        return both - jnp.log(2.0)
 
     def log_p(self, name: str = "phi") -> Array:
         """The targets' log posterior of the true class, from `phi` or `phi_t`."""
@@ -319,23 +185,13 @@ class Evidence:
 
         One half where the side is empty.
         """
-        phi, chosen = self._arrays["phi"][0], self._chosen(side)
-        own, left_out = self.own("phi", 0), self._references["left_out"]
+        return sides.shares_above(self.own("phi", 0), self._arrays["phi"][0], self._chosen(side))
 
-        def count(where: str) -> Array:
-            ordered = sorting.ascending(jnp.where(chosen, phi, jnp.inf).T)
-            search = functools.partial(jnp.searchsorted, side=where)
-            return jax.vmap(search)(ordered, own.T).T
+    def log_level(self, side: str) -> Array:
+        """Log of the level at which the references' interpolated losses reach the target's."""
 
-        def not_used(own: Array, others: Array) -> Array:
-            values = phi[others]
-            below = (values < own) + 0.5 * (values == own)
-            return jnp.where(chosen[others], below, 0).sum(0)
+        def make() -> Array:
+            own, values = self.own("phi", 0), self._arrays["phi"][0]
+            return sides.interpolated_levels(own, values, self._chosen(side))
 
-        if left_out.shape[1] <= _MOST_LEFT_OUT:
-            # Among all models of the side, less those that are not references.
-            below = (count("left") + count("right")) / 2 - jax.vmap(not_used)(own, left_out)
-        else:
-            below = lax.map(lambda at: not_used(*at), (own, self._references["models"]))
-        total = self.phi(0, side).size
-        return jnp.where(total > 0, below / jnp.maximum(total, 1), 0.5)
+        return self._once(("level", side), make)

@@ -14,10 +14,10 @@ from jaxtyping import Array
 
 from jleaks.attacks.evidence import VARIANCE_FLOOR, Evidence
 
-# With fewer references the authors use one variance for all records (section VI-B).
-_MIN_REFERENCES = 64
+Variance = Literal["record", "global"]
 
-Variance = Literal["auto", "record", "global"]
+# Numbers of the two, as variants of one attack.
+VARIANCES: tuple[Variance, Variance] = ("record", "global")
 
 
 def log_normal(phi: Array, mean: Array, variance: Array) -> Array:
@@ -38,13 +38,10 @@ def fit(evidence: Evidence, query: int, side: str, kind: Variance) -> tuple[Arra
       query: Which query's answers.
       side: "in" or "out".
       kind: "record": each record's own variance, the overall one where it has fewer than two
-        references; "global": of all records and references of the side; "auto": "record" from
-        64 references on.
+        references; "global": of all records and references of the side.
     """
     found, overall = evidence.phi(query, side), evidence.overall(query, side)
     mean = evidence.median(query, side)
-    if kind == "auto":
-        kind = "record" if evidence.num_references >= _MIN_REFERENCES else "global"
     if kind == "global":
         return mean, jnp.broadcast_to(overall.variance, mean.shape)
     own = jnp.maximum(found.deviations / jnp.maximum(found.size, 1), VARIANCE_FLOOR)
@@ -59,7 +56,7 @@ def _mean(score: Callable[[int], Array], evidence: Evidence, several: bool) -> A
     return total / (evidence.num_queries if several else 1)
 
 
-def online(evidence: Evidence, kind: Variance = "auto", several: bool = False) -> Array:
+def online(evidence: Evidence, kind: Variance, several: bool = False) -> Array:
     """Log N(phi; IN) - log N(phi; OUT), the mean over queries."""
 
     def one(query: int) -> Array:
@@ -70,7 +67,7 @@ def online(evidence: Evidence, kind: Variance = "auto", several: bool = False) -
     return _mean(one, evidence, several)
 
 
-def offline(evidence: Evidence, kind: Variance = "auto", several: bool = False) -> Array:
+def offline(evidence: Evidence, kind: Variance, several: bool = False) -> Array:
     """One-sided: how far above the OUT references the target is, the mean over queries."""
 
     def one(query: int) -> Array:
@@ -80,10 +77,19 @@ def offline(evidence: Evidence, kind: Variance = "auto", several: bool = False) 
     return _mean(one, evidence, several)
 
 
-def offline_two_sided(evidence: Evidence, kind: Variance = "auto", several: bool = False) -> Array:
+def offline_two_sided(evidence: Evidence, kind: Variance, several: bool = False) -> Array:
     """-log N(phi; OUT), as the authors' code: far below the references counts as much as far above."""
 
     def one(query: int) -> Array:
         return -log_normal(evidence.own("phi", query), *fit(evidence, query, "out", kind))
 
     return _mean(one, evidence, several)
+
+
+def both(score: Callable[..., Array], evidence: Evidence, several: bool = False) -> Array:
+    """A score with either variance, [2, T, N], in the order of `VARIANCES`.
+
+    The authors take one variance for all records below 64 shadow models (section VI-B).  Which serves
+    better depends on the data more than on their number: a shadow's records tell.
+    """
+    return jnp.stack([score(evidence, kind, several) for kind in VARIANCES])

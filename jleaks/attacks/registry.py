@@ -1,10 +1,10 @@
 """Every attack on a bank: its score, and what an attacker must have to run it."""
 
 import dataclasses
-import functools
 from collections.abc import Callable
 from typing import Literal
 
+import jax.numpy as jnp
 from jaxtyping import Array
 
 from jleaks.attacks import baseline, bavaria, difficulty, lira, rmia
@@ -20,12 +20,18 @@ class Options:
 
     Attributes:
       gamma: RMIA's.
-      offline_a: RMIA offline's a (Zarifzadeh et al. 2024: 0.3 on CIFAR-10, 0.6 on CIFAR-100, 0.2 on
-        Purchase).
+      offline_a: RMIA offline's a; None to choose it for each target by attacking a shadow, as the authors'
+        code does.
+      published_a: What stands for it where there is no shadow to choose by (Zarifzadeh et al. 2024: 0.3 on
+        CIFAR-10, 0.6 on CIFAR-100, 0.2 on Purchase).
+      base_scale: Of the OUT mean in BASE offline at the bank's temperature (0.33 in LeakPro, which
+        comes from the authors' group).
     """
 
     gamma: float = 2.0
-    offline_a: float = 0.3
+    offline_a: float | None = None
+    published_a: float = 0.3
+    base_scale: float = 0.33
 
     def validate(self) -> "Options":
         """Checks the values.
@@ -35,8 +41,10 @@ class Options:
         """
         if not 0 < self.gamma < float("inf"):
             raise InputError(f"gamma is {self.gamma}, expected a positive number")
-        if not 0 <= self.offline_a <= 1:
-            raise InputError(f"offline_a is {self.offline_a}, expected a number in [0, 1]")
+        for name in ("offline_a", "published_a", "base_scale"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:
+                raise InputError(f"{name} is {value}, expected a number in [0, 1]")
         return self
 
 
@@ -47,6 +55,29 @@ Threshold = Literal["shadow", "one half", "mean member loss", "zero"]
 
 
 @dataclasses.dataclass(frozen=True)
+class Variants:
+    """Forms of one attack, among which a shadow decides: its membership is known to the attacker.
+
+    Attributes:
+      values: From the options to the number of each form.
+      default: From the options to the form where there is no shadow.
+      form: From what the forms share [C, N] and the number of one to raw scores [N], of one target.
+      by: What the shadow's scores are compared by: the "auc", or the TPR at 1% FPR ("tpr").
+      names: What numbers are called in rows, if not by themselves.
+    """
+
+    values: Callable[[Options], tuple[float, ...]]
+    default: Callable[[Options], float]
+    form: Callable[[Array, Array], Array]
+    by: Literal["auc", "tpr"] = "auc"
+    names: tuple[str, ...] | None = None
+
+    def name(self, value: float) -> str | float:
+        """Returns what one form is called in rows."""
+        return round(float(value), 6) if self.names is None else self.names[int(value)]
+
+
+@dataclasses.dataclass(frozen=True)
 class Attack:
     """One attack.
 
@@ -54,7 +85,8 @@ class Attack:
       name: Used in flags and rows.
       title: Used in tables and figures.
       source: Where it was published.
-      score: From the evidence to raw scores [T, N], larger for likelier members.
+      score: From the evidence to raw scores [T, N], larger for likelier members; with `variants`, to
+        what its forms share [C, T, N].
       references: Which references it needs: none, OUT, or IN and OUT.
       labels: Whether it must know a record's true class.
       queries: "one" query per record or "all" that the bank has.
@@ -62,6 +94,7 @@ class Attack:
       finish: What turns raw scores into scores.
       threshold: Where its threshold comes from; "shadow": the value that maximises balanced
         accuracy when the same attack is run on a shadow model.
+      variants: Forms among which a shadow decides, for each target.
     """
 
     name: str
@@ -74,6 +107,7 @@ class Attack:
     signals: tuple[str, ...] = ()
     finish: Finish = "none"
     threshold: Threshold = "shadow"
+    variants: Variants | None = None
 
 
 def _stored(name: str) -> Callable[[Evidence, Options], Array]:
@@ -81,9 +115,32 @@ def _stored(name: str) -> Callable[[Evidence, Options], Array]:
 
 
 def _lira(
-    fn: Callable[..., Array], kind: lira.Variance = "auto", several: bool = False
+    fn: Callable[..., Array], kind: lira.Variance | None = None, several: bool = False
 ) -> Callable[[Evidence, Options], Array]:
-    return lambda evidence, _: functools.partial(fn, kind=kind, several=several)(evidence)
+    if kind is None:
+        return lambda evidence, _: lira.both(fn, evidence, several)
+    return lambda evidence, _: fn(evidence, kind, several)
+
+
+# LiRA's two variances.  A shadow needs more than one reference; without it one variance is all there is.
+_VARIANCES = Variants(
+    values=lambda _: (0.0, 1.0),
+    default=lambda _: 1.0,
+    form=lambda parts, value: jnp.where(value == 0, parts[0], parts[1]),
+    by="tpr",
+    names=lira.VARIANCES,
+)
+
+# The grid of the authors' code.
+_OFFLINE_A = Variants(
+    values=lambda options: (
+        tuple(round(0.1 * i, 1) for i in range(11))
+        if options.offline_a is None
+        else (options.offline_a,)
+    ),
+    default=lambda options: options.published_a if options.offline_a is None else options.offline_a,
+    form=rmia.log_ratio_offline,
+)
 
 
 def _plain(fn: Callable[[Evidence], Array]) -> Callable[[Evidence, Options], Array]:
@@ -96,6 +153,7 @@ _LASSILA = "Lassila et al. 2025"
 _BRANNVALL = "Brännvall 2026"
 _SONG = "Song & Mittal 2021"
 _YEOM = "Yeom et al. 2018"
+_YE = "Ye et al. 2022"
 _BOTH: Needs = "in and out"
 
 _ALL = (
@@ -118,7 +176,7 @@ _ALL = (
         finish="class thresholds", threshold="zero",
     ),
     Attack(
-        "attack_p", "Attack-P", "Ye et al. 2022", lambda e, _: e.own("phi", 0),
+        "attack_p", "Attack-P", _YE, lambda e, _: e.own("phi", 0),
         finish="share of population",
     ),
     Attack(
@@ -129,11 +187,18 @@ _ALL = (
         "quantile", "Quantile regression", "Bertran et al. 2023",
         lambda e, _: e.own("phi", 0) - e.own("quantile"), signals=("quantile",),
     ),
-    Attack("attack_r", "Attack-R", "Ye et al. 2022", _plain(difficulty.attack_r), "out"),
+    Attack("attack_r", "Attack-R", _YE, _plain(difficulty.attack_r), "out"),
+    Attack(
+        "attack_r_logit", "Attack-R, linear and logit", f"{_YE}, code",
+        _plain(difficulty.attack_r_logit), "out",
+    ),
+    Attack("attack_r_share", "Attack-R, share", _YE, _plain(difficulty.attack_r_share), "out"),
     Attack(
         "calibrated", "Calibrated loss", "Watson et al. 2022", _plain(difficulty.calibrated), "out",
     ),
-    Attack("lira_offline", "LiRA offline", _CARLINI, _lira(lira.offline), "out"),
+    Attack(
+        "lira_offline", "LiRA offline", _CARLINI, _lira(lira.offline), "out", variants=_VARIANCES,
+    ),
     Attack(
         "lira_offline_record", "LiRA offline, per-record variance", _CARLINI,
         _lira(lira.offline, "record"), "out",
@@ -144,20 +209,24 @@ _ALL = (
     ),
     Attack(
         "lira_offline_two_sided", "LiRA offline, two-sided", f"{_CARLINI}, code",
-        _lira(lira.offline_two_sided), "out",
+        _lira(lira.offline_two_sided), "out", variants=_VARIANCES,
     ),
     Attack(
         "lira_offline_queries", "LiRA offline, all queries", _CARLINI,
-        _lira(lira.offline, several=True), "out", queries="all",
+        _lira(lira.offline, several=True), "out", queries="all", variants=_VARIANCES,
     ),
     Attack(
         "rmia_offline", "RMIA offline", _ZARIFZADEH,
-        lambda e, o: rmia.log_ratio_offline(e, o.offline_a), "out",
-        signals=("phi_t",), finish="share of all",
+        _plain(rmia.log_ratio_parts), "out",
+        signals=("phi_t",), finish="share of all", variants=_OFFLINE_A,
     ),
     Attack("base_offline", "BASE offline", _LASSILA, _plain(rmia.base_offline), "out"),
+    Attack(
+        "base_offline_tempered", "BASE offline, tempered", f"{_LASSILA}, code",
+        lambda e, o: rmia.base_offline(e, "phi_t", o.base_scale), "out", signals=("phi_t",),
+    ),
     Attack("bavaria_offline", "BaVarIA offline", _BRANNVALL, _plain(bavaria.offline), "out"),
-    Attack("lira_online", "LiRA online", _CARLINI, _lira(lira.online), _BOTH),
+    Attack("lira_online", "LiRA online", _CARLINI, _lira(lira.online), _BOTH, variants=_VARIANCES),
     Attack(
         "lira_online_record", "LiRA online, per-record variance", _CARLINI, _lira(lira.online, "record"),
         _BOTH,
@@ -167,20 +236,24 @@ _ALL = (
     ),
     Attack(
         "lira_online_queries", "LiRA online, all queries", _CARLINI,
-        _lira(lira.online, several=True), _BOTH, queries="all",
+        _lira(lira.online, several=True), _BOTH, queries="all", variants=_VARIANCES,
     ),
     Attack(
         "rmia_online", "RMIA online", _ZARIFZADEH, lambda e, _: rmia.log_ratio_online(e), _BOTH,
         signals=("phi_t",), finish="share of all",
     ),
     Attack("base_online", "BASE online", _LASSILA, _plain(rmia.base_online), _BOTH),
+    Attack(
+        "base_online_tempered", "BASE online, tempered", f"{_LASSILA}, code",
+        lambda e, _: rmia.base_online(e, "phi_t"), _BOTH, signals=("phi_t",),
+    ),
     Attack("bavaria", "BaVarIA-t", _BRANNVALL, _plain(bavaria.student), _BOTH),
     Attack("bavaria_gaussian", "BaVarIA-n", _BRANNVALL, _plain(bavaria.gaussian), _BOTH),
 )  # fmt: skip
 
 ATTACKS: dict[str, Attack] = {attack.name: attack for attack in _ALL}
 
-# RMIA offline's a, as published; other tasks take the default.
+# RMIA offline's a, as published: what stands for it where no shadow can choose it.
 OFFLINE_A = {
     "cifar10": 0.3,
     "cifar100": 0.6,
@@ -190,6 +263,11 @@ OFFLINE_A = {
     "purchase50": 0.2,
     "purchase100": 0.2,
 }
+
+
+def published(task: str) -> Options:
+    """Returns the options of a task's attacks as published."""
+    return Options(published_a=OFFLINE_A.get(task, Options().published_a))
 
 
 def get_attacks(names: list[str]) -> list[Attack]:

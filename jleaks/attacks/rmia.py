@@ -1,7 +1,8 @@
 """RMIA and BASE: the target's confidence beside the references' mean confidence.
 
-RMIA: Zarifzadeh et al. 2024, equations 3, 4 and 11.  BASE: Lassila et al. 2025; it ranks records as RMIA
-does, up to ties and the temperature.
+RMIA: Zarifzadeh et al. 2024, equations 3, 4 and 11.  BASE: Lassila et al. 2025; its online form ranks
+records as RMIA's at the same temperature does, up to ties.  All means are taken in the log domain: a
+posterior of exp(-200) is a number.
 """
 
 import jax.numpy as jnp
@@ -12,16 +13,23 @@ from jleaks.attacks.evidence import Evidence
 
 
 def log_ratio_online(evidence: Evidence) -> Array:
-    """Log r = log p_T - log of the mean p_T over all references, IN and OUT."""
-    return evidence.log_p("phi_t") - jnp.log(evidence.mean_of_all("p_t"))
+    """Log r = log p_T - log of (mean p_T of IN + mean p_T of OUT) / 2."""
+    return evidence.log_p("phi_t") - evidence.log_mean_of_sides("phi_t")
 
 
-def log_ratio_offline(evidence: Evidence, a: float) -> Array:
+def log_ratio_parts(evidence: Evidence) -> Array:
+    """What the offline form needs, [2, T, N]: log p_T, and log of the mean p_T of OUT."""
+    return jnp.stack([evidence.log_p("phi_t"), evidence.log_mean("phi_t", "out")])
+
+
+def log_ratio_offline(parts: Float[Array, "2 records"], a: Array) -> Float[Array, "records"]:
     """Log r with the mean over all references guessed from OUT alone: ((1 + a) mean + 1 - a) / 2.
 
     The paper's line p_IN = a p_OUT + 1 - a; a = 1 leaves the OUT mean as it is.
     """
-    return evidence.log_p("phi_t") - jnp.log(((1 + a) * evidence.mean("p_t", "out") + (1 - a)) / 2)
+    own, outside = parts
+    guess = jnp.logaddexp(jnp.log1p(a) + outside, jnp.log(1 - a)) - jnp.log(2.0)
+    return own - guess
 
 
 def dominated_share(
@@ -37,11 +45,25 @@ def dominated_share(
     return jnp.minimum(below, count) / count
 
 
-def base_online(evidence: Evidence) -> Array:
-    """Log p - [logsumexp over references of log p - log R]."""
-    return evidence.log_p() - jnp.log(evidence.mean_of_all("p"))
+def base_online(evidence: Evidence, name: str = "phi") -> Array:
+    """Log p - log of (mean p of IN + mean p of OUT) / 2.
+
+    The paper's logsumexp over references less log of their number is the same where half of them trained
+    on the record.
+
+    Args:
+      evidence: Of all targets and records.
+      name: "phi" for temperature 1, "phi_t" for the bank's.
+    """
+    return evidence.log_p(name) - evidence.log_mean_of_sides(name)
 
 
-def base_offline(evidence: Evidence) -> Array:
-    """The same over the OUT references."""
-    return evidence.log_p() - jnp.log(evidence.mean("p", "out"))
+def base_offline(evidence: Evidence, name: str = "phi", scale: float = 1.0) -> Array:
+    """Log p - scale * log of the mean p of OUT.
+
+    Args:
+      evidence: Of all targets and records.
+      name: "phi" for temperature 1, "phi_t" for the bank's.
+      scale: Of the OUT mean, which alone overstates how hard a record is.
+    """
+    return evidence.log_p(name) - scale * evidence.log_mean(name, "out")

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from jleaks.attacks.references import assign
 from jleaks.attacks.registry import Attack, Options
 from jleaks.audit import epsilon_one_run, epsilon_over_thresholds
 from jleaks.bank.bank import Bank
 from jleaks.bank.evaluate import scores
-from jleaks.bank.references import assign
 from jleaks.bank.results import Record
 from jleaks.resampling import bootstrap_records
 
@@ -45,11 +45,12 @@ def audit(
     """
     references, shadows = assign(bank, num_references)
     found = scores(bank, list(attacks), references, shadows, options)
-    audited = ~bank.population
+    audited = references.audited(bank)
     records = []
     for name, rows in found.items():
         for target in range(bank.num_models):
-            row, member = rows[target, audited].astype(np.float64), bank.member[target, audited]
+            mine = audited[target]
+            row, member = rows[target, mine].astype(np.float64), bank.member[target, mine]
             over = epsilon_over_thresholds(row, member, delta, confidence)
             one = epsilon_one_run(row, member, delta, confidence)
             interval = None

@@ -12,13 +12,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
 from jleaks import fleet
 from jleaks.attacks import baseline, difficulty, rmia
-from jleaks.attacks.evidence import Evidence, References
-from jleaks.attacks.registry import Attack, Options
+from jleaks.attacks.evidence import Evidence
+from jleaks.attacks.references import References
+from jleaks.attacks.registry import Attack, Options, Variants
 from jleaks.bank import judging
 from jleaks.bank.bank import Bank
 from jleaks.bank.judging import FPRS, GRID, Verdicts
@@ -38,6 +40,26 @@ def missing(attack: Attack, bank: Bank) -> str | None:
     if attack.queries == "all" and bank.phi.shape[0] == 1:
         return "the bank has only one query per record"
     return None
+
+
+def lacking(attack: Attack, bank: Bank, references: References) -> str | None:
+    """Returns what the references lack for an attack, or None if it can be run."""
+    inside, outside = references.sides(bank)
+    for needed, found, what in (
+        (attack.references != "none", outside, "that did not train on a record"),
+        (attack.references == "in and out", inside, "that trained on a record"),
+    ):
+        if needed and not found:
+            return f"no reference {what} is left but those whose membership tells the target's"
+    return None
+
+
+class NonFiniteScoresError(InputError):
+    """Scores that cannot be ranked; `attacks` names theirs."""
+
+    def __init__(self, message: str, attacks: list[str]):
+        super().__init__(message)
+        self.attacks = attacks
 
 
 def evaluate(
@@ -62,23 +84,61 @@ def evaluate(
 
     Raises:
       InputError: an attack cannot be run on this bank.
+      NonFiniteScoresError: an attack has scores that cannot be ranked.
     """
-    for attack in attacks:
-        if (reason := missing(attack, bank)) is not None:
-            raise InputError(f"{attack.name} cannot be run: {reason}")
-    kinds = tuple(attacks)
-    options = (options or Options()).validate()
-    roles = {"target": _on_device(references)}
-    if shadows is not None:
-        roles["shadow"] = _on_device(shadows)
-    arrays = _arrays(bank, kinds)
+    kinds, roles, arrays, options = _checked(bank, attacks, references, shadows, options)
     block = records_per_block or _fitting(arrays, kinds, len(references.targets), mesh)
     if block >= arrays["labels"].shape[0]:
         program = _whole_program(kinds, options, bank.num_classes, mesh)
-        rosters = fleet.put_shared(_rosters(arrays, roles), mesh)
+        rosters = fleet.put_shared(_rosters(bank, references, shadows), mesh)
         found = program(_put(arrays, mesh), fleet.put_shared(roles, mesh), rosters)
-        return Verdicts(*(np.asarray(leaf) for leaf in found))
-    return _streamed(arrays, kinds, options, bank.num_classes, roles, mesh, block)
+        verdicts = Verdicts(*(np.asarray(leaf) for leaf in found))
+    else:
+        rosters = fleet.put_shared(_rosters(bank, references, shadows), mesh)
+        verdicts = _streamed(arrays, kinds, options, bank.num_classes, roles, rosters, mesh, block)
+    _refuse_non_finite(kinds, references, verdicts)
+    return verdicts
+
+
+def _refuse_non_finite(
+    attacks: tuple[Attack, ...], references: References, verdicts: Verdicts
+) -> None:
+    """Raises where scores cannot be ranked, naming attack, target and record."""
+    found = []
+    for attack, counts, records in zip(
+        attacks, verdicts.non_finite, verdicts.first_non_finite, strict=True
+    ):
+        bad = np.flatnonzero(counts)
+        if bad.size:
+            found.append(
+                f"{attack.name} has {int(counts.sum())} scores that are not finite on {bad.size} "
+                f"targets (first: target {references.targets[bad[0]]}, record {records[bad[0]]})"
+            )
+    if found:
+        names = [a.name for a, c in zip(attacks, verdicts.non_finite, strict=True) if c.any()]
+        raise NonFiniteScoresError("; ".join(found), names)
+
+
+def _checked(
+    bank: Bank,
+    attacks: list[Attack],
+    references: References,
+    shadows: References | None,
+    options: Options | None,
+) -> tuple[tuple[Attack, ...], dict[str, dict[str, np.ndarray]], Arrays, Options]:
+    """Refuses what cannot be run, and lays out the rest for the device."""
+    for attack in attacks:
+        if (reason := missing(attack, bank) or lacking(attack, bank, references)) is not None:
+            raise InputError(f"{attack.name} cannot be run: {reason}")
+    kinds = tuple(attacks)
+    roles = {"target": _on_device(references)}
+    if shadows is not None and not any(lacking(a, bank, shadows) for a in kinds):
+        roles["shadow"] = _on_device(shadows)
+    arrays = _arrays(bank, kinds)
+    for refs in (references, shadows):
+        if refs is not None and refs.draw is not None:
+            arrays["rank"] = refs.draw.rank
+    return kinds, roles, arrays, (options or Options()).validate()
 
 
 def scores(
@@ -93,22 +153,19 @@ def scores(
     Raises:
       InputError: an attack cannot be run on this bank, or needs shadows.
     """
+    kinds, roles, arrays, options = _checked(bank, attacks, references, shadows, options)
     for attack in attacks:
-        if (reason := missing(attack, bank)) is not None:
-            raise InputError(f"{attack.name} cannot be run: {reason}")
-        if attack.finish == "class thresholds" and shadows is None:
+        if attack.finish == "class thresholds" and "shadow" not in roles:
             raise InputError(f"{attack.name} needs shadows: too few references are left for them")
-    roles = {"target": _on_device(references)}
-    if shadows is not None:
-        roles["shadow"] = _on_device(shadows)
-    options = (options or Options()).validate()
-    program = _score_program(tuple(attacks), options, bank.num_classes)
-    found = program(_arrays(bank, tuple(attacks)), roles)
+    program = _score_program(kinds, options, bank.num_classes)
+    found = program(arrays, roles, _rosters(bank, references, shadows))
     return {a.name: np.asarray(row) for a, row in zip(attacks, found, strict=True)}
 
 
 def _on_device(references: References) -> dict[str, np.ndarray]:
-    return {
+    draw = references.draw
+    drawn = {} if draw is None else {"drawn": np.array([draw.inside, draw.outside], np.int32)}
+    return drawn | {
         "targets": references.targets,
         "models": references.models,
         "left_out": references.left_out,
@@ -152,7 +209,8 @@ def bytes_per_record(arrays: Arrays, attacks: tuple[Attack, ...], targets: int, 
     given = sum(array[..., :1].nbytes for array in arrays.values())
     # For targets and shadows, 4 bytes each: scores of all attacks, summaries of both sides for every query,
     # twenty more, and the rosters, which every device has whole.
-    kept = 4 * 2 * targets * (len(attacks) + 8 * queries + 20 + mesh.size)
+    rows = len(attacks) + sum(attack.variants is not None for attack in attacks)
+    kept = 4 * 2 * targets * (rows + 8 * queries + 20 + mesh.size)
     # Sorts over all models.
     return given + kept + 4 * models * 8
 
@@ -170,45 +228,80 @@ def _raw(
     references: dict[str, Array],
     attacks: tuple[Attack, ...],
     options: Options,
-    num_references: int,
     totals: dict[str, Array] | None = None,
 ) -> tuple[list[Array], dict[str, Array]]:
-    evidence = Evidence(arrays, references, num_references, totals)
-    return [attack.score(evidence, options) for attack in attacks], evidence.totals
+    """Raw scores of every attack, [T, N]; of one with variants what they share, [T, C, N]."""
+    evidence = Evidence(arrays, references, totals)
+    found = [attack.score(evidence, options) for attack in attacks]
+    return [jnp.moveaxis(a, 0, 1) if a.ndim == 3 else a for a in found], evidence.totals
 
 
 @functools.cache
 def _score_program(attacks: tuple[Attack, ...], options: Options, num_classes: int) -> Any:
-    def score(arrays: Arrays, roles: dict[str, dict[str, Array]]) -> list[Array]:
-        count = roles["target"]["models"].shape[1]
-        found = {
-            role: _raw(arrays, refs, attacks, options, count)[0] for role, refs in roles.items()
-        }
+    def score(
+        arrays: Arrays, roles: dict[str, dict[str, Array]], rosters: dict[str, judging.Roster]
+    ) -> list[Array]:
+        found = {role: _raw(arrays, refs, attacks, options)[0] for role, refs in roles.items()}
+        shared = _shared(arrays, rosters, roles)
         finished = []
         for i, attack in enumerate(attacks):
-            rows = found["target"][i]
-            if attack.finish == "class thresholds":
-                member = arrays["member"][roles["shadow"]["targets"]]
-                above = functools.partial(_above_class, shared=arrays, num_classes=num_classes)
-                rows = jax.vmap(above)(rows, found["shadow"][i], member)
-            else:
-                finish = functools.partial(_finished, attack.finish, options, shared=arrays)
-                rows = jax.vmap(finish)(rows)
-            finished.append(rows)
+            rows = {role: raw[i] for role, raw in found.items()}
+            rows["at"] = jnp.arange(len(roles["target"]["targets"]))
+            kind = _kind(attack)
+            finish = functools.partial(
+                _finish, kind, options, num_classes=num_classes, shared=shared
+            )
+            finished.append(lax.map(lambda r, finish=finish: finish(r)[0], rows))
         return finished
 
     return jax.jit(score)
 
 
-# Attacks judged by one program: equal finish and threshold.
-_Kind = tuple[str, str]
+# Attacks judged by one program: equal finish, threshold and variants.
+_Kind = tuple[str, str, Variants | None]
+
+
+def _kind(attack: Attack) -> _Kind:
+    return attack.finish, attack.threshold, attack.variants
 
 
 def _groups(attacks: tuple[Attack, ...]) -> dict[_Kind, list[int]]:
     found: dict[_Kind, list[int]] = {}
     for i, attack in enumerate(attacks):
-        found.setdefault((attack.finish, attack.threshold), []).append(i)
+        found.setdefault(_kind(attack), []).append(i)
     return found
+
+
+def _finish(
+    kind: _Kind, options: Options, rows: dict[str, Array], shared: Arrays, num_classes: int
+) -> tuple[Array, Array | None, Array]:
+    """One target's scores and its shadow's, and the variant that the shadow chose (NaN without)."""
+    finish, _, variants = kind
+    target: Array = rows["target"]
+    shadow: Array | None = rows.get("shadow")
+    chosen = jnp.float32(jnp.nan)
+    if variants is not None:
+        chosen = jnp.float32(variants.default(options))
+        if shadow is not None:
+            values = jnp.array(variants.values(options), jnp.float32)
+
+            def quality(value: Array, parts: Array = shadow) -> Array:
+                row = variants.form(parts, value)
+                ranked = judging.rank(row, *(listed[rows["at"]] for listed in shared["shadow"]))
+                if variants.by == "auc":
+                    return judging.auc(ranked)
+                return judging.operating_points(ranked, FPRS[:1])[0][0] / ranked.positives
+
+            chosen = values[jnp.argmax(lax.map(quality, values))]
+            shadow = variants.form(shadow, chosen)
+        target = variants.form(target, chosen)
+    target = _finished(finish, options, target, shared)
+    if shadow is not None:
+        shadow = _finished(finish, options, shadow, shared)
+        if finish == "class thresholds":
+            member = shared["shadow member"][rows["at"]]
+            target = _above_class(target, shadow, member, shared, num_classes)
+    return target, shadow, chosen
 
 
 def _finished(finish: str, options: Options, row: Array, shared: Arrays) -> Array:
@@ -236,7 +329,7 @@ def _above_class(
 @functools.cache
 def _judge(kind: _Kind, options: Options, num_classes: int, mesh: Mesh) -> Any:
     """Returns the program that judges rows: one target's scores of all records each."""
-    finish, threshold_from = kind
+    threshold_from = kind[1]
 
     def threshold(row: Array, ranked: judging.Ranked, member: Array, candidate: Array) -> Array:
         if threshold_from == "one half":
@@ -252,15 +345,19 @@ def _judge(kind: _Kind, options: Options, num_classes: int, mesh: Mesh) -> Any:
         def rank(role: str, row: Array) -> judging.Ranked:
             return judging.rank(row, *(listed[rows["at"]] for listed in shared[role]))
 
-        row = _finished(finish, options, rows["target"], shared)
+        row, shadow, variant = _finish(kind, options, rows, shared, num_classes)
         level, has_level = jnp.float32(jnp.nan), jnp.asarray(False)
-        if "shadow" in rows:
-            shadow = _finished(finish, options, rows["shadow"], shared)
+        if shadow is not None:
             member = shared["shadow member"][rows["at"]]
-            if finish == "class thresholds":
-                row = _above_class(row, shadow, member, shared, num_classes)
             level = threshold(shadow, rank("shadow", shadow), member, shared["candidate"])
             has_level = jnp.asarray(True)
+        # What a share or a rank would hide is looked for in the raw scores, too.
+        bad = ~jnp.isfinite(row)
+        for role in ("target", "shadow"):
+            if role in rows:
+                raw = ~jnp.isfinite(rows[role])
+                bad = bad | (raw.any(0) if raw.ndim == 2 else raw)
+        bad = bad & shared["candidate"]
         ranked = rank("target", row)
         tp, fp = judging.operating_points(ranked, FPRS)
         roc, _ = judging.operating_points(ranked, GRID)
@@ -275,6 +372,9 @@ def _judge(kind: _Kind, options: Options, num_classes: int, mesh: Mesh) -> Any:
             tp_called * has_level,
             fp_called * has_level,
             roc,
+            variant,
+            bad.sum(),
+            jnp.argmax(bad),
         )
 
     def device(rows: dict[str, Array], shared: Arrays) -> Verdicts:
@@ -283,10 +383,13 @@ def _judge(kind: _Kind, options: Options, num_classes: int, mesh: Mesh) -> Any:
     return fleet.spread("judge", device, mesh, ("models", "shared"))
 
 
-def _rosters(arrays: Arrays, roles: dict[str, dict[str, np.ndarray]]) -> Arrays:
+def _rosters(
+    bank: Bank, references: References, shadows: References | None
+) -> dict[str, judging.Roster]:
     """Lists who is a member of each role's models, on the host."""
+    roles = {"target": references} if shadows is None else {"target": references, "shadow": shadows}
     return {
-        role: judging.roster(arrays["member"][refs["targets"]], arrays["candidate"])
+        role: judging.roster(bank.member[refs.targets], refs.audited(bank))
         for role, refs in roles.items()
     }
 
@@ -312,10 +415,7 @@ def _whole_program(
 ) -> Any:
     def evaluate(arrays: Arrays, roles: dict[str, dict[str, Array]], rosters: Arrays) -> Verdicts:
         fleet.TRACES["evaluate bank"] += 1
-        count = roles["target"]["models"].shape[1]
-        found = {
-            role: _raw(arrays, refs, attacks, options, count)[0] for role, refs in roles.items()
-        }
+        found = {role: _raw(arrays, refs, attacks, options)[0] for role, refs in roles.items()}
         shared = _shared(arrays, rosters, roles)
         targets = len(roles["target"]["targets"])
         parts: dict[int, Verdicts] = {}
@@ -332,13 +432,13 @@ def _whole_program(
 
 
 @functools.cache
-def _block_program(attacks: tuple[Attack, ...], options: Options, num_references: int) -> Any:
+def _block_program(attacks: tuple[Attack, ...], options: Options) -> Any:
     def block(arrays: Arrays, refs: dict[str, Array], totals: dict[str, Array] | None) -> Any:
         fleet.TRACES["score block"] += 1
-        return _raw(arrays, refs, attacks, options, num_references, totals)
+        return _raw(arrays, refs, attacks, options, totals)
 
     def totals(arrays: Arrays, refs: dict[str, Array]) -> Any:
-        return _raw(arrays, refs, attacks, options, num_references)[1]
+        return _raw(arrays, refs, attacks, options)[1]
 
     return jax.jit(block), jax.jit(totals)
 
@@ -364,13 +464,13 @@ def _streamed(
     options: Options,
     num_classes: int,
     roles: dict[str, dict[str, np.ndarray]],
+    rosters: Arrays,
     mesh: Mesh,
     block: int,
 ) -> Verdicts:
     """The same in blocks of records; scores lie on the host between the two stages."""
     block = -(-block // mesh.size) * mesh.size
-    num_references = roles["target"]["models"].shape[1]
-    score, total = _block_program(attacks, options, num_references)
+    score, total = _block_program(attacks, options)
     records, targets = arrays["labels"].shape[0], len(roles["target"]["targets"])
     found: dict[str, list[np.ndarray]] = {}
     for role, refs in roles.items():
@@ -379,17 +479,18 @@ def _streamed(
             for name, value in total(_put(part, mesh), refs).items():
                 sums[name] = sums.get(name, 0) + np.asarray(value, np.float64)
         given = {name: np.asarray(value, np.float32) for name, value in sums.items()}
-        found[role] = [np.empty((targets, records), np.float32) for _ in attacks]
+        found[role] = []
         for span, part in _blocks(arrays, block):
             raw, _ = score(_put(part, mesh), refs, given)
+            if not found[role]:
+                found[role] = [np.empty((*a.shape[:-1], records), np.float32) for a in raw]
             for whole, values in zip(found[role], raw, strict=True):
-                whole[:, span] = np.asarray(values)[:, : span.stop - span.start]
-    shared = fleet.put_shared(_shared(arrays, _rosters(arrays, roles), roles), mesh)
+                whole[..., span] = np.asarray(values)[..., : span.stop - span.start]
+    shared = fleet.put_shared(_shared(arrays, rosters, roles), mesh)
     per_call = max(1, block * targets // records // mesh.size) * mesh.size
     parts = []
     for attack in range(len(attacks)):
-        kind = (attacks[attack].finish, attacks[attack].threshold)
-        judge = _judge(kind, options, num_classes, mesh)
+        judge = _judge(_kind(attacks[attack]), options, num_classes, mesh)
         judged = []
         for start in range(0, targets, per_call):
             at = np.minimum(np.arange(start, start + per_call), targets - 1)

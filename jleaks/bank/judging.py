@@ -42,6 +42,9 @@ class Verdicts(NamedTuple):
       tp_called: [A, T] members at or above the threshold.
       fp_called: [A, T] non-members likewise.
       roc: [A, T, G] true positives at FPR at most `GRID`.
+      variant: [A, T] the form that a shadow chose (see `attacks.registry.Variants`), NaN without any.
+      non_finite: [A, T] scores of audited records that are not finite, the shadow's included.
+      first_non_finite: [A, T] position of the first of them.
     """
 
     auc: AnyArray
@@ -53,6 +56,9 @@ class Verdicts(NamedTuple):
     tp_called: AnyArray
     fp_called: AnyArray
     roc: AnyArray
+    variant: AnyArray
+    non_finite: AnyArray
+    first_non_finite: AnyArray
 
 
 class Roster(NamedTuple):
@@ -68,9 +74,9 @@ class Roster(NamedTuple):
 
 
 def roster(
-    member: Bool[np.ndarray, "targets records"], candidate: Bool[np.ndarray, "records"]
+    member: Bool[np.ndarray, "targets records"], candidate: Bool[np.ndarray, "targets records"]
 ) -> Roster:
-    """Lists members and others among the candidates, for every target."""
+    """Lists members and others among the records that each target is audited on."""
 
     def listed(rows: np.ndarray) -> np.ndarray:
         counts = rows.sum(1)

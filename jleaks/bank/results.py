@@ -4,6 +4,7 @@
 over targets.  `roc.npz` keeps the ROC curves.  Everything shown is computed from these.
 """
 
+import collections
 import json
 import os
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from jleaks.attacks.references import References
 from jleaks.attacks.registry import Attack
 from jleaks.bank.bank import Bank
 from jleaks.bank.evaluate import FPRS, GRID, Verdicts
@@ -32,17 +34,21 @@ Record = dict[str, Any]
 
 
 def attack_rows(
-    bank: Bank, attacks: Sequence[Attack], verdicts: Verdicts, num_references: int
+    bank: Bank, attacks: Sequence[Attack], verdicts: Verdicts, references: References
 ) -> list[Record]:
     """Returns one row per attack and target.
 
-    Fields: task, source, seed, attack, target, num_references, num_models; auc; threshold and, at it,
+    Fields: task, source, seed, attack, target, num_references, num_models; num_in and num_out, how many
+    references a record has on either side (mean); variant, the form that a shadow chose (null where an
+    attack has one form); auc; threshold and, at it,
     precision, recall, balanced_accuracy (null without a shadow); per FPR tpr_at_fpr, fpr_realised,
     tp_at_fpr (k of n = num_members) and tpr_low, tpr_high (Clopper-Pearson 95%, over records);
     num_members, num_nonmembers.
     """
     rows = []
+    sides = [round(size, 3) for size in references.sides(bank)]
     for a, attack in enumerate(attacks):
+        uses = attack.references != "none"
         for target in range(verdicts.auc.shape[1]):
             p, n = int(verdicts.positives[a, target]), int(verdicts.negatives[a, target])
             row: Record = {
@@ -52,7 +58,10 @@ def attack_rows(
                 "attack": attack.name,
                 "target": target,
                 "num_models": bank.num_models,
-                "num_references": num_references if attack.references != "none" else 0,
+                "num_references": references.models.shape[1] if uses else 0,
+                "num_in": sides[0] if attack.references == "in and out" else 0.0,
+                "num_out": sides[1] if uses else 0.0,
+                "variant": _variant(attack, float(verdicts.variant[a, target])),
                 "num_members": p,
                 "num_nonmembers": n,
                 "auc": float(verdicts.auc[a, target]),
@@ -70,6 +79,10 @@ def attack_rows(
                 }
             rows.append(row)
     return rows
+
+
+def _variant(attack: Attack, value: float) -> str | float | None:
+    return None if attack.variants is None or np.isnan(value) else attack.variants.name(value)
 
 
 def _at_threshold(verdicts: Verdicts, a: int, target: int, p: int, n: int) -> Record:
@@ -101,12 +114,17 @@ def summarise(
         first = mine[0]
         record: Record = {
             key: first[key]
-            for key in ("task", "source", "seed", "attack", "num_models", "num_references")
+            for key in (
+                *("task", "source", "seed", "attack", "num_models", "num_references"),
+                *("num_in", "num_out"),
+            )
         }
+        chosen = collections.Counter(row["variant"] for row in mine if row["variant"] is not None)
         record |= {
             "needs": attack.references,
             "labels": attack.labels,
             "queries": attack.queries,
+            "variants": {str(name): count for name, count in sorted(chosen.items())} or None,
             "num_targets": len(mine),
             "num_members": round(float(np.mean([row["num_members"] for row in mine])), 1),
             "num_nonmembers": round(float(np.mean([row["num_nonmembers"] for row in mine])), 1),
