@@ -326,17 +326,16 @@ def interpolated_level(losses: list[float], own: float) -> float:
 def chosen_variant(
     name: str, bank: NaiveBank, shadow_index: int, shadow_refs: list[int], audited: np.ndarray
 ):
-    """The form of an attack that a shadow does best with: RMIA's by AUC, LiRA's by TPR at 1% FPR."""
+    """The form of an attack with the largest AUC on a shadow."""
     best, best_value = None, -1.0
     member = bank.member[shadow_index, audited]
     for variant in VARIANTS[name]:
         if name in LIRA:
-            scores = score(name, bank, shadow_index, shadow_refs, variant=variant)[audited]
-            value = tpr_at(scores, member, 0.01)[0]
+            scores = score(name, bank, shadow_index, shadow_refs, variant=variant)
         else:
             # The share of dominated records ranks as the ratio does, but for ties.
-            scores = log_ratios(name, bank, shadow_index, shadow_refs, variant)[audited]
-            value = auc(scores, member)
+            scores = log_ratios(name, bank, shadow_index, shadow_refs, variant)
+        value = auc(scores[audited], member)
         if value > best_value + 1e-7:
             best, best_value = variant, value
     return best

@@ -62,10 +62,12 @@ def test_a_row_equals_brute_force_and_the_masked_metrics(rng, kind):
 
 def test_rosters_list_candidates_of_every_target():
     member = np.array([[1, 0, 1, 0, 1], [0, 0, 0, 1, 1]], bool)
-    found = judging.roster(member, np.array([1, 1, 1, 1, 0], bool))
+    found = judging.roster(member, np.array([[1, 1, 1, 1, 0]] * 2, bool))
     nobody = np.iinfo(np.int32).max
-    np.testing.assert_array_equal(found.inside, [[0, 2], [3, nobody]])
-    np.testing.assert_array_equal(found.outside, [[1, 3, nobody], [0, 1, 2]])
+    assert found.inside.shape[1] == found.outside.shape[1] == 64
+    np.testing.assert_array_equal(found.inside[:, :2], [[0, 2], [3, nobody]])
+    assert (found.inside[:, 2:] == nobody).all()
+    np.testing.assert_array_equal(found.outside[:, :3], [[1, 3, nobody], [0, 1, 2]])
 
 
 def test_a_large_row_has_an_exact_auc(rng):

@@ -56,20 +56,18 @@ Threshold = Literal["shadow", "one half", "mean member loss", "zero"]
 
 @dataclasses.dataclass(frozen=True)
 class Variants:
-    """Forms of one attack, among which a shadow decides: its membership is known to the attacker.
+    """Forms of one attack: the one with the largest AUC on a shadow, whose membership the attacker knows.
 
     Attributes:
       values: From the options to the number of each form.
       default: From the options to the form where there is no shadow.
       form: From what the forms share [C, N] and the number of one to raw scores [N], of one target.
-      by: What the shadow's scores are compared by: the "auc", or the TPR at 1% FPR ("tpr").
       names: What numbers are called in rows, if not by themselves.
     """
 
     values: Callable[[Options], tuple[float, ...]]
     default: Callable[[Options], float]
     form: Callable[[Array, Array], Array]
-    by: Literal["auc", "tpr"] = "auc"
     names: tuple[str, ...] | None = None
 
     def name(self, value: float) -> str | float:
@@ -127,7 +125,6 @@ _VARIANCES = Variants(
     values=lambda _: (0.0, 1.0),
     default=lambda _: 1.0,
     form=lambda parts, value: jnp.where(value == 0, parts[0], parts[1]),
-    by="tpr",
     names=lira.VARIANCES,
 )
 

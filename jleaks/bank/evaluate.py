@@ -287,10 +287,8 @@ def _finish(
 
             def quality(value: Array, parts: Array = shadow) -> Array:
                 row = variants.form(parts, value)
-                ranked = judging.rank(row, *(listed[rows["at"]] for listed in shared["shadow"]))
-                if variants.by == "auc":
-                    return judging.auc(ranked)
-                return judging.operating_points(ranked, FPRS[:1])[0][0] / ranked.positives
+                listed = (side[rows["at"]] for side in shared["shadow"])
+                return judging.auc(judging.rank(row, *listed))
 
             chosen = values[jnp.argmax(lax.map(quality, values))]
             shadow = variants.form(shadow, chosen)

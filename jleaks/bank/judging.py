@@ -25,6 +25,8 @@ GRID = np.geomspace(1e-5, 1, 101)
 
 # Behind the end of every row.
 _NOBODY = np.iinfo(np.int32).max
+# Lists are as long as a multiple of this.
+_WIDTH = 64
 # Ranks are summed as integers in blocks of so many, which keeps them exact.
 _BLOCK = 128
 
@@ -80,7 +82,9 @@ def roster(
 
     def listed(rows: np.ndarray) -> np.ndarray:
         counts = rows.sum(1)
-        found = np.full((len(rows), counts.max()), _NOBODY, np.int32)
+        # Whole steps: memberships of about equal size share a compiled program.
+        width = -(-int(counts.max()) // _WIDTH) * _WIDTH
+        found = np.full((len(rows), width), _NOBODY, np.int32)
         found[np.arange(found.shape[1]) < counts[:, None]] = np.nonzero(rows)[1]
         return found
 
