@@ -324,4 +324,3 @@ def _rows(
                         )
                     )
     return rows
-

@@ -135,7 +135,10 @@ def evaluate(
     statistics, thresholds = jax.tree.map(
         lambda leaf: leaf.reshape(*shape, *leaf.shape[1:]), fleet.fetch(found[1], num_cells)
     )
-    judged, collapsed = fleet.fetch(found[0], num_pairs) if attacks else ((), np.zeros(0, bool))
+    judged: Any = ()
+    collapsed = np.zeros(0, bool)
+    if attacks:
+        judged, collapsed = fleet.fetch(found[0], num_pairs)
     return Evaluation(judged, collapsed, statistics, thresholds)
 
 

@@ -47,8 +47,8 @@ def loss_warning(what: str, target: float, shadow: float) -> str | None:
     if high <= _LOSS_FACTOR * low or high - low <= _LOSS_GAP:
         return None
     return (
-        f"{what}: the final loss on its own members is {target:.3g} for the target and {shadow:.3g} for the "
-        "shadow, which was trained alike: one of them may have ended on a spike of the loss"
+        f"{what}: the final loss on its own members is {target:.3g} for the target and {shadow:.3g} for "
+        "the shadow, which was trained alike: one of them may have ended on a spike of the loss"
     )
 
 
@@ -61,8 +61,8 @@ def collapse_line(collapsed: Sequence[str], num_models: int) -> str:
     """
     shown = ", ".join(collapsed[:3]) + (", ..." if len(collapsed) > 3 else "")
     return (
-        f"{len(collapsed)} of {num_models} attack models collapsed, calling nobody or everybody of their own "
-        f"rows a member at the 0.5 cut: {shown}"
+        f"{len(collapsed)} of {num_models} attack models collapsed, calling nobody or everybody of their "
+        f"own rows a member at the 0.5 cut: {shown}"
     )
 
 

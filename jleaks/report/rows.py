@@ -206,8 +206,8 @@ def collapsed_note(rows: Iterable[Mapping[str, Any]]) -> str:
     if not (count := sum(row.get("collapsed") is True for row in rows)):
         return ""
     return (
-        f"{count} of {len(rows)} attacks are by an attack model that collapsed: at its 0.5 cut it calls nobody "
-        "or everybody of its own rows a member."
+        f"{count} of {len(rows)} attacks are by an attack model that collapsed: at its 0.5 cut it calls "
+        "nobody or everybody of its own rows a member."
     )
 
 
