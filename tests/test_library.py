@@ -152,6 +152,6 @@ def test_answers_from_posteriors(rng):
     assert answers.statistics[i, 2] == pytest.approx(sum(x * np.log(x) for x in p[i]), rel=1e-5)
     np.testing.assert_array_equal(answers.largest(2)[i], sorted(p[i])[:-3:-1])
     assert answers.accuracy(20)[0] == np.mean(p[:20].argmax(1) == labels[:20])
-    few = Answers(answers.largest(2), None, answers.statistics, answers.correct)
+    few = dataclasses.replace(answers, top=answers.largest(2), posteriors=None)
     with pytest.raises(AssertionError):
         few.largest(3)
