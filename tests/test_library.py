@@ -11,7 +11,7 @@ from jleaks.errors import InputError
 from jleaks.fleet import key_words
 from jleaks.keys import Role, identity_key
 from jleaks.learner import Members
-from jleaks.paper.answers import Answers, from_posteriors
+from jleaks.paper.answers import from_posteriors
 from jleaks.paper.library import Cost, Library, fingerprint
 from jleaks.plan import Execution, Recipe
 from jleaks.preemption import Preempted, StopSignal

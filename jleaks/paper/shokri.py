@@ -13,6 +13,7 @@ import numpy as np
 
 from jleaks.datasets.registry import get_task
 from jleaks.evaluate import judge, judge_own_rows
+from jleaks.fingerprint import fingerprint
 from jleaks.fleet import key_words, make_mesh
 from jleaks.keys import Role, identity_key
 from jleaks.metrics import row_fields
