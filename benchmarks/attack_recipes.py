@@ -96,7 +96,7 @@ def grid() -> list[Recipe]:
         recipe = dataclasses.replace(
             base,
             activation=cast(Activation, activation),
-            schedule=schedule,
+            schedule=cast(Any, schedule),
             learning_rate=float(rate),
             batch_size=int(batch),
         )
