@@ -104,6 +104,9 @@ def _differences(task: str, recipe: Record) -> list[str]:
         found.append(recipe["model"])
     if recipe["model"] == "mlp" and tuple(recipe["hidden"]) != usual.hidden:
         found.append(f"hidden {'-'.join(map(str, recipe['hidden']))}")
+    if recipe["model"] in ("mlp", "cnn"):
+        activation = recipe.get("activation", usual.activation)
+        found += [activation] if activation != usual.activation else []
     if recipe["epochs"] != usual.epochs:
         found.append(f"{recipe['epochs']} epochs")
     if recipe.get("optimizer", usual.optimizer) != usual.optimizer:

@@ -113,7 +113,7 @@ def make_parts(learner: Learner, data: Data, state: State) -> dict[str, tuple[Pa
     moments = adam.split(state.params)
     for i, width in enumerate((128, learner.num_classes)):
         name, layer = f"dense {i + 1}", f"Dense_{i}"
-        module = models.Dense(width, i == 0, how)
+        module = models.Dense(width, "tanh" if i == 0 else None, how)
         y = _add_layer(parts, name, module, params[layer], x, first)
         if learner.fuses:
             del parts[f"{name} +"]

@@ -116,25 +116,29 @@ def _fused_step(
     used as soon as it is summed.
     """
     params, depth = state.params, len(state.params)
+    # The kernels end a layer with tanh or nothing: other activations are XLA's, between two kernels.
+    in_kernel = learner.recipe.activation == "tanh"
     layers = adam.split(params)
     x, factors = learner.inputs(state, batch)
     x = x.reshape(x.shape[0], -1)
     inputs, outputs = [], []
     for i in range(depth):
         weights, hidden = params[f"Dense_{i}"], i + 1 < depth
-        y = host.dense(x, weights["kernel"], weights["bias"], hidden)
+        y = host.dense(x, weights["kernel"], weights["bias"], hidden and in_kernel)
         inputs.append(x)
         outputs.append(y)
-        x = y * factors[i] if hidden and factors is not None else y
+        x = jax.nn.relu(y) if hidden and not in_kernel else y
+        x = x * factors[i] if hidden and factors is not None else x
     loss, dy = jax.value_and_grad(lambda z: mean_loss(learner, z, batch.labels))(x)
     for i in reversed(range(depth)):
         layer = host.Layer(**layers[f"Dense_{i}"])
         layer, dx = host.descend(
             layer, inputs[i], outputs[i], dy, adam.how, adam.decay,
-            tanh=i + 1 < depth, first=i == 0,
+            tanh=i + 1 < depth and in_kernel, first=i == 0,
         )  # fmt: skip
         layers[f"Dense_{i}"] = layer._asdict()
         if dx is not None:
             dy = dx if factors is None else dx * factors[i - 1]
+            dy = dy if in_kernel else jnp.where(outputs[i - 1] > 0, dy, 0)
     params, opt_state = adam.join(layers)
     return loss, state._replace(params=params, opt_state=opt_state)

@@ -21,11 +21,11 @@ from jleaks.fingerprint import fingerprint
 from jleaks.fleet import key_words, make_mesh
 from jleaks.keys import Role, identity_key
 from jleaks.learner import Members, State
-from jleaks.metrics import FPRS, Metrics
+from jleaks.metrics import Metrics, number, row_fields
 from jleaks.plan import Execution, Plan
 from jleaks.preemption import StopSignal
 from jleaks.report.rows import Row, read_rows, write_rows
-from jleaks.reporter import Reporter, provenance
+from jleaks.reporter import Reporter, collapse_line, loss_warning, provenance
 from jleaks.signals import STATISTICS, signal_fn
 from jleaks.splits import Quarters, quarters
 from jleaks.stack import Stack, TaskSignals, stack
@@ -84,6 +84,8 @@ def run(
             parts.append(signals)
             metas.append(meta)
 
+        for line in _loss_warnings(parts):
+            reporter.line(line)
         if plan.membership == "shuffled":
             parts = [part.shuffled() for part in parts]
         stacked = stack(parts)
@@ -104,6 +106,9 @@ def run(
     seconds = time.monotonic() - tick
     count = len(pairs.target) + (found.thresholds.size if 3 in plan.adversaries else 0)
     reporter.line(f"{count} attacks evaluated in one compiled call, {seconds:.1f} s")
+    if found.collapsed.any():
+        models = np.unique(pairs.model[found.collapsed])
+        reporter.line(collapse_line([crew.names[i] for i in models], crew.num_models))
     stages = {"attack models": attack_seconds, "evaluation": seconds}
     about = provenance(plan.fingerprint(), execution)
     rows = _rows(plan, parts, metas, stacked, pairs, found, stages, about)
@@ -229,6 +234,16 @@ def _query(
     )
 
 
+def _loss_warnings(parts: list[TaskSignals]) -> list[str]:
+    """Returns a line for every seed whose target and shadow ended at very different losses."""
+    found = [
+        loss_warning(f"{part.task}, seed {seed}", target[0], shadow[0])
+        for part in parts
+        for seed, (target, shadow) in enumerate(part.loss())
+    ]
+    return [line for line in found if line is not None]
+
+
 def _rows(
     plan: Plan,
     parts: list[TaskSignals],
@@ -239,39 +254,38 @@ def _rows(
     stages: dict[str, float],
     about: dict[str, Any],
 ) -> list[Row]:
-    accuracy = [part.accuracy() for part in parts]
+    accuracy, loss = [part.accuracy() for part in parts], [part.loss() for part in parts]
 
     def row(target: int, seed: int, values: Metrics, **attack: Any) -> Row:
         task, meta = get_task(stacked.tasks[target]), metas[target]
         shadow = attack.pop("shadow")
-        of_shadow = None if shadow is None else accuracy[shadow][seed, 1]
+
+        def of(found: list[np.ndarray], at: int | None, role: int, side: int) -> float | None:
+            return None if at is None else number(found[at][seed, role, side])
+
         count = int(stacked.counts[target])
         fields: dict[str, Any] = {
             "task": task.name,
             "shadow_task": None if shadow is None else stacked.tasks[shadow],
             "seed": seed,
             "source": meta["source"],
-            "precision": _number(values.precision),
-            "recall": _number(values.recall),
-            "accuracy": _number(values.accuracy),
-            "auc": _number(values.auc),
-            "train_accuracy": _number(accuracy[target][seed, 0, 0]),
-            "test_accuracy": _number(accuracy[target][seed, 0, 1]),
-            "shadow_train_accuracy": None if of_shadow is None else _number(of_shadow[0]),
-            "shadow_test_accuracy": None if of_shadow is None else _number(of_shadow[1]),
+            **row_fields(values),
+            "train_accuracy": of(accuracy, target, 0, 0),
+            "test_accuracy": of(accuracy, target, 0, 1),
+            "train_loss": of(loss, target, 0, 0),
+            "shadow_train_accuracy": of(accuracy, shadow, 1, 0),
+            "shadow_test_accuracy": of(accuracy, shadow, 1, 1),
+            "shadow_train_loss": of(loss, shadow, 1, 0),
             "num_members": count,
             "num_nonmembers": count,
             "num_records": meta["num_records"],
             "num_classes": task.num_classes,
             "epochs": plan.target.epochs,
-            "model": task.model,
+            "model": plan.recipe(task).model,
             "seconds": {**meta["seconds"], **stages},
             **attack,
             **about,
         }
-        for i, rate in enumerate(FPRS):
-            fields[f"tpr_at_fpr_{rate}"] = _number(values.tpr[i])
-            fields[f"fpr_realised_{rate}"] = _number(values.fpr_realised[i])
         return fields  # type: ignore[return-value]
 
     rows = []
@@ -287,6 +301,7 @@ def _rows(
                 adversary=1 if shadow == target else 2,
                 statistic="attack model",
                 threshold=0.5,
+                collapsed=bool(found.collapsed[i]),
             )
         )
     if 3 in plan.adversaries:
@@ -295,7 +310,7 @@ def _rows(
                 for i, statistic in enumerate(STATISTICS):
                     at = (target, seed, i)
                     values = jax.tree.map(lambda leaf, at=at: leaf[at], found.statistics)
-                    threshold = _number(found.thresholds[at])
+                    threshold = number(found.thresholds[at])
                     rows.append(
                         row(
                             target,
@@ -305,11 +320,7 @@ def _rows(
                             adversary=3,
                             statistic=statistic,
                             threshold=threshold,
+                            collapsed=None,
                         )
                     )
     return rows
-
-
-def _number(value: Any) -> float | None:
-    """A JSON number; an undefined one (the precision of nobody) is null."""
-    return float(value) if np.isfinite(value) else None

@@ -126,6 +126,7 @@ class Learner:
             self.recipe.hidden,
             self.num_classes,
             models.Computing(self.form, precision, self.kernels),
+            self.recipe.activation,
         )
 
     @property

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Num
 
@@ -16,6 +17,7 @@ from jleaks.convolution import Form, Padding, Precision, convolve, max_pool, mul
 from jleaks.errors import InputError
 from jleaks.host import operations as host
 from jleaks.host.operations import Kernels
+from jleaks.plan import Activation
 
 _GLOROT = nn.initializers.glorot_uniform()
 _HE = nn.initializers.he_normal()
@@ -61,10 +63,10 @@ def _drop(
 
 
 class Dense(nn.Module):
-    """A fully connected layer with bias, followed by tanh if `tanh`; takes stored zeros and ones, too."""
+    """A fully connected layer with bias and its activation, if any; takes stored zeros and ones, too."""
 
     features: int
-    tanh: bool
+    activation: Activation | None
     how: Computing = Computing()
 
     @nn.compact
@@ -73,21 +75,25 @@ class Dense(nn.Module):
         kernel = self.param("kernel", _GLOROT, (x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         if self.how.on_host:
-            return host.dense(x, kernel, bias, self.tanh)
-        y = multiply(x.astype(jnp.float32), kernel, self.how.precision) + bias
-        return jnp.tanh(y) if self.tanh else y
+            # The kernel ends with tanh or nothing.
+            y = host.dense(x, kernel, bias, self.activation == "tanh")
+        else:
+            y = multiply(x.astype(jnp.float32), kernel, self.how.precision) + bias
+            y = jnp.tanh(y) if self.activation == "tanh" else y
+        return jax.nn.relu(y) if self.activation == "relu" else y
 
 
 class MLP(nn.Module):
-    """Fully connected tanh layers and a linear read-out.
+    """Fully connected layers and a linear read-out.
 
-    `hidden=(128,)` is the paper's MLP, `hidden=(64,)` its attack model, `hidden=()` multinomial
+    `hidden=(128,)` with tanh is the paper's MLP, `hidden=(64,)` its attack model, `hidden=()` multinomial
     logistic regression (Salem et al. 2019, section IV-A).
     """
 
     hidden: Sequence[int]
     num_classes: int
     how: Computing = Computing()
+    activation: Activation = "tanh"
 
     @property
     def drop_widths(self) -> tuple[int, ...]:
@@ -101,9 +107,9 @@ class MLP(nn.Module):
         """Returns logits."""
         x = x.reshape(x.shape[0], -1)
         for layer, width in enumerate(self.hidden):
-            x = Dense(width, True, self.how)(x)
+            x = Dense(width, self.activation, self.how)(x)
             x = _drop(x, training, layer)
-        return Dense(self.num_classes, False, self.how)(x)
+        return Dense(self.num_classes, None, self.how)(x)
 
 
 class Conv(nn.Module):
@@ -129,11 +135,13 @@ class Conv(nn.Module):
 class CNN(nn.Module):
     """The paper's CNN (released code; Salem et al. 2019, section IV-A).
 
-    conv 5x5x32 same, ReLU, max-pool 2, conv 5x5x32 valid, ReLU, max-pool 2, dense 128 tanh, logits.
+    conv 5x5x32 same, ReLU, max-pool 2, conv 5x5x32 valid, ReLU, max-pool 2, dense 128 (the paper's: tanh),
+    logits.
     """
 
     num_classes: int
     how: Computing = Computing()
+    activation: Activation = "tanh"
 
     @property
     def drop_widths(self) -> tuple[int, ...]:
@@ -149,7 +157,7 @@ class CNN(nn.Module):
         """Returns logits."""
         for padding in ("SAME", "VALID"):
             x = Conv(32, padding, self.how)(x)
-        return MLP((128,), self.num_classes, self.how)(x, training)
+        return MLP((128,), self.num_classes, self.how, self.activation)(x, training)
 
 
 class Filter(nn.Module):
@@ -274,7 +282,13 @@ class ResNet(nn.Module):
 Network = MLP | CNN | ResNet
 
 
-def build(name: str, hidden: Sequence[int], num_classes: int, how: Computing) -> Network:
+def build(
+    name: str,
+    hidden: Sequence[int],
+    num_classes: int,
+    how: Computing,
+    activation: Activation = "tanh",
+) -> Network:
     """Returns the network called `name`.
 
     Args:
@@ -283,16 +297,17 @@ def build(name: str, hidden: Sequence[int], num_classes: int, how: Computing) ->
       hidden: Widths of the MLP's hidden layers.
       num_classes: K.
       how: How it is computed.
+      activation: Of the MLP's hidden layers and the CNN's fully connected one.
 
     Raises:
       InputError: there is no such network.
     """
     if name == "mlp":
-        return MLP(tuple(hidden), num_classes, how)
+        return MLP(tuple(hidden), num_classes, how, activation)
     if name == "logistic":
         return MLP((), num_classes, how)
     if name == "cnn":
-        return CNN(num_classes, how)
+        return CNN(num_classes, how, activation)
     if name == "resnet18":
         return ResNet(num_classes, 64, (64, 128, 256, 512), 2, "post-activation", how)
     if name == "wrn28_2":

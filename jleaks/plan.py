@@ -21,6 +21,9 @@ Precision = Literal["float32", "default", "tensorfloat32", "bfloat16"]
 
 Model = Literal["mlp", "logistic", "cnn", "resnet18", "wrn28_2"]
 
+# Of fully connected hidden layers.
+Activation = Literal["tanh", "relu"]
+
 # Networks that only images can go into.
 IMAGE_MODELS = ("cnn", "resnet18", "wrn28_2")
 # Networks that normalise a batch as a whole.
@@ -56,6 +59,8 @@ class Recipe:
       quantile: Level of the quantile loss.
       augmentation: What happens at random to each image of a training batch (see
         `jleaks.augmentation`).
+      activation: Of the MLP's hidden layers and the CNN's fully connected one: "tanh" (the paper's) or
+        "relu" (ignored by the others).
     """
 
     model: Model = "mlp"
@@ -71,6 +76,7 @@ class Recipe:
     loss: Literal["cross entropy", "quantile"] = "cross entropy"
     quantile: float = 0.99
     augmentation: Augmentation = "none"
+    activation: Activation = "tanh"
 
     def problems(self, what: str) -> list[str]:
         """Returns one sentence per value that cannot be trained with."""
@@ -92,6 +98,9 @@ class Recipe:
         if self.precision not in typing.get_args(Precision):
             allowed = ", ".join(typing.get_args(Precision))
             found.append(f"{what} precision is {self.precision}, expected one of {allowed}")
+        if self.activation not in typing.get_args(Activation):
+            allowed = " or ".join(typing.get_args(Activation))
+            found.append(f"{what} activation is {self.activation}, expected {allowed}")
         if any(width < 1 for width in self.hidden):
             found.append(f"{what} hidden is {self.hidden}, expected positive widths")
         return found

@@ -1,12 +1,12 @@
-"""Recipes by name: the paper's, and those of the later literature."""
+"""Recipes by name: the paper's, and those of the later literature; and those of attack models."""
 
 from typing import NamedTuple
 
-from jleaks.plan import Model, Recipe
+from jleaks.plan import ATTACK_RECIPE, Model, Recipe
 
 
 class Preset(NamedTuple):
-    """A recipe of targets, shadows and references.
+    """A recipe of targets, shadows and references, or of attack models.
 
     Attributes:
       recipe: How each model is trained.
@@ -56,4 +56,24 @@ RECIPES: dict[str, Preset] = {
     ),
     "wrn28_2": _image("wrn28_2", "WideResNet-28-2, SGD, flips and crops, 100 epochs"),
     "resnet18": _image("resnet18", "ResNet-18 for CIFAR, trained likewise"),
+}
+
+# Of the attack models of adversaries 1 and 2; `benchmarks/attack_recipes.py` compares them.
+ATTACK_RECIPES: dict[str, Preset] = {
+    "stable": Preset(
+        ATTACK_RECIPE,
+        ATTACK_RECIPE.model,
+        "64 ReLU, Adam, learning rate falling to zero: what it says at 0.5 hardly depends on its key",
+    ),
+    "ml_leaks": Preset(
+        Recipe("mlp", (64,), 50, 10, 1e-2, 1e-6),
+        "mlp",
+        "Salem et al. 2019 as described: 64 hidden units, here tanh, Adam at a constant rate",
+    ),
+    "released": Preset(
+        # Hidden units are those of the MLPs that an experiment compares with.
+        Recipe("logistic", (64,), 50, 10, 1e-2, 1e-6),
+        "logistic",
+        "the authors' released code: a single softmax layer, logistic regression, otherwise likewise",
+    ),
 }

@@ -2,7 +2,7 @@
 
 import dataclasses
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from jleaks.fleet import make_mesh
@@ -25,6 +25,45 @@ class Reporter:
 
     line: Callable[[str], None] = lambda _: None
     progress: Callable[[Progress], None] = lambda _: None
+
+
+# Losses of two models that were trained alike are worth a line if they differ by this factor and, in nats,
+# by this much: among models that have memorised their members, factors alone say nothing.
+_LOSS_FACTOR, _LOSS_GAP = 3.0, 0.05
+
+
+def loss_warning(what: str, target: float, shadow: float) -> str | None:
+    """Returns a sentence if a target and its shadow, trained alike, ended at very different losses.
+
+    Adam's loss spikes now and then; a model whose last step lies on a spike is not the model that its
+    accuracy at other times would make one expect.
+
+    Args:
+      what: Names the two.
+      target: Mean cross-entropy (nats) on its own members at its final weights.
+      shadow: Of the shadow, likewise.
+    """
+    low, high = sorted((target, shadow))
+    if high <= _LOSS_FACTOR * low or high - low <= _LOSS_GAP:
+        return None
+    return (
+        f"{what}: the final loss on its own members is {target:.3g} for the target and {shadow:.3g} for "
+        "the shadow, which was trained alike: one of them may have ended on a spike of the loss"
+    )
+
+
+def collapse_line(collapsed: Sequence[str], num_models: int) -> str:
+    """Returns a sentence on attack models that have collapsed (see `jleaks.metrics.OwnRows`).
+
+    Args:
+      collapsed: Their names, at least one.
+      num_models: Of how many.
+    """
+    shown = ", ".join(collapsed[:3]) + (", ..." if len(collapsed) > 3 else "")
+    return (
+        f"{len(collapsed)} of {num_models} attack models collapsed, calling nobody or everybody of their "
+        f"own rows a member at the 0.5 cut: {shown}"
+    )
 
 
 def describe_device(execution: Execution) -> str:

@@ -8,6 +8,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
@@ -63,6 +64,11 @@ def modified_entropy(
     return terms.sum(-1)
 
 
+def cross_entropy(phi: Float[np.ndarray, "*records"]) -> Float[np.ndarray, "*records"]:
+    """Minus the log of the true class's posterior (nats, float64), from phi: log(1 + exp(-phi))."""
+    return np.logaddexp(0, -np.asarray(phi, np.float64))
+
+
 @functools.cache
 def signal_fn(top: int) -> SignalFn:
     """Returns the function that keeps the main job's signals (one object per `top`: it keys programs).
@@ -88,12 +94,13 @@ def posterior_signals(answer: AnswerFn, inputs: Array, labels: Array) -> Signals
     """What attacks on whole posteriors keep of a batch of B records.
 
     posteriors: [B, K] in the order of classes; statistics: [B, 3] in the order of `STATISTICS`;
-    correct: [B] bool.
+    phi: [B] logit-scaled confidence in the true class; correct: [B] bool.
     """
     logits = answer(inputs)
     return {
         "posteriors": jax.nn.softmax(logits),
         "statistics": confidence_statistics(logits),
+        "phi": scaled_confidence(logits, labels),
         "correct": jnp.argmax(logits, -1) == labels,
     }
 

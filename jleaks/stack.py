@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jleaks.keys import Role, identity_generator
+from jleaks.signals import cross_entropy
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -35,6 +36,10 @@ class TaskSignals:
     def accuracy(self) -> Float[np.ndarray, "seeds 2 2"]:
         """Returns the accuracy of each seed's target and shadow on members and non-members."""
         return self.correct.mean(-1)
+
+    def loss(self) -> Float[np.ndarray, "seeds 2 2"]:
+        """Returns the mean cross-entropy (nats) of each seed's target and shadow on both sides."""
+        return cross_entropy(self.phi).mean(-1)
 
     def shuffled(self) -> "TaskSignals":
         """Returns the same answers with membership drawn by a coin: every attack must fail on it."""

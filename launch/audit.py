@@ -31,11 +31,11 @@ from jleaks.blackbox.table import audit_table
 from jleaks.datasets.random_points import random_points
 from jleaks.datasets.registry import get_task
 from jleaks.errors import InputError
-from jleaks.plan import ATTACK_RECIPE, Recipe
 from jleaks.preemption import Preempted, StopSignal
 from jleaks.report.files import replace_file
 from jleaks.reporter import Reporter
 from jleaks.trainer import DivergedError
+from launch.attack_recipe import make_attack_recipe
 from launch.execution import make_execution, start
 from launch.flags import run
 from launch.log import Log, console
@@ -75,15 +75,6 @@ _SEED = flags.DEFINE_integer(
     "seed", 0, "Of the attack model and of random points.", module_name=_WHAT
 )
 _TOP = flags.DEFINE_integer("top", 3, "Largest posteriors an attack model sees.", module_name=_WHAT)
-_EPOCHS = flags.DEFINE_integer(
-    "attack_epochs", ATTACK_RECIPE.epochs, "Of the attack model.", module_name=_WHAT
-)
-_BATCH_SIZE = flags.DEFINE_integer(
-    "attack_batch_size", ATTACK_RECIPE.batch_size, "Of the attack model.", module_name=_WHAT
-)
-_LEARNING_RATE = flags.DEFINE_float(
-    "attack_learning_rate", ATTACK_RECIPE.learning_rate, "Of the attack model.", module_name=_WHAT
-)
 _POINTS = flags.DEFINE_integer(
     "num_random_points",
     0,
@@ -140,13 +131,7 @@ def main(_: list[str]) -> int:
     execution = start(execution)
     output = console()
     log = Log(output)
-    recipe = Recipe(
-        hidden=ATTACK_RECIPE.hidden,
-        epochs=_EPOCHS.value,
-        batch_size=_BATCH_SIZE.value,
-        learning_rate=_LEARNING_RATE.value,
-        l2=ATTACK_RECIPE.l2,
-    )
+    recipe = make_attack_recipe()
     check_attack(recipe, _TOP.value, _PERCENTILE.value)
     shadow = None
     if _SHADOW.value is not None:

@@ -13,13 +13,14 @@ from absl import flags
 from jleaks.datasets.registry import TASKS
 from jleaks.errors import InputError
 from jleaks.paper import engine
-from jleaks.paper.plan import PRESETS, PaperPlan
+from jleaks.paper.plan import PRESETS, SMOKE_ATTACK, PaperPlan
 from jleaks.paper.plan import make_plan as plan_of_scale
 from jleaks.preemption import Preempted
 from jleaks.report.paper import report_experiment
 from jleaks.report.paper.titles import EXPERIMENTS
 from jleaks.reporter import Reporter, describe_device
 from jleaks.trainer import DivergedError
+from launch.attack_recipe import make_attack_recipe
 from launch.execution import make_execution, start
 from launch.flags import public_flags, run
 from launch.log import Log, console
@@ -56,7 +57,8 @@ _SCALE = flags.DEFINE_enum(
     "scale",
     "smoke",
     list(PRESETS),
-    "smoke: minutes, shows that everything runs; small: a fifth of the paper's records, three seeds; "
+    "smoke: minutes, shows that everything runs, with attack models of 10 epochs and batches of 50; "
+    "small: a fifth of the paper's records, three seeds; "
     "paper: the paper's sizes, five seeds.",
     module_name=_WHAT,
 )
@@ -124,7 +126,9 @@ def make_plan() -> PaperPlan:
         if not count.isdigit():
             raise InputError(f"--task_seeds has {item!r}, expected TASK=COUNT")
         seeds[name] = int(count)
-    changes: dict[str, Any] = {}
+    changes: dict[str, Any] = {
+        "attack": make_attack_recipe(SMOKE_ATTACK if _SCALE.value == "smoke" else {})
+    }
     if _SHARE.value is not None:
         changes["share"] = _SHARE.value
     if _SHOKRI.value is not None:

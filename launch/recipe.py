@@ -9,7 +9,7 @@ from absl import flags
 from jleaks.augmentation import Augmentation
 from jleaks.datasets.registry import Task
 from jleaks.errors import InputError
-from jleaks.plan import Model, Precision, Recipe
+from jleaks.plan import Activation, Model, Precision, Recipe
 from jleaks.recipes import RECIPES
 
 _WHAT = "What is measured (defines the numbers)"
@@ -81,6 +81,13 @@ _FIELDS: dict[str, flags.FlagHolder[Any]] = {
         None,
         list(typing.get_args(Augmentation)),
         "Of training images, at random; default the recipe's.",
+        module_name=_WHAT,
+    ),
+    "activation": flags.DEFINE_enum(
+        "activation",
+        None,
+        list(typing.get_args(Activation)),
+        "Of the MLP's hidden layers and the CNN's fully connected one; default the recipe's, tanh.",
         module_name=_WHAT,
     ),
 }

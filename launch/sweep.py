@@ -12,10 +12,11 @@ from absl import flags
 from jleaks import engine, report
 from jleaks.datasets.registry import TASKS, get_task
 from jleaks.errors import InputError
-from jleaks.plan import ATTACK_RECIPE, Plan, Recipe
+from jleaks.plan import Plan
 from jleaks.preemption import Preempted
 from jleaks.reporter import Reporter, describe_device
 from jleaks.trainer import DivergedError
+from launch.attack_recipe import make_attack_recipe
 from launch.execution import make_execution, start
 from launch.flags import run
 from launch.log import Log, console
@@ -45,15 +46,6 @@ _TASK_SEEDS = flags.DEFINE_list(
 )
 _SCALE = flags.DEFINE_float(
     "scale", 1.0, "Fraction of the paper's records per part.", module_name=_WHAT
-)
-_ATTACK_EPOCHS = flags.DEFINE_integer(
-    "attack_epochs", ATTACK_RECIPE.epochs, "Of attack models.", module_name=_WHAT
-)
-_ATTACK_BATCH = flags.DEFINE_integer(
-    "attack_batch_size", ATTACK_RECIPE.batch_size, "Of attack models.", module_name=_WHAT
-)
-_ATTACK_RATE = flags.DEFINE_float(
-    "attack_learning_rate", ATTACK_RECIPE.learning_rate, "Of attack models.", module_name=_WHAT
 )
 _TOP = flags.DEFINE_integer("top", 3, "Largest posteriors an attack model sees.", module_name=_WHAT)
 _ADVERSARIES = flags.DEFINE_list(
@@ -96,13 +88,7 @@ def make_plan() -> Plan:
         source="synthetic" if _DATA_DIR.value is None else "prepared",
         scale=_SCALE.value,
         target=make_recipe(),
-        attack=Recipe(
-            hidden=ATTACK_RECIPE.hidden,
-            epochs=_ATTACK_EPOCHS.value,
-            batch_size=_ATTACK_BATCH.value,
-            learning_rate=_ATTACK_RATE.value,
-            l2=ATTACK_RECIPE.l2,
-        ),
+        attack=make_attack_recipe(),
         top=_TOP.value,
         adversaries=tuple(int(a) for a in sorted(set(_ADVERSARIES.value))),
         num_random_points=_POINTS.value,

@@ -333,6 +333,26 @@ def test_adversary_1_finds_members_of_a_leaky_target_and_nobody_in_noise(rng):
     assert abs(row["auc"] - 0.5) < 4 * np.sqrt(301 / (12 * 150 * 150))
 
 
+def test_an_audit_is_decided_at_the_shadow_s_cut_too_and_tells_of_collapse(rng):
+    shadow, target = leaky(rng, 300), leaky(rng, 200)
+    lines = []
+    reporter = Reporter(line=lines.append)
+    (row, *others) = audit([Case("mine", target, shadow)], QUICK, execution=ONE, reporter=reporter)
+    assert row["collapsed"] is False
+    assert 0.7 < row["accuracy_shadow_cut"] <= 1
+    assert [r["collapsed"] for r in others] == [None] * 3
+    assert [r["recall_shadow_cut"] for r in others] == [None] * 3
+    assert lines == []
+    assert "collapsed" not in audit_table([row, *others]).caption
+    # Every answer is the same: whatever is learned calls all of them or none a member.
+    dull = dataclasses.replace(shadow, posteriors=np.full_like(shadow.posteriors, 0.2))
+    (row, *others) = audit([Case("mine", target, dull)], QUICK, execution=ONE, reporter=reporter)
+    assert row["collapsed"] is True
+    (line,) = lines
+    assert line.startswith("1 of 1 attack models collapsed")
+    assert "1 of 4 attacks are by an attack model that" in audit_table([row, *others]).caption
+
+
 def test_a_targets_membership_reaches_the_metrics_and_nothing_else(rng):
     """Told the opposite truth, the same attack ranks the other way round."""
     shadow, target = leaky(rng, 300), leaky(rng, 300)

@@ -4,12 +4,15 @@ import json
 
 import numpy as np
 import pytest
+from test_evaluate import signals
 
 from jleaks import engine
 from jleaks import fleet as fleet_lib
 from jleaks.errors import InputError
 from jleaks.plan import Execution, Plan, Recipe
 from jleaks.report.rows import read_rows
+from jleaks.reporter import Reporter, collapse_line, loss_warning
+from jleaks.trained import trained_model
 
 PLAN = Plan(
     tasks=("adult", "location", "purchase2"),
@@ -125,7 +128,12 @@ def test_null_checks_find_nothing(tmp_path, null):
         fields["membership"] = "shuffled"
     else:
         fields["target"] = Recipe(epochs=1, batch_size=50, learning_rate=1e-12)
-    rows = run(Plan(**fields), tmp_path)
+    lines = []
+    rows = run(Plan(**fields), tmp_path, reporter=Reporter(line=lines.append))
+    assert_collapse_is_told(rows, lines)
+    if null == "untrained":
+        # Shadows that say nothing teach nothing.
+        assert any(r["collapsed"] for r in rows)
     for task, n in (("location", 400), ("adult", 400)):
         for adversary in (1, 2, 3):
             chosen = pick(rows, task=task, adversary=adversary)
@@ -149,3 +157,99 @@ def test_damaged_signals_are_one_clear_line(finished, tmp_path):
     (workdir / "adult" / "signals.npz").write_bytes(b"PK\x03\x04 not a zip")
     with pytest.raises(InputError, match=r"signals\.npz is damaged"):
         run(PLAN, workdir)
+
+
+def assert_collapse_is_told(rows, lines):
+    """The run's line counts the attack models, of which a row may share one with another."""
+    learned = [r for r in rows if r["adversary"] != 3]
+    assert {type(r["collapsed"]) for r in learned} == {bool}
+    assert all(r["collapsed"] is None for r in rows if r["adversary"] == 3)
+    widths = {"adult": 2, "purchase2": 2}
+
+    def model(row):
+        both = row["shadow_task"], row["task"]
+        return row["shadow_task"], row["seed"], min(widths.get(task, 3) for task in both)
+
+    collapsed = {model(r) for r in learned if r["collapsed"]}
+    # Rows of one attack model agree.
+    assert not collapsed & {model(r) for r in learned if not r["collapsed"]}
+    told = [line for line in lines if "attack models collapsed" in line]
+    start = f"{len(collapsed)} of {len({model(r) for r in learned})} attack models collapsed"
+    assert [line.startswith(start) for line in told] == [True] * bool(collapsed)
+    assert all("attack model of" in line for line in told)
+
+
+def test_rows_tell_of_the_shadow_s_cut_and_of_losses(finished):
+    workdir, rows, _ = finished
+    cut = ("precision_shadow_cut", "recall_shadow_cut", "accuracy_shadow_cut")
+    for r in rows:
+        if r["adversary"] == 3:
+            assert [r[name] for name in cut] == [None] * 3
+            assert r["shadow_train_loss"] is None
+        else:
+            # Equally many on both sides: precision and recall fix the balanced accuracy.
+            recall, precision = r["recall_shadow_cut"], r["precision_shadow_cut"]
+            fpr = recall * (1 / precision - 1)
+            assert r["accuracy_shadow_cut"] == pytest.approx((recall + 1 - fpr) / 2, abs=1e-4)
+    # The posterior of the true class from its scaled confidence, in float64.
+    with np.load(workdir / "location" / "signals.npz") as file:
+        phi = file["phi"].astype(np.float64)
+    losses = -np.log(1 / (1 + np.exp(-phi[:, :, 0]))).mean(-1)
+    for r in pick(rows, task="location", adversary=1):
+        assert r["train_loss"] == pytest.approx(losses[r["seed"], 0], rel=1e-5)
+        assert r["shadow_train_loss"] == pytest.approx(losses[r["seed"], 1], rel=1e-5)
+    (across,) = pick(rows, task="adult", shadow_task="location", seed=0)
+    assert across["shadow_train_loss"] == pytest.approx(losses[0, 1], rel=1e-5)
+
+
+def test_rows_name_the_network_that_was_trained(finished, tmp_path):
+    assert {r["model"] for r in finished[1]} == {"mlp"}
+    changes = {"tasks": ("location",), "seeds": (1,), "model": "logistic", "adversaries": (1, 3)}
+    rows = run(Plan(**{**PLAN.__dict__, **changes}), tmp_path)
+    assert {r["model"] for r in rows} == {"logistic"}
+    served = trained_model(str(tmp_path), "location", 0, "target")
+    assert served.learner.recipe.model == "logistic"
+    assert list(served.state.params) == ["Dense_0"]
+
+
+@pytest.mark.parametrize(
+    ("target", "shadow", "told"),
+    [
+        (0.3, 0.002, True),
+        (0.002, 0.3, True),
+        (0.0, 0.06, True),
+        # Less than 0.05 nats apart, or less than a factor of three.
+        (0.001, 0.05, False),
+        (1.0, 0.4, False),
+        (0.2, 0.2, False),
+        (2.0, 0.6, True),
+    ],
+)
+def test_losses_far_apart_are_told(target, shadow, told):
+    line = loss_warning("adult, seed 3", target, shadow)
+    assert (line is not None) == told
+    if line:
+        assert line.startswith("adult, seed 3: the final loss on its own members is ")
+        assert f"{target:.3g} for the target and {shadow:.3g} for the shadow" in line
+
+
+def test_a_target_that_ended_on_a_spike_is_told():
+    part = signals("face", 19, 3, 40)
+    part.phi[...] = 8.0
+    assert engine._loss_warnings([part]) == []
+    # Of seed 2's target a tenth of the members: 0.1 * 4 nats.
+    part.phi[2, 0, 0, :4] = -4.0
+    (line,) = engine._loss_warnings([part])
+    assert line.startswith(
+        "face, seed 2: the final loss on its own members is 0.402 for the target"
+    )
+    # Non-members say nothing about it.
+    part.phi[1, 0, 1] = -9.0
+    assert engine._loss_warnings([part]) == [line]
+
+
+def test_collapsed_models_are_named():
+    line = collapse_line([f"attack model {i}" for i in range(5)], 7)
+    assert line.startswith("5 of 7 attack models collapsed, calling nobody or everybody")
+    assert line.endswith(": attack model 0, attack model 1, attack model 2, ...")
+    assert collapse_line(["a"], 1).endswith("0.5 cut: a")

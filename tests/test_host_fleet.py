@@ -66,6 +66,12 @@ FLEETS = {
     "mlp": lambda: crew("mlp", 3, ragged=True),
     "deep": lambda: with_recipe(crew("mlp", 2), hidden=(24, 17)),
     "logistic": lambda: crew("logistic", 3),
+    "relu": lambda: with_recipe(crew("mlp", 3, ragged=True), activation="relu"),
+    "deep relu, dropout": lambda: with_recipe(
+        dropped(crew("mlp", 2)), hidden=(24, 17), activation="relu", schedule="cosine"
+    ),
+    "relu, blocks": lambda: with_recipe(crew("mlp", 2, block=5), activation="relu"),
+    "relu, sgd": lambda: with_recipe(crew("mlp", 2), activation="relu", optimizer="sgd"),
     "terms": lambda: terms(crew("mlp", 2)),
     "dropout": lambda: dropped(crew("mlp", 2)),
     "quantile": lambda: quantile(crew("mlp", 2)),
@@ -74,6 +80,8 @@ FLEETS = {
     ),
     "adam, cosine": lambda: with_recipe(crew("mlp", 2, ragged=True), schedule="cosine"),
     "cnn": lambda: crew("cnn", 2, ragged=True),
+    # Longer, and kinks that a few records cross differ by more than rounding.
+    "cnn, relu": lambda: with_recipe(crew("cnn", 2, epochs=1), activation="relu"),
     "cnn, crops": lambda: with_recipe(crew("cnn", 2, epochs=2), augmentation="flips and crops"),
 }
 

@@ -1,5 +1,6 @@
 """Bad input is one line and a non-zero exit, before any work; --help tells everything."""
 
+import json
 import os
 
 import pytest
@@ -28,6 +29,8 @@ def refused(process, *words):
         (["--adversaries=4"], ["--adversaries is 4"]),
         (["--task_seeds=adult"], ["--task_seeds has 'adult'", "TASK=COUNT"]),
         (["--epochs=many"], ["epochs"]),
+        (["--attack_recipe=best"], ["attack_recipe", "stable", "ml_leaks", "released"]),
+        (["--attack_batch_size=5000"], ["attack's batch_size is 5000", "--attack_batch_size"]),
         (["--no_such_flag=1"], ["no_such_flag"]),
         (["stray"], ["not a flag: stray"]),
         (["--num_devices=9999"], ["num_devices is 9999"]),
@@ -67,6 +70,26 @@ def test_a_finished_run_prints_its_results_again(launch, tmp_path):
     assert again.stdout.endswith(tables)
     for path in ("rows.jsonl", "results.csv", "tables.txt", "figures/precision_recall.png"):
         assert (tmp_path / path).stat().st_size > 0
+
+
+def test_recipes_by_name_are_what_is_trained_and_what_rows_name(launch, tmp_path):
+    flags = ["--attack_recipe=released", "--attack_l2=0"]
+    sweep, paper = tmp_path / "sweep", tmp_path / "paper"
+    process = launch("launch.sweep", f"--workdir={sweep}", *TINY, "--model=logistic", *flags)
+    assert process.returncode == 0, process.stderr
+    attack = json.loads((sweep / "plan.json").read_text())["plan"]["attack"]
+    assert (attack["model"], attack["epochs"], attack["batch_size"]) == ("logistic", 1, 10)
+    rows = [json.loads(line) for line in (sweep / "rows.jsonl").read_text().splitlines()]
+    assert {row["model"] for row in rows} == {"logistic"}
+    # The smallest scale's attack models are cheaper whatever they are called.
+    some = ("--experiment=E2", "--tasks=location", "--num_seeds=1")
+    process = launch("launch.paper", *some, f"--workdir={paper}", *flags)
+    assert process.returncode == 0, process.stderr
+    attack = json.loads((paper / "plan.json").read_text())["plan"]["attack"]
+    named = ("model", "epochs", "batch_size", "l2")
+    assert [attack[name] for name in named] == ["logistic", 10, 50, 0.0]
+    (row,) = (json.loads(line) for line in (paper / "E2" / "rows.jsonl").read_text().splitlines())
+    assert (row["model"], row["attack_model"]) == ("mlp", "logistic")
 
 
 def test_a_diverging_run_names_the_model(launch, tmp_path):

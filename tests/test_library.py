@@ -11,7 +11,7 @@ from jleaks.errors import InputError
 from jleaks.fleet import key_words
 from jleaks.keys import Role, identity_key
 from jleaks.learner import Members
-from jleaks.paper.answers import Answers, from_posteriors
+from jleaks.paper.answers import from_posteriors
 from jleaks.paper.library import Cost, Library, fingerprint
 from jleaks.plan import Execution, Recipe
 from jleaks.preemption import Preempted, StopSignal
@@ -152,6 +152,6 @@ def test_answers_from_posteriors(rng):
     assert answers.statistics[i, 2] == pytest.approx(sum(x * np.log(x) for x in p[i]), rel=1e-5)
     np.testing.assert_array_equal(answers.largest(2)[i], sorted(p[i])[:-3:-1])
     assert answers.accuracy(20)[0] == np.mean(p[:20].argmax(1) == labels[:20])
-    few = Answers(answers.largest(2), None, answers.statistics, answers.correct)
+    few = dataclasses.replace(answers, top=answers.largest(2), posteriors=None)
     with pytest.raises(AssertionError):
         few.largest(3)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from jleaks.metrics import FPRS, metrics
+from jleaks.metrics import FPRS, OwnRows, metrics, own_rows, row_fields
 
 
 def naive_operating_point(scores, member, limit):
@@ -76,3 +76,85 @@ def test_nobody_called_a_member_leaves_precision_undefined():
     found = closed_form([0, 0.1], [1, 0])
     assert np.isnan(found.precision)
     assert found.recall == 0
+
+
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize("padding", [0, 57])
+@pytest.mark.parametrize("sizes", [(300, 300), (40, 555), (3, 2)])
+def test_the_shadow_s_cut_equals_loops(rng, ties, padding, sizes):
+    """A shadow chooses the cut, a target is judged at it; only the choice sees the shadow's truth."""
+
+    def drawn(shift):
+        member = rng.permutation(np.arange(sum(sizes)) < sizes[0])
+        scores = rng.normal(size=len(member)) + shift * member
+        return (np.round(scores * 2) / 2 if ties else scores).astype(np.float32), member
+
+    (shadow, shadow_member), (target, member) = drawn(1.0), drawn(0.7)
+
+    def padded(scores, member):
+        return (
+            np.pad(scores, (0, padding), constant_values=9),
+            np.pad(member, (0, padding), constant_values=True),
+            np.arange(len(member) + padding) < len(member),
+        )
+
+    def balanced(scores, member, cut):
+        called = scores >= cut
+        return (called[member].mean() + (~called)[~member].mean()) / 2
+
+    own = jax.jit(own_rows)(*padded(shadow, shadow_member))
+    cuts = np.unique(shadow)[::-1]
+    values = [balanced(shadow, shadow_member, cut) for cut in cuts]
+    best = int(np.argmax(np.array(values) >= max(values) - 1e-6))
+    assert own.cut == cuts[best]
+    assert bool(own.collapsed) == ((shadow >= 0).all() or not (shadow >= 0).any())
+    found = jax.jit(metrics)(*padded(target, member), 0.0, own.cut)
+    called = target >= cuts[best]
+    np.testing.assert_allclose(
+        found.shadow_cut,
+        (
+            sk.precision_score(member, called, zero_division=np.nan),
+            sk.recall_score(member, called),
+            sk.balanced_accuracy_score(member, called),
+        ),
+        rtol=1e-6,
+    )
+    fields = row_fields(found)
+    assert fields["accuracy_shadow_cut"] == pytest.approx(balanced(target, member, cuts[best]))
+    assert fields["recall"] == pytest.approx((target >= 0)[member].mean())
+    assert metrics(*padded(target, member), 0.0).shadow_cut is None
+
+
+@pytest.mark.parametrize(
+    ("scores", "collapsed"),
+    [
+        ([-3.0, -2.0, -0.001, -1.0], True),
+        ([0.0, 2.0, 0.001, 1.0], True),
+        ([0.25] * 4, True),
+        ([-0.25] * 4, True),
+        ([-1.0, -1.0, -1.0, 0.0], False),
+        ([1.0, 1.0, 1.0, -1e-7], False),
+    ],
+)
+def test_collapsed_is_who_calls_nobody_or_everybody(scores, collapsed):
+    member = np.array([True, False, True, False])
+    found = own_rows(np.array(scores, np.float32), member, np.ones(4, bool))
+    assert bool(found.collapsed) == collapsed
+    # Padding is neither called nor passed over.
+    for value in (-9, 9):
+        padded = np.pad(np.array(scores, np.float32), (0, 3), constant_values=value)
+        again = own_rows(padded, np.pad(member, (0, 3)), np.arange(7) < 4)
+        assert (bool(again.collapsed), again.cut) == (collapsed, found.cut)
+
+
+def test_what_nobody_decides_is_null_in_a_row():
+    found = closed_form([0, 0.1], [1, 0])
+    fields = row_fields(found)
+    assert fields["precision"] is None
+    assert fields["recall"] == 0
+    assert fields["precision_shadow_cut"] is fields["accuracy_shadow_cut"] is None
+    own = OwnRows(np.float32(2), np.array(True))
+    ones = np.ones(2, bool)
+    at_cut = metrics(np.float32([0, 0.1]), np.array([True, False]), ones, 0.5, own.cut)
+    assert row_fields(at_cut)["precision_shadow_cut"] is None
+    assert row_fields(at_cut)["accuracy_shadow_cut"] == 0.5

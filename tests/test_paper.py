@@ -6,11 +6,18 @@ import json
 import numpy as np
 import pytest
 
+from jleaks import engine as main_engine
 from jleaks.errors import InputError
+from jleaks.forest import ForestRecipe
 from jleaks.paper import engine
+from jleaks.paper.answers import Answers
+from jleaks.paper.context import Context
 from jleaks.paper.experiments import RUNS
+from jleaks.paper.library import read_arrays
 from jleaks.paper.plan import make_plan
+from jleaks.paper.subjects import Cast, Subject
 from jleaks.plan import Execution, Recipe
+from jleaks.recipes import ATTACK_RECIPES
 from jleaks.report.paper import report_experiment
 from jleaks.report.paper.titles import EXPERIMENTS
 from jleaks.reporter import Reporter
@@ -145,8 +152,6 @@ def test_adversary_1_by_hand(finished):
     from sklearn.metrics import roc_auc_score
 
     from jleaks.datasets.synthetic import synthetic
-    from jleaks.paper.library import read_arrays
-    from jleaks.paper.subjects import Cast
 
     workdir, rows, _ = finished
     sizes = {"location": max(round(PLAN.share * 5010), 1600)}
@@ -168,19 +173,57 @@ def test_adversary_1_by_hand(finished):
         p = np.exp(z - z.max(1, keepdims=True))
         return -np.sort(-p / p.sum(1, keepdims=True))[:, :3]
 
-    target = cast.target("location", 1)
+    def margin(attack, model, subject):
+        z = forward(attack, top3(model, subject.rows))
+        return z[:, 1] - z[:, 0]
+
+    def loss(model, subject):
+        z = forward(model, data.features[subject.members].astype(np.float64))
+        true = z[np.arange(len(z)), data.labels[subject.members]]
+        return (np.log(np.exp(z).sum(1)) - true).mean()
+
+    def networks(name, inputs):
+        return [
+            arrays
+            for arrays in kept(name)
+            if "params/Dense_1/kernel" in arrays
+            and arrays["params/Dense_0/kernel"].shape[0] == inputs
+        ]
+
+    target, shadow = cast.target("location", 1), cast.shadow("location", 1)
     truth = np.arange(800) < 400
     (row,) = pick(rows["E2"], task="location", seed=1)
+    # Several attack models and variants of target and shadow carry these names; three made the row.
     found = [
-        roc_auc_score(truth, z[:, 1] - z[:, 0])
-        for attack in kept("attack model of location, seed 1, top 3")
-        if "params/Dense_1/kernel" in attack and attack["params/Dense_0/kernel"].shape[0] == 3
-        for model in kept(target.name)
-        if "params/Dense_1/kernel" in model
-        for z in [forward(attack, top3(model, target.rows))]
+        (attack, model)
+        for attack in networks("attack model of location, seed 1, top 3", 3)
+        for model in networks(target.name, data.features.shape[1])
+        if abs(roc_auc_score(truth, margin(attack, model, target)) - row["auc"]) < 1e-5
+        and abs(loss(model, target) - row["train_loss"]) < 1e-4
     ]
-    # Several attack models and variants of the target carry these names; one pair made the row.
-    assert min(abs(auc - row["auc"]) for auc in found) < 1e-5
+    shadows = [
+        model
+        for model in networks(shadow.name, data.features.shape[1])
+        if abs(loss(model, shadow) - row["shadow_train_loss"]) < 1e-4
+    ]
+    assert found
+    assert shadows
+
+    def balanced(scores, cut):
+        return ((scores[:400] >= cut).mean() + (scores[400:] < cut).mean()) / 2
+
+    def at_cut(attack, model, other):
+        """Of all cuts that are best for the shadow's rows up to rounding."""
+        own, theirs = margin(attack, other, shadow), margin(attack, model, target)
+        values = [balanced(own, cut) for cut in own]
+        good = own[np.array(values) >= max(values) - 1e-9]
+        assert row["collapsed"] == ((own >= 0).all() or not (own >= 0).any())
+        return [balanced(theirs, cut - 1e-7) for cut in good]
+
+    options = [
+        x for attack, model in found for other in shadows for x in at_cut(attack, model, other)
+    ]
+    assert min(abs(x - row["accuracy_shadow_cut"]) for x in options) < 2.5e-3
 
 
 def test_adversary_3_by_hand(finished):
@@ -206,6 +249,106 @@ def test_stacked_targets_have_the_members_of_the_undefended(finished):
                         seed=r["seed"])  # fmt: skip
         assert r["num_members"] == plain["num_members"]
         assert r["target_train_accuracy"] != plain["target_train_accuracy"]
+
+
+def test_losses_are_those_of_networks(finished):
+    _, rows, _ = finished
+    for r in [row for found in rows.values() for row in found]:
+        assert (r["train_loss"] is None) == (r["model"] in ("forest", "stack"))
+        assert r["train_loss"] is None or 0 <= r["train_loss"] < 10
+        if r["attack"] == "adversary 3":
+            assert r["shadow_train_loss"] is r["collapsed"] is None
+        else:
+            assert isinstance(r["collapsed"], bool)
+    for r in rows["E9"]:
+        others = r["variant"]["shadow"] in ("forest", "combined")
+        assert (r["shadow_train_loss"] is None) == others
+    for r in pick(rows["E1"], attack="shokri"):
+        assert 0 <= r["collapsed_classes"] <= r["attacked_classes"]
+        assert r["collapsed"] == (r["collapsed_classes"] == r["attacked_classes"])
+        assert r["attack_model"] == r["variant"]["attack_model"] == "mlp"
+
+
+def test_shadows_that_ended_elsewhere_are_told_once():
+    lines = []
+    context = Context(PLAN, EXECUTION, None, None, None, Reporter(line=lines.append), {})
+    members, others = np.arange(4), np.arange(4, 8)
+
+    def of(loss, recipe=PLAN.target, role="shadow", dropout=None):
+        words = np.zeros(2, np.uint32)
+        subject = Subject(f"{role} of x", "location", recipe, members, others, words, dropout)
+        losses = np.r_[np.full(4, loss), np.full(4, 50.0)]
+        return subject, Answers(None, None, np.zeros((8, 3)), np.ones(8, bool), losses)
+
+    target = of(0.9, role="target")
+    alike, spiked = of(0.8), of(0.002)
+    for shadows in ((alike, spiked), (spiked,)):
+        context.compare_losses(*target, *zip(*shadows, strict=True))
+    (line,) = lines
+    assert line.startswith(
+        "target of x and shadow of x: the final loss on its own members is 0.9 for"
+    )
+    # Others than the target's training are meant to end elsewhere.
+    for other in (
+        of(0.002, dataclasses.replace(PLAN.target, epochs=7)),
+        of(0.001, dropout=(0.5, 0.5)),
+        of(0.003, ForestRecipe()),
+    ):
+        context.compare_losses(*target, [other[0]], [other[1]])
+    assert len(lines) == 1
+    fields = {"threshold": None}
+    about = dataclasses.replace(context, asker=Sources())
+    row = about.row("E2", "adversary 3", 0, *target, {}, fields)
+    assert row["train_loss"] == pytest.approx(0.9)
+
+
+class Sources:
+    """Where records come from."""
+
+    def datasets(self, _):
+        return self
+
+    source = "synthetic"
+
+
+def test_the_main_job_and_the_paper_attack_alike(tmp_path):
+    """The same shadows, keys and recipe: the same inputs, also where a task has two posteriors."""
+    plan = make_plan(
+        "smoke",
+        ("adult", "location"),
+        num_seeds=1,
+        changes={"target": Recipe(epochs=6), "attack": Recipe("mlp", (16,), 6, 50, 1e-2, 1e-6)},
+    )
+    ours = engine.run(plan, ["E10", "E13"], EXECUTION, tmp_path / "paper")
+    main = main_engine.run(plan.main_plan(), EXECUTION, tmp_path / "main")
+    learned = [r for r in main if r["adversary"] != 3]
+    by = {(r["task"], r["shadow_task"]): r for r in ours["E10"]}
+    assert len(learned) == len(by) == 4
+    for row in learned:
+        other = by[row["task"], row["shadow_task"]]
+        for name in (
+            *("auc", "accuracy", "recall", "accuracy_shadow_cut", "recall_shadow_cut"),
+            *("train_loss", "shadow_train_loss"),
+        ):
+            assert row[name] == pytest.approx(other[name], abs=CLOSE), name
+        assert row["collapsed"] == other["collapsed"]
+    kept = [read_arrays(path) for path in (tmp_path / "paper" / "models").iterdir()]
+    attacks = [a for a in kept if json.loads(str(a["meta"]))["name"].startswith("attack")]
+    assert {a["params/Dense_0/kernel"].shape for a in attacks} == {(3, 16)}
+    assert sorted(a["statistics/mask"].sum() for a in attacks) == [2, 2, 3]
+
+
+def test_the_attack_recipe_names_the_attack_model(tmp_path):
+    attack = dataclasses.replace(ATTACK_RECIPES["released"].recipe, epochs=2, batch_size=50)
+    plan = make_plan(
+        "smoke", ("location",), num_seeds=1, changes={"target": Recipe(epochs=3), "attack": attack}
+    )
+    (row,) = engine.run(plan, ["E2"], EXECUTION, tmp_path)["E2"]
+    assert row["attack_model"] == "logistic"
+    kept = [read_arrays(path) for path in (tmp_path / "models").iterdir()]
+    (found,) = [a for a in kept if json.loads(str(a["meta"]))["name"].startswith("attack")]
+    assert found["params/Dense_0/kernel"].shape == (3, 2)
+    assert not any(name.startswith("params/Dense_1") for name in found)
 
 
 def test_costs_grow_with_the_number_of_shadows(finished):

@@ -125,6 +125,20 @@ def test_what_stands_behind_a_table_is_said():
     assert seeds_text([3, 1]).endswith("No ±: a single seed.")
 
 
+@pytest.mark.parametrize("name", ["E2", "E6", "E10"])
+def test_collapsed_attack_models_are_counted(name, tmp_path):
+    rows = make_rows(name)
+    for i, row in enumerate(rows):
+        row |= {"collapsed": i < 2, "train_loss": 3.5, "shadow_train_loss": None}
+    report_experiment(name, rows, tmp_path)
+    text = (tmp_path / "table.md").read_text()
+    assert f"2 of {len(rows)} attacks are by an attack model that collapsed" in text
+    for row in rows:
+        row["collapsed"] = False
+    report_experiment(name, rows, tmp_path)
+    assert "collapsed" not in (tmp_path / "table.md").read_text()
+
+
 def test_series_stand_in_columns_by_value(tmp_path):
     rows = with_values("E5", "auc", (0.7, 0.7), {"top": "all"})
     rows += with_values("E5", "auc", (0.6, 0.62), {"top": 3})
@@ -409,6 +423,8 @@ def test_synthetic_data_are_called_so(name, tmp_path):
         ({"attack": "adversary 4"}, "row 2: attack is 'adversary 4'; allowed: adversary 1,"),
         ({"auc": 1.5}, "row 2: auc is 1.5; expected a fraction"),
         ({"auc": "high"}, "row 2: auc is 'high'; expected a number or null"),
+        ({"collapsed": 0}, "row 2: collapsed is 0; expected true, false or null"),
+        ({"train_loss": "low"}, "row 2: train_loss is 'low'; expected a number or null"),
         ({"seed": 0.5}, "row 2: seed is 0.5; expected a whole number"),
         ({"variant": [1]}, r"row 2: variant is \[1\]; expected an object"),
         ({"seed": 0}, "two rows of E6 for adversary 1, task 'location'"),

@@ -467,3 +467,59 @@ def test_the_console_needs_no_markup(tmp_path):
     row = make_row("adult", 0) | {"task": "records [bold]", "shadow_task": "records [bold]"}
     write_text_tables(tmp_path / "tables.txt", [row])
     assert "records [bold]" in (tmp_path / "tables.txt").read_text()
+
+
+def cut(rows, **changes):
+    """Rows as they are since attack models are judged at two cuts."""
+    for row in rows:
+        learned = row["adversary"] != 3
+        row["collapsed"] = False if learned else None
+        row["train_loss"] = row["shadow_train_loss"] = 0.01
+        for name in ("precision", "recall", "accuracy"):
+            row[f"{name}_shadow_cut"] = round(0.7 + row["seed"] / 100, 3) if learned else None
+        row.update(changes)
+    return rows
+
+
+def test_tables_show_the_shadow_s_cut_where_there_is_one():
+    old, new = make_run(("location", "news")), cut(make_run(("location", "news")))
+    assert "shadow cut" not in markdown_tables(old)
+    first, second, third, *_ = markdown_tables(new).split("\n#")
+    for table in (first, second):
+        assert table.count("shadow cut") == 3
+        assert "0.710±.025" in table
+        assert "Shadow cut: decided at the cut that separates" in table
+        assert "collapsed" not in table
+    assert "shadow cut" not in third
+    # Rows of both kinds can stand in one file.
+    both = markdown_tables([*cut(make_run(("location",))), *make_run(("news",))])
+    assert "shadow cut" in both
+
+
+def test_collapsed_attack_models_are_counted_below_tables():
+    rows = cut(make_run(("location", "news")))
+    for row in rows:
+        if row["shadow_task"] == "news" and row["seed"] < 2:
+            row |= {"collapsed": True, "precision": None, "recall": 0.0}
+    first, second, third, *matrices = markdown_tables(rows).split("\n#")
+    assert "2 of 6 attacks are by an attack model that collapsed" in first
+    assert "2 of 6 attacks are by an attack model that collapsed" in second
+    assert "collapsed" not in third
+    assert all("4 of 12 attacks are by" in matrix for matrix in matrices)
+    assert len(matrices) == 2
+
+
+def test_new_fields_come_back_and_are_of_their_type(tmp_path):
+    rows = cut(make_run(("location",)))
+    path = write_rows(tmp_path / "rows.jsonl", rows)
+    assert read_rows(path) == rows
+    text = write_csv(tmp_path / "rows.csv", [*rows, *make_run(("news",), seeds=(7,))]).read_text()
+    assert "collapsed" in text.splitlines()[0].split(",")
+    for changes, message in (
+        ({"collapsed": 1}, "'collapsed' is 1; expected true or false or null"),
+        ({"collapsed": "no"}, "'collapsed' is \"no\"; expected true or false or null"),
+        ({"train_loss": True}, "'train_loss' is true; expected a number or null"),
+        ({"recall_shadow_cut": 1.5}, "'recall_shadow_cut' is 1.5; expected a fraction"),
+    ):
+        with pytest.raises(InputError, match=message):
+            write_rows(tmp_path / "bad.jsonl", cut([make_row("adult", 0)], **changes))

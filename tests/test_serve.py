@@ -182,7 +182,10 @@ def test_posteriors_alone_give_the_rows_of_the_main_job(sweep):
         (theirs,) = (w for w in wanted if all(w[n] == row[n] for n in names))
         for name in ("auc", "train_accuracy", "test_accuracy", "shadow_test_accuracy"):
             assert row[name] == pytest.approx(theirs[name], abs=2e-3), name
+        assert row["collapsed"] == theirs["collapsed"]
         if row["adversary"] == 1:
+            for name in ("precision_shadow_cut", "recall_shadow_cut", "accuracy_shadow_cut"):
+                assert row[name] == pytest.approx(theirs[name], abs=0.01), name
             assert row["precision"] == pytest.approx(theirs["precision"], abs=0.01)
             assert row["recall"] == pytest.approx(theirs["recall"], abs=0.01)
         assert row["num_members"] == row["num_nonmembers"] == 400
@@ -245,7 +248,7 @@ def test_an_audit_over_http_stopped_and_continued_equals_one_of_the_posteriors(
             f"--target_url={found[1]}", f"--records={tmp_path / 'records.npz'}",
             f"--shadow={tmp_path / 'shadow.csv'}", f"--out_dir={tmp_path}", "--task=location",
             "--seed=1", "--attack_epochs=4", "--attack_batch_size=50", "--num_random_points=50",
-            "--num_cpu_devices=1", "--budget=850",
+            "--num_cpu_devices=1", "--budget=850", "--attack_recipe=ml_leaks",
         ]  # fmt: skip
         first, line = start("launch.audit", "--request_rate=1", *flags)
         assert line == f"  {found[1]}: 300/850 records answered\n"

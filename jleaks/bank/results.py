@@ -144,7 +144,7 @@ def summarise(
 def recipe(bank: Bank) -> Record | None:
     """Returns how a bank's models were trained, in short; None for a bank from elsewhere."""
     whole = bank.meta.get("plan", {}).get("recipe")
-    kept = ("model", "hidden", "epochs", "optimizer", "augmentation")
+    kept = ("model", "hidden", "activation", "epochs", "optimizer", "augmentation")
     return whole and {name: whole[name] for name in kept if name in whole}
 
 

@@ -8,7 +8,6 @@ The attack models are a fleet like any other: same trainer, same training functi
 models as the main job's when the posteriors are the same.
 """
 
-import dataclasses
 import hashlib
 import json
 import time
@@ -23,15 +22,16 @@ from jaxtyping import Float, Int
 from jleaks.attacks.threshold import random_point_threshold
 from jleaks.blackbox.case import Case, check_attack, check_case, statistics, top_posteriors
 from jleaks.blackbox.posteriors import Posteriors
-from jleaks.evaluate import judge
+from jleaks.evaluate import judge, judge_own_rows
+from jleaks.fingerprint import stated
 from jleaks.fleet import key_words, make_mesh
 from jleaks.keys import Role, identity_key
 from jleaks.learner import Learner, Members
-from jleaks.metrics import FPRS, Metrics
+from jleaks.metrics import FPRS, Metrics, number, row_fields
 from jleaks.plan import ATTACK_RECIPE, Execution, Recipe
 from jleaks.preemption import StopSignal
 from jleaks.report.rows import ATTACK_MODEL
-from jleaks.reporter import Reporter, provenance
+from jleaks.reporter import Reporter, collapse_line, provenance
 from jleaks.signals import STATISTICS, membership_margin
 from jleaks.statistics import clopper_pearson
 from jleaks.trainer import Crew, Trainer
@@ -91,10 +91,11 @@ def audit(
         [np.asarray(one.case.target.member) for one in attacks],
         [one.cut for one in attacks],
         mesh,
+        [one.shadow_cut for one in attacks],
     )
     seconds["evaluation"] = round(time.monotonic() - tick, 3)
 
-    choices = {"attack": dataclasses.asdict(attack), "top": top, "percentile": percentile}
+    choices = {"attack": stated(attack), "top": top, "percentile": percentile}
     about = {"seconds": seconds, **provenance(_fingerprint(cases, choices), execution)}
     return [
         _row(one, jax.tree.map(lambda leaf, at=i: leaf[at], found), about)
@@ -111,7 +112,9 @@ class _Attack(NamedTuple):
       statistic: As in a row.
       scores: [n] of the target's records.
       cut: The score from which a record is called a member.
-      threshold: The same in the row's terms; None if there is no way to know one.
+      shadow_cut: The same by the attack model's own rows; NaN for adversary 3.
+      collapsed: Whether the attack model has (see `jleaks.metrics.OwnRows`); None for adversary 3.
+      threshold: `cut` in the row's terms; None if there is no way to know one.
       num_posteriors: How many an attack model saw; None for adversary 3.
       num_random_points: Behind the threshold; None for adversaries 1 and 2.
     """
@@ -121,6 +124,8 @@ class _Attack(NamedTuple):
     statistic: str
     scores: Float[np.ndarray, "records"]
     cut: float
+    shadow_cut: float
+    collapsed: bool | None
     threshold: float | None
     num_posteriors: int | None
     num_random_points: int | None
@@ -158,6 +163,16 @@ def _learned(
     crew, pairs = _lay_out(cases, attack, top)
     trainer = Trainer(crew, execution, reporter.progress, stop)
     state = trainer.run()
+    rows, sizes = np.asarray(crew.members.indices), crew.members.size
+    learned = trainer.query(state, rows, membership_margin)["margin"]
+    own = judge_own_rows(
+        [margin[:size] for margin, size in zip(learned, sizes, strict=True)],
+        [crew.labels[row[:size]] > 0 for row, size in zip(rows, sizes, strict=True)],
+        trainer.fleet.mesh,
+    )
+    if own.collapsed.any():
+        names = [crew.names[i] for i in np.flatnonzero(own.collapsed)]
+        reporter.line(collapse_line(names, crew.num_models))
     models = np.array([pair.model for pair in pairs])
     margins = trainer.query(
         jax.tree.map(lambda leaf: leaf[models], state),
@@ -171,6 +186,8 @@ def _learned(
             statistic=ATTACK_MODEL,
             scores=margin[: len(pair.rows)],
             cut=0.0,
+            shadow_cut=float(own.cut[pair.model]),
+            collapsed=bool(own.collapsed[pair.model]),
             threshold=0.5,
             num_posteriors=pair.width,
             num_random_points=None,
@@ -264,6 +281,8 @@ def _thresholded(cases: Sequence[Case], percentile: float) -> list[_Attack]:
                     statistic=statistic,
                     scores=own[:, i],
                     cut=np.inf if threshold is None else threshold,
+                    shadow_cut=np.nan,
+                    collapsed=None,
                     threshold=threshold,
                     num_posteriors=None,
                     num_random_points=0 if random is None else len(random),
@@ -276,7 +295,8 @@ def _row(attack: _Attack, values: Metrics, about: Record) -> Record:
     case, shadow = attack.case, attack.shadow
     target, task = case.target, case.shadow_task or case.task
     num_members = int(np.asarray(target.member).sum())
-    is_decided = attack.threshold is not None
+    if shadow is None:
+        values = values._replace(shadow_cut=None)
     row: Record = {
         "task": case.task,
         "shadow_task": None if shadow is None else task,
@@ -285,18 +305,16 @@ def _row(attack: _Attack, values: Metrics, about: Record) -> Record:
         "seed": case.seed,
         "target": target.name,
         "shadow": None if shadow is None else shadow.name,
-        "precision": _number(values.precision) if is_decided else None,
-        "recall": _number(values.recall) if is_decided else None,
-        "accuracy": _number(values.accuracy) if is_decided else None,
-        "auc": _number(values.auc),
+        **row_fields(values),
+        "collapsed": attack.collapsed,
     }
+    if attack.threshold is None:
+        row |= dict.fromkeys(("precision", "recall", "accuracy"))
     for i, rate in enumerate(FPRS):
         interval = clopper_pearson(round(float(values.tpr[i]) * num_members), num_members)
         row |= {
-            f"tpr_at_fpr_{rate}": _number(values.tpr[i]),
-            f"fpr_realised_{rate}": _number(values.fpr_realised[i]),
-            f"tpr_low_{rate}": _number(interval.low),
-            f"tpr_high_{rate}": _number(interval.high),
+            f"tpr_low_{rate}": number(interval.low),
+            f"tpr_high_{rate}": number(interval.high),
         }
     return {
         **row,
@@ -327,8 +345,3 @@ def _fingerprint(cases: Sequence[Case], choices: Record) -> str:
                 if answers.member is not None:
                     digest.update(answers.member.tobytes())
     return digest.hexdigest()[:16]
-
-
-def _number(value: Any) -> float | None:
-    """A JSON number; an undefined one (the precision of nobody) is null."""
-    return float(value) if np.isfinite(value) else None

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from jleaks.metrics import FPRS
+from jleaks.report.rows import collapsed_note
 from jleaks.report.table import Cell, Table
 
 _HEADS = (
@@ -38,8 +39,8 @@ def audit_table(rows: Sequence[dict[str, Any]]) -> Table:
     caption = (
         f"{sizes}.  Adversary 1 (2 with another task's shadow) calls a record a member from 0.5; "
         "adversary 3 from the threshold that random points gave, and has no precision and recall "
-        f"without them.  Largest realised FPR: {realised}."
-    )
+        f"without them.  Largest realised FPR: {realised}.  {collapsed_note(rows)}"
+    ).rstrip()
     return Table(
         title="Membership from posteriors alone",
         caption=caption,

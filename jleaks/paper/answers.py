@@ -13,13 +13,14 @@ from jleaks.datasets.dataset import Dataset
 from jleaks.datasets.random_points import random_points
 from jleaks.datasets.registry import get_task
 from jleaks.defences.stacking import Combiner
+from jleaks.fingerprint import fingerprint
 from jleaks.fleet import SignalFn
 from jleaks.forest import Forest, ForestRecipe
 from jleaks.learner import Members
 from jleaks.paper.library import Cost, Library, read_arrays, write_arrays
 from jleaks.paper.subjects import AnySubject, Stacked, Subject
 from jleaks.plan import Execution, Recipe
-from jleaks.signals import posterior_signals, signal_fn
+from jleaks.signals import cross_entropy, posterior_signals, signal_fn
 from jleaks.trainer import Crew
 
 
@@ -32,12 +33,14 @@ class Answers:
       posteriors: [n, K] in the order of classes; None if only the largest were.
       statistics: [n, 3] in the order of `signals.STATISTICS`.
       correct: [n] whether the prediction was right.
+      losses: [n] cross-entropy (nats) of the true class; infinite where its posterior is zero.
     """
 
     top: Float[np.ndarray, "records top"] | None
     posteriors: Float[np.ndarray, "records classes"] | None
     statistics: Float[np.ndarray, "records 3"]
     correct: Bool[np.ndarray, "records"]
+    losses: Float[np.ndarray, "records"]
 
     def largest(self, width: int) -> Float[np.ndarray, "records width"]:
         """Returns the `width` largest posteriors, descending."""
@@ -62,8 +65,9 @@ def from_posteriors(
     p = np.asarray(posteriors, np.float32)
     with np.errstate(divide="ignore", invalid="ignore"):
         terms = np.where(p > 0, p * np.log(p), 0)
+        losses = -np.log(p[np.arange(len(p)), labels])
     statistics = np.stack([p.max(1), p.std(1), terms.sum(1)], axis=1)
-    return Answers(None, p, statistics, p.argmax(1) == labels)
+    return Answers(None, p, statistics, p.argmax(1) == labels, losses)
 
 
 class Asker:
@@ -217,6 +221,7 @@ class Asker:
                 answers["posteriors"][i] if top is None else None,
                 answers["statistics"][i],
                 answers["correct"][i],
+                cross_entropy(answers["phi"][i]),
             )
             for i in range(len(subjects))
         ]

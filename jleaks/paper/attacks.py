@@ -5,24 +5,25 @@ attack model) is made once.  Attack models of a kind are trained as one fleet an
 """
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jleaks.attacks.threshold import random_point_threshold
 from jleaks.datasets.registry import get_task
-from jleaks.evaluate import judge
+from jleaks.evaluate import judge, judge_own_rows
 from jleaks.fingerprint import fingerprint
 from jleaks.fleet import key_words, make_mesh
 from jleaks.keys import Role, identity_key
-from jleaks.metrics import FPRS, Metrics
+from jleaks.metrics import row_fields
 from jleaks.paper.answers import Answers, random_point_sets
 from jleaks.paper.context import Context, Row
-from jleaks.paper.lessons import AttackModel, Lesson, Scores, shadow_cut, train_and_ask
+from jleaks.paper.lessons import AttackModel, Lesson, Scores, train_and_ask
 from jleaks.paper.subjects import AnySubject, Stacked, truth
+from jleaks.reporter import collapse_line
 from jleaks.signals import STATISTICS
 
 Access = Literal["direct", "http"]
@@ -39,7 +40,7 @@ class Case:
       shadows: The models whose answers the attack model learns from.
       variant: What varies in the experiment.
       top: How many of the largest posteriors are used; 0 for all of them.
-      model: The kind of attack model.
+      model: The kind of attack model; None for that of the plan's attack recipe.
       access: "direct", or "http": the target answers through an endpoint.
       shadow_access: Likewise for the shadows.
     """
@@ -50,7 +51,7 @@ class Case:
     shadows: tuple[AnySubject, ...]
     variant: dict[str, Any] = dataclasses.field(default_factory=dict)
     top: int = 3
-    model: AttackModel = "mlp"
+    model: AttackModel | None = None
     access: Access = "direct"
     shadow_access: Access = "direct"
 
@@ -59,6 +60,11 @@ class Case:
         """Posteriors that target and shadows both have."""
         classes = [get_task(s.task).num_classes for s in (self.target, *self.shadows)]
         return min(self.top or max(classes), *classes)
+
+    @property
+    def num_inputs(self) -> int:
+        """Of a network that attacks: the largest posteriors that it could see of any task."""
+        return self.top or self.width
 
 
 def learned(context: Context, experiment: str, cases: Sequence[Case]) -> list[Row]:
@@ -77,8 +83,9 @@ def learned(context: Context, experiment: str, cases: Sequence[Case]) -> list[Ro
     for case in cases:
         shadows = [answers[_who(context, s), case.shadow_access] for s in case.shadows]
         key = (
-            case.model,
+            case.model or context.plan.attack.model,
             case.width,
+            case.num_inputs,
             case.shadow_access,
             tuple(_who(context, s) for s in case.shadows),
         )
@@ -134,6 +141,7 @@ def _lesson(context: Context, case: Case, shadows: Sequence[Answers], key: Any) 
         words=words,
         features=np.concatenate([a.largest(width) for a in shadows]),
         member=np.concatenate([truth(s) for s in case.shadows]),
+        num_inputs=case.num_inputs,
     )
 
 
@@ -149,57 +157,36 @@ def _rows(
     mesh = make_mesh(context.execution.num_devices)
     chosen = [scores[key][1][query] for key, query in at]
     truths = [truth(case.target) for case in cases]
-    found = judge(chosen, truths, [0.0] * len(cases), mesh)
-    cuts = {key: shadow_cut(own, lessons[key].member) for key, (own, _) in scores.items()}
+    models = list(scores)
+    own = judge_own_rows([scores[m][0] for m in models], [lessons[m].member for m in models], mesh)
+    if own.collapsed.any():
+        names = [lessons[models[i]].name for i in np.flatnonzero(own.collapsed)]
+        context.reporter.line(f"{experiment}: {collapse_line(names, len(models))}")
+    learned_by = [models.index(key) for key, _ in at]
+    cuts = [float(own.cut[model]) for model in learned_by]
+    found = judge(chosen, truths, [0.0] * len(cases), mesh, cuts)
     rows = []
     for i, case in enumerate(cases):
         key = at[i][0]
+        target = answers[_who(context, case.target), case.access]
+        shadows = [answers[_who(context, s), case.shadow_access] for s in case.shadows]
+        context.compare_losses(case.target, target, case.shadows, shadows)
         rows.append(
             context.row(
                 experiment,
                 case.attack,
                 case.seed,
                 case.target,
-                answers[_who(context, case.target), case.access],
+                target,
                 {**case.variant},
-                metric_fields(found, i)
-                | at_cut(chosen[i], truths[i], cuts[key])
-                | {"attack_model": case.model, "top": case.width}
-                | context.shadow_fields(
-                    case.shadows,
-                    [answers[_who(context, s), case.shadow_access] for s in case.shadows],
-                )
+                row_fields(jax.tree.map(lambda leaf, at=i: leaf[at], found))
+                | {"attack_model": key[0], "top": case.width}
+                | {"collapsed": bool(own.collapsed[learned_by[i]])}
+                | context.shadow_fields(case.shadows, shadows)
                 | {"attack_seconds": context.attack_seconds(lessons[key].fingerprint)},
             )
         )
     return rows
-
-
-def at_cut(scores: np.ndarray, member: np.ndarray, cut: float) -> dict[str, float | None]:
-    """Precision, recall and accuracy at a threshold that came from the shadow."""
-    called = scores >= np.float32(cut)
-    tp, fp = int((called & member).sum()), int((called & ~member).sum())
-    recall, fpr = tp / member.sum(), fp / (~member).sum()
-    return {
-        "precision_shadow_cut": tp / (tp + fp) if tp + fp else None,
-        "recall_shadow_cut": float(recall),
-        "accuracy_shadow_cut": float((recall + 1 - fpr) / 2),
-    }
-
-
-def metric_fields(found: Metrics, i: int) -> dict[str, float | None]:
-    """The row fields of attack `i`."""
-
-    def number(value: Any) -> float | None:
-        return float(value) if math.isfinite(value) else None
-
-    fields = {
-        name: number(getattr(found, name)[i]) for name in ("precision", "recall", "accuracy", "auc")
-    }
-    for f, fpr in enumerate(FPRS):
-        fields[f"tpr_at_fpr_{fpr}"] = number(found.tpr[i, f])
-        fields[f"fpr_realised_{fpr}"] = number(found.fpr_realised[i, f])
-    return fields
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -270,7 +257,7 @@ def thresholds(context: Context, experiment: str, cases: Sequence[Threshold]) ->
             case.target,
             answers[_who(context, case.target)],
             {**case.variant, "statistic": name},
-            metric_fields(found, i) | {"threshold": cuts[i]},
+            row_fields(jax.tree.map(lambda leaf, at=i: leaf[at], found)) | {"threshold": cuts[i]},
         )
         for i, (case, name) in enumerate(attacks)
     ]

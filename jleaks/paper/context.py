@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 
 from jleaks.datasets.registry import get_task
+from jleaks.metrics import number
 from jleaks.paper.answers import Answers, Asker
 from jleaks.paper.plan import PaperPlan
 from jleaks.paper.subjects import AnySubject, Cast, Stacked, Subject
-from jleaks.plan import Execution
-from jleaks.reporter import Reporter
+from jleaks.plan import Execution, Recipe
+from jleaks.reporter import Reporter, loss_warning
 
 # One attack on one target, flat but for `variant` and `versions`; `docs/paper.md` is made from these.
 Row = dict[str, Any]
@@ -32,6 +33,7 @@ class Context:
       ask_over_http: Asks them through an endpoint.
       reporter: Where to tell what is going on.
       about: Fields that every row carries: fingerprint, device, versions, command.
+      told: Warnings that were told before: many rows share a target and its shadow.
     """
 
     plan: PaperPlan
@@ -41,6 +43,7 @@ class Context:
     ask_over_http: RemoteFn
     reporter: Reporter
     about: dict[str, Any]
+    told: set[str] = dataclasses.field(default_factory=set)
 
     def draws(self, tasks: Sequence[str]) -> list[tuple[str, int]]:
         """Returns every (task, seed) of those tasks that the plan has."""
@@ -80,8 +83,8 @@ class Context:
                     "top",
                     "threshold",
                 ),
-                *("shadow_train_accuracy", "shadow_test_accuracy"),
-                *("precision_shadow_cut", "recall_shadow_cut", "accuracy_shadow_cut"),
+                *("shadow_train_accuracy", "shadow_test_accuracy", "shadow_train_loss"),
+                *("collapsed", "precision_shadow_cut", "recall_shadow_cut", "accuracy_shadow_cut"),
                 *("shadow_seconds", "shadow_wall_seconds", "shadow_flops", "attack_seconds"),
             )
         )
@@ -96,6 +99,7 @@ class Context:
             **fields,
             "target_train_accuracy": train,
             "target_test_accuracy": test,
+            "train_loss": _train_loss(target, answers),
             "num_members": len(target.members),
             "num_nonmembers": len(target.others),
             "num_classes": task.num_classes,
@@ -107,8 +111,11 @@ class Context:
     def shadow_fields(
         self, shadows: Sequence[AnySubject], answers: Sequence[Answers]
     ) -> dict[str, Any]:
-        """Returns the row fields that tell of the shadows: task, mean accuracy and total cost."""
-        accuracy = [a.accuracy(len(s.members)) for s, a in zip(shadows, answers, strict=True)]
+        """Returns the row fields that tell of the shadows: task, mean accuracy and loss, total cost."""
+        pairs = list(zip(shadows, answers, strict=True))
+        accuracy = [a.accuracy(len(s.members)) for s, a in pairs]
+        losses = [_train_loss(s, a) for s, a in pairs]
+        known = [loss for loss in losses if loss is not None]
         cost = self.asker.cost(shadows)
         return {
             "shadow_task": shadows[0].task,
@@ -116,10 +123,29 @@ class Context:
             "num_shadows": len(shadows),
             "shadow_train_accuracy": float(np.mean([pair[0] for pair in accuracy])),
             "shadow_test_accuracy": float(np.mean([pair[1] for pair in accuracy])),
+            "shadow_train_loss": float(np.mean(known)) if len(known) == len(losses) else None,
             "shadow_seconds": cost.device_seconds,
             "shadow_wall_seconds": cost.wall_seconds,
             "shadow_flops": cost.flops,
         }
+
+    def compare_losses(
+        self,
+        target: AnySubject,
+        answers: Answers,
+        shadows: Sequence[AnySubject],
+        shadow_answers: Sequence[Answers],
+    ) -> None:
+        """Tells, once, of shadows that were trained as the target and ended at a very different loss."""
+        loss = _train_loss(target, answers)
+        for shadow, found in zip(shadows, shadow_answers, strict=True):
+            other = _train_loss(shadow, found)
+            if loss is None or other is None or _training(shadow) != _training(target):
+                continue
+            line = loss_warning(f"{target.name} and {shadow.name}", loss, other)
+            if line is not None and line not in self.told:
+                self.told.add(line)
+                self.reporter.line(line)
 
     def attack_seconds(self, fingerprint: str) -> float | None:
         """Returns the device seconds of training one attack model; None for one of the host."""
@@ -127,6 +153,18 @@ class Context:
         return (
             library.cost(fingerprint).device_seconds if library.path(fingerprint).exists() else None
         )
+
+
+def _train_loss(subject: AnySubject, answers: Answers) -> float | None:
+    """Mean cross-entropy of a network on its own members; None for forests and stacks."""
+    if not isinstance(subject, Subject) or not isinstance(subject.recipe, Recipe):
+        return None
+    return number(answers.losses[: len(subject.members)].mean())
+
+
+def _training(subject: AnySubject) -> Any:
+    """What equally trained networks have in common."""
+    return isinstance(subject, Subject) and (subject.task, subject.recipe, subject.dropout)
 
 
 def _kind(subject: AnySubject) -> str:

@@ -4,13 +4,11 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any, Literal
 
-import jax
 import numpy as np
 
 from jleaks.attacks.classifiers import forest_scores
 from jleaks.forest import ForestRecipe
 from jleaks.learner import Learner, Members
-from jleaks.metrics import best_threshold, rank
 from jleaks.paper.library import Library
 from jleaks.plan import Recipe
 from jleaks.signals import membership_margin
@@ -29,6 +27,7 @@ class Lesson:
       words: Its key.
       features: [n, d] the shadows' posteriors.
       member: [n] the truth about them.
+      num_inputs: Of a network: it sees d posteriors and zeros in place of others, as the main job's does.
       queries: Each [m, d], posteriors of targets.
     """
 
@@ -37,6 +36,7 @@ class Lesson:
     words: np.ndarray
     features: np.ndarray
     member: np.ndarray
+    num_inputs: int
     queries: list[np.ndarray] = dataclasses.field(default_factory=list)
 
 
@@ -47,7 +47,7 @@ Scores = dict[Any, tuple[np.ndarray, list[np.ndarray]]]
 def train_and_ask(
     recipe: Recipe, num_trees: int, library: Library, lessons: dict[Any, Lesson]
 ) -> Scores:
-    """Trains attack models, those of equal kind, width and number of rows as one fleet.
+    """Trains attack models, those of equal kind, inputs and number of rows as one fleet.
 
     Args:
       recipe: Of the networks.
@@ -57,7 +57,8 @@ def train_and_ask(
     """
     groups: dict[Any, list[Any]] = {}
     for key, lesson in lessons.items():
-        groups.setdefault((key[0], *lesson.features.shape), []).append(key)
+        shape = len(lesson.features), lesson.num_inputs
+        groups.setdefault((key[0], *shape), []).append(key)
     found: Scores = {}
     for (model, *_), keys in groups.items():
         chosen = [lessons[key] for key in keys]
@@ -88,13 +89,13 @@ def attack_fleet(
     """
     blocks: list[np.ndarray] = []
     place: dict[int, np.ndarray] = {}
-    total = 0
+    total, num_inputs = 0, lessons[0].num_inputs
 
     def put(block: np.ndarray) -> np.ndarray:
         nonlocal total
         if id(block) not in place:
             place[id(block)] = np.arange(total, total + len(block), dtype=np.int32)
-            blocks.append(block)
+            blocks.append(np.pad(block, ((0, 0), (0, num_inputs - block.shape[1]))))
             total += len(block)
         return place[id(block)]
 
@@ -115,7 +116,9 @@ def attack_fleet(
         labels=labels,
         members=Members(indices, size),
         words=np.stack([lesson.words for lesson in lessons]),
-        masks=np.ones((len(lessons), lessons[0].features.shape[1]), np.float32),
+        masks=np.stack([np.arange(num_inputs) < x.features.shape[1] for x in lessons]).astype(
+            np.float32
+        ),
     )
     trainer, state = library.train(crew, [x.fingerprint for x in lessons])
     wanted = [np.concatenate([mine, *others]) for mine, others in zip(own, asked, strict=True)]
@@ -128,13 +131,3 @@ def attack_fleet(
         parts = np.split(row[: ends[-1]], ends[:-1])
         found.append((parts[0], parts[1:]))
     return found
-
-
-def shadow_cut(scores: np.ndarray, member: np.ndarray) -> float:
-    """The threshold that separates an attack model's own rows best (highest balanced accuracy)."""
-    return float(_best_threshold(scores, member))
-
-
-@jax.jit
-def _best_threshold(scores: jax.Array, member: jax.Array) -> jax.Array:
-    return best_threshold(rank(scores, member, member | True))

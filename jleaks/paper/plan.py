@@ -15,8 +15,11 @@ Scale = Literal["smoke", "small", "paper"]
 # What E8 can vary.
 HYPERPARAMETERS = ("hidden", "epochs", "batch_size", "learning_rate", "all")
 
+# What the scale "smoke" changes of attack recipes.
+SMOKE_ATTACK: dict[str, Any] = {"epochs": 10, "batch_size": 50}
+
 _SMOKE_RECIPE = Recipe(epochs=10)
-_SMOKE_ATTACK = dataclasses.replace(ATTACK_RECIPE, epochs=10, batch_size=50)
+_SMOKE_ATTACK_RECIPE = dataclasses.replace(ATTACK_RECIPE, **SMOKE_ATTACK)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +58,7 @@ class PaperPlan:
     source: Literal["prepared", "synthetic"] = "synthetic"
     share: float = 0.03
     target: Recipe = _SMOKE_RECIPE
-    attack: Recipe = _SMOKE_ATTACK
+    attack: Recipe = _SMOKE_ATTACK_RECIPE
     top: int = 3
     tops: tuple[int, ...] = (1, 3, 0)
     num_shokri_shadows: int = 3

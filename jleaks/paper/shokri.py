@@ -1,22 +1,26 @@
 """The baseline: several shadow models, one attack network per class on the whole posterior.
 
-Shokri et al. 2017, sections V-B and V-C, as compared with in Salem et al. 2019, section IV-B.
+Shokri et al. 2017, sections V-B and V-C, as compared with in Salem et al. 2019, section IV-B.  Its attack
+networks have a hidden layer whatever kind of attack model the plan has; all else is the plan's recipe.
 """
 
 import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
 from jleaks.datasets.registry import get_task
-from jleaks.evaluate import judge
+from jleaks.evaluate import judge, judge_own_rows
+from jleaks.fingerprint import fingerprint
 from jleaks.fleet import key_words, make_mesh
 from jleaks.keys import Role, identity_key
-from jleaks.paper.attacks import metric_fields
+from jleaks.metrics import row_fields
 from jleaks.paper.context import Context, Row
 from jleaks.paper.lessons import Lesson, attack_fleet
 from jleaks.paper.subjects import Subject, truth
+from jleaks.reporter import collapse_line
 
 # The score of a record of a class from which no attack network could learn: "non-member".
 _UNKNOWN = -1.0
@@ -62,7 +66,9 @@ def _task(context: Context, experiment: str, cases: Sequence[Baseline]) -> list[
     answers = dict(zip(subjects, asker.ask(list(subjects.values())), strict=True))
     task = get_task(cases[0].target.task)
     labels = asker.datasets(task.name).labels
+    recipe = dataclasses.replace(context.plan.attack, model="mlp")
     lessons: dict[tuple[int, int], Lesson] = {}
+    own_scores: dict[tuple[int, int], np.ndarray] = {}
     scores, places = [], []
     for i, case in enumerate(cases):
         shadows = [answers[asker.name(s)] for s in case.shadows]
@@ -70,21 +76,22 @@ def _task(context: Context, experiment: str, cases: Sequence[Baseline]) -> list[
         classes = np.concatenate([labels[s.rows] for s in case.shadows])
         member = np.concatenate([truth(s) for s in case.shadows])
         target = answers[asker.name(case.target)].whole()
-        own = labels[case.target.rows]
-        scores.append(np.full(len(own), _UNKNOWN, np.float32))
-        places.append([np.flatnonzero(own == k) for k in range(task.num_classes)])
+        asked = labels[case.target.rows]
+        scores.append(np.full(len(asked), _UNKNOWN, np.float32))
+        places.append([np.flatnonzero(asked == k) for k in range(task.num_classes)])
         names = [asker.name(s) for s in case.shadows]
         for k in range(task.num_classes):
             at = classes == k
-            if at.sum() < context.plan.attack.batch_size or len(set(member[at])) < 2:
+            if at.sum() < recipe.batch_size or len(set(member[at])) < 2:
                 continue
             words = key_words([identity_key(case.seed, task.name, Role.ATTACK, 1000 + k)])[0]
             lessons[i, k] = Lesson(
                 name=f"attack model of class {k} of {task.name}, seed {case.seed}",
-                fingerprint=fingerprint("class", context.plan.attack, names, k, words, digits=24),
+                fingerprint=fingerprint("class", recipe, names, k, words, digits=24),
                 words=words,
                 features=posteriors[at],
                 member=member[at],
+                num_inputs=posteriors.shape[1],
                 queries=[target[places[i][k]]],
             )
     # Lessons of a fleet are padded to the longest: classes within a factor of four go together.
@@ -93,15 +100,17 @@ def _task(context: Context, experiment: str, cases: Sequence[Baseline]) -> list[
         groups.setdefault(len(lesson.member).bit_length() // 2, []).append(key)
     for keys in groups.values():
         chosen = [lessons[key] for key in keys]
-        found = attack_fleet(context.plan.attack, context.asker.library, chosen)
-        for (i, k), (_, (own,)) in zip(keys, found, strict=True):
-            scores[i][places[i][k]] = own
+        found = attack_fleet(recipe, context.asker.library, chosen)
+        for (i, k), (own, (answer,)) in zip(keys, found, strict=True):
+            scores[i][places[i][k]], own_scores[i, k] = answer, own
     truths = [truth(case.target) for case in cases]
     mesh = make_mesh(context.execution.num_devices)
+    collapsed = _collapsed(context, experiment, lessons, own_scores)
     judged = judge(scores, truths, [0.0] * len(cases), mesh)
     rows = []
     for i, case in enumerate(cases):
         mine = [lesson for (j, _), lesson in lessons.items() if j == i]
+        num_collapsed = sum(j == i for j, _ in collapsed)
         spent = sum(context.attack_seconds(lesson.fingerprint) or 0.0 for lesson in mine)
         rows.append(
             context.row(
@@ -111,8 +120,10 @@ def _task(context: Context, experiment: str, cases: Sequence[Baseline]) -> list[
                 case.target,
                 answers[asker.name(case.target)],
                 {**case.variant},
-                metric_fields(judged, i)
-                | {"attack_model": "mlp"}
+                row_fields(jax.tree.map(lambda leaf, at=i: leaf[at], judged))
+                # With no network left that tells records apart, the class alone decides.
+                | {"attack_model": recipe.model, "collapsed": num_collapsed == len(mine)}
+                | {"collapsed_classes": num_collapsed, "attacked_classes": len(mine)}
                 | context.shadow_fields(
                     case.shadows, [answers[asker.name(s)] for s in case.shadows]
                 )
@@ -120,3 +131,22 @@ def _task(context: Context, experiment: str, cases: Sequence[Baseline]) -> list[
             )
         )
     return rows
+
+
+def _collapsed(
+    context: Context,
+    experiment: str,
+    lessons: dict[tuple[int, int], Lesson],
+    scores: dict[tuple[int, int], np.ndarray],
+) -> list[tuple[int, int]]:
+    """Returns case and class of every attack network that has collapsed, and tells of them."""
+    if not lessons:
+        return []
+    truths = [lesson.member for lesson in lessons.values()]
+    mesh = make_mesh(context.execution.num_devices)
+    own = judge_own_rows([scores[key] for key in lessons], truths, mesh)
+    found = [key for key, collapsed in zip(lessons, own.collapsed, strict=True) if collapsed]
+    if found:
+        names = [lessons[key].name for key in found]
+        context.reporter.line(f"{experiment}: {collapse_line(names, len(lessons))}")
+    return found

@@ -14,7 +14,17 @@ import os
 import types
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypedDict, Union, cast, get_args, get_origin, get_type_hints
+from typing import (
+    Any,
+    Literal,
+    NotRequired,
+    TypedDict,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from jleaks.datasets.registry import Source
 from jleaks.errors import InputError
@@ -47,11 +57,21 @@ Row = TypedDict(
         "fpr_realised_0.01": float | None,  # the FPR at that step of the ROC curve
         "tpr_at_fpr_0.001": float | None,
         "fpr_realised_0.001": float | None,
+        # At the cut that balances the attack model's own rows best, not at its 0.5; None for adversary 3.
+        "precision_shadow_cut": NotRequired[float | None],
+        "recall_shadow_cut": NotRequired[float | None],
+        "accuracy_shadow_cut": NotRequired[float | None],  # balanced
+        # Whether the attack model calls nobody or everybody of the rows it learned from a member at 0.5;
+        # None for adversary 3.
+        "collapsed": NotRequired[bool | None],
         # The models' own quality: share of records classified rightly, in [0, 1].
         "train_accuracy": float | None,  # target, on its members
         "test_accuracy": float | None,  # target, on its non-members
         "shadow_train_accuracy": float | None,  # None for adversary 3
         "shadow_test_accuracy": float | None,
+        # Mean cross-entropy (nats) on its own members at its final weights.
+        "train_loss": NotRequired[float | None],
+        "shadow_train_loss": NotRequired[float | None],
         # What was attacked, and how.
         "num_members": int,
         "num_nonmembers": int,
@@ -67,9 +87,12 @@ Row = TypedDict(
         "seconds": dict[str, float],  # stage -> wall-clock seconds
     },
 )
-"""One attack on one target model; the comments beside the fields say what each holds."""
+"""One attack on one target model; the comments beside the fields say what each holds.
 
-FIELDS: tuple[str, ...] = tuple(Row.__annotations__)
+Rows of earlier versions lack the fields that are not required.
+"""
+
+FIELDS: tuple[str, ...] = tuple(n for n in Row.__annotations__ if n in Row.__required_keys__)
 """Every field a row must have, in the order in which they are written."""
 
 RATES: tuple[str, ...] = (
@@ -85,6 +108,9 @@ RATES: tuple[str, ...] = (
     "test_accuracy",
     "shadow_train_accuracy",
     "shadow_test_accuracy",
+    "precision_shadow_cut",
+    "recall_shadow_cut",
+    "accuracy_shadow_cut",
 )
 """The fields that are fractions in [0, 1] (or None)."""
 
@@ -114,6 +140,8 @@ def _fits(value: object, expected: Any) -> bool:
         return any(type(value) is type(option) and value == option for option in options)
     if origin is dict:
         return isinstance(value, dict) and all(_fits(v, options[1]) for v in value.values())
+    if expected is bool:
+        return isinstance(value, bool)
     if isinstance(value, bool):
         return False  # to Python a number, to a reader of results never one
     if expected is float:
@@ -129,7 +157,13 @@ def _type_name(expected: Any) -> str:
         return " or ".join(json.dumps(option) for option in options)
     if origin is dict:
         return f"an object of {_type_name(options[1])}"
-    return {str: "text", int: "a whole number", float: "a number", type(None): "null"}[expected]
+    return {
+        str: "text",
+        bool: "true or false",
+        int: "a whole number",
+        float: "a number",
+        type(None): "null",
+    }[expected]
 
 
 def check_row(record: object, where: str) -> Row:
@@ -151,19 +185,30 @@ def check_row(record: object, where: str) -> Row:
     missing = [name for name in FIELDS if name not in record]
     if missing:
         raise InputError(f"{where}: missing field(s) {', '.join(missing)}")
-    row = {name: _plain(record[name]) for name in FIELDS}
+    row = {name: _plain(record[name]) for name in _TYPES if name in record}
     row.update({name: _plain(value) for name, value in record.items() if name not in row})
     for name, expected in _TYPES.items():
-        if not _fits(row[name], expected):
+        if name in row and not _fits(row[name], expected):
             raise InputError(
                 f"{where}: field {name!r} is {json.dumps(row[name], default=repr):.60}; "
                 f"expected {_type_name(expected)}"
             )
     for name in RATES:
-        rate = cast("float | None", row[name])
+        rate = cast("float | None", row.get(name))
         if rate is not None and not -_ROUNDING <= rate <= 1 + _ROUNDING:
             raise InputError(f"{where}: field {name!r} is {rate}; expected a fraction from 0 to 1")
     return cast("Row", row)
+
+
+def collapsed_note(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Returns the sentence that counts attacks by collapsed attack models, or "" if there is none."""
+    rows = list(rows)
+    if not (count := sum(row.get("collapsed") is True for row in rows)):
+        return ""
+    return (
+        f"{count} of {len(rows)} attacks are by an attack model that collapsed: at its 0.5 cut it calls "
+        "nobody or everybody of its own rows a member."
+    )
 
 
 def _check_rows(rows: Iterable[object]) -> list[Row]:

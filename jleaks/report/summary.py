@@ -83,7 +83,7 @@ def _value(row: Row, metric: str) -> float | None:
     if metric == "overfitting_gap":
         train, test = row["train_accuracy"], row["test_accuracy"]
         return None if train is None or test is None else train - test
-    return cast("float | None", cast("Mapping[str, object]", row)[metric])
+    return cast("float | None", cast("Mapping[str, object]", row).get(metric))
 
 
 def _range(counts: Iterable[int]) -> tuple[int, int]:

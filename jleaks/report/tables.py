@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 
 from jleaks.report.files import replace_file
-from jleaks.report.rows import Row
+from jleaks.report.rows import Row, collapsed_note
 from jleaks.report.summary import Summary, average_over_shadow_tasks, summarise, transfer_matrix
 from jleaks.report.table import Cell, Table
 from jleaks.report.titles import (
@@ -39,6 +39,9 @@ _METRIC_COLUMNS: dict[str, str] = {
     "tpr_at_fpr_0.01": "TPR at\n1% FPR",
     "train_accuracy": "Target\ntrain acc.",
     "test_accuracy": "Target\ntest acc.",
+    "precision_shadow_cut": "Precision,\nshadow cut",
+    "recall_shadow_cut": "Recall,\nshadow cut",
+    "accuracy_shadow_cut": "Accuracy,\nshadow cut",
 }
 
 
@@ -68,6 +71,16 @@ def _count(fewest_and_most: tuple[int, int]) -> str:
     return f"{fewest:,}" if fewest == most else f"{fewest:,} to {most:,}"
 
 
+def _columns(summaries: Sequence[Summary]) -> dict[str, str]:
+    """Returns the metrics of a table and their heads: without the shadow's cut where nobody has one."""
+    with_cut = any(summary.metrics["accuracy_shadow_cut"].n for summary in summaries)
+    return {
+        metric: head
+        for metric, head in _METRIC_COLUMNS.items()
+        if with_cut or not metric.endswith("_shadow_cut")
+    }
+
+
 def _interval_note(summaries: Sequence[Summary], confidence: float) -> str:
     """Returns the sentences that say what stands behind a ± and what where there is none."""
     seeds = {len(summary.seeds) for summary in summaries}
@@ -80,7 +93,7 @@ def _interval_note(summaries: Sequence[Summary], confidence: float) -> str:
         interval.n < len(summary.seeds)
         for summary in summaries
         for metric, interval in summary.metrics.items()
-        if metric in _METRIC_COLUMNS
+        if metric in _columns(summaries)
     ):
         note += f" (n=…): so many seeds define the value; {_UNDEFINED}: none does."
     return note
@@ -106,6 +119,7 @@ def _metric_table(
     with_shadows = any(summary.adversary == 2 for summary in summaries)
     with_statistic = len({summary.statistic for summary in summaries}) > 1
     balanced = all(summary.num_members == summary.num_nonmembers for summary in summaries)
+    columns = _columns(summaries)
     heads = ["Task"]
     heads += ["Shadow tasks"] if with_shadows else []
     heads += ["Statistic"] if with_statistic else []
@@ -133,9 +147,7 @@ def _metric_table(
             str(len(summary.seeds)),
             members if balanced else f"{members} / {_count(summary.num_nonmembers)}",
         ]
-        cells += [
-            _number(summary.metrics[metric], len(summary.seeds)) for metric in _METRIC_COLUMNS
-        ]
+        cells += [_number(summary.metrics[metric], len(summary.seeds)) for metric in columns]
         rows.append(tuple(Cell(cell) for cell in cells))
 
     tasks = {task for summary in summaries for task in (summary.task, *summary.shadow_tasks)}
@@ -144,13 +156,16 @@ def _metric_table(
         _interval_note(summaries, confidence),
         "As many non-members as members." if balanced else "",
         "Accuracy: of the decision member or non-member.",
+        "Shadow cut: decided at the cut that separates the attack model's own rows best, not at its 0.5."
+        if len(columns) == len(_METRIC_COLUMNS)
+        else "",
         _fpr_note(summaries),
         source_note(tasks, sources),
     )
     return Table(
         title=title + source_suffix(tasks, sources),
         caption=caption,
-        heads=(*heads, *_METRIC_COLUMNS.values()),
+        heads=(*heads, *columns.values()),
         num_text_columns=1 + with_shadows + with_statistic,
         rows=tuple(rows),
         section_ends=frozenset(section_ends),
@@ -173,6 +188,7 @@ def _transfer_table(
             cells.append(Cell(text, marked=shadow == target and interval is not None))
         body.append(tuple(cells))
     tasks = {*shadows, *targets}
+    attacks = [row for row in rows if row["adversary"] != 3]
     if not any(interval.is_bounded for interval in matrix.values()):
         note = "One seed: no intervals."
     elif with_half_width:
@@ -191,6 +207,7 @@ def _transfer_table(
             note,
             "Marked diagonal: adversary 1.",
             f"{key}." if key else "",
+            collapsed_note(attacks),
             source_note(tasks, sources),
         ),
         heads=("Shadow task", *(short_title(task) for task in targets)),
@@ -217,6 +234,7 @@ def _metric_tables(rows: Sequence[Row], sources: Sources, confidence: float) -> 
                 names = ", ".join(plain_title(task) for task in order_tasks(left_out))
                 note = _join(note, f"Left out, no seed that all shadow tasks have: {names}.")
         if chosen:
+            note = _join(note, collapsed_note(r for r in rows if r["adversary"] == adversary))
             tables.append(_metric_table(chosen, title, sources, note, confidence))
     return tables
 

@@ -62,6 +62,9 @@ OPTIONAL: tuple[str, ...] = (
     "precision_shadow_cut",
     "recall_shadow_cut",
     "accuracy_shadow_cut",
+    # Mean cross-entropy (nats) of networks on their own members at their final weights.
+    "train_loss",
+    "shadow_train_loss",
     # Share of records that the models themselves classify rightly.
     "target_train_accuracy",
     "target_test_accuracy",
@@ -120,13 +123,17 @@ def _check_row(name: str, row: object, where: str) -> PaperRow:
     for field in ("seed", "num_members", "num_nonmembers", "num_classes"):
         if not isinstance(row[field], numbers.Integral) or isinstance(row[field], bool):
             raise InputError(f"{where}: {field} is {row[field]!r:.60}; expected a whole number")
+    if not isinstance(row.get("collapsed"), bool | None):
+        raise InputError(
+            f"{where}: collapsed is {row['collapsed']!r:.60}; expected true, false or null"
+        )
     for field in (*METRICS, *OPTIONAL):
         value = row.get(field)
         if value is None:
             continue
         if not isinstance(value, numbers.Real) or isinstance(value, bool):
             raise InputError(f"{where}: {field} is {value!r:.60}; expected a number or null")
-        is_rate = not field.endswith(("seconds", "flops"))
+        is_rate = not field.endswith(("seconds", "flops", "loss"))
         # NaN, not defined, is neither below nor above.
         if is_rate and (float(value) < -_ROUNDING or float(value) > 1 + _ROUNDING):
             raise InputError(f"{where}: {field} is {value}; expected a fraction from 0 to 1")

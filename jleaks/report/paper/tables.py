@@ -19,6 +19,7 @@ from jleaks.report.paper.points import points_table
 from jleaks.report.paper.results import Results
 from jleaks.report.paper.rows import engine_rows
 from jleaks.report.paper.titles import ATTACKS, SERIES, VARIANTS, value_rank, value_title
+from jleaks.report.rows import collapsed_note
 from jleaks.report.summary import transfer_matrix
 from jleaks.report.table import Cell, Table
 from jleaks.report.titles import flagged_title, order_tasks, short_title, source_note, source_suffix
@@ -56,6 +57,7 @@ def _notes(results: Results, groups: Sequence[Group]) -> str:
     if undefined:
         notes.append(f"(n=…): so many seeds define the value; {UNDEFINED}: none does.")
     tasks = {task for group in groups for task in (group.task, *group.shadow_tasks)}
+    notes.append(collapsed_note(results.rows))
     notes.append(source_note(tasks, results.sources))
     return " ".join(note for note in notes if note)
 
@@ -193,7 +195,9 @@ def transfer_table(results: Results, metric: str) -> Table:
         title=f"{results.name}: {COLUMNS[metric]}, shadow task (row) to target task (column)"
         + source_suffix(tasks, results.sources),
         caption=f"{seeds_text(interval.n for interval in matrix.values())} Marked diagonal: adversary 1. "
-        f"{UNDEFINED}: no seed defines the value. " + source_note(tasks, results.sources),
+        f"{UNDEFINED}: no seed defines the value. "
+        + f"{collapsed_note(results.rows)} ".lstrip()
+        + source_note(tasks, results.sources),
         heads=("Shadow task", *map(short_title, targets)),
         num_text_columns=1,
         rows=tuple(rows),

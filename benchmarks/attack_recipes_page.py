@@ -1,0 +1,265 @@
+"""docs/attack_recipes.md from committed rows: attack recipes compared, and why the default is what it is.
+
+python -m benchmarks.attack_recipes_page --rows=results/attack_recipes.jsonl --page=docs/attack_recipes.md
+"""
+
+import json
+import statistics
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from benchmarks.rows import WHERE
+from jleaks.bank.results import read_records
+from jleaks.datasets.registry import TASKS
+from jleaks.errors import InputError
+from jleaks.plan import Recipe
+from jleaks.recipes import ATTACK_RECIPES
+from jleaks.report.files import replace_file
+from jleaks.report.table import Cell, Table
+from launch.flags import run
+
+_ROWS = flags.DEFINE_string("rows", "results/attack_recipes.jsonl", "Committed rows.", **WHERE)
+_PAGE = flags.DEFINE_string("page", "docs/attack_recipes.md", "The page to write.", **WHERE)
+
+Record = dict[str, Any]
+
+# What a default must satisfy on every task: nobody collapses, and the standard deviation of recall over keys,
+# at the 0.5 cut, is at most this.
+STEADY = 0.02
+# AUCs, averaged over tasks, that differ by no more are equal.
+EQUAL_AUC = 0.001
+
+_HEAD = """# How attack models are trained
+
+Adversary 1's attack model learns from a shadow's three largest posteriors who was a member, and calls a record
+a member if its own posterior says so: the 0.5 cut. Here attack recipes learn from the same shadows and attack the
+same targets (`python -m benchmarks.attack_recipes`); each trains {num_keys} attack models on every shadow, which
+differ in their key alone: random start, order of batches, hence where the last step lies. What an attack says
+should not depend on that. An attack model *collapsed* if it calls nobody, or everybody, of the very rows it learned
+from a member. This page is generated from `results/attack_recipes.jsonl` by `python -m
+benchmarks.attack_recipes_page`.
+"""
+
+_RULE = """## The default
+
+`stable`, the default of `launch.sweep`, `launch.paper` and `launch.audit`, follows from the rows by a rule. Of
+the recipes with the paper's hidden layer, those qualify under which no attack model collapses on any task and the
+standard deviation of recall over keys is at most {steady} on every task. Of these, those whose AUC (mean over
+tasks) is within {equal} of the best; of these the one with the fewest steps, and where two have equally many,
+the higher AUC. That is: {chosen}.
+"""
+
+
+def of(record: Record) -> Recipe:
+    """Returns the recipe of a row."""
+    fields = record["recipe"]
+    return Recipe(**{**fields, "hidden": tuple(fields["hidden"])})
+
+
+def by_recipe(records: Sequence[Record]) -> dict[Recipe, list[Record]]:
+    """Returns the rows of each recipe, one per task.
+
+    Raises:
+      InputError: a recipe and task occur twice, or some recipe lacks a task that others have.
+    """
+    found: dict[Recipe, dict[str, Record]] = {}
+    for record in records:
+        mine = found.setdefault(of(record), {})
+        if record["task"] in mine:
+            raise InputError(f"two rows of {describe(of(record))} on {record['task']}")
+        mine[record["task"]] = record
+    tasks = {record["task"] for record in records}
+    for recipe, mine in found.items():
+        if lacking := tasks - mine.keys():
+            raise InputError(f"{describe(recipe)} has no row of {', '.join(sorted(lacking))}")
+    return {recipe: list(mine.values()) for recipe, mine in found.items()}
+
+
+def name(recipe: Recipe) -> str:
+    """Returns the names of a recipe in the registry, or ""."""
+    return ", ".join(n for n, preset in ATTACK_RECIPES.items() if preset.recipe == recipe)
+
+
+def describe(recipe: Recipe) -> str:
+    """Returns a recipe in words."""
+    network = (
+        "logistic" if recipe.model == "logistic" else f"{recipe.hidden[0]} {recipe.activation}"
+    )
+    return (
+        f"{network}, Adam {recipe.learning_rate:g} {recipe.schedule}, batch {recipe.batch_size}, "
+        f"{recipe.epochs} epochs"
+    )
+
+
+def mean(records: Sequence[Record], value_fn: Callable[[Record], float | None]) -> float | None:
+    """Returns the mean over tasks of what they define."""
+    values = [value for record in records if (value := value_fn(record)) is not None]
+    return statistics.fmean(values) if values else None
+
+
+def _auc(records: Sequence[Record]) -> float:
+    return mean(records, lambda r: r["auc"]["mean"]) or 0.0
+
+
+def chosen(records: Sequence[Record]) -> Recipe:
+    """Returns the recipe that the rule of the page chooses.
+
+    Raises:
+      InputError: none qualifies.
+    """
+    steady = {
+        recipe: mine
+        for recipe, mine in by_recipe(records).items()
+        if recipe.model == "mlp"
+        and all(r["collapsed"] == 0 and r["recall"]["over_keys"] <= STEADY for r in mine)
+    }
+    if not steady:
+        raise InputError("no recipe is steady on every task")
+    best = max(map(_auc, steady.values()))
+    near = {recipe: mine for recipe, mine in steady.items() if _auc(mine) >= best - EQUAL_AUC}
+    return min(
+        near, key=lambda recipe: (sum(r["num_steps"] for r in near[recipe]), -_auc(near[recipe]))
+    )
+
+
+def _number(value: float | None, digits: int = 3) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def recipes_table(records: Sequence[Record]) -> Table:
+    """Returns the table of all recipes, averaged over tasks."""
+    rows = []
+    for recipe, mine in by_recipe(records).items():
+        cells = [
+            name(recipe),
+            "logistic" if recipe.model == "logistic" else recipe.activation,
+            recipe.schedule,
+            f"{recipe.learning_rate:g}",
+            str(recipe.batch_size),
+            f"{100 * statistics.fmean(r['collapsed'] for r in mine):.1f}%",
+            _number(max(r["recall"]["over_keys"] or 0.0 for r in mine)),
+            _number(mean(mine, lambda r: r["recall"]["over_keys"])),
+            _number(mean(mine, lambda r: r["recall"]["over_seeds"])),
+            _number(_auc(mine), 4),
+            _number(mean(mine, lambda r: r["accuracy"]["mean"]), 4),
+            _number(mean(mine, lambda r: r["accuracy_shadow_cut"]["mean"]), 4),
+            _number(mean(mine, lambda r: r["device_seconds"]), 2),
+        ]
+        rows.append(tuple(map(Cell, cells)))
+    first = records[0]
+    titles = ", ".join(_titles(records))
+    return Table(
+        title="Attack recipes, means over tasks",
+        caption=f"{titles}; {first['num_seeds']} seeds, {first['num_keys']} keys each.  Standard deviations "
+        "of recall at 0.5: over the keys of a shadow (the largest of a task, and the mean over tasks) and over "
+        "the means of seeds.  Balanced accuracy: at 0.5, and at the cut that is best for the shadow's rows.  "
+        f"Device-seconds: of training one attack model in its fleet, on {first['cores']} cores of "
+        f"{first['cpu']} that did other work as well (load {first['load_before']:g} at the start); compare "
+        "them with the steps, of which a batch of 100 takes a tenth.",
+        heads=(
+            *(
+                "Name",
+                "Hidden",
+                "Schedule",
+                "Rate",
+                "Batch",
+                "Collapsed",
+                "Recall, keys\n(largest)",
+            ),
+            *(
+                "Recall,\nkeys",
+                "Recall,\nseeds",
+                "AUC",
+                "Accuracy\nat 0.5",
+                "Accuracy,\nshadow cut",
+            ),
+            "Device-\nseconds",
+        ),
+        num_text_columns=3,
+        rows=tuple(rows),
+    )
+
+
+def _titles(records: Sequence[Record]) -> list[str]:
+    found = {}
+    for record in records:
+        suffix = "" if record["source"] == "real" else f" ({record['source']})"
+        found[record["task"]] = TASKS[record["task"]].title + suffix
+    return list(found.values())
+
+
+def tasks_table(records: Sequence[Record]) -> Table:
+    """Returns the table of the named recipes on each task."""
+    rows, ends = [], set()
+    named = [(name(recipe), mine) for recipe, mine in by_recipe(records).items() if name(recipe)]
+    for i, title in enumerate(_titles(records)):
+        for j, (text, mine) in enumerate(named):
+            r = mine[i]
+            cells = [
+                title if j == 0 else "",
+                text,
+                f"{100 * r['collapsed']:.1f}%",
+                *(_spread(r[metric]) for metric in ("precision", "recall")),
+                _number(r["auc"]["mean"]),
+                _number(r["accuracy"]["mean"]),
+                _number(r["accuracy_shadow_cut"]["mean"]),
+            ]
+            rows.append(tuple(map(Cell, cells)))
+        ends.add(len(rows) - 1)
+    return Table(
+        title="Named recipes on each task",
+        caption="Precision and recall at 0.5: mean, and standard deviation over the keys of one shadow / over "
+        "the means of seeds.  Where nobody is called a member precision is left out.",
+        heads=(
+            *("Task", "Recipe", "Collapsed", "Precision", "Recall", "AUC", "Accuracy\nat 0.5"),
+            "Accuracy,\nshadow cut",
+        ),
+        num_text_columns=2,
+        rows=tuple(rows),
+        section_ends=frozenset(ends),
+    )
+
+
+def _spread(value: Record) -> str:
+    return (
+        f"{_number(value['mean'])} ({_number(value['over_keys'])} / {_number(value['over_seeds'])})"
+    )
+
+
+def page(records: Sequence[Record]) -> str:
+    """Returns the page.
+
+    Raises:
+      InputError: the rows are not of one comparison, or no recipe qualifies as a default.
+    """
+    first, best = records[0], chosen(records)
+    versions = ", ".join(f"{package} {v}" for package, v in first["versions"].items())
+    return "\n".join(
+        [
+            _HEAD.format(num_keys=first["num_keys"]),
+            tasks_table(records).to_markdown(),
+            _RULE.format(steady=STEADY, equal=EQUAL_AUC, chosen=describe(best)),
+            recipes_table(records).to_markdown(),
+            f"`{first['command']}`, commit {first['commit']}; {versions}.\n",
+        ]
+    )
+
+
+def main(_: list[str]) -> int:
+    """Writes the page."""
+    records = read_records(_ROWS.value)
+    if not records:
+        raise InputError(f"{_ROWS.value} has no rows")
+    best = chosen(records)
+    if name(best) != "stable":
+        print(f"the rows choose {json.dumps(describe(best))}, which is not the default")
+    replace_file(Path(_PAGE.value), page(records).encode())
+    print(f"wrote {_PAGE.value}")
+    return 0
+
+
+if __name__ == "__main__":
+    run(main, "benchmarks.attack_recipes_page", __doc__ or "")
