@@ -104,7 +104,7 @@ def make_plan() -> Plan:
             l2=ATTACK_RECIPE.l2,
         ),
         top=_TOP.value,
-        adversaries=tuple(int(a) for a in sorted(set(_ADVERSARIES.value))),
+        adversaries=cast(Any, tuple(int(a) for a in sorted(set(_ADVERSARIES.value)))),
         num_random_points=_POINTS.value,
         percentile=_PERCENTILE.value,
         membership=cast(Any, _MEMBERSHIP.value),

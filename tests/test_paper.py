@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 
+from jleaks import npz
 from jleaks.errors import InputError
 from jleaks.paper import engine
 from jleaks.paper.experiments import RUNS
@@ -145,7 +146,6 @@ def test_adversary_1_by_hand(finished):
     from sklearn.metrics import roc_auc_score
 
     from jleaks.datasets.synthetic import synthetic
-    from jleaks.paper.library import read_arrays
     from jleaks.paper.subjects import Cast
 
     workdir, rows, _ = finished
@@ -155,8 +155,8 @@ def test_adversary_1_by_hand(finished):
 
     def kept(name):
         for path in (workdir / "models").iterdir():
-            arrays = read_arrays(path)
-            if json.loads(str(arrays["meta"]))["name"] == name:
+            arrays, meta = npz.load(path, "")
+            if meta["name"] == name:
                 yield arrays
 
     def forward(arrays, x):

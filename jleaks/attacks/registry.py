@@ -10,6 +10,7 @@ from jaxtyping import Array
 from jleaks.attacks import baseline, bavaria, difficulty, lira, rmia
 from jleaks.attacks.evidence import Evidence
 from jleaks.errors import InputError
+from jleaks.fields import Fraction, Positive, problems
 
 Needs = Literal["none", "out", "in and out"]
 
@@ -24,19 +25,17 @@ class Options:
         Purchase).
     """
 
-    gamma: float = 2.0
-    offline_a: float = 0.3
+    gamma: Positive = 2.0
+    offline_a: Fraction = 0.3
 
     def validate(self) -> "Options":
         """Checks the values.
 
         Raises:
-          InputError: names the value that cannot be used.
+          InputError: names every value that cannot be used.
         """
-        if not 0 < self.gamma < float("inf"):
-            raise InputError(f"gamma is {self.gamma}, expected a positive number")
-        if not 0 <= self.offline_a <= 1:
-            raise InputError(f"offline_a is {self.offline_a}, expected a number in [0, 1]")
+        if found := problems(self):
+            raise InputError("; ".join(found))
         return self
 
 
