@@ -27,6 +27,8 @@ from jleaks.memory import readable
 # Of a description; before there were checksums it had the first two.
 _UNVERIFIED = {"fingerprint", "epochs"}
 _VERIFIED = _UNVERIFIED | {"checksums", "checksum"}
+# Of a checkpoint's only array: the bytes of every model.
+_ROWS = "rows"
 # Ends the name of a checkpoint that was set aside.
 _ASIDE = ".damaged"
 
@@ -140,24 +142,33 @@ class Store:
                 f"its epochs are not those of {count} models, {most} at most, {step} together"
             )
         leaves, structure = jax.tree.flatten(template)
-        # Untyped on purpose: state tuples come back as nested dicts of arrays and are put
-        # back into the template's structure by position, after comparing every shape.
-        like = {str(i): np.zeros(leaf.shape, leaf.dtype) for i, leaf in enumerate(leaves)}
-        found = self._item(step, leaves=ocp.args.StandardRestore(like))
-        restored = [np.array(found[str(i)]) for i in range(len(leaves))]
-        for i, (ours, theirs) in enumerate(zip(leaves, restored, strict=True)):
-            if ours.shape != theirs.shape:
-                raise _DamagedError(
-                    f"a leaf has shape {theirs.shape}, this fleet needs {ours.shape}"
-                )
-            if verified and _checksum(theirs) != meta["checksums"][i]:
-                raise _DamagedError(f"leaf {i} is not what was saved")
+        read = self._read_rows(step, leaves) if verified else self._read_leaves(step, leaves)
+        if verified and [_checksum(leaf) for leaf in read] != meta["checksums"]:
+            raise _DamagedError("its state is not what was saved")
         if not verified:
             self._line(
                 f"checkpoint {self._directory}/{step} is of an earlier version, without checksums: "
                 "continuing from it unverified"
             )
-        return jax.tree.unflatten(structure, restored), np.array(epochs, np.int32)
+        return jax.tree.unflatten(structure, read), np.array(epochs, np.int32)
+
+    def _read_rows(self, step: int, leaves: list[Any]) -> list[np.ndarray]:
+        count = leaves[0].shape[0]
+        size = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
+        like = {_ROWS: np.empty((count, size // count), np.uint8)}
+        rows = self._item(step, models=ocp.args.StandardRestore(like))[_ROWS]
+        if rows.shape != like[_ROWS].shape:
+            raise _DamagedError(f"models and bytes are {rows.shape}, not {like[_ROWS].shape}")
+        return _unpacked(rows, leaves)
+
+    def _read_leaves(self, step: int, leaves: list[Any]) -> list[np.ndarray]:
+        """Reads a state as earlier versions saved it, each leaf by its position."""
+        like = {str(i): np.zeros(leaf.shape, leaf.dtype) for i, leaf in enumerate(leaves)}
+        found = self._item(step, leaves=ocp.args.StandardRestore(like))
+        for i, leaf in enumerate(leaves):
+            if leaf.shape != found[str(i)].shape:
+                raise _DamagedError(f"leaf {i} is {found[str(i)].shape}, expected {leaf.shape}")
+        return [np.array(found[str(i)]) for i in range(len(leaves))]
 
     def _item(self, step: int, **item: Any) -> Any:
         """Reads one of a checkpoint's items."""
@@ -185,11 +196,11 @@ class Store:
         self._set_aside()
         if step in self._manager.all_steps():
             return
-        leaves = [np.array(leaf) for leaf in jax.tree.leaves(state)]
-        needed, free = sum(leaf.nbytes for leaf in leaves), shutil.disk_usage(self._directory).free
-        if needed > free:
+        leaves = jax.tree.leaves(state)
+        rows, free = _packed(leaves), shutil.disk_usage(self._directory).free
+        if rows.nbytes > free:
             raise self._unwritable(
-                f"no space left for {readable(needed)}, {readable(free)} are free"
+                f"no space left for {readable(rows.nbytes)}, {readable(free)} are free"
             )
         meta = {
             "fingerprint": self._fingerprint,
@@ -197,12 +208,11 @@ class Store:
             "checksums": [_checksum(leaf) for leaf in leaves],
         }
         meta["checksum"] = _checksum_of(meta)
-        named = {str(i): leaf for i, leaf in enumerate(leaves)}
         try:
             self._manager.save(
                 step,
                 args=ocp.args.Composite(
-                    leaves=ocp.args.StandardSave(named), meta=ocp.args.JsonSave(meta)
+                    models=ocp.args.StandardSave({_ROWS: rows}), meta=ocp.args.JsonSave(meta)
                 ),
             )
         # Also what went wrong in the background since the last call.
@@ -247,10 +257,36 @@ class Store:
         )
 
 
+def _packed(leaves: list[np.ndarray]) -> np.ndarray:
+    """Returns the bytes of every model, [M, bytes], from leaves [M, ...].
+
+    Orbax writes and reads arrays at the same time; of several, those that are under way when one fails
+    complain later, past every exception handler.
+    """
+    parts = [_bytes(leaf) for leaf in leaves]
+    rows = np.empty((len(parts[0]), sum(part.shape[1] for part in parts)), np.uint8)
+    return np.concatenate(parts, axis=1, out=rows)
+
+
+def _unpacked(rows: np.ndarray, like: list[Any]) -> list[np.ndarray]:
+    """Returns the leaves [M, ...] of types and shapes like these from the bytes of every model."""
+    widths = [leaf.size // len(rows) * leaf.dtype.itemsize for leaf in like]
+    parts = np.split(rows, np.cumsum(widths)[:-1], axis=1)
+    return [
+        np.ascontiguousarray(part).view(leaf.dtype).reshape(leaf.shape)
+        for part, leaf in zip(parts, like, strict=True)
+    ]
+
+
+def _bytes(leaf: np.ndarray) -> np.ndarray:
+    """Returns the bytes of a leaf, [M, bytes]."""
+    return np.ascontiguousarray(leaf).reshape(len(leaf), -1).view(np.uint8)
+
+
 def _checksum(array: np.ndarray) -> int:
     """Returns the CRC-32 of an array's type, shape and bytes."""
     about = zlib.crc32(f"{array.dtype.str}{array.shape}".encode())
-    return zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data, about)
+    return zlib.crc32(_bytes(array).data, about)
 
 
 def _checksum_of(meta: dict[str, Any]) -> int:

@@ -9,7 +9,7 @@ import jax
 from jleaks.errors import InputError
 
 # What each must be: JAX's defaults.
-_EXPECTED = {
+EXPECTED = {
     # Other random words for the same key.
     "jax_threefry_partitionable": True,
     # Arrays of 64 bits where programs are written for 32.
@@ -31,7 +31,7 @@ def check() -> None:
       InputError: names the settings that must be left alone.
     """
     found = []
-    for name, expected in _EXPECTED.items():
+    for name, expected in EXPECTED.items():
         value = getattr(jax.config, name, expected)
         # Some are enumerations.
         if getattr(value, "value", value) != expected:
