@@ -14,6 +14,7 @@ from jleaks.datasets.dataset import Dataset
 from jleaks.datasets.random_points import random_points
 from jleaks.datasets.registry import get_task
 from jleaks.defences.stacking import Combiner
+from jleaks.fingerprint import fingerprint
 from jleaks.fleet import SignalFn
 from jleaks.forest import Forest, ForestRecipe
 from jleaks.learner import Members

@@ -11,6 +11,7 @@ import numpy as np
 
 from jleaks.datasets.registry import get_task
 from jleaks.evaluate import judge
+from jleaks.fingerprint import fingerprint
 from jleaks.fleet import key_words, make_mesh
 from jleaks.keys import Role, identity_key
 from jleaks.paper.attacks import metric_fields
