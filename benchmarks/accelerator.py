@@ -66,9 +66,7 @@ def _work(request: dict[str, Any]) -> int:
         raise InputError("JAX sees no accelerator; --smoke runs everything small on any device")
     # Compilation is measured, so no program may be there already.
     jax.config.update("jax_enable_compilation_cache", False)
-    about = provenance("", Execution(num_devices=1))
-    # Of a plan; there is none.
-    del about["fingerprint"]
+    about = provenance(None, Execution(num_devices=1))
     session = Session(
         SMOKE if request["smoke"] else Scale(),
         request["precisions"],

@@ -139,7 +139,7 @@ def measure(bank: Bank, attacks: list[Attack], counts: list[int]) -> list[result
             "flops": None if flops is None else flops * count,
             "attack_wall_seconds": round(wall, 3),
             "trained_on": bank.meta.get("device"),
-            **provenance(bank.meta.get("fingerprint", ""), Execution()),
+            **provenance(bank.meta.get("fingerprint"), Execution(), bank.format),
         }
         records += results.summarise(rows, possible, about)
     return records

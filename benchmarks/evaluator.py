@@ -171,9 +171,7 @@ def _record(
         pairs = list(zip(mine, against, strict=True))
         record["times_jleaks"] = spread([a["seconds"] / b["seconds"] for a, b in pairs])
         record["largest_difference"] = differences(name, mine[0]["arrays"], against[0]["arrays"])
-    about = provenance("", Execution())
-    # A bank's plan; there is none.
-    del about["fingerprint"]
+    about = provenance(None, Execution())
     sizes = (_MODELS, _RECORDS, _TARGETS, _LOOP_RECORDS, _REPETITIONS)
     shown = command("benchmarks.evaluator", sizes)
     return {**record, "turns": len(mine), "command": shown, **before, **about}

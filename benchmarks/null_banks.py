@@ -116,7 +116,7 @@ def main(_: list[str]) -> int:
             "one_run": one_run,
             "seconds": round(time.monotonic() - began, 1),
             "command": shlex.join(["python", "-m", "benchmarks.null_banks", *sys.argv[1:]]),
-            **provenance(bank.meta.get("fingerprint", ""), Execution()),
+            **provenance(bank.meta.get("fingerprint"), Execution(), bank.format),
         }
         print({k: v for k, v in record.items() if k not in ("command", "versions", "fingerprint")})
         records.append(record)

@@ -221,9 +221,7 @@ class _Curves(NamedTuple):
 
 def _row(curves: _Curves, before: dict[str, Any]) -> dict[str, Any]:
     own = curves.fleets
-    origin = provenance("", Execution(kernels=own.learner.kernels))
-    # Of a plan; there is none.
-    del origin["fingerprint"]
+    origin = provenance(None, Execution(kernels=own.learner.kernels))
     return {
         "benchmark": "packing_curve",
         "task": own.task,

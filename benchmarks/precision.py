@@ -141,9 +141,7 @@ def main(_: list[str]) -> int:
             if not reference:
                 reference = values
                 continue
-            about = provenance("", contender.execution)
-            # Of a plan; here are several.
-            del about["fingerprint"]
+            about = provenance(None, contender.execution)
             records += [
                 {
                     "benchmark": "precision",

@@ -133,8 +133,7 @@ def _start_up(name: str, began: float) -> Found:
     _take_step(ARCHITECTURES[name], execution)
     total = time.time() - began
     seconds["rest"] = total - sum(seconds.values())
-    # The fingerprint is a plan's; there is none.
-    origin = {k: v for k, v in provenance("", execution).items() if k != "fingerprint"}
+    origin = provenance(None, execution)
     return {
         "total": total,
         **seconds,

@@ -62,7 +62,7 @@ def make_learner(network: str, execution: Execution) -> Learner:
     shape, classes, model, encoding = NETWORKS[network]
     del shape
     recipe = Recipe(model=cast(Any, model), hidden=(128,), epochs=50)
-    return packing.make_learner(recipe, encoding, classes, execution)
+    return packing.make_learner(recipe, cast(Any, encoding), classes, execution)
 
 
 def make_crew(network: str, num_models: int) -> tuple[Any, Members, np.ndarray]:
@@ -312,8 +312,7 @@ def main(_: list[str]) -> int:
         turns = _measure(network, executions, mesh)
         records = []
         for name, parts in turns.items():
-            about = provenance("", executions[name])
-            del about["fingerprint"]
+            about = provenance(None, executions[name])
             records.append(
                 {
                     "benchmark": "profile",

@@ -284,10 +284,10 @@ def main(_: list[str]) -> int:
 
     if jax.default_backend() != "cpu":
         raise InputError("contenders are compared on CPU: set JAX_PLATFORMS=cpu")
-    before, about = machine(), provenance("", Execution())
+    before, about = machine(), provenance(None, Execution())
     about["versions"] |= installed(("torch",))
-    # There is no plan; and what computes is each contender's own.
-    del about["fingerprint"], about["kernels"]
+    # What computes is each contender's own.
+    del about["kernels"]
     shown = command("benchmarks.training", (_NETWORKS, _MODELS, _REPETITIONS, _SECONDS))
     kernels = cache_folder() / "kernels"
     kernels.mkdir(parents=True, exist_ok=True)

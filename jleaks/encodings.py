@@ -7,6 +7,7 @@ would leak membership.
 """
 
 from collections.abc import Callable
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -14,8 +15,10 @@ from jax import lax
 from jaxtyping import Array, Float, Int, Num
 
 from jleaks.arrays import AnyArray
-from jleaks.datasets.registry import ADULT_CATEGORIES, ADULT_NUMERIC
+from jleaks.datasets.registry import ADULT_CATEGORIES, ADULT_NUMERIC, Encoding
 
+# Those of tasks, and that of attack models.
+Name = Encoding | Literal["posteriors"]
 Statistics = dict[str, Array]
 
 # Training records are summed in blocks of this many, so that no model ever holds a float copy of

@@ -2,7 +2,6 @@
 
 import dataclasses
 import time
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -63,16 +62,19 @@ def run(
     execution.validate()
     reporter = reporter or Reporter()
     mesh = make_mesh(execution.num_devices)
-    if (Path(workdir) / "rows.jsonl").exists():
-        # Finished: the data is no longer needed.
-        work = Workdir(workdir, plan)
-        reporter.line(f"finished before: reading {work.rows}")
-        return read_rows(work.rows)
+    work = Workdir(workdir, plan)
+    outcome = work.outcome("rows.jsonl")
+    if outcome.finished():
+        # The data is no longer needed.
+        reporter.line(f"finished before: reading {outcome.path}")
+        rows = read_rows(outcome.path)
+        outcome.check(rows)
+        return rows
     tasks = [get_task(name) for name in plan.tasks]
     sizes = {task.name: _num_records(plan, task, data_dir) for task in tasks}
     for task in tasks:
         plan.quarter(task, sizes[task.name])
-    work = Workdir(workdir, plan)
+    work.claim()
 
     parts: list[TaskSignals] = []
     metas: list[dict[str, Any]] = []
@@ -95,7 +97,7 @@ def run(
         if crew.num_models:
             learned_from = [meta["fingerprint"] for meta in metas]
             name = fingerprint("attack models", plan.fingerprint(), learned_from)
-            store = Store(work.checkpoints(crew.name), name)
+            store = Store(work.checkpoints(crew.name), name, reporter.line)
             attack = Trainer(crew, execution, reporter.progress, stop).run(store)
             store.close()
         attack_seconds = time.monotonic() - tick
@@ -112,7 +114,8 @@ def run(
     stages = {"attack models": attack_seconds, "evaluation": seconds}
     about = provenance(plan.fingerprint(), execution)
     rows = _rows(plan, parts, metas, stacked, pairs, found, stages, about)
-    write_rows(work.rows, rows)
+    with outcome.writing() as path:
+        write_rows(path, rows)
     return rows
 
 
@@ -151,14 +154,22 @@ def _task(
     seconds = {"load": time.monotonic() - tick}
     fleet = plan.fleet_fingerprint(task, data.fingerprint())
     asked = fingerprint("signals", fleet, plan.top, plan.num_random_points)
-    if (found := work.load_signals(task.name, asked)) is not None:
+    q = plan.quarter(task, data.num_records)
+    shapes = {
+        "top": (num_seeds, 2, 2, q, plan.top),
+        "statistics": (num_seeds, 2, 2, q, len(STATISTICS)),
+        "phi": (num_seeds, 2, 2, q),
+        "correct": (num_seeds, 2, 2, q),
+        "random": (num_seeds, plan.num_random_points, len(STATISTICS)),
+    }
+    found = work.load_signals(task.name, asked, task.num_classes, shapes)
+    if found is not None:
         reporter.line(f"{task.name}: finished before")
         return found
 
-    q = plan.quarter(task, data.num_records)
     draws = [quarters(task.name, seed, data.num_records, q) for seed in range(num_seeds)]
     crew = _crew(plan, execution, task, data, draws)
-    store = Store(work.checkpoints(task.name), fleet)
+    store = Store(work.checkpoints(task.name), fleet, reporter.line)
     tick = time.monotonic()
     trainer = Trainer(crew, execution, reporter.progress, stop, reporter.line)
     state = trainer.run(store)

@@ -43,6 +43,40 @@ def _is_default(field: dataclasses.Field[Any], value: Any) -> bool:
     return False
 
 
+def completed(found: dict[str, Any], like: Any) -> dict[str, Any]:
+    """Returns what was written of a dataclass, the fields that it lacks at their declared defaults.
+
+    A file that was written before there was a field stated its default.
+
+    Args:
+      found: JSON values.
+      like: A dataclass of the same kind; its own values do not matter.
+
+    Raises:
+      TypeError: `found` is no object of JSON.
+    """
+    if not isinstance(found, dict):
+        raise TypeError(f"{found!r:.40} is no object")
+    complete = dict(found)
+    for field in dataclasses.fields(like):
+        value = getattr(like, field.name)
+        if field.name not in found:
+            if field.default is not dataclasses.MISSING:
+                complete[field.name] = _written(field.default)
+            elif field.default_factory is not dataclasses.MISSING:
+                complete[field.name] = _written(field.default_factory())
+        elif dataclasses.is_dataclass(value) and isinstance(found[field.name], dict):
+            complete[field.name] = completed(found[field.name], value)
+    return complete
+
+
+def _written(value: Any) -> Any:
+    """Returns a value as JSON has it, every field of a dataclass included."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = dataclasses.asdict(value)
+    return json.loads(json.dumps(value))
+
+
 def fingerprint(*parts: Any, digits: int = 16) -> str:
     """Returns hex digits that differ whenever a part, or `FORMAT`, does.
 

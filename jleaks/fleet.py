@@ -20,7 +20,7 @@ from jax import lax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int, UInt32
 
-from jleaks import keys, train
+from jleaks import keys, settings, train
 from jleaks.errors import InputError
 from jleaks.executables import Executable, ready
 from jleaks.keys import Key
@@ -43,8 +43,9 @@ def make_mesh(num_devices: int | None = None) -> Mesh:
     """Returns a one-dimensional mesh over the first `num_devices` devices (None: all of them).
 
     Raises:
-      InputError: there are not that many devices.
+      InputError: there are not that many devices, or none, or JAX is set to compute other numbers.
     """
+    settings.check()
     devices = jax.devices()
     count = len(devices) if num_devices is None else num_devices
     if count > len(devices):

@@ -8,15 +8,16 @@ forest's posterior the mean of its trees').
 
 import dataclasses
 import warnings
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import jax
 import numpy as np
 from jaxtyping import Float, Int, Num, UInt32
 
-from jleaks import encodings
+from jleaks import encodings, settings
 from jleaks.datasets.registry import Encoding
 from jleaks.errors import InputError
+from jleaks.fields import Count, problems
 
 MaxFeatures = Literal["sqrt", "log2"]
 
@@ -39,24 +40,14 @@ class ForestRecipe:
       max_features: Features tried at each split, of d: "sqrt" or "log2" of d.
     """
 
-    num_trees: int = 100
-    max_depth: int | None = None
-    min_leaf: int = 1
+    num_trees: Count = 100
+    max_depth: Count | None = None
+    min_leaf: Count = 1
     max_features: MaxFeatures = "sqrt"
 
     def problems(self, what: str) -> list[str]:
         """Returns one sentence per value that no forest can be grown with."""
-        found = [
-            f"{what} {name} is {getattr(self, name)}, expected at least 1"
-            for name in ("num_trees", "max_depth", "min_leaf")
-            if getattr(self, name) is not None and getattr(self, name) < 1
-        ]
-        if self.max_features not in get_args(MaxFeatures):
-            found.append(
-                f"{what} max_features is {self.max_features!r}, "
-                f"expected {' or '.join(get_args(MaxFeatures))}"
-            )
-        return found
+        return problems(self, what)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -195,8 +186,10 @@ class Forest:
           words: The model's key words (`jleaks.fleet.key_words`).
 
         Raises:
-          InputError: a member repeats or lies outside the dataset; or as `grow`.
+          InputError: a member repeats or lies outside the dataset; JAX is set to compute other numbers;
+            or as `grow`.
         """
+        settings.check()
         if not len(members):
             raise InputError("a forest was to be trained on 0 records, expected at least 1")
         if members.min() < 0 or members.max() >= len(features):

@@ -7,11 +7,14 @@ and adding a task or a seed to a plan changes no other model.
 
 import enum
 import zlib
+from typing import Annotated
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jleaks.errors import InputError
+from jleaks.fields import Range
 
 Key = jax.Array
 
@@ -19,6 +22,10 @@ Key = jax.Array
 _GENERATOR = "threefry2x32"
 
 _SEEDS = 2**32
+# Of a plan's field.
+Seed = Annotated[
+    int, Range(f"a whole number from 0 to {_SEEDS - 1}", lambda seed: 0 <= seed < _SEEDS)
+]
 
 
 class Role(enum.IntEnum):
@@ -59,16 +66,17 @@ def identity_key(seed: int, task: str, role: Role, index: int = 0) -> Key:
     """
     if problem := seed_problem(seed):
         raise InputError(problem)
-    key = jax.random.key(seed, impl=_GENERATOR)
+    # What `jax.random.key` makes of a seed, but for `jax_random_seed_offset`.
+    key = wrap(jnp.asarray(np.array([0, seed], np.uint32)))
     for part in (zlib.crc32(task.encode()), int(role), index):
         key = jax.random.fold_in(key, part)
     return key
 
 
-def seed_problem(seed: int) -> str | None:
+def seed_problem(seed: int, name: str = "seed") -> str | None:
     """Returns one sentence about a seed that cannot be used, or None."""
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < _SEEDS:
-        return f"seed is {seed!r}, expected a whole number from 0 to {_SEEDS - 1}"
+        return f"{name} is {seed!r}, expected a whole number from 0 to {_SEEDS - 1}"
     return None
 
 

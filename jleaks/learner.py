@@ -10,6 +10,8 @@ from jaxtyping import Array, Float, Int, Num
 from jleaks import encodings, models
 from jleaks.arrays import AnyArray
 from jleaks.convolution import Form, Precision
+from jleaks.errors import InputError
+from jleaks.fields import Count, problems
 from jleaks.host import operations as host
 from jleaks.host.operations import Kernels
 from jleaks.plan import Recipe
@@ -103,11 +105,16 @@ class Learner:
     """
 
     recipe: Recipe
-    encoding: str
-    num_classes: int
+    encoding: encodings.Name
+    num_classes: Count
     form: Form = "native"
-    records_per_block: int | None = None
+    records_per_block: Count | None = None
     kernels: Kernels = "xla"
+
+    def __post_init__(self) -> None:
+        # Whoever trains needs one of these: a recipe that no plan has validated ends here.
+        if found := problems(self):
+            raise InputError("; ".join(found))
 
     @property
     def num_blocks(self) -> int:

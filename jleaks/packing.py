@@ -15,12 +15,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from jleaks import descent, train
+from jleaks import descent, encodings, settings, train
 from jleaks.arrays import AnyArray
 from jleaks.errors import InputError
 from jleaks.host import library
-from jleaks.keys import Role, identity_key
-from jleaks.learner import Batch, Data, Learner, Members
+from jleaks.learner import Batch, Data, Learner
 from jleaks.memory import device_memory, peak_bytes, readable
 from jleaks.plan import NORMALISED_MODELS, Execution, Recipe
 
@@ -213,13 +212,17 @@ class Packing:
         )
 
 
-def make_learner(recipe: Recipe, encoding: str, num_classes: int, execution: Execution) -> Learner:
+def make_learner(
+    recipe: Recipe, encoding: encodings.Name, num_classes: int, execution: Execution
+) -> Learner:
     """Returns the learner of a fleet, its form of convolution and its blocks chosen by backend.
 
     Raises:
-      InputError: `execution` splits batches that are normalised as a whole, or asks for kernels that
-        are not there.
+      InputError: the recipe cannot be trained with, `execution` splits batches that are normalised as
+        a whole or asks for kernels that are not there, or JAX is set to other numbers.
     """
+    settings.check()
+    execution.validate()
     if execution.records_per_block is not None and recipe.model in NORMALISED_MODELS:
         raise InputError(
             f"records_per_block is {execution.records_per_block}, but {recipe.model} normalises every "
@@ -273,16 +276,7 @@ def _measure(
 ) -> tuple[int, int, float]:
     """Returns state bytes, activation bytes and FLOPs per record, whatever the number of records."""
     shape: Any = jax.ShapeDtypeStruct
-    records, labels = shape((1, *record_shape), dtype), shape((1,), np.int32)
-    key = jax.eval_shape(lambda: identity_key(0, "", Role.TARGET))
-    mask = shape(record_shape, np.float32) if learner.encoding == "posteriors" else None
-    state = jax.eval_shape(
-        lambda d, m, k, s: train.init(learner, d, m, k, s),
-        Data(records, labels),
-        Members(labels, shape((), np.int32)),
-        key,
-        mask,
-    )
+    state = train.template(learner, shape((1, *record_shape), dtype))
 
     def traced(learner: Learner) -> jax.stages.Traced:
         size = learner.recipe.batch_size

@@ -6,13 +6,25 @@ chunks (another Execution), but never under another Plan; the fingerprint tells 
 
 import dataclasses
 import json
-import typing
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from jleaks.augmentation import Augmentation
 from jleaks.convolution import Form
-from jleaks.datasets.registry import Task, get_task
+from jleaks.datasets.registry import TASKS, Task, get_task
 from jleaks.errors import InputError
+from jleaks.fields import (
+    SOME,
+    Count,
+    Level,
+    Penalty,
+    Percentile,
+    Positive,
+    Range,
+    Ratio,
+    Seconds,
+    Share,
+    problems,
+)
 from jleaks.fingerprint import FORMAT, fingerprint
 from jleaks.host.operations import Kernels
 
@@ -28,6 +40,9 @@ Activation = Literal["tanh", "relu"]
 IMAGE_MODELS = ("cnn", "resnet18", "wrn28_2")
 # Networks that normalise a batch as a whole.
 NORMALISED_MODELS = ("resnet18", "wrn28_2")
+
+# More posteriors than these no task has.
+_MOST_CLASSES = max(task.num_classes for task in TASKS.values())
 
 # Scaled-down parts keep at least this many records: below, the gap between training and test
 # accuracy no longer resembles the full task's.
@@ -64,50 +79,31 @@ class Recipe:
     """
 
     model: Model = "mlp"
-    hidden: tuple[int, ...] = (128,)
-    epochs: int = 50
-    batch_size: int = 100
-    learning_rate: float = 1e-3
-    l2: float = 1e-7
+    hidden: tuple[Count, ...] = (128,)
+    epochs: Count = 50
+    batch_size: Count = 100
+    learning_rate: Positive = 1e-3
+    l2: Penalty = 1e-7
     precision: Precision = "float32"
     optimizer: Literal["adam", "sgd"] = "adam"
-    momentum: float = 0.9
+    momentum: Ratio = 0.9
     schedule: Literal["constant", "cosine"] = "constant"
     loss: Literal["cross entropy", "quantile"] = "cross entropy"
-    quantile: float = 0.99
+    quantile: Level = 0.99
     augmentation: Augmentation = "none"
     activation: Activation = "tanh"
 
     def problems(self, what: str) -> list[str]:
         """Returns one sentence per value that cannot be trained with."""
-        found = [
-            f"{what} {name} is {getattr(self, name)}, expected at least 1"
-            for name in ("epochs", "batch_size")
-            if getattr(self, name) < 1
-        ]
-        if not 0 < self.learning_rate < float("inf"):
-            found.append(
-                f"{what} learning_rate is {self.learning_rate}, expected a positive number"
-            )
-        if not 0 <= self.l2 < float("inf"):
-            found.append(f"{what} l2 is {self.l2}, expected a number >= 0")
-        if not 0 <= self.momentum < 1:
-            found.append(f"{what} momentum is {self.momentum}, expected a number in [0, 1)")
-        if not 0 < self.quantile < 1:
-            found.append(f"{what} quantile is {self.quantile}, expected a number in (0, 1)")
-        if self.precision not in typing.get_args(Precision):
-            allowed = ", ".join(typing.get_args(Precision))
-            found.append(f"{what} precision is {self.precision}, expected one of {allowed}")
-        if self.activation not in typing.get_args(Activation):
-            allowed = " or ".join(typing.get_args(Activation))
-            found.append(f"{what} activation is {self.activation}, expected {allowed}")
-        if any(width < 1 for width in self.hidden):
-            found.append(f"{what} hidden is {self.hidden}, expected positive widths")
-        return found
+        return problems(self, what)
 
     def misfits(self, task: Task) -> list[str]:
         """Returns one sentence per value that a task's records cannot be trained with."""
         found = []
+        if self.loss != "cross entropy":
+            found.append(
+                f"loss is {self.loss}, but {task.name} has classes: expected cross entropy"
+            )
         if task.encoding != "pixels":
             if self.model in IMAGE_MODELS:
                 found.append(
@@ -152,13 +148,15 @@ class Plan:
     tasks: tuple[str, ...]
     seeds: tuple[int, ...]
     source: Literal["prepared", "synthetic"] = "synthetic"
-    scale: float = 1.0
+    scale: Share = 1.0
     target: Recipe = Recipe()
     attack: Recipe = ATTACK_RECIPE
-    top: int = 3
-    adversaries: tuple[int, ...] = (1, 2, 3)
-    num_random_points: int = 1000
-    percentile: float = 10.0
+    top: Annotated[
+        int, Range(f"at least 1 and at most {_MOST_CLASSES}", lambda n: 1 <= n <= _MOST_CLASSES)
+    ] = 3
+    adversaries: Annotated[tuple[Literal[1, 2, 3], ...], SOME] = (1, 2, 3)
+    num_random_points: Annotated[Count, Range("at least 10", lambda n: n >= 10)] = 1000
+    percentile: Percentile = 10.0
     membership: Literal["true", "shuffled"] = "true"
     model: Model | None = None
 
@@ -171,7 +169,9 @@ class Plan:
         Raises:
           InputError: names every problem at once.
         """
-        found: list[str] = []
+        if found := problems(self):
+            # Further checks take the types for granted.
+            raise InputError("; ".join(found))
         if not self.tasks:
             found.append("no task was named")
         for name in self.tasks:
@@ -182,23 +182,14 @@ class Plan:
         if len(self.seeds) != len(self.tasks):
             found.append(f"{len(self.seeds)} numbers of seeds for {len(self.tasks)} tasks")
         for name, n in zip(self.tasks, self.seeds, strict=False):
-            if n < 1:
-                found.append(f"num_seeds of {name} is {n}, expected at least 1")
-        if not 0 < self.scale <= 1:
-            found.append(f"scale is {self.scale}, expected a number in (0, 1]")
-        found += self.target.problems("target") + self.attack.problems("attack")
+            if not 1 <= n < 2**31:
+                found.append(f"num_seeds of {name} is {n}, expected at least 1 and below 2^31")
         if self.attack.model in IMAGE_MODELS:
             found.append(f"attack model is {self.attack.model}, expected mlp or logistic")
         if self.attack.augmentation != "none":
             found.append(f"attack augmentation is {self.attack.augmentation}, expected none")
-        if self.top < 1:
-            found.append(f"top is {self.top}, expected at least 1")
-        if not self.adversaries or not set(self.adversaries) <= {1, 2, 3}:
-            found.append(f"adversaries are {self.adversaries}, expected some of 1, 2, 3")
-        if self.num_random_points < 10:
-            found.append(f"num_random_points is {self.num_random_points}, expected at least 10")
-        if not 0 < self.percentile < 100:
-            found.append(f"percentile is {self.percentile}, expected a number in (0, 100)")
+        if self.attack.loss != "cross entropy":
+            found.append(f"attack loss is {self.attack.loss}, expected cross entropy")
         if found:
             raise InputError("; ".join(found))
         return self
@@ -278,14 +269,14 @@ class Execution:
       checkpoint_seconds: Least time between two checkpoints of an unfinished fleet.
     """
 
-    num_devices: int | None = None
-    models_per_call: int | None = None
-    models_per_vmap: int | None = None
-    records_per_block: int | None = None
+    num_devices: Count | None = None
+    models_per_call: Count | None = None
+    models_per_vmap: Count | None = None
+    records_per_block: Count | None = None
     convolution: Form | None = None
     kernels: Kernels | None = None
-    chunk_seconds: float = 3.0
-    checkpoint_seconds: float = 60.0
+    chunk_seconds: Seconds = 3.0
+    checkpoint_seconds: Seconds = 60.0
 
     def validate(self) -> "Execution":
         """Checks the values.
@@ -296,16 +287,6 @@ class Execution:
         Raises:
           InputError: names every problem at once.
         """
-        found = []
-        for name in ("num_devices", "models_per_call", "models_per_vmap", "records_per_block"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                found.append(f"{name} is {value}, expected at least 1")
-        found += [
-            f"{name} is {getattr(self, name)}, expected a number >= 0"
-            for name in ("chunk_seconds", "checkpoint_seconds")
-            if not getattr(self, name) >= 0
-        ]
-        if found:
+        if found := problems(self):
             raise InputError("; ".join(found))
         return self

@@ -5,6 +5,7 @@ import platform
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from jleaks.fingerprint import FORMAT
 from jleaks.fleet import make_mesh
 from jleaks.plan import Execution
 from jleaks.trainer import Progress
@@ -75,10 +76,19 @@ def describe_device(execution: Execution) -> str:
     return f"{devices[0].platform} {kind} x{len(devices)}"
 
 
-def provenance(fingerprint: str, execution: Execution) -> dict[str, Any]:
-    """Returns the fields that every result row carries: plan, device, kernels, versions."""
+def provenance(
+    fingerprint: str | None, execution: Execution, of_format: int = FORMAT
+) -> dict[str, Any]:
+    """Returns the fields that every result row carries: plan, device, kernels, versions.
+
+    Args:
+      fingerprint: Of the plan; None where there is no plan, or several.
+      execution: How fast.
+      of_format: Of the fingerprint (see `jleaks.fingerprint`); rows that lack it are of format 1.
+    """
+    plan = {} if fingerprint is None else {"fingerprint": fingerprint, "format": of_format}
     return {
-        "fingerprint": fingerprint,
+        **plan,
         "device": describe_device(execution),
         "kernels": execution.kernels or "xla",
         "versions": {"python": platform.python_version(), **installed(_PACKAGES)},

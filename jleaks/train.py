@@ -4,12 +4,15 @@ Targets, shadows and attack models all go through these functions; `jleaks.fleet
 and the devices.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int, Num
 
-from jleaks import descent, encodings, optimizer
+from jleaks import descent, encodings, keys, optimizer
 from jleaks.arrays import AnyArray
 from jleaks.augmentation import augment
 from jleaks.host import operations as host
@@ -41,6 +44,32 @@ def init(
         losses=jnp.zeros(learner.recipe.epochs, jnp.float32),
         bad_step=jnp.int32(-1),
         averages=variables.get("batch_stats", {}),
+    )
+
+
+def template(
+    learner: Learner, features: jax.ShapeDtypeStruct | AnyArray, num_members: int = 1
+) -> State:
+    """Returns shapes and types of one model's state; nothing is computed.
+
+    Args:
+      learner: What all models of the fleet share.
+      features: Shape and type of the dataset's records, [N, ...].
+      num_members: Records in the model's training part.
+    """
+    shape: Any = jax.ShapeDtypeStruct
+
+    def one(records: Any, labels: Any, members: Members, words: Any, mask: Any) -> State:
+        return init(learner, Data(records, labels), members, keys.wrap(words), mask)
+
+    posteriors = learner.encoding == "posteriors"
+    return jax.eval_shape(
+        one,
+        shape(features.shape, features.dtype),
+        shape(features.shape[:1], np.int32),
+        Members(shape((num_members,), np.int32), shape((), np.int32)),
+        shape((2,), np.uint32),
+        shape(features.shape[1:], np.float32) if posteriors else None,
     )
 
 

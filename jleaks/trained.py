@@ -2,20 +2,23 @@
 
 import dataclasses
 import json
+import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import jax
 import numpy as np
 
-from jleaks import datasets, keys, packing, train
+from jleaks import datasets, packing, train
 from jleaks.checkpoints import Store
 from jleaks.datasets.dataset import Dataset
 from jleaks.datasets.registry import Task, get_task
 from jleaks.datasets.synthetic import synthetic
 from jleaks.errors import InputError
 from jleaks.fingerprint import fingerprint
-from jleaks.learner import Data, Learner, Members, State
+from jleaks.keys import seed_problem
+from jleaks.learner import Learner, State
 from jleaks.plan import FORMAT, Execution, Plan, Recipe
 from jleaks.splits import quarters
 
@@ -44,7 +47,12 @@ class Trained:
 
 
 def trained_model(
-    workdir: str, task_name: str, seed: int, role: ModelRole, data_dir: str | None = None
+    workdir: str,
+    task_name: str,
+    seed: int,
+    role: ModelRole,
+    data_dir: str | None = None,
+    line: Callable[[str], Any] = warnings.warn,
 ) -> Trained:
     """Reads one model of a finished `launch.sweep`.
 
@@ -54,10 +62,15 @@ def trained_model(
       seed: One of the task's seeds.
       role: Which of the two models of that seed.
       data_dir: Where prepared datasets are; needed unless the plan is synthetic.
+      line: Called with one sentence if its checkpoint could not be verified.
 
     Raises:
       InputError: there is no such model, it is not trained to its end, or the data is another one.
     """
+    if problem := seed_problem(seed):
+        raise InputError(problem)
+    if role not in get_args(ModelRole):
+        raise InputError(f"role is {role}, expected one of {', '.join(get_args(ModelRole))}")
     plan = _read_plan(workdir)
     task = get_task(task_name)
     if task.name not in plan.tasks:
@@ -73,9 +86,9 @@ def trained_model(
     quarter = plan.quarter(task, data.num_records)
     learner = packing.make_learner(plan.recipe(task), task.encoding, task.num_classes, Execution())
     fleet = plan.fleet_fingerprint(task, data.fingerprint())
-    store = Store(checkpoints, fleet)
+    store = Store(checkpoints, fleet, line)
     try:
-        found = store.restore(_template(learner, data, 2 * num_seeds, quarter))
+        found = store.restore(_template(learner, data, 2 * num_seeds))
     finally:
         store.close()
     # The fleet's order: model 2s is seed s's target, 2s + 1 its shadow (see `jleaks.engine`).
@@ -106,15 +119,22 @@ def _read_plan(workdir: str) -> Plan:
     if not path.exists():
         raise InputError(f"{workdir} is not the work directory of a run: it has no plan.json")
     try:
-        fields: dict[str, Any] = json.loads(path.read_text())["plan"]
+        record = json.loads(path.read_bytes())
+        fields: dict[str, Any] = record["plan"]
         if (found := fields.pop("format")) != FORMAT:
             raise InputError(f"{path} has format {found}, expected {FORMAT}")
         for name in ("target", "attack"):
             fields[name] = Recipe(**{**fields[name], "hidden": tuple(fields[name]["hidden"])})
         for name in ("tasks", "seeds", "adversaries"):
             fields[name] = tuple(fields[name])
-        return Plan(**fields).validate()
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        plan = Plan(**fields).validate()
+        if plan.fingerprint() != record["fingerprint"]:
+            raise InputError(
+                f"{path} has the fingerprint {record['fingerprint']!r:.40}, its plan {plan.fingerprint()}: "
+                "it was changed after the run; choose another --workdir, or run its command again"
+            )
+        return plan
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path} is not the plan of launch.sweep: {error}") from error
@@ -130,19 +150,9 @@ def _load(plan: Plan, task: Task, data_dir: str | None) -> Dataset:
     return datasets.load(task.name, data_dir)
 
 
-def _template(learner: Learner, data: Dataset, num_models: int, quarter: int) -> State:
+def _template(learner: Learner, data: Dataset, num_models: int) -> State:
     """Shapes and types of the whole fleet's state; nothing is computed."""
-    shape: Any = jax.ShapeDtypeStruct
-
-    def init(features: Any, labels: Any, indices: Any, size: Any, words: Any) -> State:
-        members, key = Members(indices, size), keys.wrap(words)
-        return train.init(learner, Data(features, labels), members, key, None)
-
-    return jax.eval_shape(
-        jax.vmap(init, (None, None, 0, 0, 0)),
-        shape(data.features.shape, data.features.dtype),
-        shape(data.labels.shape, np.int32),
-        shape((num_models, quarter), np.int32),
-        shape((num_models,), np.int32),
-        shape((num_models, 2), np.uint32),
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct((num_models, *leaf.shape), leaf.dtype),
+        train.template(learner, data.features),
     )

@@ -152,9 +152,10 @@ class Trainer:
           memory: Bytes of each device that may be taken; None for what is available.
 
         Raises:
-          InputError: a dropout ratio is not in [0, 1), there are not so many devices, or the dataset
-            does not fit on one.
+          InputError: a dropout ratio is not in [0, 1), the execution cannot be used, there are not so
+            many devices, or the dataset does not fit on one.
         """
+        execution.validate()
         if crew.members.dropout is not None:
             for ratio in np.asarray(crew.members.dropout).flat:
                 if not 0 <= ratio < 1:

@@ -163,7 +163,7 @@ def main(_: list[str]) -> int:
             "test_accuracy": _rounded(bank.accuracy()[1]),
             "training_seconds": bank.meta.get("seconds", {}).get("training"),
             "evaluation_seconds": round(seconds, 3),
-            **provenance(bank.meta.get("fingerprint", ""), execution),
+            **provenance(bank.meta.get("fingerprint", ""), execution, bank.format),
         }
         summary = results.summarise(rows, attacks, about)
         folder = Path(_OUT.value or Path(path).parent)

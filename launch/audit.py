@@ -31,6 +31,7 @@ from jleaks.blackbox.table import audit_table
 from jleaks.datasets.random_points import random_points
 from jleaks.datasets.registry import get_task
 from jleaks.errors import InputError
+from jleaks.keys import seed_problem
 from jleaks.preemption import Preempted, StopSignal
 from jleaks.report.files import replace_file
 from jleaks.reporter import Reporter
@@ -174,6 +175,8 @@ def _check_flags() -> None:
         raise InputError("--num_random_points is given, but a file cannot be asked: use --random")
     if _POINTS.value and _RANDOM.value is not None:
         raise InputError("--random and --num_random_points are given, expected one of them")
+    if problem := seed_problem(_SEED.value, "--seed"):
+        raise InputError(problem)
     if _POINTS.value:
         get_task(_TASK.value)
         if _POINTS.value < MIN_RANDOM_POINTS:

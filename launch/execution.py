@@ -6,6 +6,7 @@ from typing import Any, cast
 
 from absl import flags
 
+from jleaks import settings
 from jleaks.errors import InputError
 from jleaks.host import library
 from jleaks.plan import Execution
@@ -72,10 +73,13 @@ def start(execution: Execution) -> Execution:
     """Starts JAX and chooses the kernels; returns the execution with that choice.
 
     Raises:
-      InputError: the flags ask for kernels that cannot be had.
+      InputError: the flags ask for kernels that cannot be had, JAX has no devices, or it is set to
+        compute other numbers.
     """
     use_all_cores()
     import jax
+
+    settings.check()
 
     if execution.kernels == "xla" or jax.default_backend() != "cpu":
         return execution

@@ -90,7 +90,7 @@ def make_plan() -> Plan:
         target=make_recipe(),
         attack=make_attack_recipe(),
         top=_TOP.value,
-        adversaries=tuple(int(a) for a in sorted(set(_ADVERSARIES.value))),
+        adversaries=cast(Any, tuple(int(a) for a in sorted(set(_ADVERSARIES.value)))),
         num_random_points=_POINTS.value,
         percentile=_PERCENTILE.value,
         membership=cast(Any, _MEMBERSHIP.value),

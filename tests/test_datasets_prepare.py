@@ -233,6 +233,62 @@ def test_damaged_data_is_one_line(data, damage):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        *(
+            (lambda m, name=name: m.pop(name), f"{name} is None, expected a ")
+            for name in (
+                *("task", "num_records", "class_sizes", "source", "feature_shape"),
+                *("feature_dtype", "parameters", "details", "inputs", "versions"),
+            )
+        ),
+        (lambda m: m.update(task=["location"]), "task is ['location'], expected a str"),
+        (lambda m: m.update(feature_shape=[446.0]), "feature_shape is [446.0], expected 1 lengths"),
+        (lambda m: m.update(feature_shape=[-446]), "feature_shape is [-446], expected 1 lengths"),
+        (lambda m: m.update(feature_shape=[446, 1]), "expected 1 lengths"),
+        # NumPy would repeat such records 446 times.
+        (lambda m: m.update(feature_shape=[1]), "a record is uint8 (446,)"),
+        (lambda m: m.update(feature_shape=[10**12]), "a record is|Unable to allocate"),
+        (lambda m: m.update(feature_dtype="uint9"), "feature_dtype is 'uint9', expected uint8"),
+        (lambda m: m.update(feature_dtype="float64"), "feature_dtype is 'float64', expected uint8"),
+        (lambda m: m.update(class_sizes=[60]), "class_sizes are [60], expected 30 counts"),
+        (lambda m: m.update(class_sizes=[2] * 29 + ["2"]), "expected 30 counts"),
+        (lambda m: m.update(class_sizes=[-2, 6] + [2] * 28), "expected 30 counts"),
+        (lambda m: m.update(num_records=61), "num_records is 61, expected 60"),
+        (
+            lambda m: m.update(num_records=30 * 10**12, class_sizes=[10**12] * 30),
+            "60 records, expected 30000000000000",
+        ),
+        (lambda m: m.update(num_records=0, class_sizes=[0] * 30), "num_records is 0, expected 1"),
+        (
+            lambda m: m.update(source="web"),
+            "source is 'web', expected one of real, stand-in, synth",
+        ),
+        (lambda m: m.update(inputs=[3]), "inputs have 3, expected name, bytes and sha256"),
+    ],
+)
+def test_descriptions_of_something_else_are_one_line(data, change, message):
+    path = data / "location" / "1.0.0" / "metadata.json"
+    metadata = json.loads(path.read_text())
+    change(metadata)
+    path.write_text(json.dumps(metadata))
+    with pytest.raises(InputError) as caught:
+        datasets.load("location", data)
+    text = str(caught.value)
+    assert "\n" not in text
+    assert text.startswith(f"location: prepared data in {data}")
+    assert any(one in text for one in message.split("|")), text
+
+
+@pytest.mark.parametrize("text", ["null", "[]", "3", "[" * 100_000])
+@pytest.mark.parametrize("name", ["location.json", "location/1.0.0/metadata.json"])
+def test_descriptions_that_are_none_are_one_line(data, name, text):
+    (data / name).write_text(text)
+    with pytest.raises(InputError, match=r"location: prepared data in .* is damaged"):
+        datasets.describe("location", data)
+
+
 def test_preparing_over_damaged_data_says_so(data, raw):
     (data / "location" / "1.0.0" / "dataset_info.json").write_text("{")
     with pytest.raises(InputError, match=r"location: prepared data in .* is damaged"):

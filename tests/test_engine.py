@@ -10,9 +10,10 @@ from jleaks import engine
 from jleaks import fleet as fleet_lib
 from jleaks.errors import InputError
 from jleaks.plan import Execution, Plan, Recipe
-from jleaks.report.rows import read_rows
+from jleaks.report.rows import read_rows, write_rows
 from jleaks.reporter import Reporter, collapse_line, loss_warning
 from jleaks.trained import trained_model
+from jleaks.workdir import Workdir
 
 PLAN = Plan(
     tasks=("adult", "location", "purchase2"),
@@ -73,10 +74,11 @@ def test_a_finished_run_only_reads_its_rows(finished):
 
 
 def test_a_finished_run_on_real_data_needs_the_data_no_more(finished, tmp_path):
-    rows = finished[0] / "rows.jsonl"
-    (tmp_path / "rows.jsonl").write_bytes(rows.read_bytes())
     prepared = Plan(**{**PLAN.__dict__, "source": "prepared"})
-    assert run(prepared, tmp_path, data_dir=str(tmp_path / "gone")) == read_rows(rows)
+    rows = [{**row, "fingerprint": prepared.fingerprint()} for row in finished[1]]
+    with Workdir(tmp_path, prepared).outcome("rows.jsonl").writing() as path:
+        write_rows(path, rows)
+    assert run(prepared, tmp_path, data_dir=str(tmp_path / "gone")) == rows
     with pytest.raises(InputError, match="not prepared"):
         run(prepared, tmp_path / "fresh", data_dir=str(tmp_path / "gone"))
 

@@ -5,14 +5,16 @@ import dataclasses
 import numpy as np
 import pytest
 
-from jleaks import packing
+from jleaks import npz, packing, train
 from jleaks.datasets.synthetic import synthetic
 from jleaks.errors import InputError
 from jleaks.fleet import key_words
+from jleaks.forest import ForestRecipe
 from jleaks.keys import Role, identity_key
 from jleaks.learner import Members
-from jleaks.paper.answers import from_posteriors
+from jleaks.paper.answers import Asker, from_posteriors
 from jleaks.paper.library import Cost, Library, fingerprint
+from jleaks.paper.subjects import Subject
 from jleaks.plan import Execution, Recipe
 from jleaks.preemption import Preempted, StopSignal
 from jleaks.reporter import Reporter
@@ -114,6 +116,142 @@ def test_a_damaged_model_is_one_clear_line(tmp_path):
     library.path(names_of([0])[0]).write_bytes(b"PK\x03\x04 not a zip")
     with pytest.raises(InputError, match="is damaged"):
         library.train(crew_of([0]), names_of([0]))
+
+
+def rewritten(path, change=None, **meta):
+    arrays, about = npz.load(path, "")
+    npz.save(path, {**arrays, **(change(arrays) if change else {})}, {**about, **meta})
+
+
+@pytest.fixture
+def kept(tmp_path):
+    library = open_library(tmp_path)
+    library.train(crew_of([0, 1]), names_of([0, 1]))
+    return library, [library.path(name) for name in names_of([0, 1])]
+
+
+def refused(library):
+    with pytest.raises(InputError) as caught:
+        library.train(crew_of([0, 1]), names_of([0, 1]))
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).endswith("; delete it to train again")
+    return str(caught.value)
+
+
+def test_every_flipped_bit_of_a_model_is_noticed_or_changes_nothing(kept):
+    library, (path, _) = kept
+    _, whole = library.train(crew_of([0, 1]), names_of([0, 1]))
+    content, rng, noticed = path.read_bytes(), np.random.default_rng(1), 0
+    template = train.template(crew_of([0]).learner, crew_of([0]).features)
+    for _ in range(60):
+        flipped = bytearray(content)
+        flipped[int(rng.integers(len(content)))] ^= 1 << int(rng.integers(8))
+        path.write_bytes(flipped)
+        try:
+            found = library._load(path, template)
+        except InputError:
+            noticed += 1
+            continue
+        for one, two in zip(leaves(found), leaves(whole), strict=True):
+            np.testing.assert_array_equal(one, two[0])
+    assert noticed > 50
+
+
+def test_two_swapped_models_are_noticed(kept):
+    library, (first, second) = kept
+    content = first.read_bytes()
+    first.write_bytes(second.read_bytes())
+    second.write_bytes(content)
+    message = refused(library)
+    assert message.startswith(f"{first} holds '{second.stem}', another fingerprint")
+    with pytest.raises(InputError, match="another fingerprint"):
+        library.cost(first.stem)
+
+
+def test_a_model_of_an_earlier_version_is_refused(kept):
+    library, (path, _) = kept
+    arrays, about = npz.load(path, "")
+    del about["fingerprint"]
+    npz.save(path, arrays, about)
+    assert f"{path} does not hold its fingerprint (an earlier version's?)" in refused(library)
+
+
+KERNEL = "params/Dense_0/kernel"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda a: {KERNEL: a[KERNEL] * np.nan}, "params/Dense_0/kernel is not finite"),
+        (lambda a: {KERNEL: a[KERNEL].T}, "params/Dense_0/kernel is float32 (16, 446), expected"),
+        (lambda a: {KERNEL: a[KERNEL].astype(float)}, "params/Dense_0/kernel is float64"),
+        (lambda a: {"params/Dense_2/kernel": a[KERNEL]}, "it has params/Dense_0/bias, "),
+        (lambda a: {"losses": a["losses"][:1]}, "losses is float32 (1,), expected float32 (4,)"),
+    ],
+)
+def test_weights_that_no_training_gave_are_refused(kept, change, message):
+    library, (path, _) = kept
+    rewritten(path, change)
+    assert f"{path} is damaged ({message}" in refused(library)
+
+
+def test_a_missing_layer_is_named(kept):
+    library, (path, _) = kept
+    arrays, about = npz.load(path, "")
+    del arrays[KERNEL]
+    npz.save(path, arrays, about)
+    assert f"this model has params/Dense_0/bias, {KERNEL}, " in refused(library)
+
+
+@pytest.mark.parametrize("text", ["no JSON", "[1]", "[" * 100_000])
+def test_descriptions_that_are_none_are_refused(kept, text):
+    library, (path, _) = kept
+    arrays, _ = npz.load(path, "")
+    np.savez(path, meta=np.array(text), **arrays)
+    assert f"{path} is damaged (" in refused(library)
+
+
+@pytest.mark.parametrize(
+    "cost", [None, {}, {"flops": 1}, {"device_seconds": "1", "wall_seconds": 1}]
+)
+def test_costs_that_are_none_are_refused(kept, cost):
+    library, (path, _) = kept
+    rewritten(path, cost=cost)
+    with pytest.raises(InputError, match=r"is damaged \(what it cost is "):
+        library.cost(path.stem)
+
+
+def test_what_a_forest_answered_is_checked(tmp_path):
+    data = synthetic("location", 300)
+    asker = Asker(open_library(tmp_path), lambda _: data, EXECUTION)
+    subject = Subject(
+        "forest", "location", ForestRecipe(5), np.arange(100), np.arange(100, 200),
+        key_words([identity_key(0, "location", Role.SHADOW)])[0],
+    )  # fmt: skip
+    (answers,) = asker.ask([subject])
+    (path,) = (tmp_path / "answers").iterdir()
+    content = path.read_bytes()
+    (again,) = Asker(open_library(tmp_path), lambda _: data, EXECUTION).ask([subject])
+    np.testing.assert_array_equal(again.posteriors, answers.posteriors)
+
+    def damage(arrays=None, **meta):
+        path.write_bytes(content)
+        rewritten(path, arrays, **meta)
+        with pytest.raises(InputError, match="delete it to grow the forest again") as caught:
+            asker.ask([subject])
+        return str(caught.value)
+
+    assert "another fingerprint" in damage(fingerprint="x")
+    assert "growing took None seconds" in damage(seconds=None)
+    assert "growing took nan seconds" in damage(seconds=float("nan"))
+    for change in (
+        lambda a: {"posteriors": a["posteriors"][:50]},
+        lambda a: {"posteriors": a["posteriors"] * np.nan},
+        lambda a: {"posteriors": a["posteriors"].astype(float)},
+        lambda a: {"posteriors": -a["posteriors"]},
+        lambda a: {"more": a["posteriors"]},
+    ):
+        assert "it does not hold posteriors of shape (200, 30)" in damage(change)
 
 
 def test_costs_are_kept_and_add_up(tmp_path):

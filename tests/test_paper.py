@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from jleaks import engine as main_engine
+from jleaks import npz
 from jleaks.errors import InputError
 from jleaks.forest import ForestRecipe
 from jleaks.paper import engine
@@ -160,8 +161,8 @@ def test_adversary_1_by_hand(finished):
 
     def kept(name):
         for path in (workdir / "models").iterdir():
-            arrays = read_arrays(path)
-            if json.loads(str(arrays["meta"]))["name"] == name:
+            arrays, meta = npz.load(path, "")
+            if meta["name"] == name:
                 yield arrays
 
     def forward(arrays, x):

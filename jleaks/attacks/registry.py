@@ -10,6 +10,7 @@ from jaxtyping import Array
 from jleaks.attacks import baseline, bavaria, difficulty, lira, rmia
 from jleaks.attacks.evidence import Evidence
 from jleaks.errors import InputError
+from jleaks.fields import Fraction, Positive, problems
 
 Needs = Literal["none", "out", "in and out"]
 
@@ -28,23 +29,19 @@ class Options:
         comes from the authors' group).
     """
 
-    gamma: float = 2.0
-    offline_a: float | None = None
-    published_a: float = 0.3
-    base_scale: float = 0.33
+    gamma: Positive = 2.0
+    offline_a: Fraction | None = None
+    published_a: Fraction = 0.3
+    base_scale: Fraction = 0.33
 
     def validate(self) -> "Options":
         """Checks the values.
 
         Raises:
-          InputError: names the value that cannot be used.
+          InputError: names every value that cannot be used.
         """
-        if not 0 < self.gamma < float("inf"):
-            raise InputError(f"gamma is {self.gamma}, expected a positive number")
-        for name in ("offline_a", "published_a", "base_scale"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value <= 1:
-                raise InputError(f"{name} is {value}, expected a number in [0, 1]")
+        if found := problems(self):
+            raise InputError("; ".join(found))
         return self
 
 

@@ -4,16 +4,17 @@ The file of a bank is an npz with the arrays named below; `jleaks.bank.files` re
 """
 
 import dataclasses
-import json
+import math
 import os
-import zipfile
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from jleaks import npz
 from jleaks.errors import InputError
+
+_REMEDY = "make it again with launch.bank"
 
 _ARRAYS = (
     "phi",
@@ -27,6 +28,19 @@ _ARRAYS = (
     "entropy",
     "quantile",
 )
+# NumPy's kinds of those that are not floats.
+_KINDS = {"member": "b", "population": "b", "correct": "b", "labels": "iu"}
+# What may be known of a bank beside its arrays, and its type.
+_META = {
+    "task": str,
+    "source": str,
+    "fingerprint": str,
+    "format": int,
+    "num_records": int,
+    "plan": dict,
+    "packing": dict,
+    "seconds": dict,
+}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -83,6 +97,9 @@ class Bank:
                 continue
             if array.shape != shape:
                 found.append(f"{name} has shape {array.shape}, expected {shape}")
+            elif array.dtype.kind not in (kinds := _KINDS.get(name, "f")):
+                what = {"b": "booleans", "iu": "integers", "f": "floats"}[kinds]
+                found.append(f"{name} is {array.dtype}, expected {what}")
             elif array.dtype.kind == "f" and not np.isfinite(array).all():
                 bad = int((~np.isfinite(array)).sum())
                 found.append(f"{name} has {bad} values that are not finite")
@@ -117,6 +134,11 @@ class Bank:
         """M."""
         return self.phi.shape[1]
 
+    @property
+    def format(self) -> int:
+        """Of the fingerprint in `meta` (see `jleaks.fingerprint`)."""
+        return self.meta.get("format", self.meta.get("plan", {}).get("format", 1))
+
     def accuracy(self) -> tuple[float, float]:
         """Returns the models' mean accuracy on their members and on the audited others (or NaN)."""
         if self.correct is None:
@@ -135,19 +157,13 @@ class Bank:
         return dataclasses.replace(self, **fields)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the bank, whole or not at all."""
-        path = Path(path)
-        partial = path.with_name(f".{path.stem}.{os.getpid()}.npz")
+        """Writes the bank, whole or not at all.
+
+        Raises:
+          InputError: it cannot be written.
+        """
         arrays = {name: getattr(self, name) for name in _ARRAYS if getattr(self, name) is not None}
-        meta = {**self.meta, "num_classes": self.num_classes, "twins": self.twins}
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            np.savez(partial, meta=np.array(json.dumps(meta)), **arrays)
-            partial.replace(path)
-        except OSError as error:
-            raise InputError(f"cannot write {path}: {error.strerror}") from error
-        finally:
-            partial.unlink(missing_ok=True)
+        npz.save(path, arrays, {**self.meta, "num_classes": self.num_classes, "twins": self.twins})
 
 
 def load(path: str | os.PathLike[str]) -> Bank:
@@ -156,14 +172,30 @@ def load(path: str | os.PathLike[str]) -> Bank:
     Raises:
       InputError: the file is missing, damaged or not a bank.
     """
+    arrays, meta = npz.load(path, _REMEDY)
+    num_classes, twins = meta.pop("num_classes", None), meta.pop("twins", None)
+    problem = _meta_problem(meta)
+    if type(num_classes) is not int or not 2 <= num_classes < 2**31 or type(twins) is not bool:
+        problem = f"num_classes is {num_classes}, twins is {twins}"
+    if lacking := [name for name in _ARRAYS[:4] if name not in arrays]:
+        problem = f"it has no {', no '.join(lacking)}"
+    if problem is not None:
+        raise npz.damaged(path, problem, _REMEDY)
+    known = {name: array for name, array in arrays.items() if name in _ARRAYS}
     try:
-        with Path(path).open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            meta = json.loads(str(file["meta"]))
-            arrays = {name: file[name] for name in _ARRAYS if name in file}
-            return Bank(
-                num_classes=meta.pop("num_classes"), twins=meta.pop("twins"), meta=meta, **arrays
-            )
-    except FileNotFoundError as error:
-        raise InputError(f"{path} does not exist") from error
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} is not a bank's file or is damaged: {error}") from error
+        return Bank(num_classes=num_classes, twins=twins, meta=meta, **known)
+    except InputError as error:
+        raise npz.damaged(path, str(error), _REMEDY) from error
+
+
+def _meta_problem(meta: dict[str, Any]) -> str | None:
+    """Returns one sentence if what is known of a bank cannot be used, or None."""
+    for name, kind in _META.items():
+        if name in meta and type(meta[name]) is not kind:
+            return f"{name} is {meta[name]!r:.40}, expected {kind.__name__}"
+    for name, value in meta.get("seconds", {}).items():
+        if not isinstance(value, (int, float)) or not math.isfinite(value):
+            return f"seconds of {name} are {value!r:.40}"
+    if not isinstance(meta.get("plan", {}).get("recipe", {}), dict):
+        return "the plan's recipe is no object"
+    return None

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -56,12 +57,14 @@ def train_bank(
     plan.validate()
     execution.validate()
     reporter = reporter or Reporter()
-    path = Path(workdir) / "bank.npz"
-    if path.exists():
-        # Finished: the data is no longer needed.
-        Workdir(workdir, plan)
-        reporter.line(f"{plan.task}: reading {path}")
-        return bank_lib.load(path)
+    work = Workdir(workdir, plan)
+    outcome = work.outcome("bank.npz")
+    if outcome.finished():
+        # The data is no longer needed.
+        reporter.line(f"{plan.task}: reading {outcome.path}")
+        found = bank_lib.load(outcome.path)
+        outcome.check([found.meta])
+        return found
     data = _load(plan, data_dir)
     split = halves(
         plan.task,
@@ -71,9 +74,9 @@ def train_bank(
         plan.num_candidates,
         plan.num_population,
     )
-    work = Workdir(workdir, plan)
+    work.claim()
     crew = _crew(plan, execution, data, split)
-    store = Store(work.checkpoints("models"), fingerprint(plan, data.fingerprint()))
+    store = Store(work.checkpoints("models"), fingerprint(plan, data.fingerprint()), reporter.line)
     seconds, spent = {}, _Spent(work.path / "seconds.json")
 
     def progress(p: Progress) -> None:
@@ -112,7 +115,8 @@ def train_bank(
         meta=_meta(plan, execution, data, trainer, seconds),
         **answers,
     )
-    bank.save(path)
+    with outcome.writing() as path:
+        bank.save(path)
     members, others = bank.accuracy()
     reporter.line(
         f"{plan.task}: {plan.num_models} models of {plan.num_candidates // 2} records in "
@@ -128,11 +132,15 @@ class _Spent:
     def __init__(self, path: Path):
         self._path = path
         try:
-            self._before = float(json.loads(path.read_text())["training"])
+            self._before = float(json.loads(path.read_bytes())["training"])
+            if not 0 <= self._before < math.inf:
+                raise ValueError(f"training is {self._before}")
         except FileNotFoundError:
             self._before = 0.0
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{path} is damaged: {error}") from error
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            raise InputError(
+                f"{path} is damaged ({error}); delete it to count the seconds from now on"
+            ) from error
 
     def keep(self, seconds: float) -> float:
         """Notes the seconds of this process; returns those of all."""

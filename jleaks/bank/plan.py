@@ -2,11 +2,13 @@
 
 import dataclasses
 import json
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from jleaks.datasets.registry import get_task
 from jleaks.errors import InputError
+from jleaks.fields import Count, Number, Range, problems
 from jleaks.fingerprint import FORMAT, fingerprint
+from jleaks.keys import Seed
 from jleaks.perturbations import Perturbation, perturbation
 from jleaks.plan import Recipe
 
@@ -14,6 +16,9 @@ from jleaks.plan import Recipe
 _MOST_CANDIDATES = 50_000
 _MOST_POPULATION = 10_000
 _POPULATION_SHARE = 6
+
+# What multiplies or divides a model's inputs or answers: far beyond it they leave float32.
+_Factor = Annotated[float, Range("a number from 1e-6 to 1e6", lambda x: 1e-6 <= x <= 1e6)]
 
 # The paper's, as in the main job.
 MODEL_RECIPE = Recipe()
@@ -43,15 +48,15 @@ class BankPlan:
     """
 
     task: str
-    num_models: int
-    num_candidates: int
-    num_population: int
-    seed: int = 0
+    num_models: Count
+    num_candidates: Count
+    num_population: Number
+    seed: Seed = 0
     source: Literal["prepared", "synthetic"] = "synthetic"
     recipe: Recipe = MODEL_RECIPE
-    num_queries: int = 9
-    noise: float = 2.0
-    temperature: float = 2.0
+    num_queries: Count = 9
+    noise: _Factor = 2.0
+    temperature: _Factor = 2.0
     quantile: Recipe = QUANTILE_RECIPE
     null: Literal["none", "shuffled", "untrained"] = "none"
 
@@ -64,7 +69,14 @@ class BankPlan:
         Raises:
           InputError: names every problem at once.
         """
-        found = self.recipe.misfits(get_task(self.task))
+        if found := problems(self):
+            # Further checks take the types for granted.
+            raise InputError(f"{self.task}: {'; '.join(found)}")
+        task = get_task(self.task)
+        # What the regressions learn is no class.
+        classes = dataclasses.replace(self.quantile, loss="cross entropy")
+        found = self.recipe.misfits(task)
+        found += [f"quantile {problem}" for problem in classes.misfits(task)]
         if self.num_models < 4 or self.num_models % 2:
             found.append(
                 f"num_models is {self.num_models}, expected an even number of at least 4: models "
@@ -72,19 +84,11 @@ class BankPlan:
             )
         if self.num_candidates < 2 or self.num_candidates % 2:
             found.append(f"num_candidates is {self.num_candidates}, expected an even number >= 2")
-        if self.num_population < 0:
-            found.append(f"num_population is {self.num_population}, expected at least 0")
-        if self.num_queries < 1:
-            found.append(f"num_queries is {self.num_queries}, expected at least 1")
         most = self.perturbation().most_queries
         if most is not None and self.num_queries > most:
             found.append(f"num_queries is {self.num_queries}, {self.task} has {most} at most")
-        found += [
-            f"{name} is {getattr(self, name)}, expected a positive number"
-            for name in ("noise", "temperature")
-            if not 0 < getattr(self, name) < float("inf")
-        ]
-        found += self.recipe.problems("model") + self.quantile.problems("quantile")
+        if self.quantile.loss != "quantile":
+            found.append(f"quantile loss is {self.quantile.loss}, expected quantile")
         if self.num_candidates // 2 < self.recipe.batch_size:
             found.append(
                 f"batch_size is {self.recipe.batch_size} but each model trains on only "

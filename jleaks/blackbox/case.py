@@ -8,6 +8,7 @@ from jaxtyping import Float
 
 from jleaks.blackbox.posteriors import Posteriors
 from jleaks.errors import InputError
+from jleaks.keys import seed_problem
 from jleaks.plan import ATTACK_RECIPE, IMAGE_MODELS, Recipe
 
 # As few make no percentile.
@@ -80,6 +81,8 @@ def check_attack(attack: Recipe, top: int, percentile: float) -> None:
 
 def check_case(case: Case, attack: Recipe) -> None:
     """Raises InputError unless the target can be attacked with what its attacker has."""
+    if problem := seed_problem(case.seed):
+        raise InputError(f"{case.target.name}: {problem}")
     _check_both(case.target, "attacks are scored")
     if case.shadow is not None:
         check_shadow(case.shadow, attack)

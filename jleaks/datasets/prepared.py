@@ -8,15 +8,28 @@ directories of their own, and the pointer says which one counts.
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from jleaks.datasets.dataset import Dataset
-from jleaks.datasets.registry import get_task
+from jleaks.datasets.registry import Source, Task, get_task
 from jleaks.errors import InputError
 
 _METADATA = "metadata.json"
+# Of a description, with their types.
+_FIELDS = {
+    "task": str,
+    "num_records": int,
+    "class_sizes": list,
+    "source": str,
+    "feature_shape": list,
+    "feature_dtype": str,
+    "parameters": dict,
+    "details": dict,
+    "inputs": list,
+    "versions": dict,
+}
 # Records read at once: more do not make it faster.
 _CHUNK = 1024
 
@@ -45,7 +58,7 @@ def describe(task_name: str, data_dir: str | os.PathLike[str]) -> dict[str, Any]
         )
     try:
         path = Path(data_dir) / json.loads(pointer.read_text("utf-8"))["path"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise damaged(task.name, pointer, error) from error
     return read_metadata(task.name, path)
 
@@ -58,11 +71,40 @@ def read_metadata(task_name: str, path: Path) -> dict[str, Any]:
     """
     try:
         metadata = json.loads((path / _METADATA).read_text("utf-8"))
-        if metadata["task"] != task_name or metadata["num_records"] != sum(metadata["class_sizes"]):
-            raise ValueError("it describes something else")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        if (problem := _problem(get_task(task_name), metadata)) is not None:
+            raise ValueError(problem)
+    except (OSError, ValueError, RecursionError) as error:
         raise damaged(task_name, path / _METADATA, error) from error
     return metadata | {"path": str(path)}
+
+
+def _problem(task: Task, metadata: Any) -> str | None:
+    """Returns one sentence if a description is not that of a task's prepared records, or None."""
+    if not isinstance(metadata, dict):
+        return "it is no object"
+    for name, kind in _FIELDS.items():
+        if type(metadata.get(name)) is not kind:
+            return f"{name} is {metadata.get(name)!r:.40}, expected a {kind.__name__}"
+    shape, sizes = metadata["feature_shape"], metadata["class_sizes"]
+    if not all(type(n) is int and n >= 1 for n in shape) or len(shape) != len(task.feature_shape):
+        return f"feature_shape is {shape!r:.40}, expected {len(task.feature_shape)} lengths"
+    if not all(type(n) is int and n >= 0 for n in sizes) or len(sizes) != task.num_classes:
+        return f"class_sizes are {sizes!r:.40}, expected {task.num_classes} counts"
+    for raw in metadata["inputs"]:
+        if not isinstance(raw, dict) or not {"name", "bytes", "sha256"} <= raw.keys():
+            return f"inputs have {raw!r:.40}, expected name, bytes and sha256"
+    for name, found, expected in (
+        ("task", metadata["task"], task.name),
+        ("num_records", metadata["num_records"], max(1, sum(sizes))),
+        ("feature_dtype", metadata["feature_dtype"], task.feature_dtype),
+    ):
+        if found != expected:
+            return f"{name} is {found!r:.40}, expected {expected}"
+    if metadata["source"] not in get_args(Source):
+        return (
+            f"source is {metadata['source']!r:.40}, expected one of {', '.join(get_args(Source))}"
+        )
+    return None
 
 
 def is_complete(path: Path) -> bool:
@@ -101,18 +143,21 @@ def load(task_name: str, data_dir: str | os.PathLike[str]) -> Dataset:
     except ImportError as error:
         raise not_installed(error) from error
     num_records, shape = description["num_records"], tuple(description["feature_shape"])
-    dtype = np.dtype(description["feature_dtype"])
-    features = np.empty((num_records, *shape), dtype)
-    labels = np.empty(num_records, np.int32)
     try:
         # Reading and decoding this way needs no TensorFlow; TFDS's faster methods do.
         source = tfds.builder_from_directory(path).as_data_source(split="all")
         if len(source) != num_records:
             raise ValueError(f"{len(source)} records, expected {num_records}")
+        features = np.empty((num_records, *shape), description["feature_dtype"])
+        labels = np.empty(num_records, np.int32)
         for start in range(0, num_records, _CHUNK):
             stop = min(start + _CHUNK, num_records)
             for i, example in enumerate(source.__getitems__(list(range(start, stop))), start):
-                features[i] = example["features"]
+                record = example["features"]
+                # NumPy would repeat a short record until it fits, and cut numbers off.
+                if (record.shape, record.dtype) != (shape, features.dtype):
+                    raise ValueError(f"a record is {record.dtype} {record.shape}")
+                features[i] = record
                 labels[i] = example["label"]
         sizes = np.bincount(labels, minlength=len(description["class_sizes"])).tolist()
         if sizes != description["class_sizes"]:

@@ -21,6 +21,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt32
 
 from jleaks.errors import InputError
+from jleaks.fields import Count, Positive, problems
 
 
 class Thirds(NamedTuple):
@@ -72,17 +73,12 @@ class CombinerRecipe:
       max_iter: Iterations at most.
     """
 
-    c: float = 1.0
-    max_iter: int = 1000
+    c: Positive = 1.0
+    max_iter: Count = 1000
 
     def problems(self, what: str) -> list[str]:
         """Returns one sentence per value that cannot be fitted with."""
-        found = []
-        if not 0 < self.c < float("inf"):
-            found.append(f"{what} c is {self.c}, expected a positive number")
-        if self.max_iter < 1:
-            found.append(f"{what} max_iter is {self.max_iter}, expected at least 1")
-        return found
+        return problems(self, what)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

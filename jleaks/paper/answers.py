@@ -3,12 +3,13 @@
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from jleaks import packing
+from jleaks import npz, packing
 from jleaks.datasets.dataset import Dataset
 from jleaks.datasets.random_points import random_points
 from jleaks.datasets.registry import get_task
@@ -17,7 +18,7 @@ from jleaks.fingerprint import fingerprint
 from jleaks.fleet import SignalFn
 from jleaks.forest import Forest, ForestRecipe
 from jleaks.learner import Members
-from jleaks.paper.library import Cost, Library, read_arrays, write_arrays
+from jleaks.paper.library import Cost, Library, read_kept, write_kept
 from jleaks.paper.subjects import AnySubject, Stacked, Subject
 from jleaks.plan import Execution, Recipe
 from jleaks.signals import cross_entropy, posterior_signals, signal_fn
@@ -263,9 +264,9 @@ class Asker:
         name = self.name(subject)
         path = self.library.folder / "answers" / f"{name}.{fingerprint(records, digits=24)}.npz"
         if path.exists():
-            kept = read_arrays(path)
-            self._grown[name] = float(kept["seconds"])
-            return kept["posteriors"]
+            num_classes = self.datasets(subject.task).task.num_classes
+            posteriors, self._grown[name] = _read_answers(path, (len(records), num_classes))
+            return posteriors
         if name not in self._forests:
             # A forest may take a gigabyte: only the last is at hand.
             self._forests.clear()
@@ -273,8 +274,7 @@ class Asker:
             self._forests[name] = self._grow(subject)
             self._grown[name] = time.monotonic() - tick
         posteriors = self._forests[name].posteriors(records)
-        seconds = np.array(self._grown[name])
-        write_arrays(path, {"posteriors": posteriors, "seconds": seconds})
+        write_kept(path, {"posteriors": posteriors}, {"seconds": self._grown[name]})
         return posteriors
 
     def _grow(self, subject: Subject) -> Forest:
@@ -303,6 +303,28 @@ def random_point_sets(
         data = datasets(subject.task)
         found.append(random_points(data.task, seed, data.features.shape[1:], count))
     return found
+
+
+def _read_answers(path: Path, shape: tuple[int, int]) -> tuple[np.ndarray, float]:
+    """Returns what a forest answered, [n, K], and the seconds that growing it took.
+
+    Raises:
+      InputError: the file cannot be used.
+    """
+    remedy = "delete it to grow the forest again"
+    arrays, meta = read_kept(path, remedy)
+    posteriors, seconds = arrays.get("posteriors"), meta.get("seconds")
+    if (
+        arrays.keys() != {"posteriors"}
+        or posteriors is None
+        or posteriors.shape != shape
+        or posteriors.dtype != np.float32
+        or not ((posteriors >= 0) & (posteriors <= 1 + 1e-5)).all()
+    ):
+        raise npz.damaged(path, f"it does not hold posteriors of shape {shape}", remedy)
+    if not isinstance(seconds, (int, float)) or not 0 <= seconds < float("inf"):
+        raise npz.damaged(path, f"growing took {seconds} seconds", remedy)
+    return posteriors, float(seconds)
 
 
 def _parts(subject: AnySubject) -> tuple[Subject, ...]:

@@ -4,7 +4,6 @@ import contextlib
 import functools
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from jleaks import datasets
 from jleaks.bank.results import read_records, write_records
@@ -13,6 +12,7 @@ from jleaks.datasets.registry import get_task
 from jleaks.datasets.synthetic import synthetic
 from jleaks.errors import InputError
 from jleaks.fleet import make_mesh
+from jleaks.outcome import Outcome
 from jleaks.paper.answers import Asker
 from jleaks.paper.context import Context, Row
 from jleaks.paper.experiments import RUNS
@@ -60,26 +60,35 @@ def run(
         raise InputError(
             f"unknown experiment {', '.join(sorted(unknown))}; allowed: {', '.join(RUNS)}"
         )
-    found: dict[str, list[Row]] = {}
-    with opened(plan, execution, workdir, data_dir, models_dir, command, reporter) as context:
-        for name in experiments:
-            found[name] = _experiment(context, name, Path(workdir).absolute() / name)
-    return found
+    plan.validate()
+    work, reporter = Workdir(workdir, plan), reporter or Reporter()
+    found: dict[str, list[Row] | None] = dict.fromkeys(experiments)
+    for name in found:
+        outcome = work.outcome(f"{name}/rows.jsonl")
+        if outcome.finished():
+            # Neither data nor models are needed.
+            reporter.line(f"{name}: finished before")
+            found[name] = rows = read_records(outcome.path)
+            outcome.check(rows)
+    missing = [name for name, rows in found.items() if rows is None]
+    if missing:
+        with opened(plan, execution, workdir, data_dir, models_dir, command, reporter) as context:
+            for name in missing:
+                found[name] = _experiment(context, name, work.outcome(f"{name}/rows.jsonl"))
+    return {name: rows or [] for name, rows in found.items()}
 
 
-def _experiment(context: Context, name: str, folder: Path) -> list[Row]:
-    """Runs one experiment, or reads its rows."""
-    path, library, tell = folder / "rows.jsonl", context.asker.library, context.reporter.line
-    if path.exists():
-        tell(f"{name}: finished before")
-        return read_records(path)
+def _experiment(context: Context, name: str, outcome: Outcome) -> list[Row]:
+    """Runs one experiment."""
+    library, tell = context.asker.library, context.reporter.line
     tick, before = time.monotonic(), library.num_trained
-    rows = RUNS[name](context, name, folder)
+    rows = RUNS[name](context, name, outcome.path.parent)
     if not rows:
         tell(f"{name}: none of its tasks were chosen")
         return rows
     # Last, because it says that the experiment has finished.
-    write_records(path, rows)
+    with outcome.writing() as path:
+        write_records(path, rows)
     tell(
         f"{name}: {len(rows)} attacks in {time.monotonic() - tick:.1f} s, "
         f"{library.num_trained - before} models trained"
@@ -122,6 +131,7 @@ def opened(
         sizes[name] = _num_records(plan, name, data_dir)
         plan.main_plan().quarter(get_task(name), sizes[name])
     work = Workdir(workdir, plan)
+    work.claim()
 
     @functools.cache
     def load(task: str) -> Dataset:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from jleaks import npz
 from jleaks.datasets.registry import TASKS, get_task
 from jleaks.embedding import PERPLEXITY, embed, sample
 from jleaks.forest import ForestRecipe
@@ -25,7 +26,6 @@ from jleaks.paper.attacks import (
     unaided,
 )
 from jleaks.paper.context import Context, Row
-from jleaks.paper.library import write_arrays
 from jleaks.paper.shokri import Baseline, baseline
 from jleaks.paper.subjects import Subject
 from jleaks.plan import Recipe
@@ -254,7 +254,7 @@ def _tsne(context: Context, name: str, folder: Path) -> list[Row]:
     generator = identity_generator(0, "embedding", Role.SPLIT)
     smallest = min(len(rows) for rows in groups.values())
     points, names = sample(generator, groups, min(context.plan.num_embedded, smallest))
-    write_arrays(
+    npz.save(
         folder / "points.npz",
         {
             # Few points have few neighbours.
@@ -306,7 +306,7 @@ def _threshold(context: Context, name: str, folder: Path) -> list[Row]:
         arrays[f"{target.task}/random"] = random[:, 0]
         arrays[f"{target.task}/member"] = found.statistics[:count, 0]
         arrays[f"{target.task}/nonmember"] = found.statistics[count:, 0]
-    write_arrays(folder / "densities.npz", arrays)
+    npz.save(folder / "densities.npz", arrays)
     return rows
 
 

@@ -3,25 +3,25 @@
 Experiments ask for models; whatever one of them has trained, the others find.  A model whose recipe, data
 and key are equal is trained once, whichever experiment asks, in whatever order, before or after a restart.
 
-models/<fingerprint>.npz          a trained model: parameters, statistics, what it cost
+models/<fingerprint>.npz          a trained model: parameters, statistics, what it cost, its fingerprint
+answers/<fingerprint>.npz         what a forest answered to some records, likewise
 fleets/<fingerprint>/             orbax: models in training, deleted when all of them are kept
 """
 
 import dataclasses
-import json
+import math
 import os
 import shutil
 import time
-import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import jax
 import numpy as np
 from flax import traverse_util
 
-from jleaks import packing
+from jleaks import npz, packing, train
 from jleaks.checkpoints import Store
 from jleaks.errors import InputError
 from jleaks.fingerprint import fingerprint
@@ -118,13 +118,14 @@ class Library:
             at = np.array(missing[start : start + most])
             self._fit(take(crew, at), [names[i] for i in at], size.flops_per_epoch / width)
         trainer = Trainer(crew, self._execution, self._reporter.progress, self._stop)
-        states = [self._load(self.path(name)) for name in names]
+        template = train.template(crew.learner, crew.features)
+        states = [self._load(self.path(name), template) for name in names]
         return trainer, jax.tree.map(lambda *leaves: np.stack(leaves), *states)
 
     def _fit(self, crew: Crew, names: list[str], flops_per_record: float) -> None:
         """Trains a crew of which no model is kept, and keeps them."""
         fleet = fingerprint(*sorted(names), digits=24)
-        store = Store(self.folder / "fleets" / fleet, fleet)
+        store = Store(self.folder / "fleets" / fleet, fleet, self._reporter.line)
         tick = time.monotonic()
         trainer = Trainer(crew, self._execution, self._reporter.progress, self._stop)
         state = trainer.run(store)
@@ -147,37 +148,69 @@ class Library:
 
     def _keep(self, path: Path, state: State, name: str, cost: Cost) -> None:
         """Writes one model, whole or not at all."""
-        arrays = {
-            "/".join((field, *key)): np.asarray(leaf)
-            for field, value in state._asdict().items()
-            if field != "opt_state"
-            for key, leaf in _flat(value).items()
-        }
-        meta = json.dumps({"name": name, "cost": dataclasses.asdict(cost)})
-        write_arrays(path, {"meta": np.array(meta), **arrays})
+        write_kept(path, _flat(state), {"name": name, "cost": dataclasses.asdict(cost)})
 
-    def _load(self, path: Path) -> State:
-        arrays = read_arrays(path)
+    def _load(self, path: Path, template: State) -> State:
+        """Reads one model.
+
+        Args:
+          path: Where it is kept.
+          template: Shapes and types of its state.
+        """
+        arrays, _ = read_kept(path, _RETRAIN)
+        expected = _flat(template)
+        if arrays.keys() != expected.keys():
+            raise npz.damaged(
+                path, f"it has {_named(arrays)}, this model has {_named(expected)}", _RETRAIN
+            )
+        for name, like in expected.items():
+            found = arrays[name]
+            if found.shape != like.shape or found.dtype != like.dtype:
+                what = f"{found.dtype} {found.shape}, expected {like.dtype} {like.shape}"
+                raise npz.damaged(path, f"{name} is {what}", _RETRAIN)
+            if not np.isfinite(found).all():
+                raise npz.damaged(path, f"{name} is not finite", _RETRAIN)
         fields: dict[str, Any] = {"opt_state": ()}
         for field in State._fields:
-            if field in arrays:
-                fields[field] = arrays[field]
-            elif field != "opt_state":
-                own = {
-                    tuple(key.split("/")[1:]): leaf
-                    for key, leaf in arrays.items()
-                    if key.startswith(f"{field}/")
-                }
-                fields[field] = traverse_util.unflatten_dict(own)
+            own = {
+                tuple(key.split("/")[1:]): leaf
+                for key, leaf in arrays.items()
+                if key.split("/")[0] == field
+            }
+            if field != "opt_state":
+                fields[field] = own[()] if () in own else traverse_util.unflatten_dict(own)
         return State(**fields)
 
     def cost(self, name: str) -> Cost:
         """Returns what training the model with this fingerprint took."""
-        return Cost(**json.loads(str(read_arrays(self.path(name))["meta"]))["cost"])
+        path = self.path(name)
+        _, meta = read_kept(path, _RETRAIN)
+        try:
+            cost = Cost(**meta["cost"])
+            if not all(x is None or math.isfinite(x) for x in dataclasses.astuple(cost)):
+                raise ValueError("not finite")
+        except (KeyError, TypeError, ValueError) as error:
+            raise npz.damaged(path, f"what it cost is {meta.get('cost')}", _RETRAIN) from error
+        return cost
 
 
-def _flat(value: Any) -> dict[tuple[str, ...], Any]:
-    return traverse_util.flatten_dict(value) if isinstance(value, dict) else {(): value}
+_RETRAIN = "delete it to train again"
+
+
+def _flat(state: State) -> dict[str, Any]:
+    """Returns the leaves of a model by path, without those of its optimiser."""
+    return {
+        "/".join((field, *key)): leaf
+        for field, value in state._asdict().items()
+        if field != "opt_state"
+        for key, leaf in (
+            traverse_util.flatten_dict(value) if isinstance(value, dict) else {(): value}
+        ).items()
+    }
+
+
+def _named(arrays: Mapping[str, Any]) -> str:
+    return ", ".join(name for name in sorted(arrays) if name.startswith("params/")) or "no layers"
 
 
 def _shape(crew: Crew) -> jax.ShapeDtypeStruct:
@@ -195,31 +228,32 @@ def take(crew: Crew, at: np.ndarray) -> Crew:
     )
 
 
-def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Writes an npz file, whole or not at all.
+def write_kept(path: Path, arrays: Mapping[str, Any], meta: Mapping[str, Any]) -> None:
+    """Writes what is kept under a fingerprint, which is the file's name; the file holds it as well.
 
     Raises:
       InputError: it cannot be written.
     """
-    partial = path.with_name(f".{path.stem}.{os.getpid()}.npz")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(partial, **cast(Any, arrays))
-        partial.replace(path)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}") from error
-    finally:
-        partial.unlink(missing_ok=True)
+    npz.save(
+        path,
+        {name: np.asarray(array) for name, array in arrays.items()},
+        {"fingerprint": path.stem, **meta},
+    )
 
 
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Reads all arrays of an npz file.
+def read_kept(path: Path, remedy: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Reads what is kept under a fingerprint.
+
+    Args:
+      path: Whose name is the fingerprint.
+      remedy: What to do about a file that cannot be used.
 
     Raises:
-      InputError: it is missing or damaged.
+      InputError: it is missing or damaged, or the file of another fingerprint.
     """
-    try:
-        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            return {name: file[name] for name in file}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} is damaged ({error}); delete it to train again") from error
+    arrays, meta = npz.load(path, remedy)
+    if "fingerprint" not in meta:
+        raise InputError(f"{path} does not hold its fingerprint (an earlier version's?); {remedy}")
+    if meta["fingerprint"] != path.stem:
+        raise InputError(f"{path} holds {meta['fingerprint']!r:.40}, another fingerprint; {remedy}")
+    return arrays, meta

@@ -2,18 +2,22 @@
 
 import dataclasses
 import json
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from jleaks import plan as plan_lib
 from jleaks.datasets.registry import TASKS, Task, get_task
 from jleaks.errors import InputError
+from jleaks.fields import SOME, Count, Number, Percentile, Positive, Ratio, Share, problems
 from jleaks.fingerprint import FORMAT, fingerprint
 from jleaks.plan import ATTACK_RECIPE, Recipe
 
 Scale = Literal["smoke", "small", "paper"]
 
 # What E8 can vary.
-HYPERPARAMETERS = ("hidden", "epochs", "batch_size", "learning_rate", "all")
+Hyperparameter = Literal["hidden", "epochs", "batch_size", "learning_rate", "all"]
+HYPERPARAMETERS: tuple[Hyperparameter, ...] = get_args(Hyperparameter)
+
+_Counts = Annotated[tuple[Count, ...], SOME]
 
 # What the scale "smoke" changes of attack recipes.
 SMOKE_ATTACK: dict[str, Any] = {"epochs": 10, "batch_size": 50}
@@ -56,24 +60,24 @@ class PaperPlan:
     seeds: tuple[int, ...]
     scale: Scale = "smoke"
     source: Literal["prepared", "synthetic"] = "synthetic"
-    share: float = 0.03
+    share: Share = 0.03
     target: Recipe = _SMOKE_RECIPE
     attack: Recipe = _SMOKE_ATTACK_RECIPE
     top: int = 3
-    tops: tuple[int, ...] = (1, 3, 0)
-    num_shokri_shadows: int = 3
-    epochs: tuple[int, ...] = (5, 10)
-    shadow_counts: tuple[int, ...] = (1, 2, 3)
-    shadow_counts_mlp: tuple[int, ...] = (1, 2, 3, 5)
-    hyperparameters: tuple[str, ...] = ("hidden", "all")
-    ratios: tuple[float, ...] = (0.0, 0.5)
-    dropout: tuple[float, float] = (0.5, 0.5)
+    tops: Annotated[tuple[Number, ...], SOME] = (1, 3, 0)
+    num_shokri_shadows: Count = 3
+    epochs: _Counts = (5, 10)
+    shadow_counts: _Counts = (1, 2, 3)
+    shadow_counts_mlp: _Counts = (1, 2, 3, 5)
+    hyperparameters: tuple[Hyperparameter, ...] = ("hidden", "all")
+    ratios: tuple[Ratio, ...] = (0.0, 0.5)
+    dropout: tuple[Ratio, Ratio] = (0.5, 0.5)
     num_random_points: int = 200
-    percentile: float = 10.0
-    percentiles: tuple[float, ...] = (1.0, 5.0, 10.0, 25.0, 50.0)
-    num_trees: int = 20
-    combiner_c: float = 100.0
-    num_embedded: int = 100
+    percentile: Percentile = 10.0
+    percentiles: tuple[Percentile, ...] = (1.0, 5.0, 10.0, 25.0, 50.0)
+    num_trees: Count = 20
+    combiner_c: Positive = 100.0
+    num_embedded: Count = 100
 
     def validate(self) -> "PaperPlan":
         """Checks everything that can be known before any data is read.
@@ -84,40 +88,9 @@ class PaperPlan:
         Raises:
           InputError: names every problem at once.
         """
-        found: list[str] = []
-        try:
-            self.main_plan().validate()
-        except InputError as error:
-            found.append(str(error))
-        if self.num_shokri_shadows < 1:
-            found.append(f"num_shokri_shadows is {self.num_shokri_shadows}, expected at least 1")
-        for name in ("epochs", "shadow_counts", "shadow_counts_mlp"):
-            values = getattr(self, name)
-            if not values or min(values) < 1:
-                found.append(f"{name} are {values}, expected numbers of at least 1")
-        if not self.tops or min(self.tops) < 0:
-            found.append(f"tops are {self.tops}, expected numbers of at least 1, or 0 for all")
-        found += [
-            f"{name} are {getattr(self, name)}, expected numbers in [0, 1)"
-            for name in ("ratios", "dropout")
-            if not all(0 <= ratio < 1 for ratio in getattr(self, name))
-        ]
-        if not set(self.hyperparameters) <= set(HYPERPARAMETERS):
-            found.append(
-                f"hyperparameters are {', '.join(self.hyperparameters)}, expected some of "
-                f"{', '.join(HYPERPARAMETERS)}"
-            )
-        if not all(0 < t < 100 for t in self.percentiles):
-            found.append(f"percentiles are {self.percentiles}, expected numbers in (0, 100)")
-        found += [
-            f"{name} is {getattr(self, name)}, expected at least 1"
-            for name in ("num_trees", "num_embedded")
-            if getattr(self, name) < 1
-        ]
-        if not 0 < self.combiner_c < float("inf"):
-            found.append(f"combiner_c is {self.combiner_c}, expected a positive number")
-        if found:
+        if found := problems(self):
             raise InputError("; ".join(found))
+        self.main_plan().validate()
         return self
 
     def main_plan(self) -> plan_lib.Plan:
@@ -201,6 +174,8 @@ def make_plan(
     Raises:
       InputError: names everything that cannot be used.
     """
+    if scale not in PRESETS:
+        raise InputError(f"scale is {scale}, expected one of {', '.join(PRESETS)}")
     default, values = PRESETS[scale]
     names = sorted({get_task(name).name for name in tasks}, key=list(TASKS).index)
     seeds = dict.fromkeys(names, default if num_seeds is None else num_seeds)
