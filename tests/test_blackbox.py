@@ -254,7 +254,7 @@ def test_bad_files(tmp_path):
             files.read(tmp_path / name)
     np.savez(tmp_path / "p.npz", posteriors=np.array([{}], object), allow_pickle=True)
     with pytest.raises(
-        InputError, match="posteriors is an array of Python objects .* never loaded"
+        InputError, match=r"posteriors is an array of Python objects .* never loaded"
     ):
         files.read(tmp_path / "p.npz")
     import pyarrow
