@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from jleaks.errors import InputError
 
@@ -176,6 +176,22 @@ def _tolerance(array: np.ndarray, wide: np.ndarray) -> tuple[float, str]:
     ):
         return _BFLOAT16, "bfloat16"
     return SUM_TOLERANCE, ""
+
+
+def true_first(
+    posteriors: Float[np.ndarray, "records k"], labels: Int[np.ndarray, "records"]
+) -> Float[np.ndarray, "records k"]:
+    """Returns each record's posteriors in another order: of its true class first, then the others, falling.
+
+    What attacks compute of them does not depend on the order, but its rounding does: records that are alike
+    on paper tie only if their numbers are summed in one order.
+    """
+    rows = np.arange(len(labels))
+    others = posteriors.copy()
+    others[rows, labels] = -1
+    # The true class is the smallest now, so it comes last.
+    others = np.sort(others, axis=1)[:, :0:-1]
+    return np.concatenate([posteriors[rows, labels][:, None], others], axis=1)
 
 
 class Bounds(NamedTuple):

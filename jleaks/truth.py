@@ -125,7 +125,10 @@ def _texts(array: np.ndarray, where: str, what: str) -> np.ndarray:
 
 def _shown(value: Any) -> str:
     """A number as it was written, not as 4.3e+09."""
-    return f"{value:.17g}" if isinstance(value, (float, np.floating)) else str(value)
+    if not isinstance(value, (float, np.floating)):
+        return str(value)
+    number = float(value)
+    return f"{number:.0f}" if abs(number) < 1e20 and number.is_integer() else f"{number:.17g}"
 
 
 def read_flags(

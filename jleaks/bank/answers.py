@@ -30,7 +30,9 @@ def check(path: Path, name: str, array: np.ndarray, records: tuple[int, ...]) ->
     Raises:
       InputError: it is something else.
     """
-    expected = f"expected [(queries,) models, {records[0] if records else 'N'} records, classes]"
+    if len(records) != 1:
+        raise InputError(f"{path}: labels have shape {records}, expected one per record")
+    expected = f"expected [(queries,) models, {records[0]} records, classes]"
     if array.dtype.kind not in "fiu":
         hint = " (bfloat16?  Save float32)" if array.dtype == "V2" else ""
         raise InputError(f"{path}: {name} are {array.dtype}, expected numbers{hint}")
@@ -65,20 +67,6 @@ def signals_of(
     Raises:
       InputError: names the first model and record whose answer cannot be used.
     """
-    true = jnp.asarray(labels)
-
-    @jax.jit
-    def one(found: Array) -> dict[str, Array]:
-        statistics = signals.confidence_statistics(found)
-        return {
-            "phi": signals.scaled_confidence(found, true),
-            "phi_t": signals.scaled_confidence(found / temperature, true),
-            "mentr": signals.modified_entropy(found, true),
-            "maximum": statistics[:, 0],
-            "entropy": statistics[:, 2],
-            "correct": jnp.argmax(found, -1) == true,
-        }
-
     # One model at a time: logits are many times larger than what is kept of them.
     forms: list[probabilities.Form] = []
     found: list[list[dict[str, np.ndarray]]] = []
@@ -86,8 +74,14 @@ def signals_of(
         found.append([])
         for m, model in enumerate(query):
             at = (q, m) if len(answers) > 1 else (m,)
-            logits = _logits(f"{path}: {name} of {_model_at(at)}", name, model, forms)
-            found[-1].append(jax.device_get(one(jnp.asarray(logits))))
+            where = f"{path}: {name} of {_model_at(at)}"
+            if name == "posteriors":
+                p, form = probabilities.read(model, where, lambda i: f"record {i}")
+                forms.append(form)
+                found[-1].append(of_posteriors(p, labels, temperature))
+            else:
+                logits = _checked_logits(where, model)
+                found[-1].append(of_logits(logits, labels, temperature))
     kept = {key: np.stack([m[key] for m in found[0]]) for key in found[0][0]}
     for key in ("phi", "correct"):
         kept[key] = np.stack([np.stack([m[key] for m in query]) for query in found])
@@ -100,43 +94,88 @@ def signals_of(
     return kept
 
 
+def of_logits(
+    logits: Float[np.ndarray, "records k"], labels: Int[np.ndarray, "records"], temperature: float
+) -> dict[str, np.ndarray]:
+    """Computes one model's signals.
+
+    Args:
+      logits: [N, K] float64; -inf where a probability is zero.
+      labels: True classes.
+      temperature: RMIA's.
+
+    Returns:
+      phi, phi_t, mentr, maximum, entropy and correct [N].  The first three are infinite where the true
+      class, or all others, have a probability of zero.
+    """
+    logits = logits - logits.max(1, keepdims=True)
+    # Below the smallest positive number a probability is zero, whatever was written for it.
+    narrow = np.where(logits < -_ZERO, -np.inf, logits).astype(np.float32)
+    found = _signals(jnp.asarray(narrow), jnp.asarray(labels), temperature)
+    return {**jax.device_get(found), "correct": logits.argmax(1) == labels}
+
+
+def of_posteriors(
+    p: Float[np.ndarray, "records k"], labels: Int[np.ndarray, "records"], temperature: float
+) -> dict[str, np.ndarray]:
+    """Computes one model's signals; see `of_logits`.
+
+    Posteriors of forests, and rounded ones, are often equal.  Records that tie on paper tie here.
+
+    Args:
+      p: [N, K] float64, zeros among them.
+      labels: True classes.
+      temperature: RMIA's.
+    """
+    ordered = probabilities.true_first(p, labels)
+    # Phi is of two numbers alone: however the others add up, they are one.
+    pair = np.stack([ordered[:, 0], ordered[:, 1:].sum(1)], axis=1)
+    with np.errstate(divide="ignore"):
+        found, of_pair = (
+            of_logits(np.log(q), np.zeros_like(labels), temperature) for q in (ordered, pair)
+        )
+    return {**found, "phi": of_pair["phi"], "correct": p.argmax(1) == labels}
+
+
+@jax.jit
+def _signals(logits: Array, labels: Array, temperature: float) -> dict[str, Array]:
+    statistics = signals.confidence_statistics(logits)
+    return {
+        "phi": signals.scaled_confidence(logits, labels),
+        "phi_t": signals.scaled_confidence(logits / temperature, labels),
+        "mentr": signals.modified_entropy(logits, labels),
+        "maximum": statistics[:, 0],
+        "entropy": statistics[:, 2],
+    }
+
+
 def _model_at(at: tuple[int, ...]) -> str:
     return ", ".join(
         f"{axis} {i}" for axis, i in zip(("query", "model")[-len(at) :], at, strict=True)
     )
 
 
-def _logits(
-    where: str, name: str, model: np.ndarray, forms: list[probabilities.Form]
-) -> Float[np.ndarray, "records k"]:
-    """Returns one model's answers [N, K] as logits, each record's largest 0; -inf where p is zero."""
-    if name == "posteriors":
-        found, form = probabilities.read(model, where, lambda i: f"record {i}")
-        forms.append(form)
-        with np.errstate(divide="ignore"):
-            wide = np.log(found)
-    else:
-        wide = model.astype(np.float64)
-        if wide.shape[1] == 1:
-            wide = np.concatenate([np.zeros_like(wide), wide], axis=1)
-        bad = np.isnan(wide) | (wide == np.inf) | (wide == -np.inf).all(1, keepdims=True)
-        for record, k in np.argwhere(bad)[:1]:
-            raise InputError(
-                f"{where}: record {record} has {wide[record, k]} for class {k}"
-                f"{' and every other' if wide[record, k] == -np.inf else ''}, expected numbers (-inf for a "
-                "class of probability zero)"
-            )
-    wide -= wide.max(1, keepdims=True)
-    # Below the smallest positive number a probability is zero, whatever was written for it.
-    return np.where(wide < -_ZERO, -np.inf, wide).astype(np.float32)
+def _checked_logits(where: str, model: np.ndarray) -> Float[np.ndarray, "records k"]:
+    """Returns one model's logits [N, K >= 2] as float64; -inf is a probability of zero."""
+    wide = model.astype(np.float64)
+    if wide.shape[1] == 1:
+        wide = np.concatenate([np.zeros_like(wide), wide], axis=1)
+    bad = np.isnan(wide) | (wide == np.inf) | (wide == -np.inf).all(1, keepdims=True)
+    for record, k in np.argwhere(bad)[:1]:
+        every = " and every other" if wide[record, k] == -np.inf else ""
+        raise InputError(
+            f"{where}: record {record} has {wide[record, k]} for class {k}{every}, expected numbers (-inf "
+            "for a class of probability zero)"
+        )
+    return wide
 
 
 def _precision(path: Path, phi: Float[np.ndarray, "queries models records"]) -> str:
     """Says how far phi can be told from posteriors."""
-    finite = np.abs(phi[np.isfinite(phi)])
+    most = np.abs(phi[np.isfinite(phi)]).max(initial=0)
     return (
-        f"{path}: phi is computed from posteriors, |phi| up to {finite.max(initial=0):.3g}; logits, if the "
-        "models have them, tell surer answers apart"
+        f"{path}: phi is computed from posteriors; beyond |phi| = {most:.3g} they tell no answers "
+        "apart, as logits would"
     )
 
 

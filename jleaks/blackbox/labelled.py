@@ -18,12 +18,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Bool, Float, Int
 
-from jleaks import probabilities, signals
+from jleaks import probabilities
 from jleaks.attacks import baseline
 from jleaks.attacks.evidence import Evidence
 from jleaks.attacks.registry import ATTACKS, Attack, Options
+from jleaks.bank.answers import of_posteriors
 from jleaks.blackbox.posteriors import Posteriors
 
 # Class thresholds come last: they need a shadow of the same task.
@@ -99,16 +100,9 @@ def attack_labels(
 def _signals(answers: Posteriors) -> dict[str, np.ndarray]:
     """Phi, modified entropy and correctness [N]; the first two may be infinite."""
     assert answers.label is not None
-    with np.errstate(divide="ignore"):
-        log_p = np.log(answers.posteriors.astype(np.float64)).astype(np.float32)
-    phi, mentr = jax.device_get(_of_log(jnp.asarray(log_p), jnp.asarray(answers.label)))
-    correct = answers.posteriors.argmax(1) == answers.label
-    return {"phi": np.array(phi), "mentr": np.array(mentr), "correct": correct}
-
-
-@jax.jit
-def _of_log(log_p: Array, labels: Array) -> tuple[Array, Array]:
-    return signals.scaled_confidence(log_p, labels), signals.modified_entropy(log_p, labels)
+    # No attack here looks at another temperature.
+    found = of_posteriors(answers.posteriors.astype(np.float64), answers.label, 1.0)
+    return {name: found[name] for name in ("phi", "mentr", "correct")}
 
 
 def _scores(
