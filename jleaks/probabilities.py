@@ -48,7 +48,7 @@ class Form(NamedTuple):
     @property
     def is_renormalised(self) -> bool:
         """Whether each record's posteriors are divided by their sum."""
-        return _exceeds(self.deviation, SUM_TOLERANCE)
+        return bool(_exceeds(self.deviation, SUM_TOLERANCE))
 
     def lines(self, where: str) -> list[str]:
         """Returns what a reader must be told."""
@@ -127,7 +127,7 @@ def read(
         wide = np.concatenate([1 - wide, wide], axis=1)
         return wide, Form(is_single=True, num_zeros=int((wide == 0).sum()))
     sums = wide.sum(1)
-    is_percent = bool(len(sums)) and 50 < np.median(sums) < 200
+    is_percent = len(sums) > 0 and bool(50 < np.median(sums) < 200)
     if is_percent:
         wide, sums = wide / 100, sums / 100
     deviation = float(np.abs(sums - 1).max(initial=0))

@@ -21,6 +21,7 @@ Records to ask about, npz only: records [N, ...] in the storage format of the da
 optionally label [N].
 """
 
+import contextlib
 import csv
 import io
 import os
@@ -151,15 +152,22 @@ def read_pair(members: str | os.PathLike[str], nonmembers: str | os.PathLike[str
 
 
 def _joined(name: str, labels: list[np.ndarray]) -> np.ndarray:
-    """Puts the labels of two files one after the other: both text, or both numbers."""
-    kinds = {label.dtype.kind in "USO" for label in labels}
-    if len(kinds) > 1:
-        raise InputError(f"{name}: labels are text in one file and numbers in the other")
-    # Of unsigned and signed integers NumPy would make floats, which do not hold all of either.
-    if {label.dtype.kind for label in labels} == {"i", "u"}:
-        labels = [label.astype(object) for label in labels]
-        return np.array([int(value) for label in labels for value in label])
-    return np.concatenate(labels)
+    """Puts the labels of two files one after the other: both names, or both numbers."""
+    found = []
+    for label in labels:
+        if label.dtype.kind in "US":
+            # What is read from a csv is text.
+            with contextlib.suppress(ValueError):
+                label = np.array([float(text) for text in label])
+        found.append(label)
+    if len({label.dtype.kind in "US" for label in found}) > 1:
+        raise InputError(f"{name}: labels are names in one file and numbers in the other")
+    if len({label.dtype.kind for label in found}) > 1:
+        # Of two types NumPy would choose one that need not hold the values of both.
+        found = [
+            label.astype(np.float64) if label.dtype.kind in "biuf" else label for label in found
+        ]
+    return np.concatenate(found)
 
 
 def _read(path: Path, headerless: bool = False) -> _File:

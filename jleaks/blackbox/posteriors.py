@@ -93,7 +93,7 @@ def make_posteriors(
 
 
 def assembled(
-    parts: Sequence[tuple[Float[np.ndarray, "records k"], Form]],
+    parts: Sequence[tuple[Float[np.ndarray, "_ k"], Form]],
     member: Any,
     label: Any,
     name: str,
