@@ -3,7 +3,7 @@
 Writes, for each input, rows.jsonl (one row per attack and target, TPRs with Clopper-Pearson intervals),
 summary.jsonl (means over targets with t intervals), audit.jsonl (bounds on epsilon, AUCs with intervals
 over records), results.csv, tables.md, roc.npz and figures/roc.png.  `jleaks/bank/files.py` documents score
-files: logits or phi, membership, labels, as npz or parquet.
+files: logits, posteriors or phi, membership, labels, as npz or parquet.
 """
 
 import csv
@@ -132,6 +132,8 @@ def main(_: list[str]) -> int:
     output = console()
     banks = {path: files.read(path, _TEMPERATURE.value) for path in _SIGNALS.value}
     for path, bank in banks.items():
+        for note in bank.meta.get("notes", ()):
+            output.print(note, highlight=False, markup=False, soft_wrap=True)
         attacks = _possible(chosen, functools.partial(missing, bank=bank), path, output)
         options = _options(bank)
         references, shadows = assign(bank, _REFERENCES.value)
@@ -159,6 +161,7 @@ def main(_: list[str]) -> int:
         about = {
             **dataclasses.asdict(options),
             "recipe": results.recipe(bank),
+            "notes": bank.meta.get("notes", []),
             "train_accuracy": _rounded(bank.accuracy()[0]),
             "test_accuracy": _rounded(bank.accuracy()[1]),
             "training_seconds": bank.meta.get("seconds", {}).get("training"),

@@ -1,15 +1,24 @@
 """Audits a black box: who was it trained on, from its posteriors alone?
 
-The target is a file of posteriors (--target), an endpoint (--target_url) or a Python function
-(--target_callable); the latter two are asked about --records.  With a file of a shadow's posteriors,
-adversary 1 learns from it; adversary 3 needs none.  `jleaks/blackbox/files.py` documents the files,
-`jleaks/blackbox/protocol.py` what an endpoint is asked.
+The target is a file of posteriors (--target), two files of its members and of others (--target_members,
+--target_nonmembers), an endpoint (--target_url) or a Python function (--target_callable); the latter two
+are asked about --records.  With a shadow's posteriors (--shadow, or --shadow_members and
+--shadow_nonmembers) adversary 1 learns from them; adversary 3 needs none.  Where true labels are known,
+attacks on them are run, too: is the label right (gap), confidence, loss, modified entropy, and with a
+labelled shadow thresholds per class.  The last line names the strongest attack that was possible, and what
+would allow stronger ones.
+
+Files are npz, csv or parquet: posteriors [N, K] (columns p0, p1, ...; [N, 1] or p1 alone is the posterior
+of class 1), member (0, 1, True, False) and optionally label (whole numbers, or the names of all K classes
+as text).  Zeros, rounded numbers and percent are read as such, and a line says so.
+`jleaks/blackbox/files.py` documents the files, `jleaks/blackbox/protocol.py` what an endpoint is asked.
 
 Writes rows.jsonl and tables.md, and posteriors.npz if the target was asked: that file can be the --target
 or --shadow of the next audit.  Answers of an endpoint are kept in --cache: interrupted anywhere, the same
 command continues, and no record is asked about twice.
 """
 
+import dataclasses
 import sys
 import time
 from pathlib import Path
@@ -22,11 +31,12 @@ from jleaks.bank.results import write_records
 from jleaks.blackbox import files
 from jleaks.blackbox.answers import Answers
 from jleaks.blackbox.audit import audit
-from jleaks.blackbox.box import BlackBox, callable_box, load_callable
+from jleaks.blackbox.box import CallableBox, callable_box, load_callable
 from jleaks.blackbox.case import MIN_RANDOM_POINTS, Case, check_attack, check_random, check_shadow
 from jleaks.blackbox.client import EndpointError, HttpBox
 from jleaks.blackbox.pace import Clock, Limits
 from jleaks.blackbox.posteriors import Posteriors, Records, make_posteriors
+from jleaks.blackbox.remarks import remarks
 from jleaks.blackbox.table import audit_table
 from jleaks.datasets.random_points import random_points
 from jleaks.datasets.registry import get_task
@@ -47,6 +57,18 @@ _ASKING = "How an endpoint is asked"
 
 _TARGET = flags.DEFINE_string(
     "target", None, "File of the target's posteriors (npz, csv, parquet).", module_name=_WHERE
+)
+_TARGET_PAIR, _SHADOW_PAIR = (
+    tuple(
+        flags.DEFINE_string(
+            f"{whose}_{what}",
+            None,
+            f"File of the {whose}'s posteriors on its {what}; csv needs no header.",
+            module_name=_WHERE,
+        )
+        for what in ("members", "nonmembers")
+    )
+    for whose in ("target", "shadow")
 )
 _URL = flags.DEFINE_string("target_url", None, "The target's endpoint.", module_name=_WHERE)
 _CALLABLE = flags.DEFINE_string(
@@ -102,7 +124,11 @@ _REQUEST_RATE = flags.DEFINE_float(
     "request_rate", None, "Requests a second, at most.", module_name=_ASKING
 )
 _BATCH = flags.DEFINE_integer(
-    "batch", None, "Records in one request; default what it takes.", module_name=_ASKING
+    "batch",
+    None,
+    "Records in one request, or one call; default what it takes.",
+    lower_bound=1,
+    module_name=_ASKING,
 )
 _TIMEOUT = flags.DEFINE_float(
     "timeout", Limits().read_timeout, "Seconds it may be silent.", module_name=_ASKING
@@ -134,9 +160,8 @@ def main(_: list[str]) -> int:
     log = Log(output)
     recipe = make_attack_recipe()
     check_attack(recipe, _TOP.value, _PERCENTILE.value)
-    shadow = None
-    if _SHADOW.value is not None:
-        shadow = files.read(_SHADOW.value, "shadow")
+    shadow = _shadow()
+    if shadow is not None:
         check_shadow(shadow, recipe)
     try:
         with StopSignal() as stop:
@@ -152,25 +177,40 @@ def main(_: list[str]) -> int:
     except (EndpointError, DivergedError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    said = remarks(case, rows)
     table, folder = audit_table(rows), Path(_OUT.value)
     output.print(table.to_rich(output))
+    for line in said:
+        log.line(line)
+    table = audit_table(rows, said)
     log.line(f"wrote {write_records(folder / 'rows.jsonl', rows)}")
     log.line(f"wrote {replace_file(folder / 'tables.md', table.to_markdown().encode())}")
     return 0
 
 
 def _check_flags() -> None:
-    given = [f for f in ("target", "target_url", "target_callable") if flags.FLAGS[f].value]
+    choices = ("target", "target_members", "target_url", "target_callable")
+    given = [f for f in choices if flags.FLAGS[f].value]
+    for whose in ("target", "shadow"):
+        both = [f"{whose}_members", f"{whose}_nonmembers"]
+        lacking = [name for name in both if not flags.FLAGS[name].value]
+        if len(lacking) == 1:
+            (there,) = set(both) - set(lacking)
+            raise InputError(f"--{there} is given, but not --{lacking[0]}")
     if len(given) != 1:
         raise InputError(
-            f"given are {', '.join(f'--{f}' for f in given) or 'none'} of --target, --target_url and "
-            "--target_callable, expected one of them"
+            f"given are {', '.join(f'--{f}' for f in given) or 'none'} of --target, --target_members "
+            "(with --target_nonmembers), --target_url and --target_callable, expected one of them"
         )
-    asked = given[0] != "target"
+    if _SHADOW.value and _SHADOW_PAIR[0].value:
+        raise InputError("--shadow and --shadow_members are given, expected one of them")
+    asked = given[0] in ("target_url", "target_callable")
+    if not asked and _BATCH.value is not None:
+        raise InputError(f"--batch is given, but --{given[0]} has the answers")
     if asked and _RECORDS.value is None:
         raise InputError(f"--records names the records that --{given[0]} is asked about")
     if not asked and _RECORDS.value is not None:
-        raise InputError("--records is given, but --target has the answers")
+        raise InputError(f"--records is given, but --{given[0]} has the answers")
     if not asked and _POINTS.value:
         raise InputError("--num_random_points is given, but a file cannot be asked: use --random")
     if _POINTS.value and _RANDOM.value is not None:
@@ -188,24 +228,38 @@ def _check_flags() -> None:
             raise InputError(f"--{name} is given, but there is no --target_url")
 
 
+def _shadow() -> Posteriors | None:
+    """Reads the shadow's answers, if there are any."""
+    members, nonmembers = (flag.value for flag in _SHADOW_PAIR)
+    if members is not None and nonmembers is not None:
+        return files.read_pair(members, nonmembers)
+    return None if _SHADOW.value is None else files.read(_SHADOW.value, "shadow")
+
+
 def _find(log: Log, stop: StopSignal) -> _Found:
     """Reads the target's answers, or asks it."""
     random = None
     if _RANDOM.value is not None:
-        random = files.read(_RANDOM.value, "target")
+        random = files.read(_RANDOM.value, "target", headerless=True)
         check_random(random)
+    members, nonmembers = (flag.value for flag in _TARGET_PAIR)
+    if members is not None and nonmembers is not None:
+        return _Found(files.read_pair(members, nonmembers), random)
     if _TARGET.value is not None:
         return _Found(files.read(_TARGET.value, "target"), random)
     assert _RECORDS.value is not None
     records = files.read_records(_RECORDS.value)
     if (path := _CALLABLE.value) is not None:
-        box = callable_box(load_callable(path), None, _BATCH.value, path)
-        return _ask(box, path, records, random)
+        return _ask(
+            callable_box(load_callable(path), None, _BATCH.value, path), path, records, random
+        )
     assert _URL.value is not None
     with (
         Answers(_CACHE.value or Path(_OUT.value) / "answers.sqlite") as answers,
         _endpoint(_URL.value, answers, log, stop) as box,
     ):
+        # Before anything is paid for.
+        records.check_classes(box.about.num_classes)
         before = box.num_sent
         found = _ask(box, box.url, records, random)
         log.line(f"{box.num_sent - before} records were sent to {box.url} now, {before} before")
@@ -253,7 +307,9 @@ def _endpoint(url: str, answers: Answers, log: Log, stop: StopSignal) -> HttpBox
     return HttpBox(url, limits, answers, headers=headers, report=report, clock=Clock(sleep=sleep))
 
 
-def _ask(box: BlackBox, name: str, records: Records, random: Posteriors | None) -> _Found:
+def _ask(
+    box: CallableBox | HttpBox, name: str, records: Records, random: Posteriors | None
+) -> _Found:
     """Asks a black box about records and random points; writes what it answered to the records."""
     queries, count = records.records, len(records.records)
     if _POINTS.value:
@@ -261,8 +317,15 @@ def _ask(box: BlackBox, name: str, records: Records, random: Posteriors | None) 
         queries = np.concatenate([queries, points.astype(queries.dtype)])
     # All at once: what a budget cannot pay for as a whole is not begun.
     posteriors = box.answer(queries)
-    target = make_posteriors(posteriors[:count], records.member, records.label, name)
-    files.write(Path(_OUT.value) / "posteriors.npz", target)
+    path = Path(_OUT.value) / "posteriors.npz"
+    target = make_posteriors(posteriors[:count], records.member, None, name, box.notes)
+    # What was answered is kept, even if the labels turn out to be of another model.
+    files.write(path, target)
+    records.check_classes(target.num_classes)
+    target = dataclasses.replace(
+        target, label=records.label, notes=(*target.notes, *records.label_lines())
+    )
+    files.write(path, target)
     if _POINTS.value:
         random = make_posteriors(posteriors[count:], name=f"{name} on random points")
     return _Found(target, random)

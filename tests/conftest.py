@@ -25,12 +25,14 @@ _SHAPED = (
     "forest",
     "metrics",
     "models",
+    "probabilities",
     "signals",
     "splits",
     "stack",
     "train",
     "trained",
     "trainer",
+    "truth",
 )
 install_import_hook([f"jleaks.{module}" for module in _SHAPED], "beartype.beartype")
 

@@ -175,15 +175,27 @@ GOOD = {"posteriors": [[0.5, 0.5], [0.1, 0.9]], "member": [0, 1], "label": [0, 1
         ({"posteriors": None}, "no array posteriors"),
         ({"posteriors": [0.5, 0.5]}, "expected"),
         ({"posteriors": 0.5}, "expected"),
-        ({"posteriors": [[1.0], [1.0]]}, "1 posteriors for each record"),
+        ({"posteriors": [[1.0], [1.0]]}, "one posterior for each record, and all are 1"),
+        ({"posteriors": [[1.2], [0.3]]}, "record 0 has 1.2, expected 0..1 where there is one"),
+        ({"posteriors": [["a", "b"]] * 2}, "posteriors are <U1, expected numbers"),
+        ({"posteriors": np.eye(2) * 1j}, "posteriors are complex128, expected numbers"),
+        ({"posteriors": np.eye(2) == 1}, "posteriors are bool, expected numbers"),
         ({"posteriors": [[0.5, 0.6], [0.1, 0.9]]}, "record 0 sums to 1.1"),
         ({"posteriors": np.zeros((0, 2))}, "there are no records"),
         ({"member": [0, 1, 1]}, r"member has shape \(3,\), expected \(2,\)"),
         ({"member": [0, 2]}, "record 1 has member 2, expected 0 or 1"),
         ({"member": ["no", "yes"]}, "record 0 has member no"),
         ({"member": [0, float("nan")]}, "record 1 has member nan"),
-        ({"label": [0.0, 1.0]}, "label is float64, expected integers"),
-        ({"label": [0, 2]}, r"record 1 has label 2, expected 0\.\.1"),
+        ({"label": [0.0, 0.5]}, r"record 1 has label 0\.5, expected a whole number in 0\.\.1"),
+        ({"label": [0.0, float("nan")]}, "record 1 has no label"),
+        ({"label": [0, 2]}, r"record 1 has label 2, expected a whole number in 0\.\.1"),
+        ({"label": [0, 2**32 + 1]}, "record 1 has label 4294967297, expected"),
+        ({"label": np.array([0, 2**63], np.uint64)}, "record 1 has label 9223372036854775808"),
+        ({"label": [0, -(2**32)]}, "record 1 has label -4294967296"),
+        ({"label": [0.0, 4294967297.0]}, "record 1 has label 4294967297"),
+        ({"label": ["cat", "cat"]}, "labels are 1 names .* for 2 classes"),
+        ({"label": ["cat", ""]}, "record 1 has no label"),
+        ({"label": np.array([0, 1], "m8[s]")}, "labels are timedelta64"),
         ({"label": [-1, 1]}, "record 0 has label -1"),
         ({"role": ["target", "mine"]}, "record 1 has role mine, expected target or shadow"),
         ({"role": ["target"]}, "role has shape"),
@@ -208,8 +220,12 @@ def test_bad_npz(tmp_path, changes, words):
         ("p0,p1,p1\n.5,.5,.5\n", "a column twice"),
         ("p0,p1\n.5\n", r"bad.csv:2 has 1 cells, expected 2"),
         ("p0,p1\n.5,.5\n.5,half\n", r"bad.csv:3: p1 is 'half', expected a number"),
-        ("p0,p1,member\n.5,.5,yes\n", "member is 'yes', expected a number"),
-        ("p0,p1,label\n.5,.5,.5\n", "label is float64, expected integers"),
+        ("p0,p1,member\n.5,.5,yes\n", "record 0 has member yes, expected 0 or 1"),
+        ("p0,p1,member\n.5,.5,1\n.5,.5,\n", "record 1 has no member"),
+        ("p0,p1,label\n.5,.5,.5\n", r"record 0 has label 0\.5, expected a whole number"),
+        (".5,.5\n.2,.8\n", "line 1 is numbers: no header"),
+        ("p0,p²\n.5,.5\n", "without a gap"),
+        ("p0,p" + "1" * 5000 + "\n.5,.5\n", "without a gap"),
         ("p0,p1\n.5,.6\n", "record 0 sums to 1.1"),
         ("p0,p1\n.5,nan\n", "record 0 has nan"),
     ],
@@ -237,14 +253,16 @@ def test_bad_files(tmp_path):
         with pytest.raises(InputError, match=words):
             files.read(tmp_path / name)
     np.savez(tmp_path / "p.npz", posteriors=np.array([{}], object), allow_pickle=True)
-    with pytest.raises(InputError, match="damaged"):
+    with pytest.raises(
+        InputError, match=r"posteriors is an array of Python objects .* never loaded"
+    ):
         files.read(tmp_path / "p.npz")
     import pyarrow
     import pyarrow.parquet
 
     table = pyarrow.table({"p0": [0.5, None], "p1": [0.5, 0.5]})
     pyarrow.parquet.write_table(table, tmp_path / "b.parquet")
-    with pytest.raises(InputError, match="column p0 has 1 empty cells"):
+    with pytest.raises(InputError, match="column p0 has 1 empty cells, the first in row 1"):
         files.read(tmp_path / "b.parquet")
 
 
@@ -287,7 +305,9 @@ def test_adversary_3_equals_a_computation_by_hand(rng):
     target = leaky(rng, n=301, share=0.3)
     random = make_posteriors(drawn(rng, 100, 5))
     rows = audit([Case("mine", target, random=random)], percentile=20.0)
+    rows, others = rows[:3], rows[3:]
     assert [row["statistic"] for row in rows] == list(signals.STATISTICS)
+    assert {row["adversary"] for row in others} == {None}
     p, q = target.posteriors.astype(float), random.posteriors.astype(float)
     scores = [p.max(1), p.std(1), (p * np.log(p)).sum(1)]
     at_random = [q.max(1), q.std(1), (q * np.log(q)).sum(1)]
@@ -361,6 +381,7 @@ def test_a_targets_membership_reaches_the_metrics_and_nothing_else(rng):
     turned = audit([Case("mine", other, shadow)], QUICK, execution=ONE)
     for ours, theirs in zip(rows, turned, strict=True):
         assert theirs["auc"] == pytest.approx(1 - ours["auc"], abs=1e-6)
+        assert theirs["threshold"] == ours["threshold"]
 
 
 def test_a_case_among_many_equals_itself_alone_and_shares_what_it_can(rng):
@@ -379,9 +400,10 @@ def test_a_case_among_many_equals_itself_alone_and_shares_what_it_can(rng):
     rows = audit(cases, QUICK, execution=execution, reporter=reporter)
     # Shadow a, top 3; b, top 2, for both targets; a, top 2.
     assert set(totals) == {3 * QUICK.epochs}
-    assert [r["adversary"] for r in rows] == [1, 2, 1, 2, *[3] * 6]
+    # Thresholds per class only from a shadow of the same task and classes.
+    assert [r["adversary"] for r in rows] == [1, 2, 1, 2, *[3] * 6, *[None] * (4 + 4 + 5 + 4)]
     assert [r["num_posteriors"] for r in rows[:4]] == [3, 2, 2, 2]
-    assert [r["num_random_points"] for r in rows[4:]] == [20] * 3 + [0] * 3
+    assert [r["num_random_points"] for r in rows[4:10]] == [20] * 3 + [0] * 3
     assert [r.get("source") for r in rows[:4]] == [None, None, "synthetic", None]
     # In the fleet its rows are padded, and its target's too.
     alone = audit(cases[:1], QUICK, execution=execution)[0]

@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import shutil
 import tarfile
 
 import numpy as np
@@ -98,9 +99,40 @@ def test_mnist_refuses_missing_and_truncated_files(raw, refuses, rng):
     (raw / _TRAIN_IMAGES).write_bytes(whole[: len(whole) // 2])
     refuses("mnist", f"{_TRAIN_IMAGES}: not a complete gzip file")
     (raw / _TRAIN_IMAGES).write_bytes(b"not gzip")
-    refuses("mnist", f"{_TRAIN_IMAGES}: not a complete gzip file")
+    refuses("mnist", f"{_TRAIN_IMAGES}: 8 bytes, expected a header of 16")
     (raw / _TRAIN_IMAGES).unlink()
     refuses("mnist", f"does not hold {_TRAIN_IMAGES}")
+
+
+def _unpacked(path):
+    path.with_name(path.name.removesuffix(".gz")).write_bytes(gzip.decompress(path.read_bytes()))
+    path.unlink()
+
+
+def _dotted(path):
+    path.rename(path.with_name(path.name.replace("-idx", ".idx")))
+
+
+def _unpacked_and_dotted(path):
+    _unpacked(path)
+    _dotted(path.with_name(path.name.removesuffix(".gz")))
+
+
+def _unpacked_under_its_old_name(path):
+    path.write_bytes(gzip.decompress(path.read_bytes()))
+
+
+@pytest.mark.parametrize(
+    "change", [_unpacked, _dotted, _unpacked_and_dotted, _unpacked_under_its_old_name]
+)
+def test_mnist_as_it_lies_on_disks(raw, read, rng, change):
+    images, labels = write_mnist(raw, rng)
+    # Each file by itself: nobody unpacks all four alike.
+    for path in sorted(raw.iterdir())[1:]:
+        change(path)
+    dataset = read("mnist")
+    np.testing.assert_array_equal(dataset.features, images[..., None])
+    np.testing.assert_array_equal(dataset.labels, labels)
 
 
 # --- CIFAR
@@ -294,6 +326,8 @@ def test_adult_categories_are_as_many_as_the_encodings_expect():
         ("State-gov", "King", "adult.data, line 2: workclass 'King', expected one of Private"),
         ("Male", "?", "line 2: sex '\\?', expected one of Female, Male"),
         ("39", "old", "line 2: age 'old', expected a whole number"),
+        ("39", "4294967335", "line 2: age '4294967335', expected a whole number"),
+        ("39", "9" * 5000, "line 2: age '99999"),
         ("2174, ", "", "line 2: 14 columns, expected 15"),
         ("<=50K", "50K", "line 2: label '50K', expected <=50K or >50K"),
     ],
@@ -340,12 +374,29 @@ def test_face_from_folder_and_archive(raw, read, tmp_path):
     again = datasets.load("face", tmp_path / "other")
     assert again.fingerprint() == dataset.fingerprint()
 
+    # One folder deeper, on disk and in the archive.
+    deeper = tmp_path / "deeper" / "lfw-deepfunneled"
+    deeper.mkdir(parents=True)
+    folder.rename(deeper / "lfw-deepfunneled")
+    packed = tmp_path / "packed" / "lfw-deepfunneled.tgz"
+    twice = "lfw-deepfunneled/lfw-deepfunneled"
+    write_tar(packed, {f"{twice}/{name}": content for name, content in photos.items()})
+    for i, place in enumerate((deeper.parent, deeper, packed.parent)):
+        data = tmp_path / f"data {i}"
+        datasets.prepare(["face"], data, place, face_size=8, report=lambda _: None)
+        assert datasets.load("face", data).fingerprint() == dataset.fingerprint()
+
 
 def test_face_refuses(raw, refuses):
     refuses("face", "does not hold lfw-deepfunneled.tgz or the folder lfw-deepfunneled")
     (raw / "lfw-deepfunneled").mkdir()
+    refuses("face", "no <Person>/<Person>_0001.jpg below .*lfw-deepfunneled")
+    (raw / "lfw-deepfunneled" / "Somebody").mkdir()
+    (raw / "lfw-deepfunneled" / "Somebody" / "Somebody_0001.jpg").write_bytes(b"")
     refuses("face", "lfw-deepfunneled: 0 people with more than 40 photos, expected 19")
-    (raw / "lfw-deepfunneled").rmdir()
+    shutil.rmtree(raw / "lfw-deepfunneled")
+    write_tar(raw / "lfw-deepfunneled.tgz", {"lfw/Somebody/Somebody_0001.jpg": b""})
+    refuses("face", "no lfw-deepfunneled/<Person>/<Person>_0001.jpg in it")
     photos = {f"lfw-deepfunneled/{name}": content for name, content in faces().items()}
     name = "lfw-deepfunneled/Person_07/Person_07_0003.jpg"
     whole = jpeg((1, 2, 3))
@@ -393,6 +444,82 @@ def test_news_counts_terms_by_spread(raw, read):
     assert space.tolist() == [[0, 1, 0, 255], [1, 0, 0, 0]]
     description = datasets.describe("news", raw.parent / "data")
     assert description["parameters"] == {"num_terms": 4}
+
+
+@pytest.mark.parametrize("ends", ["\r\n", "\r"])
+def test_news_packed_elsewhere_has_other_line_ends(raw, read, tmp_path, ends):
+    posts = _news(
+        {
+            "20news-bydate-test/sci.space/1": _post(
+                "moon rocket\n>quoted moon\nrocket\n\n--\nme moon"
+            ),
+            "20news-bydate-train/sci.med/1": _post("apple"),
+        }
+    )
+    write_tar(raw / "20news-bydate.tar.gz", posts)
+    wanted = read("news", num_terms=4)
+    elsewhere = tmp_path / "elsewhere"
+    posts = {name: post.replace(b"\n", ends.encode()) for name, post in posts.items()}
+    write_tar(elsewhere / "20news-bydate.tar.gz", posts)
+    datasets.prepare(["news"], tmp_path / "other", elsewhere, num_terms=4, report=lambda _: None)
+    found = datasets.load("news", tmp_path / "other")
+    assert found.fingerprint() == wanted.fingerprint()
+    assert found.features.any(1).all()
+
+
+def test_carriage_returns_within_lines_are_the_posts_own():
+    from jleaks.datasets.news import unix_lines
+
+    assert unix_lines("From: a\n\nb\r\nc\rd\n") == "From: a\n\nb\r\nc\rd\n"
+
+
+def test_records_with_nothing_in_them_are_counted_and_many_are_a_warning(raw, tmp_path):
+    # A post without a blank line is all header.
+    empty = {f"20news-bydate-train/sci.med/{i}": b"From: a" for i in range(3)}
+    lines = []
+    for name, count in (("few", 2), ("many", 3)):
+        posts = _news(dict(list(empty.items())[:count]))
+        write_tar(raw / "20news-bydate.tar.gz", posts)
+        datasets.prepare(["news"], tmp_path / name, raw, num_terms=1, report=lines.append)
+        description = datasets.describe("news", tmp_path / name)
+        assert (description["num_constant"], description["num_zero"]) == (count, count)
+        assert (
+            f", {count} ({100 * count / (20 + count):.1f}%) all zeros, prepared in"
+            in lines[1 if name == "few" else 3]
+        )
+    warnings = [line for line in lines if line.startswith("warning: ")]
+    assert len(warnings) == 1
+    assert warnings[0].startswith(
+        "warning: news: 3 of 23 records have one value throughout: posts without a body"
+    )
+
+
+def test_an_image_of_one_colour_is_counted(raw, tmp_path, rng):
+    content, _ = cifar_records(rng, [3, 1, 4], 1)
+    grey = bytes([5]) + bytes([128]) * 3072
+    (raw / "test_batch.bin").write_bytes(content + grey)
+    told = []
+    datasets.prepare(["cifar10"], tmp_path / "data", raw, report=told.append)
+    assert ", 1 (25.0%) of one value throughout, 0 all zeros, prepared in" in told[1]
+    assert told[2].startswith(
+        "warning: cifar10: 1 of 4 records have one value throughout: the files"
+    )
+
+
+def test_no_warning_for_a_few_records_with_nothing_in_them(raw, tmp_path, rng):
+    classes = np.arange(60) % 30 + 1
+    text, _ = rows(rng, classes, 446)
+    lines = text.splitlines()
+    for count, is_told in ((0, False), (6, False), (7, True)):
+        for i in range(count):
+            lines[i] = b'"%d",' % classes[i] + b",".join([b"0"] * 446)
+        write_tar(raw / "dataset_location.tgz", {"bangkok": b"\n".join(lines)})
+        told = []
+        datasets.prepare(["location"], tmp_path / f"data {count}", raw, report=told.append)
+        assert (f"{count} ({count / 0.6:.1f}%) all zeros" in told[1]) == (count > 0)
+        assert [line.startswith("warning: location: 7 of 60") for line in told[2:]] == [
+            True
+        ] * is_told
 
 
 def test_news_refuses(raw, refuses):

@@ -1,8 +1,9 @@
-"""The three adversaries on black boxes: from files of posteriors, or whatever gave them, to rows.
+"""Attacks on black boxes: from files of posteriors, or whatever gave them, to rows.
 
 Adversary 1 learns from a shadow's answers who was a member of it (Salem et al. 2019, section IV); with a
 shadow of another task it is adversary 2 (section V).  Adversary 3 needs no shadow: a statistic of the
-posterior ranks the records, and answers to random points give its threshold (section VI).
+posterior ranks the records, and answers to random points give its threshold (section VI).  Where the true
+labels are known, the attacks of `jleaks.blackbox.labelled` are run, too.
 
 The attack models are a fleet like any other: same trainer, same training function, and the same
 models as the main job's when the posteriors are the same.
@@ -21,6 +22,7 @@ from jaxtyping import Float, Int
 
 from jleaks.attacks.threshold import random_point_threshold
 from jleaks.blackbox.case import Case, check_attack, check_case, statistics, top_posteriors
+from jleaks.blackbox.labelled import attack_labels
 from jleaks.blackbox.posteriors import Posteriors
 from jleaks.evaluate import judge, judge_own_rows
 from jleaks.fingerprint import stated
@@ -63,11 +65,21 @@ def audit(
       stop: Looked at while the attack models are trained.
 
     Returns:
-      Rows of adversaries 1 and 2, one per case with a shadow, then of adversary 3, three per target.
+      Rows of adversaries 1 and 2, one per case with a shadow, then of adversary 3, three per target, then
+      of the attacks that look at labels, four or five per target (and shadow) with labels.
       They have the fields of `jleaks.report.rows.Row` that posteriors can give, null where one is
-      undefined; also target, shadow, num_posteriors (how many an attack model saw),
-      num_random_points, and of each TPR the 95% interval over records (Clopper-Pearson).  What `about`
-      adds (`source`, `model`, `epochs`, `num_records`) makes them complete rows.
+      undefined (so is the adversary of attacks on labels, which the paper does not have); also
+
+      target, shadow: names; the shadow is what was learned from or what gave the threshold.
+      num_posteriors: how many an attack model saw.
+      num_random_points: behind adversary 3's threshold.
+      constant: all records have the same score: an AUC of one half is by construction, no evidence.
+      one_hot: the target answered labels alone.
+      renormalised: the target's posteriors were divided by their sums.
+      num_infinite: records whose score would be infinite, kept beyond the finite ones.
+      tpr_low_*, tpr_high_*: the 95% interval of each TPR over records (Clopper-Pearson).
+
+      What `about` adds (`source`, `model`, `epochs`, `num_records`) makes adversaries' rows complete.
 
     Raises:
       InputError: something about the cases, before any long work.
@@ -85,7 +97,7 @@ def audit(
     attacks = _learned(cases, attack, top, execution, reporter, stop or StopSignal())
     seconds = {"attack models": round(time.monotonic() - tick, 3)}
     tick = time.monotonic()
-    attacks += _thresholded(cases, percentile)
+    attacks += _thresholded(cases, percentile) + _labelled(cases)
     found = judge(
         [one.scores for one in attacks],
         [np.asarray(one.case.target.member) for one in attacks],
@@ -108,18 +120,21 @@ class _Attack(NamedTuple):
 
     Attributes:
       case: Who is attacked.
-      shadow: What was learned from; None for adversary 3.
-      statistic: As in a row.
+      adversary: 1, 2 or 3; None for attacks on labels.
+      shadow: What was learned from, or gave the threshold; None for adversary 3.
+      statistic: As in a row; of attacks on labels their name in the registry.
       scores: [n] of the target's records.
       cut: The score from which a record is called a member.
       shadow_cut: The same by the attack model's own rows; NaN for adversary 3.
       collapsed: Whether the attack model has (see `jleaks.metrics.OwnRows`); None for adversary 3.
       threshold: `cut` in the row's terms; None if there is no way to know one.
       num_posteriors: How many an attack model saw; None for adversary 3.
-      num_random_points: Behind the threshold; None for adversaries 1 and 2.
+      num_random_points: Behind the threshold; None but for adversary 3.
+      num_infinite: Records whose score would be infinite; None where no score can be.
     """
 
     case: Case
+    adversary: int | None
     shadow: Posteriors | None
     statistic: str
     scores: Float[np.ndarray, "records"]
@@ -127,8 +142,9 @@ class _Attack(NamedTuple):
     shadow_cut: float
     collapsed: bool | None
     threshold: float | None
-    num_posteriors: int | None
-    num_random_points: int | None
+    num_posteriors: int | None = None
+    num_random_points: int | None = None
+    num_infinite: int | None = None
 
 
 class _Pair(NamedTuple):
@@ -182,6 +198,7 @@ def _learned(
     return [
         _Attack(
             case=pair.case,
+            adversary=1 if pair.case.is_same_task else 2,
             shadow=pair.shadow,
             statistic=ATTACK_MODEL,
             scores=margin[: len(pair.rows)],
@@ -190,7 +207,6 @@ def _learned(
             collapsed=bool(own.collapsed[pair.model]),
             threshold=0.5,
             num_posteriors=pair.width,
-            num_random_points=None,
         )
         for margin, pair in zip(margins, pairs, strict=True)
     ]
@@ -277,6 +293,7 @@ def _thresholded(cases: Sequence[Case], percentile: float) -> list[_Attack]:
             attacks.append(
                 _Attack(
                     case=case,
+                    adversary=3,
                     shadow=None,
                     statistic=statistic,
                     scores=own[:, i],
@@ -284,10 +301,34 @@ def _thresholded(cases: Sequence[Case], percentile: float) -> list[_Attack]:
                     shadow_cut=np.nan,
                     collapsed=None,
                     threshold=threshold,
-                    num_posteriors=None,
                     num_random_points=0 if random is None else len(random),
                 )
             )
+    return attacks
+
+
+def _labelled(cases: Sequence[Case]) -> list[_Attack]:
+    """Scores every target with labels by them, once for each shadow that can give thresholds."""
+    attacks, seen = [], set()
+    for case in cases:
+        shadow = case.shadow if case.shadow is not None and case.shadow.label is not None else None
+        where = (id(case.target), id(shadow))
+        if case.target.label is None or where in seen:
+            continue
+        seen.add(where)
+        attacks += [
+            _Attack(
+                case=case,
+                adversary=None,
+                shadow=shadow if one.from_shadow else None,
+                statistic=one.attack.name,
+                scores=one.scores,
+                cut=np.inf if one.threshold is None else one.threshold,
+                threshold=one.threshold,
+                num_infinite=one.num_infinite,
+            )
+            for one in attack_labels(case.target, shadow, case.is_same_task)
+        ]
     return attacks
 
 
@@ -300,7 +341,7 @@ def _row(attack: _Attack, values: Metrics, about: Record) -> Record:
     row: Record = {
         "task": case.task,
         "shadow_task": None if shadow is None else task,
-        "adversary": 3 if shadow is None else (1 if task == case.task else 2),
+        "adversary": attack.adversary,
         "statistic": attack.statistic,
         "seed": case.seed,
         "target": target.name,
@@ -328,6 +369,10 @@ def _row(attack: _Attack, values: Metrics, about: Record) -> Record:
         "num_classes": target.num_classes,
         "num_posteriors": attack.num_posteriors,
         "num_random_points": attack.num_random_points,
+        "num_infinite": attack.num_infinite,
+        "constant": bool((attack.scores == attack.scores[0]).all()),
+        "one_hot": target.is_one_hot,
+        "renormalised": target.renormalised,
         **about,
         **case.about,
     }
@@ -344,4 +389,6 @@ def _fingerprint(cases: Sequence[Case], choices: Record) -> str:
                 digest.update(np.ascontiguousarray(answers.posteriors).data)
                 if answers.member is not None:
                     digest.update(answers.member.tobytes())
+                if answers.label is not None:
+                    digest.update(answers.label.tobytes())
     return digest.hexdigest()[:16]

@@ -10,11 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Num
 
+from jleaks import probabilities
 from jleaks.errors import InputError
 from jleaks.learner import Learner, State
-
-# How far the posteriors of one record may be from summing to one: endpoints print few digits.
-SUM_TOLERANCE = 1e-3
+from jleaks.probabilities import Form
 
 
 @runtime_checkable
@@ -34,65 +33,93 @@ class BlackBox(Protocol):
         ...
 
 
-def check_answer(
+def read_answer(
     answer: Any,
     num_records: int | None,
     num_classes: int | None,
     where: str,
     numbers: Sequence[int] | np.ndarray | None = None,
-) -> Float[np.ndarray, "batch k"]:
+) -> tuple[Float[np.ndarray, "batch k"], Form]:
     """Checks what a black box answered.
 
     Args:
-      answer: What should be [B, K] posteriors.
+      answer: What should be [B, K] posteriors: as `jleaks.probabilities.read` takes them.
       num_records: B; None for any number.
-      num_classes: K; None if any number of at least two will do.
+      num_classes: K; None if any number will do.
       where: Who answered, for messages.
       numbers: [B] what the records are called in messages; None for 0..B-1.
 
     Returns:
-      The posteriors, float32.
+      The posteriors, float32, and how they were given.  They are not divided by their sums: that is for
+      whoever has all of them.
 
     Raises:
       InputError: names the first record whose posteriors cannot be used, and what was answered.
     """
     classes = "at least 2" if num_classes is None else num_classes
     expected = f"expected [{num_records or 'N'} records, {classes} classes]"
-    try:
-        array = np.asarray(answer)
-    except ValueError:
-        raise InputError(f"{where}: posteriors of unequal lengths, {expected}") from None
-    if array.dtype.kind not in "fiu":
+    array = probabilities.as_array(answer, where, f"posteriors ({expected})")
+    if not probabilities.is_number(array):
         raise InputError(f"{where}: posteriors are {array.dtype}, expected numbers")
     if array.ndim != 2 or num_records not in (None, len(array)):
         raise InputError(f"{where}: posteriors have shape {array.shape}, {expected}")
-    if array.shape[1] != num_classes and (num_classes is not None or array.shape[1] < 2):
-        raise InputError(f"{where}: {array.shape[1]} posteriors for each record, {expected}")
+    width = array.shape[1]
+    # A binary model with one output answers the posterior of class 1 alone.
+    if width == 0 or (
+        num_classes is not None and width != num_classes and (width, num_classes) != (1, 2)
+    ):
+        raise InputError(f"{where}: {width} posteriors for each record, {expected}")
 
-    wide = array.astype(np.float64)
-    finite = np.all(np.isfinite(wide), axis=1)
-    sums = np.where(np.isfinite(wide), wide, 0).sum(1)
-    bad = ~finite | np.any(wide < 0, axis=1) | (np.abs(sums - 1) > SUM_TOLERANCE)
-    if bad.any():
-        first = int(np.argmax(bad))
-        row, record = wide[first], first if numbers is None else int(numbers[first])
-        if not finite[first]:
-            got = f"has {row[~np.isfinite(row)][0]}, expected finite numbers"
-        elif (row < 0).any():
-            got = f"has {row.min():.6g}, expected numbers >= 0"
-        else:
-            got = f"sums to {sums[first]:.6g}, expected 1 within {SUM_TOLERANCE:g}"
-        raise InputError(f"{where}: the posterior of record {record} {got}")
-    return array.astype(np.float32)
+    def name(i: int) -> str:
+        return f"record {i if numbers is None else int(numbers[i])}"
+
+    found, form = probabilities.read(array, where, name)
+    return found.astype(np.float32), form
 
 
-class _CallableBox:
-    """A function as a black box."""
+def check_answer(
+    answer: Any,
+    num_records: int | None,
+    num_classes: int | None,
+    where: str,
+    numbers: Sequence[int] | np.ndarray | None = None,
+    notes: list[str] | None = None,
+) -> Float[np.ndarray, "batch k"]:
+    """Returns the posteriors of one batch of several; see `read_answer`.
+
+    Args:
+      answer: What should be [B, K] posteriors.
+      num_records: B; None for any number.
+      num_classes: K; None if any number will do.
+      where: Who answered, for messages.
+      numbers: [B] what the records are called in messages; None for 0..B-1.
+      notes: Receives what a reader must be told of how they were given, each sentence once.
+
+    Raises:
+      InputError: names the first record whose posteriors cannot be used, and what was answered.
+    """
+    found, form = read_answer(answer, num_records, num_classes, where, numbers)
+    if notes is not None:
+        # Whether they are divided by their sums is decided when all are there.
+        told = form._replace(deviation=0.0).lines(where)
+        notes.extend(line for line in told if line not in notes)
+    return found
+
+
+class CallableBox:
+    """A function as a black box.
+
+    Attributes:
+      notes: What a reader must be told of how its posteriors were given.
+    """
 
     def __init__(
         self, fn: Callable[[np.ndarray], Any], num_classes: int | None, batch: int | None, name: str
     ):
+        if batch is not None and batch < 1:
+            raise InputError(f"batch is {batch}, expected at least 1")
         self._fn, self._num_classes, self._batch, self._name = fn, num_classes, batch, name
+        self.notes: list[str] = []
 
     def answer(self, records: Num[np.ndarray, "batch ..."]) -> Float[np.ndarray, "batch k"]:
         """Calls the function batch by batch and checks each answer."""
@@ -101,7 +128,10 @@ class _CallableBox:
             part = records[start : start + size]
             numbers = np.arange(start, start + len(part))
             found.append(
-                check_answer(self._fn(part), len(part), self._num_classes, self._name, numbers)
+                check_answer(
+                    *(self._call(part), len(part), self._num_classes, self._name, numbers),
+                    self.notes,
+                )
             )
             # Not told beforehand, the number of classes is that of the first answer.
             self._num_classes = found[-1].shape[1]
@@ -109,13 +139,22 @@ class _CallableBox:
             raise InputError(f"{self._name}: there are no records to ask about")
         return np.concatenate(found)
 
+    def _call(self, records: np.ndarray) -> Any:
+        try:
+            return self._fn(records)
+        # Whatever a user's function raises.
+        except Exception as error:
+            raise InputError(
+                f"{self._name} failed on {len(records)} records: {_said(error)}"
+            ) from error
+
 
 def callable_box(
     fn: Callable[[np.ndarray], Any],
     num_classes: int | None = None,
     batch: int | None = None,
     name: str = "callable",
-) -> BlackBox:
+) -> CallableBox:
     """Returns a function as a black box; each of its answers is checked.
 
     Args:
@@ -123,8 +162,11 @@ def callable_box(
       num_classes: K; None for that of the first answer.
       batch: The largest B it is called with; None for all records at once.
       name: Of the function, for messages.
+
+    Raises:
+      InputError: `batch` is below one.
     """
-    return _CallableBox(fn, num_classes, batch, name)
+    return CallableBox(fn, num_classes, batch, name)
 
 
 def load_callable(path: str) -> Callable[[np.ndarray], Any]:
@@ -137,12 +179,13 @@ def load_callable(path: str) -> Callable[[np.ndarray], Any]:
       InputError: there is no such module or function.
     """
     module_name, _, name = path.partition(":")
-    if not module_name or not name:
+    if not module_name or not name or path.startswith("."):
         raise InputError(f"{path!r} is not a function's path, expected module:function")
     try:
         found: Any = importlib.import_module(module_name)
-    except ImportError as error:
-        raise InputError(f"cannot import {module_name} of {path}: {error}") from error
+    # Whatever a user's module does on import, leaving the process among it.
+    except (Exception, SystemExit) as error:
+        raise InputError(f"cannot import {module_name} of {path}: {_said(error)}") from error
     try:
         for part in name.split("."):
             found = getattr(found, part)
@@ -151,6 +194,10 @@ def load_callable(path: str) -> Callable[[np.ndarray], Any]:
     if not callable(found):
         raise InputError(f"{path} is a {type(found).__name__}, expected a function")
     return found
+
+
+def _said(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
 @functools.cache

@@ -38,6 +38,11 @@ class Case:
     random: Posteriors | None = None
     about: dict[str, Any] = dataclasses.field(default_factory=dict)
 
+    @property
+    def is_same_task(self) -> bool:
+        """Whether the shadow's task is the target's."""
+        return self.shadow_task is None or self.shadow_task == self.task
+
 
 def check_shadow(shadow: Posteriors, attack: Recipe = ATTACK_RECIPE) -> None:
     """Raises InputError unless an attack model can learn from a shadow's answers."""
@@ -108,7 +113,8 @@ def statistics(posteriors: Float[np.ndarray, "records k"]) -> Float[np.ndarray, 
 
     `signals.confidence_statistics` takes logits; a black box does not show them.
     """
-    p = posteriors.astype(np.float64)
+    # Sorted, so that the same posteriors give the same floats whichever classes they are of.
+    p = np.sort(posteriors.astype(np.float64), axis=1)
     # p log p -> 0 as p -> 0.
     terms = p * np.log(np.where(p > 0, p, 1.0))
     return np.stack([p.max(1), p.std(1), terms.sum(1)], axis=1).astype(np.float32)

@@ -87,6 +87,8 @@ class HttpBox:
             raise InputError(f"{url!r} is not an address such as http://127.0.0.1:8000")
         self.url = url.rstrip("/")
         self.limits = (limits or Limits()).validate()
+        # What a reader must be told of how its posteriors were given.
+        self.notes: list[str] = []
         self._answers = Answers() if answers is None else answers
         self._owns_answers = answers is None
         self._headers = {"Content-Type": "application/json", **(headers or {})}
@@ -166,7 +168,9 @@ class HttpBox:
         where = f"{self.url}{POSTERIORS}"
         if not isinstance(value, dict) or "posteriors" not in value:
             raise InputError(f"{where} answered {value!s:.60}, expected {{'posteriors': ...}}")
-        return check_answer(value["posteriors"], len(rows), self.about.num_classes, where, rows)
+        return check_answer(
+            *(value["posteriors"], len(rows), self.about.num_classes, where, rows), self.notes
+        )
 
     def _request(self, method: str, path: str, body: bytes | None, num_records: int) -> Any:
         """Sends one request, again and again if need be; returns the parsed answer."""

@@ -1,13 +1,17 @@
 """What a black box answered about which records, and the truth: all that attacks on it look at."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Num
 
-from jleaks.blackbox.box import check_answer
+from jleaks import probabilities
+from jleaks.blackbox.box import read_answer
 from jleaks.errors import InputError
+from jleaks.probabilities import Form, merged
+from jleaks.truth import Labels, read_flags, read_labels
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -19,12 +23,16 @@ class Posteriors:
       member: [N] whether it was trained on the record; None if that is not known.
       label: [N] true classes, or None.
       name: Where they come from, for messages and rows.
+      notes: What a reader must be told of how they were given.
+      renormalised: Whether each record's posteriors were divided by their sum.
     """
 
     posteriors: Float[np.ndarray, "records k"]
     member: Bool[np.ndarray, "records"] | None
     label: Int[np.ndarray, "records"] | None
     name: str
+    notes: tuple[str, ...] = ()
+    renormalised: bool = False
 
     @property
     def num_records(self) -> int:
@@ -36,13 +44,21 @@ class Posteriors:
         """K."""
         return self.posteriors.shape[1]
 
+    @property
+    def is_one_hot(self) -> bool:
+        """Whether all answers are labels alone: one posterior is 1, the others are 0."""
+        return bool(
+            ((self.posteriors == 1).sum(1) == 1).all() and np.isin(self.posteriors, (0, 1)).all()
+        )
+
     def take(self, rows: Bool[np.ndarray, "records"], name: str) -> "Posteriors":
         """Returns some of the records."""
-        return Posteriors(
-            self.posteriors[rows],
-            None if self.member is None else self.member[rows],
-            None if self.label is None else self.label[rows],
-            name,
+        return dataclasses.replace(
+            self,
+            posteriors=self.posteriors[rows],
+            member=None if self.member is None else self.member[rows],
+            label=None if self.label is None else self.label[rows],
+            name=name,
         )
 
     def accuracy(self, member: bool) -> float | None:
@@ -54,29 +70,59 @@ class Posteriors:
 
 
 def make_posteriors(
-    posteriors: Any, member: Any = None, label: Any = None, name: str = "posteriors"
+    posteriors: Any,
+    member: Any = None,
+    label: Any = None,
+    name: str = "posteriors",
+    notes: Sequence[str] = (),
 ) -> Posteriors:
     """Returns what a black box answered, from anything that NumPy can read.
 
     Args:
-      posteriors: [N, K], N >= 1: finite, not negative, each record's summing to one.
-      member: [N] bools, or 0 and 1; or None.
-      label: [N] integers in 0..K-1, or None.
+      posteriors: [N, K], N >= 1: finite, not negative, each record's summing to one; or [N, 1], those of
+        class 1; see `jleaks.probabilities`.
+      member: [N] bools, 0 and 1, or either as text; or None.
+      label: [N] whole numbers in 0..K-1, or the names of all K classes; or None.
       name: Where they come from.
+      notes: What is known already of how they were given.
 
     Raises:
       InputError: names what cannot be used, and the first record of which that is so.
     """
-    found = check_answer(posteriors, None, None, name)
+    return assembled([read_answer(posteriors, None, None, name)], member, label, name, notes)
+
+
+def assembled(
+    parts: Sequence[tuple[Float[np.ndarray, "_ k"], Form]],
+    member: Any,
+    label: Any,
+    name: str,
+    notes: Sequence[str] = (),
+) -> Posteriors:
+    """Returns what a black box answered, from parts that `read_answer` returned.
+
+    Where some record's posteriors sum to one only within what their rounding explains, but not within
+    `probabilities.SUM_TOLERANCE`, all records' are divided by their sums.
+
+    Args:
+      parts: Of the same K.
+      member: Of all their records, as in `make_posteriors`.
+      label: Likewise.
+      name: Where they come from.
+      notes: What is known already of how they were given.
+
+    Raises:
+      InputError: there are no records, or the truth cannot be used.
+    """
+    found, form = np.concatenate([part for part, _ in parts]), merged([form for _, form in parts])
     if not len(found):
         raise InputError(f"{name}: there are no records")
-    truth = _check_truth(name, len(found), member, label)
-    if truth[1] is not None and (highest := truth[1].max()) >= found.shape[1]:
-        raise InputError(
-            f"{name}: record {int(truth[1].argmax())} has label {highest}, expected "
-            f"0..{found.shape[1] - 1}"
-        )
-    return Posteriors(found, *truth, name)
+    flags, labels = _check_truth(name, len(found), member, label, found.shape[1])
+    if form.is_renormalised:
+        found = (found / found.sum(1, dtype=np.float64, keepdims=True)).astype(np.float32)
+    told = [*notes, *form.lines(name), *(labels.lines(name) if labels else [])]
+    values = labels.values if labels else None
+    return Posteriors(found, flags, values, name, tuple(told), form.is_renormalised)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -88,12 +134,24 @@ class Records:
       member: [N] whether the model was trained on them.
       label: [N] true classes, or None.
       name: Where they come from, for messages.
+      class_names: Of the classes, where labels were text.
     """
 
     records: Num[np.ndarray, "records ..."]
     member: Bool[np.ndarray, "records"]
     label: Int[np.ndarray, "records"] | None
     name: str
+    class_names: tuple[str, ...] | None = None
+
+    def check_classes(self, num_classes: int) -> None:
+        """Raises InputError unless the labels are of a model with that many classes."""
+        if self.label is not None:
+            label = np.array(self.class_names)[self.label] if self.class_names else self.label
+            read_labels(label, self.name, num_classes)
+
+    def label_lines(self) -> list[str]:
+        """Returns what a reader must be told of the labels."""
+        return [] if self.label is None else Labels(self.label, self.class_names).lines(self.name)
 
 
 def make_records(records: Any, member: Any, label: Any = None, name: str = "records") -> Records:
@@ -101,14 +159,14 @@ def make_records(records: Any, member: Any, label: Any = None, name: str = "reco
 
     Args:
       records: [N, ...] numbers, N >= 1.
-      member: [N] bools, or 0 and 1, of which there are both.
-      label: [N] integers >= 0, or None.
+      member: [N] bools, 0 and 1, or either as text, of which there are both.
+      label: [N] whole numbers >= 0, or names of classes, or None.
       name: Where they come from.
 
     Raises:
       InputError: names what cannot be used, and the first record of which that is so.
     """
-    array = np.asarray(records)
+    array = probabilities.as_array(records, name, "records")
     if array.ndim < 1 or array.dtype.kind not in "biuf" or not len(array):
         raise InputError(
             f"{name}: records are {array.dtype} of shape {array.shape}, expected numbers "
@@ -116,34 +174,24 @@ def make_records(records: Any, member: Any, label: Any = None, name: str = "reco
         )
     if array.dtype == bool:
         array = array.astype(np.uint8)
-    found, labels = _check_truth(name, len(array), member, label)
+    found, labels = _check_truth(name, len(array), member, label, None)
     if found is None or found.all() or not found.any():
         raise InputError(f"{name}: member does not have both 0 and 1; an attack tells them apart")
-    return Records(array, found, labels, name)
+    if labels is None:
+        return Records(array, found, None, name)
+    return Records(array, found, labels.values, name, labels.names)
 
 
 def _check_truth(
-    name: str, count: int, member: Any, label: Any
-) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Returns membership as bool and labels as int32, each [count] or None."""
+    name: str, count: int, member: Any, label: Any, num_classes: int | None
+) -> tuple[Bool[np.ndarray, "records"] | None, Labels | None]:
+    """Returns membership and labels, each of all records or None."""
     for what, given in (("member", member), ("label", label)):
         if given is not None and np.shape(given) != (count,):
             raise InputError(
                 f"{name}: {what} has shape {np.shape(given)}, expected ({count},), one per record"
             )
-    if member is not None:
-        member = np.asarray(member)
-        bad = np.flatnonzero(~np.isin(member, (0, 1)))
-        if member.dtype.kind not in "biuf" or len(bad):
-            first = int(bad[0]) if len(bad) else 0
-            raise InputError(f"{name}: record {first} has member {member[first]}, expected 0 or 1")
-        member = member.astype(bool)
-    if label is not None:
-        label = np.asarray(label)
-        if label.dtype.kind not in "iu":
-            raise InputError(f"{name}: label is {label.dtype}, expected integers")
-        if label.min() < 0:
-            first = int(label.argmin())
-            raise InputError(f"{name}: record {first} has label {label[first]}, expected >= 0")
-        label = label.astype(np.int32)
-    return member, label
+    return (
+        None if member is None else read_flags(member, name),
+        None if label is None else read_labels(label, name, num_classes),
+    )

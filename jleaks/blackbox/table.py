@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from jleaks.attacks.registry import ATTACKS
 from jleaks.metrics import FPRS
 from jleaks.report.rows import collapsed_note
 from jleaks.report.table import Cell, Table
@@ -20,14 +21,24 @@ _HEADS = (
 _METRICS = ("precision", "recall", "accuracy", "auc", *(f"tpr_at_fpr_{rate}" for rate in FPRS))
 
 
-def audit_table(rows: Sequence[dict[str, Any]]) -> Table:
-    """Returns the table of what `jleaks.blackbox.audit.audit` found."""
+def audit_table(rows: Sequence[dict[str, Any]], remarks: Sequence[str] = ()) -> Table:
+    """Returns the table of what `jleaks.blackbox.audit.audit` found.
+
+    Args:
+      rows: Of any targets.
+      remarks: Sentences to put below it.
+    """
     body = []
     for row in rows:
         by = row["statistic"]
+        if row["adversary"] is None:
+            by = f"{ATTACKS[by].title.lower()}, {ATTACKS[by].source}"
         if row["shadow"] is not None:
             by = f"{by}, shadow {row['shadow_task']}"
-        cells = [Cell(row["task"]), Cell(str(row["adversary"])), Cell(by)]
+        if row["constant"]:
+            by = f"{by} (constant)"
+        number = "labels" if row["adversary"] is None else str(row["adversary"])
+        cells = [Cell(row["task"]), Cell(number), Cell(by)]
         cells += [Cell("-" if row[m] is None else f"{row[m]:.3f}") for m in _METRICS]
         body.append(tuple(cells))
     counts = {(row["num_members"], row["num_nonmembers"]) for row in rows}
@@ -38,9 +49,12 @@ def audit_table(rows: Sequence[dict[str, Any]]) -> Table:
     )
     caption = (
         f"{sizes}.  Adversary 1 (2 with another task's shadow) calls a record a member from 0.5; "
-        "adversary 3 from the threshold that random points gave, and has no precision and recall "
-        f"without them.  Largest realised FPR: {realised}.  {collapsed_note(rows)}"
+        "adversary 3 from the threshold that random points gave; attacks that look at true labels from the "
+        "shadow's threshold, correctness from one half.  Without a threshold there is no precision and "
+        f"recall.  Largest realised FPR: {realised}.  {collapsed_note(rows)}"
     ).rstrip()
+    if remarks:
+        caption += "  " + ".  ".join(remarks) + "."
     return Table(
         title="Membership from posteriors alone",
         caption=caption,

@@ -63,6 +63,7 @@ _CODES = {
 _NUMERIC_AT = tuple(_COLUMNS.index(column) for column in ADULT_NUMERIC)
 _CATEGORIES_AT = tuple((_COLUMNS.index(column), column) for column in CATEGORIES)
 _LABELS = ("<=50K", ">50K")
+_MOST = np.iinfo(np.int32).max
 
 _UCI = "https://archive.ics.uci.edu/ml/machine-learning-databases/adult/"
 
@@ -129,8 +130,9 @@ def _parse(text: str, where: str) -> tuple[np.ndarray, int]:
         raise InputError(f"{where}: {len(fields)} columns, expected {len(_COLUMNS) + 1}")
     values = []
     for i in _NUMERIC_AT:
-        if not fields[i].isdecimal():
-            raise InputError(f"{where}: {_COLUMNS[i]} {fields[i]!r}, expected a whole number")
+        # Of thousands of digits Python makes no integer, and records are 32-bit integers.
+        if not fields[i].isdecimal() or len(fields[i]) > 10 or int(fields[i]) > _MOST:
+            raise InputError(f"{where}: {_COLUMNS[i]} {fields[i]!r:.40}, expected a whole number")
         values.append(int(fields[i]))
     for i, column in _CATEGORIES_AT:
         if fields[i] not in _CODES[column]:

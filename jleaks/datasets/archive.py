@@ -9,15 +9,26 @@ from pathlib import Path, PurePosixPath
 from jleaks.errors import InputError
 
 # What gzip and tarfile raise on files that are cut short, damaged or of another kind.
-_DAMAGE = (EOFError, zlib.error, gzip.BadGzipFile, tarfile.TarError)
+# A size that no file has makes Python ask for more memory than there is.
+_DAMAGE = (EOFError, zlib.error, gzip.BadGzipFile, tarfile.TarError, MemoryError)
+_GZIP = b"\x1f\x8b"
 
 
-def read_gzip(path: Path) -> bytes:
-    """Returns the content of a gzip file, its checksum verified.
+def read_whole(path: Path) -> bytes:
+    """Returns the content of a file, of a gzip file what is packed in it, its checksum verified.
+
+    The content decides, whatever the name: some tools unpack what they download.
 
     Raises:
-      InputError: not a gzip file, truncated, damaged or unreadable.
+      InputError: a gzip file that is truncated or damaged, or a file that is unreadable.
     """
+    try:
+        with path.open("rb") as raw:
+            if raw.read(len(_GZIP)) != _GZIP:
+                raw.seek(0)
+                return raw.read()
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {_reason(error)}") from error
     try:
         with gzip.open(path) as file:
             return file.read()

@@ -29,7 +29,8 @@ def parse_rows(
     for i, line in enumerate(lines):
         first, _, rest = line.partition(b",")
         label = first.strip(b'"')
-        if not label.isdigit() or not 1 <= int(label) <= num_classes:
+        # Of thousands of digits Python makes no integer.
+        if not label.isdigit() or len(label) > 9 or not 1 <= int(label) <= num_classes:
             raise InputError(
                 f"{name}, line {i + 1}: class {first.decode(errors='replace')!r}, "
                 f"expected 1..{num_classes}"

@@ -40,6 +40,7 @@ class RecordsBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
       HOMEPAGE, CITATION, DESCRIPTION: Of the published dataset.
       RAW_FOLDERS: Names of the dataset's folder among those of others, the preferred one first.
       DOWNLOADS: Canonical addresses of the distribution.
+      CONSTANT_BECAUSE: What makes records of one value throughout, in which there is nothing to see.
     """
 
     TASK: ClassVar[str]
@@ -48,6 +49,7 @@ class RecordsBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     DESCRIPTION: ClassVar[str]
     RAW_FOLDERS: ClassVar[tuple[str, ...]]
     DOWNLOADS: ClassVar[tuple[Download, ...]]
+    CONSTANT_BECAUSE: ClassVar[str] = "the files may be damaged or of another dataset"
 
     # TFDS looks for checksum files beside a builder's code, with a package it does not depend on.
     # Ours are in DOWNLOADS.
@@ -146,8 +148,14 @@ class RecordsBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     def _generate_examples(self, inputs: list[RawInput]) -> Iterator[tuple[int, dict[str, Any]]]:
         class_sizes = [0] * self.task.num_classes
+        num_zero = num_constant = 0
         for index, (features, label) in enumerate(self.read(inputs)):
             class_sizes[label] += 1
+            first = features.flat[0]
+            # A record of one number is nothing only if that is zero.
+            if (first == 0 or features.size > 1) and (features == first).all():
+                num_constant += 1
+                num_zero += first == 0
             yield index, {"features": features, "label": label}
         num_records = sum(class_sizes)
         if num_records == 0:
@@ -157,6 +165,8 @@ class RecordsBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             task=self.task.name,
             num_records=num_records,
             class_sizes=class_sizes,
+            num_constant=num_constant,
+            num_zero=int(num_zero),
             source=self.source(num_records),
             feature_shape=list(self.record_shape),
             feature_dtype=self.task.feature_dtype,

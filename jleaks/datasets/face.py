@@ -4,7 +4,7 @@ import dataclasses
 import io
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -26,6 +26,8 @@ _MANY = 40
 _FOLDER = "lfw-deepfunneled"
 _ARCHIVE = "lfw-deepfunneled.tgz"
 _PHOTO = re.compile(r"(?P<person>[^/]+)/(?P=person)_\d{4}\.jpg")
+# Some tools unpack an archive into a folder of its name, or pack such a folder.
+_PACKED = re.compile(rf"(?:{_FOLDER}/){{1,2}}({_PHOTO.pattern})")
 
 
 @dataclasses.dataclass(eq=False)
@@ -60,7 +62,10 @@ def face_config(size: int, crop: float) -> FaceConfig:
 
 
 class Face(RecordsBuilder):
-    """`lfw-deepfunneled.tgz` or its folder: `<Person>/<Person>_0001.jpg` and so on."""
+    """`lfw-deepfunneled.tgz` or its folder: `<Person>/<Person>_0001.jpg` and so on.
+
+    People may also be one folder deeper, in another `lfw-deepfunneled`.
+    """
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES: ClassVar[dict[str, str]] = {
@@ -111,11 +116,14 @@ class Face(RecordsBuilder):
     @classmethod
     def find(cls, folder: Path) -> list[RawInput]:
         """See base class."""
-        inner = folder if folder.name == _FOLDER else folder / _FOLDER
-        if inner.is_dir():
-            photos = _by_person(
-                str(path.relative_to(inner)) for path in inner.glob("*/*.jpg") if path.is_file()
-            )
+        outer = folder if folder.name == _FOLDER else folder / _FOLDER
+        if outer.is_dir():
+            inner, found = outer, _photos(outer)
+            if not found:
+                inner, found = outer / _FOLDER, _photos(outer / _FOLDER)
+            if not found:
+                raise InputError(f"{cls.TASK}: no <Person>/<Person>_0001.jpg below {outer}")
+            photos = _by_person(found)
             _check_people(photos, inner)
             return [RawInput(_FOLDER, tuple(inner / name for names in photos for name in names))]
         archive = folder / _ARCHIVE
@@ -131,13 +139,21 @@ class Face(RecordsBuilder):
                 yield self._decode(path.read_bytes(), str(path)), people.index(path.parent.name)
             return
         archive = inputs[0].paths[0]
-        contents = read_members(archive, lambda name: name.startswith(f"{_FOLDER}/"))
-        photos = _by_person(name.removeprefix(f"{_FOLDER}/") for name in contents)
+        contents = {}
+        for name, content in read_members(
+            archive, lambda name: bool(_PACKED.fullmatch(name))
+        ).items():
+            match = _PACKED.fullmatch(name)
+            assert match is not None
+            contents[match[1]] = content, name
+        if not contents:
+            raise InputError(f"{archive}: no {_FOLDER}/<Person>/<Person>_0001.jpg in it")
+        photos = _by_person(contents)
         _check_people(photos, archive)
         for label, names in enumerate(photos):
             for name in names:
-                photo = contents[f"{_FOLDER}/{name}"]
-                yield self._decode(photo, f"{archive}, {_FOLDER}/{name}"), label
+                photo, packed = contents[name]
+                yield self._decode(photo, f"{archive}, {packed}"), label
 
     def _decode(self, content: bytes, where: str) -> np.ndarray:
         from PIL import Image
@@ -155,7 +171,15 @@ class Face(RecordsBuilder):
             raise InputError(f"{where}: not a complete JPEG image ({error})") from error
 
 
-def _by_person(names: Iterator[str]) -> list[list[str]]:
+def _photos(folder: Path) -> list[str]:
+    """Returns the photos in people's folders as `<Person>/<Person>_0001.jpg`."""
+    names = (
+        path.relative_to(folder).as_posix() for path in folder.glob("*/*.jpg") if path.is_file()
+    )
+    return [name for name in names if _PHOTO.fullmatch(name)]
+
+
+def _by_person(names: Iterable[str]) -> list[list[str]]:
     """Sorts `<Person>/<Person>_0001.jpg` names; returns those of each person with many photos."""
     photos = defaultdict(list)
     for name in names:

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 import tensorflow_datasets as tfds
 
-from jleaks.datasets.archive import read_gzip
+from jleaks.datasets.archive import read_whole
 from jleaks.datasets.builder import RecordsBuilder
 from jleaks.datasets.download import Download
 from jleaks.datasets.raw import RawInput, find_files
@@ -18,7 +18,10 @@ _MIRROR = "https://storage.googleapis.com/cvdf-datasets/mnist/"
 
 
 class Mnist(RecordsBuilder):
-    """Four idx files in gzip: images and labels of training and test set."""
+    """Four idx files, in gzip or unpacked: images and labels of training and test set.
+
+    Their names may have a dot in place of the second hyphen: `train-images.idx3-ubyte`.
+    """
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES: ClassVar[dict[str, str]] = {
@@ -58,7 +61,12 @@ class Mnist(RecordsBuilder):
     @classmethod
     def find(cls, folder: Path) -> list[RawInput]:
         """See base class."""
-        return find_files(cls.TASK, folder, tuple(file.file_name for file in cls.DOWNLOADS))
+        names = [
+            next((name for name in _spellings(file.file_name) if (folder / name).is_file()), None)
+            or file.file_name
+            for file in cls.DOWNLOADS
+        ]
+        return find_files(cls.TASK, folder, tuple(names))
 
     def read(self, inputs: list[RawInput]) -> Iterator[tuple[np.ndarray, int]]:
         """See base class."""
@@ -77,9 +85,16 @@ class Mnist(RecordsBuilder):
             yield from zip(images[..., None], labels.tolist(), strict=True)
 
 
+def _spellings(name: str) -> list[str]:
+    """Returns the names under which an official file may lie on disk, the official one first."""
+    stem = name.removesuffix(".gz")
+    dotted = stem.replace("-idx", ".idx")
+    return [name, stem, f"{dotted}.gz", dotted]
+
+
 def _read_idx(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     """Reads unsigned bytes [N, *shape]: magic number, dimensions, all big-endian, then the data."""
-    content = read_gzip(path)
+    content = read_whole(path)
     ndim = 1 + len(shape)
     magic, header = 0x0800 + ndim, 4 + 4 * ndim
     if len(content) < header:

@@ -86,6 +86,9 @@ class News(RecordsBuilder):
 }"""
     DESCRIPTION = "18,846 posts to 20 newsgroups, without headers, signatures and quotes."
     RAW_FOLDERS = ("news",)
+    CONSTANT_BECAUSE = (
+        "posts without a body, without a blank line after the header, or without any of the terms"
+    )
     # Address and checksum as in scikit-learn.
     DOWNLOADS = (
         Download(
@@ -152,7 +155,20 @@ def _read_posts(path: Path) -> tuple[list[str], list[int]]:
     absent = [group for label, group in enumerate(GROUPS) if label not in set(labels)]
     if absent:
         raise InputError(f"{path}: no posts of {', '.join(absent)}")
-    return [strip(contents[name].decode("latin-1")) for *_, name in order], labels
+    posts = [unix_lines(contents[name].decode("latin-1")) for *_, name in order]
+    return [strip(post) for post in posts], labels
+
+
+def unix_lines(post: str) -> str:
+    """Returns a post whose lines all end otherwise with the line ends of the published posts.
+
+    Archives that were unpacked and packed again elsewhere have others, and in them no header has an end.
+    """
+    ends = post.count("\n")
+    if ends and post.count("\r\n") == ends:
+        return post.replace("\r\n", "\n")
+    # A post of the distribution has carriage returns within its lines, which are kept.
+    return post if ends else post.replace("\r", "\n")
 
 
 def strip(post: str) -> str:

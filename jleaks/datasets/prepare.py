@@ -21,6 +21,10 @@ from jleaks.errors import InputError
 if TYPE_CHECKING:
     from jleaks.datasets.builder import RecordsBuilder
 
+# Records of one value throughout, as a share of all, from which something may be wrong.  Of the published
+# datasets News has the most: 3% of its posts have no body.
+_MANY_CONSTANT = 0.1
+
 # Module and class of each dataset's builder; importing one imports TFDS.
 _BUILDERS = {
     "adult": ("adult", "Adult"),
@@ -42,11 +46,24 @@ class Prepared:
       description: See `jleaks.datasets.describe`.
       seconds: What it took.
       fresh: Whether it was prepared now rather than before.
+      constant_because: What makes records of one value throughout.
     """
 
     description: dict[str, Any]
     seconds: float
     fresh: bool
+    constant_because: str = ""
+
+    @property
+    def warning(self) -> str | None:
+        """One line where so many records have nothing in them that something may be wrong."""
+        count, total = self.description.get("num_constant", 0), self.description["num_records"]
+        if count <= _MANY_CONSTANT * total:
+            return None
+        return (
+            f"{self.description['task']}: {count:,} of {total:,} records have one value throughout: "
+            f"{self.constant_because}"
+        )
 
     def __str__(self) -> str:
         what, sizes = self.description, self.description["class_sizes"]
@@ -55,8 +72,18 @@ class Prepared:
             f"{what['task']}: {what['num_records']:,} records, {len(sizes)} classes of "
             f"{min(sizes):,} to {max(sizes):,}, {what['source']}"
             + (f" ({parameters})" if parameters else "")
+            + self._constant()
             + (f", prepared in {self.seconds:.1f} s" if self.fresh else ", already prepared")
         )
+
+    def _constant(self) -> str:
+        """How many records have nothing in them; nothing of data prepared before this was counted."""
+        count, zero = (self.description.get(f"num_{name}", 0) for name in ("constant", "zero"))
+        if not count:
+            return ""
+        share = 100 * count / self.description["num_records"]
+        what = "all zeros" if count == zero else f"of one value throughout, {zero:,} all zeros"
+        return f", {count:,} ({share:.1f}%) {what}"
 
 
 def prepare(
@@ -121,8 +148,11 @@ def prepare(
                 report(f"{task.name}: not prepared: {reason}")
                 failed.append(task.name)
                 continue
-            done.append(Prepared(description, time.monotonic() - start, fresh))
+            because = _builder_class(task).CONSTANT_BECAUSE
+            done.append(Prepared(description, time.monotonic() - start, fresh, because))
             report(str(done[-1]))
+            if done[-1].warning is not None:
+                report(f"warning: {done[-1].warning}")
     if failed:
         raise InputError(f"{len(failed)} of {len(chosen)} tasks not prepared: {', '.join(failed)}")
     return done
@@ -137,8 +167,7 @@ def _prepare(
     report: Callable[[str], None],
 ) -> bool:
     """Prepares one task unless it has been; returns whether it had to."""
-    module, name = _BUILDERS[task.dataset]
-    builder_class = getattr(importlib.import_module(f"jleaks.datasets.{module}"), name)
+    builder_class = _builder_class(task)
     builder = _make_builder(builder_class, task, config, data_dir)
     path = Path(builder.data_path)
     folder = None if raw_dir is None else _raw_folder(builder_class, raw_dir)
@@ -158,6 +187,11 @@ def _prepare(
     _build(builder, path, data_dir, folder)
     prepared.point(task.name, data_dir, path)
     return True
+
+
+def _builder_class(task: Task) -> Any:
+    module, name = _BUILDERS[task.dataset]
+    return getattr(importlib.import_module(f"jleaks.datasets.{module}"), name)
 
 
 def _make_builder(builder_class: Any, task: Task, config: Any, data_dir: Path) -> "RecordsBuilder":

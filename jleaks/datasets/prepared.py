@@ -43,8 +43,9 @@ def describe(task_name: str, data_dir: str | os.PathLike[str]) -> dict[str, Any]
 
     Returns:
       `num_records`, `source`, `class_sizes` (list of K), `feature_shape`, `feature_dtype`,
-      `parameters` (of preparation), `details`, `inputs` (name, bytes and sha256 of every raw file),
-      `versions` (of the packages that prepared it), `task` and `path`.
+      `parameters` (of preparation), `num_constant` and `num_zero` (records of one value throughout, and
+      of zeros; absent from what was prepared before they were counted), `details`, `inputs` (name, bytes
+      and sha256 of every raw file), `versions` (of the packages that prepared it), `task` and `path`.
 
     Raises:
       InputError: not prepared, or damaged.

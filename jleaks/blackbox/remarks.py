@@ -1,0 +1,99 @@
+"""What must be said beside an audit's numbers: how answers were read, and what they cannot show.
+
+An attack that had nothing to look at finds nobody, which is no evidence that nobody can be found.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from jleaks.attacks.registry import ATTACKS
+from jleaks.blackbox.case import Case
+from jleaks.probabilities import BEYOND
+
+Record = dict[str, Any]
+
+
+def remarks(case: Case, rows: Sequence[Record]) -> list[str]:
+    """Returns one sentence each, the strongest attack last.
+
+    Args:
+      case: What was audited.
+      rows: Its rows, of `jleaks.blackbox.audit.audit`.
+    """
+    found = []
+    for answers in (case.target, case.shadow, case.random):
+        if answers is not None:
+            found += [note for note in answers.notes if note not in found]
+    if case.target.is_one_hot:
+        found.append(_one_hot(case))
+    constant = [title(row) for row in rows if row["constant"]]
+    if constant:
+        found.append(
+            f"{case.target.name}: the same score for every record by {', '.join(constant)}: an AUC of 0.5 "
+            "there is by construction, no evidence of safety"
+        )
+    infinite = max((row["num_infinite"] or 0 for row in rows), default=0)
+    if infinite:
+        found.append(
+            f"{case.target.name}: {infinite} of {case.target.num_records} records give their true class or "
+            f"all others a posterior of 0; their phi and modified entropy are kept {BEYOND:.3g} (log 2) "
+            "beyond the finite ones"
+        )
+    if case.target.label is not None and case.shadow is not None:
+        if case.shadow.label is None:
+            found.append(
+                f"{case.shadow.name} has no labels: attacks on labels take no threshold from it"
+            )
+        elif not case.is_same_task or case.shadow.num_classes != case.target.num_classes:
+            found.append(
+                f"{case.shadow.name} has other classes than the target: no thresholds per class from it"
+            )
+    return [*found, strongest(case, rows)]
+
+
+def title(row: Record) -> str:
+    """Returns what a row's attack is called."""
+    if row["adversary"] is None:
+        return ATTACKS[row["statistic"]].title.lower()
+    return f"adversary {row['adversary']} ({row['statistic']})"
+
+
+def strongest(case: Case, rows: Sequence[Record]) -> str:
+    """Returns which attack found most with what was given, and what would allow stronger ones."""
+    telling = [row for row in rows if not row["constant"]]
+    if telling:
+        best = max(telling, key=lambda row: row["auc"])
+        found = f"{title(best)}, AUC {best['auc']:.3f}"
+        early = max(telling, key=lambda row: row["tpr_at_fpr_0.01"])
+        tpr = f"TPR {early['tpr_at_fpr_0.01']:.3f} at 1% FPR"
+        found += f", {tpr}" if early is best else f"; {title(early)}, {tpr}"
+    else:
+        found = "none that tells records apart"
+    missing = []
+    if case.target.label is None:
+        missing.append("true labels (label in --target or --records: gap, loss, modified entropy)")
+    if case.shadow is None:
+        missing.append("a shadow's answers (--shadow: adversary 1, thresholds)")
+    elif case.shadow.label is None and case.target.label is not None:
+        missing.append("the shadow's labels (thresholds, also per class)")
+    missing.append(
+        "several shadows' answers to the same records (a score file for launch.attack: LiRA, RMIA)"
+    )
+    return (
+        f"{case.target.name}: strongest of the {len(rows)} attacks that this allows (chosen with the "
+        f"truth, so a little above chance even where nothing leaks): {found}; stronger attacks need "
+        f"{'; or '.join(missing)}"
+    )
+
+
+def _one_hot(case: Case) -> str:
+    text = f"{case.target.name}: all posteriors are one-hot, the target answers labels alone: "
+    if case.target.label is None:
+        return text + (
+            "nothing here tells members from others, whatever the target leaks; with true labels the gap "
+            "attack would"
+        )
+    return text + (
+        "only whether the label is right tells members from others here; several queries per record "
+        "(label_only of launch.attack) or posteriors may show more"
+    )
