@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
@@ -77,7 +78,10 @@ def evaluate(
         program = _whole_program(kinds, options, bank.num_classes, mesh)
         rosters = fleet.put_shared(_rosters(arrays, roles), mesh)
         found = program(_put(arrays, mesh), fleet.put_shared(roles, mesh), rosters)
-        return Verdicts(*(np.asarray(leaf) for leaf in found))
+        verdicts = Verdicts(*(np.asarray(leaf) for leaf in found))
+        # What was padded for the devices is nobody's.
+        records = arrays["labels"].shape[0]
+        return verdicts._replace(influence=verdicts.influence[..., :records])
     return _streamed(arrays, kinds, options, bank.num_classes, roles, mesh, block)
 
 
@@ -153,6 +157,8 @@ def bytes_per_record(arrays: Arrays, attacks: tuple[Attack, ...], targets: int, 
     # For targets and shadows, 4 bytes each: scores of all attacks, summaries of both sides for every query,
     # twenty more, and the rosters, which every device has whole.
     kept = 4 * 2 * targets * (len(attacks) + 8 * queries + 20 + mesh.size)
+    # Every device's sums of influences.
+    kept += 4 * len(attacks) * len(judging.INFLUENCES) * (mesh.size + 1)
     # Sorts over all models.
     return given + kept + 4 * models * 8
 
@@ -234,8 +240,13 @@ def _above_class(
 
 
 @functools.cache
-def _judge(kind: _Kind, options: Options, num_classes: int, mesh: Mesh) -> Any:
-    """Returns the program that judges rows: one target's scores of all records each."""
+def _judge(kind: _Kind, num_attacks: int, options: Options, num_classes: int, mesh: Mesh) -> Any:
+    """Returns the program that judges rows: one target's scores of all records each.
+
+    A row comes with `at`, its target's place, `attack`, its attack's place among those judged together, and
+    `weight`, 0 for padding.  The program also returns every device's sums of the rows' influences,
+    [devices, attacks, influences, N].
+    """
     finish, threshold_from = kind
 
     def threshold(row: Array, ranked: judging.Ranked, member: Array, candidate: Array) -> Array:
@@ -248,9 +259,11 @@ def _judge(kind: _Kind, options: Options, num_classes: int, mesh: Mesh) -> Any:
             return jnp.where(mine, row, 0).sum() / mine.sum()
         return judging.best_threshold(ranked)
 
-    def one(rows: dict[str, Array], shared: Arrays) -> Verdicts:
+    def one(rows: dict[str, Array], shared: Arrays) -> tuple[Verdicts, Array]:
         def rank(role: str, row: Array) -> judging.Ranked:
-            return judging.rank(row, *(listed[rows["at"]] for listed in shared[role]))
+            member = shared[f"{role} member"][rows["at"]]
+            listed = (rows_of[rows["at"]] for rows_of in shared[role])
+            return judging.rank(row, member, shared["candidate"], *listed)
 
         row = _finished(finish, options, rows["target"], shared)
         level, has_level = jnp.float32(jnp.nan), jnp.asarray(False)
@@ -261,49 +274,63 @@ def _judge(kind: _Kind, options: Options, num_classes: int, mesh: Mesh) -> Any:
                 row = _above_class(row, shadow, member, shared, num_classes)
             level = threshold(shadow, rank("shadow", shadow), member, shared["candidate"])
             has_level = jnp.asarray(True)
-        ranked = rank("target", row)
+        ranked, near = rank("target", row), shared["near"][rows["at"]]
         tp, fp = judging.operating_points(ranked, FPRS)
         roc, _ = judging.operating_points(ranked, GRID)
         tp_called, fp_called = judging.called(ranked, level)
-        return Verdicts(
+        verdicts = Verdicts(
             judging.auc(ranked),
             ranked.positives,
             ranked.negatives,
             tp,
             fp,
+            judging.found_near(ranked, near),
             level,
             tp_called * has_level,
             fp_called * has_level,
             roc,
         )
+        return verdicts, judging.influence(ranked, near, level) * rows["weight"]
 
-    def device(rows: dict[str, Array], shared: Arrays) -> Verdicts:
-        return fleet.over_models(lambda r: one(r, shared), 1, rows)
+    def device(rows: dict[str, Array], shared: Arrays) -> tuple[Verdicts, Array]:
+        def add(sums: Array, row: dict[str, Array]) -> tuple[Array, Verdicts]:
+            verdicts, found = one(row, shared)
+            at = row["attack"]
+            found = found + lax.dynamic_index_in_dim(sums, at, keepdims=False)
+            return lax.dynamic_update_index_in_dim(sums, found, at, 0), verdicts
+
+        records = rows["target"].shape[1]
+        none = jnp.zeros((num_attacks, len(judging.INFLUENCES), records), jnp.float32)
+        sums, verdicts = lax.scan(add, none, rows)
+        return verdicts, sums[None]
 
     return fleet.spread("judge", device, mesh, ("models", "shared"))
 
 
 def _rosters(arrays: Arrays, roles: dict[str, dict[str, np.ndarray]]) -> Arrays:
-    """Lists who is a member of each role's models, on the host."""
-    return {
-        role: judging.roster(arrays["member"][refs["targets"]], arrays["candidate"])
-        for role, refs in roles.items()
-    }
+    """Lists who is a member of each role's models, and the targets' thresholds, on the host."""
+    members = {role: arrays["member"][refs["targets"]] for role, refs in roles.items()}
+    rosters = {role: judging.roster(rows, arrays["candidate"]) for role, rows in members.items()}
+    return rosters | {"near": judging.near(members["target"], arrays["candidate"])}
 
 
 def _shared(arrays: Arrays, rosters: Arrays, roles: dict[str, Any]) -> Arrays:
     """What every row is judged with."""
     shared = {name: arrays[name] for name in ("labels", "valid", "candidate")} | rosters
-    if "shadow" in roles:
-        shared["shadow member"] = arrays["member"][roles["shadow"]["targets"]]
+    for role, refs in roles.items():
+        shared[f"{role} member"] = arrays["member"][refs["targets"]]
     return shared
 
 
 def _pad_rows(rows: Arrays, multiple: int) -> Arrays:
-    def pad(a: Array) -> Array:
-        return jnp.pad(a, [(0, -len(a) % multiple)] + [(0, 0)] * (a.ndim - 1), mode="edge")
+    """Repeats the last row up to a multiple of the devices, without weight."""
+    surplus = -len(rows["at"]) % multiple
 
-    return {name: pad(a) for name, a in rows.items()}
+    def pad(a: Array) -> Array:
+        return jnp.pad(a, [(0, surplus)] + [(0, 0)] * (a.ndim - 1), mode="edge")
+
+    weight = jnp.arange(len(rows["at"]) + surplus) < len(rows["at"])
+    return {name: pad(a) for name, a in rows.items()} | {"weight": weight}
 
 
 @functools.cache
@@ -322,10 +349,14 @@ def _whole_program(
         for kind, at in _groups(attacks).items():
             rows = {role: jnp.concatenate([raw[i] for i in at]) for role, raw in found.items()}
             rows["at"] = jnp.tile(jnp.arange(targets), len(at))
-            judged = _judge(kind, options, num_classes, mesh)(_pad_rows(rows, mesh.size), shared)
+            rows["attack"] = jnp.repeat(jnp.arange(len(at)), targets)
+            judge = _judge(kind, len(at), options, num_classes, mesh)
+            judged, sums = judge(_pad_rows(rows, mesh.size), shared)
+            influence = sums.sum(0)
             for i, attack in enumerate(at):
                 span = slice(i * targets, (i + 1) * targets)
-                parts[attack] = jax.tree.map(lambda leaf, span=span: leaf[span], judged)
+                mine = jax.tree.map(lambda leaf, span=span: leaf[span], judged)
+                parts[attack] = mine._replace(influence=influence[i])
         return jax.tree.map(lambda *leaves: jnp.stack(leaves), *(parts[i] for i in sorted(parts)))
 
     return jax.jit(evaluate)
@@ -389,12 +420,16 @@ def _streamed(
     parts = []
     for attack in range(len(attacks)):
         kind = (attacks[attack].finish, attacks[attack].threshold)
-        judge = _judge(kind, options, num_classes, mesh)
-        judged = []
+        judge = _judge(kind, 1, options, num_classes, mesh)
+        judged, influence = [], np.zeros((len(judging.INFLUENCES), records), np.float32)
         for start in range(0, targets, per_call):
-            at = np.minimum(np.arange(start, start + per_call), targets - 1)
+            at = np.arange(start, start + per_call)
+            weight, at = at < targets, np.minimum(at, targets - 1)
             rows = {role: raw[attack][at] for role, raw in found.items()}
-            rows["at"] = at
-            judged.append(jax.tree.map(np.asarray, judge(rows, shared)))
-        parts.append(jax.tree.map(lambda *leaves: np.concatenate(leaves)[:targets], *judged))
+            rows |= {"at": at, "attack": np.zeros(per_call, np.int32), "weight": weight}
+            verdicts, sums = judge(rows, shared)
+            judged.append(jax.tree.map(np.asarray, verdicts))
+            influence += np.asarray(sums).sum((0, 1))
+        whole = jax.tree.map(lambda *leaves: np.concatenate(leaves)[:targets], *judged)
+        parts.append(whole._replace(influence=influence))
     return jax.tree.map(lambda *leaves: np.stack(leaves), *parts)
