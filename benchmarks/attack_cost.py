@@ -138,7 +138,7 @@ def measure(bank: Bank, attacks: list[Attack], counts: list[int]) -> list[result
             "trained_on": bank.meta.get("device"),
             **provenance(bank.meta.get("fingerprint", ""), Execution()),
         }
-        records += results.summarise(rows, attacks, about)
+        records += results.summarise(rows, attacks, verdicts, about)
     return records
 
 

@@ -28,12 +28,12 @@ from jleaks.fleet import key_words, make_mesh
 from jleaks.keys import Role, identity_key
 from jleaks.learner import Learner, Members
 from jleaks.metrics import FPRS, Metrics
+from jleaks.operating_points import tpr_of_scores
 from jleaks.plan import ATTACK_RECIPE, Execution, Recipe
 from jleaks.preemption import StopSignal
 from jleaks.report.rows import ATTACK_MODEL
 from jleaks.reporter import Reporter, provenance
 from jleaks.signals import STATISTICS, membership_margin
-from jleaks.statistics import clopper_pearson
 from jleaks.trainer import Crew, Trainer
 
 Record = dict[str, Any]
@@ -66,7 +66,8 @@ def audit(
       Rows of adversaries 1 and 2, one per case with a shadow, then of adversary 3, three per target.
       They have the fields of `jleaks.report.rows.Row` that posteriors can give, null where one is
       undefined; also target, shadow, num_posteriors (how many an attack model saw),
-      num_random_points, and of each TPR the 95% interval over records (Clopper-Pearson).  What `about`
+      num_random_points, and of each TPR tpr_low and tpr_high, which cover it at the named FPR with 95%,
+      over records that are independent given the model.  What `about`
       adds (`source`, `model`, `epochs`, `num_records`) makes them complete rows.
 
     Raises:
@@ -291,7 +292,7 @@ def _row(attack: _Attack, values: Metrics, about: Record) -> Record:
         "auc": _number(values.auc),
     }
     for i, rate in enumerate(FPRS):
-        interval = clopper_pearson(round(float(values.tpr[i]) * num_members), num_members)
+        interval = tpr_of_scores(attack.scores, np.asarray(target.member), rate)
         row |= {
             f"tpr_at_fpr_{rate}": _number(values.tpr[i]),
             f"fpr_realised_{rate}": _number(values.fpr_realised[i]),

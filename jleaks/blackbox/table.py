@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from jleaks.metrics import FPRS
+from jleaks.report.numbers import UNDEFINED, few_mark, notes
 from jleaks.report.table import Cell, Table
 
 _HEADS = (
@@ -27,8 +28,11 @@ def audit_table(rows: Sequence[dict[str, Any]]) -> Table:
         if row["shadow"] is not None:
             by = f"{by}, shadow {row['shadow_task']}"
         cells = [Cell(row["task"]), Cell(str(row["adversary"])), Cell(by)]
-        cells += [Cell("-" if row[m] is None else f"{row[m]:.3f}") for m in _METRICS]
+        for metric in _METRICS:
+            mark = few_mark(metric, row["num_nonmembers"])
+            cells.append(Cell(UNDEFINED if row[metric] is None else f"{row[metric]:.3f}{mark}"))
         body.append(tuple(cells))
+    signs = notes([cell.text for row in body for cell in row[3:]])
     counts = {(row["num_members"], row["num_nonmembers"]) for row in rows}
     sizes = ", ".join(f"{p:,} members and {n:,} non-members" for p, n in sorted(counts))
     realised = ", ".join(
@@ -38,7 +42,7 @@ def audit_table(rows: Sequence[dict[str, Any]]) -> Table:
     caption = (
         f"{sizes}.  Adversary 1 (2 with another task's shadow) calls a record a member from 0.5; "
         "adversary 3 from the threshold that random points gave, and has no precision and recall "
-        f"without them.  Largest realised FPR: {realised}."
+        f"without them.  Largest realised FPR: {realised}.{'  ' + signs if signs else ''}"
     )
     return Table(
         title="Membership from posteriors alone",

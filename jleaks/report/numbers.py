@@ -23,7 +23,7 @@ def few_mark(metric: str, num_nonmembers: float) -> str:
 
     Args:
       metric: As rows name it: "tpr_at_fpr_0.001", or any other.
-      num_nonmembers: Of a target, the fewest.
+      num_nonmembers: Of a target.
     """
     if not metric.startswith(_TPR):
         return ""
