@@ -141,7 +141,7 @@ def measure(bank: Bank, attacks: list[Attack], counts: list[int]) -> list[result
             "trained_on": bank.meta.get("device"),
             **provenance(bank.meta.get("fingerprint"), Execution(), bank.format),
         }
-        records += results.summarise(rows, possible, about)
+        records += results.summarise(rows, possible, verdicts, about)
     return records
 
 

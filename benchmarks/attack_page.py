@@ -19,9 +19,17 @@ from jleaks.bank.results import Record, read_records
 from jleaks.datasets.registry import TASKS
 from jleaks.errors import InputError
 from jleaks.recipes import RECIPES
-from jleaks.report.bank_tables import audit_table, bank_table, number, records_table
+from jleaks.report.bank_tables import (
+    audit_table,
+    bank_table,
+    comparison_table,
+    interval_note,
+    number,
+    records_table,
+)
 from jleaks.report.cost import cost_table, curve, knee
 from jleaks.report.files import replace_file
+from jleaks.report.numbers import FEW_NOTE, UNDEFINED, few_mark, notes
 from launch.flags import run
 
 _RESULTS = flags.DEFINE_string("results", "results/bank", "Committed results.", module_name="Where")
@@ -66,10 +74,26 @@ python -m benchmarks.attack_cost --banks=checkpoints/bank/location/bank.npz --ou
 - Thresholds (for precision, recall, balanced accuracy) come from a shadow model, attacked in the same
   way with references of its own; never from the target's membership. TPR at a stated FPR takes the
   operating point from the target's own ROC curve, as the literature does.
-- ± is the half-width of a 95% t interval over the targets of one bank. Targets share records and
-  references, so it says how far models of this bank differ, not how far another draw of records would.
+- ± is the half-width of a 95% interval over records; [low, high] is one that is not symmetrical. All
+  targets of a bank are judged by the same records, and one that is easy to tell is easy under many of them:
+  so the record is the unit, its influence is summed over all targets, and the sum of squares is the
+  variance (DeLong's placements for the AUC, the linearised ratio or rate for the rest). It says how far
+  another draw of records would move the mean, given these models: targets and the references that they
+  share are taken as they are, and banks of other seeds vary beyond it. Records count as independent given
+  the models, which is a model of the data. Differences of attacks are taken record by record in the same
+  way, and a star or bold type says that the interval leaves out zero. (4 of 5): the mean over the 4 of 5
+  targets in which the value is defined; the precision of an attack that calls nobody a member is not.
 - TPR at FPR f is the largest TPR among thresholds whose realised FPR is at most f; ties move together.
-  Where f allows less than one non-member, it is the TPR above the highest non-member.
+  Where f allows less than one non-member, it is the TPR above the highest non-member. Such a threshold
+  stands at the non-member after the last one allowed, so that its true FPR is larger than f on average.
+  {few} The interval of a marked mean reaches from below an estimate without that bias, interpolated to the
+  thresholds whose expected FPR is f, to above the one that is shown.
+- A single target's `tpr_low` and `tpr_high` in `rows.jsonl` cover its TPR at the named FPR with at least
+  95% in samples of any size, although the threshold is chosen on the same records: they are
+  Clopper-Pearson bounds at two other thresholds, one that lets in so few non-members that its true FPR is
+  at most f, one that lets in so many that it is at least f (a threshold at the (j + 1)-th highest of n
+  non-members has a true FPR that follows Beta(j + 1, n - j)). Where f allows too few non-members to tell,
+  the lower bound is 0.
 - Attack-R, label only and correctness take few values. So many non-members share the largest with the
   members that no threshold has an FPR of 0.1%, and the TPR there is 0; their AUC is not touched by it.
 - RMIA is at temperature 2, BASE at temperature 1, as published; at one temperature their online forms
@@ -78,7 +102,7 @@ python -m benchmarks.attack_cost --banks=checkpoints/bank/location/bank.npz --ou
   own variance from 64 references on. "All queries" averages over the record and perturbed copies:
   shifts and mirror images, or noise up to twice the record's own length, most of which says little on
   these data.
-"""
+""".replace("{few}", FEW_NOTE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,17 +205,20 @@ def _what_was_run(banks: list[PageBank]) -> list[str]:
 
 
 def _side_by_side(banks: list[PageBank], metric: str) -> list[str]:
-    """Returns a table of the main attacks on all banks."""
+    """Returns a table of the main attacks on all banks, and below it what its signs mean."""
     lines = [_line(["Attack", "Needs", *(bank.title for bank in banks)])]
     lines.append(_line(["---", "---", *["---:"] * len(banks)]))
     needs = {"none": "-", "out": "OUT", "in and out": "IN, OUT"}
     by = [{r["attack"]: r for r in bank.records} for bank in banks]
+    texts: list[str] = []
     for attack in _MAIN:
-        cells = [number(found[attack][metric]) if attack in found else "-" for found in by]
-        if any(cell != "-" for cell in cells):
+        cells = [number(found[attack], metric) if attack in found else UNDEFINED for found in by]
+        if any(cell != UNDEFINED for cell in cells):
             entry = ATTACKS[attack]
             lines.append(_line([entry.title, needs[entry.references], *cells]))
-    return lines
+            texts += cells
+    records = [record for bank in banks for record in bank.records]
+    return [*lines, "", f"{interval_note(records)} {notes(texts)}".rstrip()]
 
 
 def _ordering(banks: list[PageBank], folder: Path) -> list[str]:
@@ -202,10 +229,11 @@ def _ordering(banks: list[PageBank], folder: Path) -> list[str]:
         tpr = {a: r[_TPR]["mean"] for a, r in by.items()}
         plain = max(v for a, v in tpr.items() if by[a]["needs"] == "none")
         best = max((a for a in tpr if by[a]["needs"] != "none"), key=lambda a: tpr[a])
+        mark = few_mark(_TPR, by[best]["num_nonmembers"])
         times = f"{tpr[best] / plain:.0f} times" if plain > 0 else "against none of"
         text = (
-            f"- **{bank.title}.** TPR at 0.1% FPR: {tpr[best]:.4f} with references "
-            f"({ATTACKS[best].title}), {times} the best without ({plain:.4f})."
+            f"- **{bank.title}.** TPR at 0.1% FPR: {tpr[best]:.4f}{mark} with references "
+            f"({ATTACKS[best].title}), {times} the best without ({plain:.4f}{mark})."
         )
         cost = folder / bank.name / "cost.jsonl"
         if cost.exists():
@@ -219,9 +247,11 @@ def _few_and_many(records: list[Record]) -> str:
     by = {(r["attack"], r["num_references"]): r[_TPR]["mean"] for r in records}
     names = list(dict.fromkeys(r["attack"] for r in records))
 
+    mark = few_mark(_TPR, records[0]["num_nonmembers"])
+
     def ahead(count: int) -> str:
         best = max(names, key=lambda name: by[name, count])
-        return f"{ATTACKS[best].title} ({by[best, count]:.4f}) with {count}"
+        return f"{ATTACKS[best].title} ({by[best, count]:.4f}{mark}) with {count}"
 
     few = 2 if 2 in counts else counts[0]
     knees = ", ".join(
@@ -237,17 +267,18 @@ def _few_and_many(records: list[Record]) -> str:
 
 _NULL_HEADS = (
     *("Bank", "Null", "Attack", "Draws", "Mean AUC", "Its standard error"),
-    *("t interval over targets covers 0.5", "Bootstrap over records covers 0.5"),
+    *("Interval over records covers 0.5", "t interval over targets covers 0.5"),
+    "Bootstrap over one target's records covers 0.5",
     *("Epsilon bound over thresholds above 0", "of one run"),
 )
 
 _NULL_TEXT = """Membership drawn afresh for trained models ("redrawn": it has nothing to do with who was
 trained on), and models that were never trained: every attack must fail. No epsilon bound of 95% confidence
 may be above zero in more than 5% of draws, up to the noise of so many draws. The intervals are
-nominally 95%: that over one target's records covers as it says; the t interval over the targets of
-one bank is too narrow for attacks that compare with references, because all targets share records
-and references. It describes the bank, as said above; for a claim beyond it, train banks of other
-seeds (`--seed`). Each draw uses 16 models (`python -m benchmarks.null_banks`)."""
+nominally 95%: those over records, of the mean over targets and of one target, cover as they say; the t
+interval over the targets of one bank, which earlier versions showed, is too narrow for attacks that compare
+with references, because all targets share records and references. Each draw uses 16 models (`python -m
+benchmarks.null_banks`); -: measured before that interval existed."""
 
 
 def _null(folder: Path) -> list[str]:
@@ -255,12 +286,19 @@ def _null(folder: Path) -> list[str]:
     if not path.exists():
         return []
     lines = ["## Null checks", "", _NULL_TEXT, "", _line(list(_NULL_HEADS))]
-    lines.append(_line(["---", "---", "---", *["---:"] * 7]))
+    lines.append(_line(["---", "---", "---", *["---:"] * 8]))
     for r in read_records(path):
         cells = [r["task"], r["null"], ATTACKS[r["attack"]].title, str(r["draws"])]
         cells += [f"{r['mean_auc']:.5f}", f"{r['standard_error']:.5f}"]
-        shares = ("coverage", "coverage_over_records", "over_thresholds", "one_run")
-        lines.append(_line(cells + [f"{r[name]:.3f}" for name in shares]))
+        shares = (
+            "coverage_of_mean",
+            "coverage",
+            "coverage_over_records",
+            "over_thresholds",
+            "one_run",
+        )
+        cells += [f"{r[name]:.3f}" if name in r else UNDEFINED for name in shares]
+        lines.append(_line(cells))
     return [*lines, ""]
 
 
@@ -295,6 +333,10 @@ def page(folder: Path, beside: Path) -> str:
     for bank in banks:
         here = folder / bank.name
         lines += [f"## {bank.title}", "", bank_table(bank.records).to_markdown()]
+        if (here / "comparisons.jsonl").exists():
+            compared = read_records(here / "comparisons.jsonl")
+            if compared:
+                lines.append(comparison_table(compared).to_markdown())
         if (here / "audit.jsonl").exists():
             audits = read_records(here / "audit.jsonl")
             lines.append(audit_table(audits).to_markdown())

@@ -4,9 +4,10 @@ python -m benchmarks.null_banks --bank=checkpoints/bank/location/bank.npz --out=
 
 Keeps the models' answers and draws the membership afresh, many times: trained models whose membership has
 nothing to do with their training, or, if the bank was made with --null=untrained, models that never were
-trained.  Prints, per attack, the mean AUC over draws; how often the 95% t interval over targets and the
-bootstrap interval over one target's records cover 0.5; and how often the epsilon bounds of one target are
-above zero (at most 5% of draws are allowed to).
+trained.  Prints, per attack, the mean AUC over draws; how often 0.5 is covered by the 95% interval over
+records of the mean over targets, by the t interval over targets and by the bootstrap interval over one
+target's records; and how often the epsilon bounds of one target are above zero (at most 5% of draws are
+allowed to).
 """
 
 import shlex
@@ -22,6 +23,7 @@ from jleaks.attacks.registry import get_attacks
 from jleaks.audit import epsilon_one_run, epsilon_over_thresholds
 from jleaks.bank import files, results
 from jleaks.bank.bank import Bank
+from jleaks.bank.estimates import means
 from jleaks.bank.evaluate import evaluate, missing, scores
 from jleaks.errors import InputError
 from jleaks.fleet import make_mesh
@@ -77,20 +79,21 @@ def main(_: list[str]) -> int:
     attacks = [attack for attack in attacks if missing(attack, bank) is None]
     began = time.monotonic()
     aucs: dict[str, list[float]] = {a.name: [] for a in attacks}
-    counts = {a.name: np.zeros(4) for a in attacks}
+    counts = {a.name: np.zeros(5) for a in attacks}
     for draw in range(_DRAWS.value):
         null = redrawn(bank, draw)
         references, shadows = assign(null)
-        found = np.asarray(evaluate(null, attacks, references, shadows, mesh).auc)
+        verdicts = evaluate(null, attacks, references, shadows, mesh)
         kept = scores(null, attacks, references, shadows)
         target = draw % bank.num_models
         audited = ~null.population
-        for row, attack in zip(found, attacks, strict=True):
+        for a, (row, attack) in enumerate(zip(verdicts.auc, attacks, strict=True)):
             aucs[attack.name].append(float(row.mean()))
-            over_targets = t_interval(row)
+            mean, over_targets = means(verdicts, a)["auc"], t_interval(row)
             mine, member = kept[attack.name][target, audited], null.member[target, audited]
             over_records = bootstrap_records(mine, member, seed=draw, num_resamples=400)
             counts[attack.name] += [
+                mean.low <= 0.5 <= mean.high,
                 over_targets.low <= 0.5 <= over_targets.high,
                 over_records.low <= 0.5 <= over_records.high,
                 epsilon_over_thresholds(mine, member).epsilon > 0,
@@ -99,7 +102,7 @@ def main(_: list[str]) -> int:
     records = []
     for attack in attacks:
         values = np.array(aucs[attack.name])
-        over_targets, over_records, thresholds, one_run = (
+        of_mean, over_targets, over_records, thresholds, one_run = (
             counts[attack.name] / len(values)
         ).tolist()
         record = {
@@ -110,6 +113,7 @@ def main(_: list[str]) -> int:
             "num_models": bank.num_models,
             "mean_auc": round(float(values.mean()), 6),
             "standard_error": round(float(values.std(ddof=1) / np.sqrt(len(values))), 6),
+            "coverage_of_mean": of_mean,
             "coverage": over_targets,
             "coverage_over_records": over_records,
             "over_thresholds": thresholds,

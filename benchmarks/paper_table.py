@@ -8,6 +8,7 @@ References carry how sure we are of them: S, read in a source; m, recalled ("abo
 from absl import flags
 
 from jleaks.datasets.registry import TASKS
+from jleaks.report.numbers import interval_text
 from jleaks.report.rows import Row, read_rows
 from jleaks.statistics import t_interval
 from launch.flags import run
@@ -34,12 +35,12 @@ REIMPLEMENTATIONS = {
 
 
 def cell(rows: list[Row], field: str) -> str:
-    """Mean and 95% half-width over seeds."""
+    """Mean and 95% t interval over seeds."""
     values = [row[field] for row in rows]  # type: ignore[literal-required]
     if all(value is None for value in values):
         return "-"
-    found = t_interval(values)
-    return f"{found.mean:.3f}" + (f" ± {found.half_width:.3f}" if found.is_bounded else "")
+    found = t_interval(values).within(0, 1)
+    return interval_text(found, (found.n, len(values)))
 
 
 def main(_: list[str]) -> int:

@@ -5,9 +5,10 @@ python -m benchmarks.precision --data_dir=data --scale=0.1 --out=results/speed/p
 
 Trains targets and shadows of every task, and a bank, once per format: same records, same random start, same
 batches.  Prints, per metric, its mean in float32 and the mean paired difference of every other format, with
-a 95% t interval over seeds (targets' accuracy, adversary 1) or over the targets of the bank (models'
-accuracy, attacks).  "float32, other order" is float32 again with every batch's gradient added up in two
-halves: what differs there is chaos, which any other rounding sets off, and the measure of the others.
+a 95% interval: t over seeds (targets' accuracy, adversary 1), or over the records that the targets of the
+bank share (models' accuracy, attacks).  "float32, other order" is float32 again with every batch's gradient
+added up in two halves: what differs there is chaos, which any other rounding sets off, and the measure of
+the others.
 """
 
 import dataclasses
@@ -15,6 +16,7 @@ import tempfile
 import time
 from typing import Any, cast
 
+import numpy as np
 from absl import flags
 
 from benchmarks.precision_pairs import Contender, Values, compared, contenders, difference_table
@@ -23,7 +25,7 @@ from jleaks import engine
 from jleaks.attacks.references import assign
 from jleaks.attacks.registry import get_attacks, published
 from jleaks.bank import engine as bank_engine
-from jleaks.bank import results
+from jleaks.bank.estimates import over_targets
 from jleaks.bank.evaluate import evaluate
 from jleaks.bank.plan import BankPlan, default_sizes
 from jleaks.datasets.registry import get_task
@@ -31,6 +33,7 @@ from jleaks.errors import InputError
 from jleaks.fleet import make_mesh
 from jleaks.plan import Plan, Recipe
 from jleaks.reporter import provenance
+from jleaks.resampling import OverTargets
 from launch.execution import make_execution, start
 from launch.flags import run
 from launch.log import console
@@ -86,7 +89,7 @@ def sweep(task: str, contender: Contender, folder: str) -> tuple[Values, str]:
 
 
 def bank(task: str, contender: Contender, folder: str) -> tuple[Values, str]:
-    """Trains and attacks a bank; returns a value per model, and where the records come from."""
+    """Trains and attacks a bank; returns values per model, and where the records come from."""
     source = "synthetic" if _DATA_DIR.value is None else "prepared"
     sizes = default_sizes(bank_engine.num_records(task, source, _DATA_DIR.value))
     plan = BankPlan(
@@ -101,16 +104,17 @@ def bank(task: str, contender: Contender, folder: str) -> tuple[Values, str]:
     attacks = get_attacks(_ATTACKS.value)
     references, shadows = assign(trained)
     verdicts = evaluate(trained, attacks, references, shadows, make_mesh(), published(task))
-    rows = results.attack_rows(trained, attacks, verdicts, references)
     values: Values = {}
     if trained.correct is not None:
         correct, audited = trained.correct[0], ~trained.population
         for name, asked in zip(_ACCURACY, (trained.member, ~trained.member & audited), strict=True):
-            shares = (correct & asked).sum(1) / asked.sum(1)
-            values["model", name] = [float(share) for share in shares]
-    for attack in attacks:
-        mine = [row for row in rows if row["attack"] == attack.name]
-        values |= {(attack.name, metric): [row[metric] for row in mine] for metric in _BANK}
+            sizes = asked.sum(1)
+            shares = (correct & asked).sum(1) / sizes
+            apart = np.where(asked, correct - shares[:, None], 0) / sizes[:, None]
+            values["model", name] = OverTargets(shares, apart.mean(0), int(sizes.min()))
+    for a, attack in enumerate(attacks):
+        found = over_targets(verdicts, a)
+        values |= {(attack.name, metric): found[metric] for metric in _BANK}
     return values, str(trained.meta["source"])
 
 

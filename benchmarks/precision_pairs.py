@@ -1,6 +1,7 @@
 """What benchmarks.precision compares: who with whom, the paired differences, their table."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -8,13 +9,15 @@ import numpy as np
 
 from jleaks.errors import InputError
 from jleaks.plan import NORMALISED_MODELS, Execution, Recipe
+from jleaks.report.numbers import few_mark, interval_text, notes
 from jleaks.report.table import Cell, Table
-from jleaks.statistics import paired_t_interval
+from jleaks.resampling import OverTargets, paired_targets
+from jleaks.statistics import Interval, paired_t_interval
 
 _OTHER_ORDER = "float32, other order"
 
-# By (attack, metric): one value per seed or target, in the same order for every contender.
-Values = dict[tuple[str, str], list[float | None]]
+# By (attack, metric): a value per seed or target of a bank, in the same order for every contender.
+Values = dict[tuple[str, str], list[float | None] | OverTargets]
 
 
 class Contender(NamedTuple):
@@ -52,11 +55,20 @@ def contenders(formats: Sequence[str], recipe: Recipe, execution: Execution) -> 
 
 
 def compared(reference: Values, other: Values) -> list[dict[str, Any]]:
-    """Returns, per metric, the mean of either and the paired difference, other minus reference."""
+    """Returns, per metric, the mean of either and the paired difference, other minus reference.
+
+    `intervals` says what the interval is over: seeds, or the records that a bank's targets share.
+    """
     found = []
+    about: dict[str, Any]
     for (attack, metric), values in reference.items():
-        first, second = (np.asarray(v, np.float64) for v in (other[attack, metric], values))
-        interval = paired_t_interval(first, second)
+        theirs = other[attack, metric]
+        if isinstance(theirs, OverTargets) and isinstance(values, OverTargets):
+            over, interval = "records", paired_targets(theirs, values).difference
+            first, second = (np.asarray(v.values, np.float64) for v in (theirs, values))
+        else:
+            first, second = (np.asarray(v, np.float64) for v in (theirs, values))
+            over, interval = "seeds", paired_t_interval(first, second).within(-1, 1)
         numbers = {
             "reference": np.nanmean(second),
             "mean": np.nanmean(first),
@@ -66,7 +78,11 @@ def compared(reference: Values, other: Values) -> list[dict[str, Any]]:
             "largest": np.nanmax(np.abs(first - second)),
         }
         rounded = {k: round(float(v), 6) if np.isfinite(v) else None for k, v in numbers.items()}
-        found.append({"attack": attack, "metric": metric, **rounded, "n": interval.n})
+        about = {"attack": attack, "metric": metric, "intervals": over}
+        if isinstance(values, OverTargets):
+            # In a bank of halves members and non-members are equally many.
+            about["num_nonmembers"] = values.num_records
+        found.append({**about, **rounded, "n": interval.n})
     return found
 
 
@@ -81,24 +97,30 @@ def difference_table(records: Sequence[dict[str, Any]]) -> Table:
     def shown(r: dict[str, Any] | None) -> Cell:
         if r is None or r["difference"] is None:
             return Cell("-")
-        reach = None if r["low"] is None else (r["high"] - r["low"]) / 2
-        tail = "" if reach is None else f"±{reach:.5f}"
-        outside = reach is not None and abs(r["difference"]) > reach
-        return Cell(f"{r['difference']:+.5f}{tail}", marked=outside)
+        # Earlier rows of banks have t intervals over targets, which are too narrow to be shown.
+        known = r["low"] is not None and (r["part"] != "bank" or r.get("intervals") == "records")
+        low, high = (r["low"], r["high"]) if known else (math.nan, math.nan)
+        interval = Interval(r["difference"], low, high, math.nan, r["n"], "paired")
+        mark = few_mark(r["metric"], r.get("num_nonmembers", math.inf))
+        text = interval_text(interval, (r["n"], r["n"]), sign="+", digits=5, mark=mark)
+        return Cell(text, marked=low > 0 or high < 0)
 
     rows = []
     for key, by_name in lines.items():
         first = next(iter(by_name.values()))
         reference = "-" if first["reference"] is None else f"{first['reference']:.4f}"
         rows.append((*map(Cell, (*key, reference)), *(shown(by_name.get(n)) for n in names)))
+    signs = notes([cell.text for row in rows for cell in row])
     first = records[0]
     sources = ", ".join(dict.fromkeys(r["source"] for r in records))
     return Table(
         title="What narrower operands of products change: mean paired difference from float32",
-        caption=f"±: half-width of a 95% t interval, over {_counts(records)}; bold or * where it leaves "
-        f"out zero, which chance alone does once in twenty.  {_OTHER_ORDER}: gradients added up in two "
-        f"halves.  Records: {sources}.  Epochs: {first['epochs']}.  On {first['device']}, commit "
-        f"{first['commit']}.",
+        caption=f"Means over {_counts(records)}.  ±: half-width of a 95% interval, t over seeds, over the "
+        "shared records for targets of a bank, none for banks evaluated before intervals were over "
+        "records; bold or * where it leaves out zero, which chance alone does once in twenty.  "
+        f"{_OTHER_ORDER}: gradients added up in two halves.  Records: {sources}.  Epochs: "
+        f"{first['epochs']}.  On {first['device']}, commit {first['commit']}."
+        f"{'  ' + signs if signs else ''}",
         heads=("Task", "Attack", "Metric", "float32", *names),
         num_text_columns=3,
         rows=tuple(rows),

@@ -6,6 +6,7 @@ python -m benchmarks.stand_ins --real=results/main/rows.jsonl --synthetic=result
 from absl import flags
 
 from jleaks.datasets.registry import TASKS
+from jleaks.report.numbers import interval_text
 from jleaks.report.rows import Row, read_rows
 from jleaks.statistics import t_interval
 from launch.flags import run
@@ -19,12 +20,12 @@ _SYNTHETIC = flags.DEFINE_string(
 
 
 def cell(rows: list[Row], task: str, field: str) -> str:
-    """Mean and 95% half-width over seeds of a target's accuracy."""
+    """Mean and 95% t interval over seeds of a target's accuracy."""
     values = [r[field] for r in rows if r["task"] == task and r["adversary"] == 1]  # type: ignore[literal-required]
     if not values:
         return "-"
-    found = t_interval(values)
-    return f"{found.mean:.3f}" + (f" ± {found.half_width:.3f}" if found.is_bounded else "")
+    found = t_interval(values).within(0, 1)
+    return interval_text(found, (found.n, len(values)))
 
 
 def main(_: list[str]) -> int:

@@ -23,6 +23,7 @@ Its dependency dp-accounting 0.6 needs attrs < 24, which the packages for the re
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Sequence
 from typing import Literal
@@ -74,6 +75,8 @@ class Audit:
       confidence: Holds for all thresholds tried at once.
       delta: The delta of (epsilon, delta)-DP.
       assumptions: What the bound takes for granted, in words.
+      ceiling: The largest bound that these thresholds can give for so many records, members scoring
+        above all others: an epsilon there says that the records are too few to tell more.
     """
 
     epsilon: float
@@ -86,6 +89,12 @@ class Audit:
     confidence: float
     delta: float
     assumptions: str
+    ceiling: float
+
+    @property
+    def is_at_ceiling(self) -> bool:
+        """Whether no attack could have had a larger bound on so many records."""
+        return self.epsilon >= self.ceiling
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,6 +112,8 @@ class OneRunAudit:
       confidence: Holds for all values of r tried at once.
       delta: The delta of (epsilon, delta)-DP.
       assumptions: What the bound takes for granted, in words.
+      ceiling: The largest bound that so many coins can give, all guesses being right: an epsilon there
+        says that they are too few to tell more.
     """
 
     epsilon: float
@@ -114,6 +125,12 @@ class OneRunAudit:
     confidence: float
     delta: float
     assumptions: str
+    ceiling: float
+
+    @property
+    def is_at_ceiling(self) -> bool:
+        """Whether no attack could have had a larger bound on so many coins."""
+        return self.epsilon >= self.ceiling
 
 
 def _check_delta(delta: float) -> None:
@@ -235,9 +252,13 @@ def epsilon_over_thresholds(
     threshold = float(tried[np.argmax(found)])
     tp, p, fp, n = counts(used_on, threshold)
     epsilon = max(0.0, _unclipped(tp, p, fp, n, delta, level))
+    # As many records called members as at each threshold, members first.
+    named = [sum(counts(used_on, t)[::2]) for t in tried]
+    perfect = (_unclipped(min(c, p), p, max(c - p, 0), n, delta, level) for c in named)
+    ceiling = max(0.0, *perfect)
     given = thresholds is not None and method == "bonferroni"
     assumptions = _ASSUMPTIONS["given" if given else method]
-    return Audit(epsilon, threshold, tp, fp, p, n, method, confidence, delta, assumptions)
+    return Audit(epsilon, threshold, tp, fp, p, n, method, confidence, delta, assumptions, ceiling)
 
 
 def one_run_p_value(
@@ -282,6 +303,7 @@ def _p_value(v: int, r: int, m: int, epsilon: float, delta: float) -> float:
     return min(1.0, beta + 2 * m * delta * float(np.max((at_least - beta) / i)))
 
 
+@functools.lru_cache(1024)
 def _largest_refuted(v: int, r: int, m: int, delta: float, alpha: float) -> float:
     """The largest epsilon whose p-value is at most alpha, from below to 1e-6; 0 if there is none."""
     if _p_value(v, r, m, 0.0, 0.0) > alpha or _p_value(v, r, m, 0.0, delta) > alpha:
@@ -363,16 +385,17 @@ def epsilon_one_run(
     tried = np.unique(np.asarray(num_guesses))
     if tried.dtype.kind not in "iu" or not tried.size or tried[0] < 1 or tried[-1] > m:
         raise InputError(f"{num_guesses} guesses about {m} coins; expected whole numbers in 1..{m}")
-    found = []
+    found, alpha = [], (1 - confidence) / tried.size
     for r in map(int, tried):
         if design == "pairs":
             v = int(right[:r].sum())
         else:
             ins = r if sides == "members" else (r + 1) // 2
             v = int(ranked[:ins].sum()) + int((~ranked[m - (r - ins) :]).sum())
-        epsilon = _largest_refuted(v, r, m, delta, (1 - confidence) / tried.size)
+        epsilon = _largest_refuted(v, r, m, delta, alpha)
         # Without a bound, the guesses that came nearest to one are shown.
         found.append((epsilon, -_p_value(v, r, m, 0.0, 0.0), r, v))
     epsilon, _, r, v = max(found)
+    ceiling = max(_largest_refuted(r, r, m, delta, alpha) for r in map(int, tried))
     words = f"one run, {design}", confidence, delta, _ASSUMPTIONS[design]
-    return OneRunAudit(epsilon, r, v, m, tried.size, *words)
+    return OneRunAudit(epsilon, r, v, m, tried.size, *words, ceiling)

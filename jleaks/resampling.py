@@ -1,8 +1,9 @@
 """Uncertainty over records and over targets: what `jleaks.statistics` has no values for.
 
 The bootstrap over records answers how far the AUC or the TPR of *one* attack on *one* target would
-move with other records; it says nothing about another model trained the same way.  The paired
-comparison answers which of two attacks is ahead on the same targets.
+move with other records; it says nothing about another model trained the same way.  Means over the targets
+of one bank, and which of two attacks is ahead on them, have intervals over the records that all targets
+share.
 """
 
 import dataclasses
@@ -13,7 +14,7 @@ import numpy as np
 import scipy.special
 
 from jleaks.errors import InputError
-from jleaks.statistics import Interval, Values, check_confidence, paired_t_interval
+from jleaks.statistics import Interval, Values, check_confidence, share_interval
 
 # Entries of the largest array of one block of resamples: bounds the memory, not the result.
 _BLOCK = 4_000_000
@@ -86,8 +87,8 @@ def bootstrap_records(
 
     Assumes records drawn independently given the model, and enough of them: the interval of the
     TPR is too narrow where `fpr` allows a handful of false positives only, and an AUC of 1 has the
-    interval [1, 1].  For the TPR at a threshold chosen elsewhere use
-    `jleaks.statistics.clopper_pearson`, which is exact.
+    interval [1, 1].  For the TPR at a named FPR `jleaks.operating_points.tpr_of_scores` is exact, and for
+    the TPR at a threshold chosen elsewhere `jleaks.statistics.clopper_pearson`.
 
     Args:
       scores: [records], finite, larger means likelier a member.
@@ -146,49 +147,147 @@ def bootstrap_records(
     return Interval(mean, float(low), float(high), std, level.size, "bootstrap over records")
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class OverTargets:
+    """A metric of one attack, averaged over targets that are judged by the same records.
+
+    Attributes:
+      values: [targets] one per target, None or NaN where it is not defined.
+      influence: [records] what each record adds to the error of the mean of the defined values: the
+        sum over targets of its part in each one's linearised error, over their number.
+      num_records: Least number of records of one kind (members or non-members) behind any value.
+      lower: Another estimate of the same mean, biased downwards where `values` are biased upwards (the
+        TPR where few non-members are allowed); the truth lies between the two.  None: there is none.
+    """
+
+    values: Values
+    influence: np.ndarray
+    num_records: int
+    lower: float | None = None
+
+    @property
+    def defined(self) -> np.ndarray:
+        """[n] the values that are defined, float64."""
+        array = np.asarray(self.values, np.float64)
+        return array[~np.isnan(array)]
+
+    @property
+    def mean(self) -> float:
+        """Of the defined values; NaN if there are none."""
+        return float(self.defined.mean()) if self.defined.size else math.nan
+
+
+def clustered_error(influence: np.ndarray) -> tuple[float, float]:
+    """Returns the standard error of a sum of independent records' influences, and its degrees of freedom.
+
+    The root of the sum of squares.  The degrees of freedom are Satterthwaite's: twice the squared mean
+    over the variance of that sum of squares; N where N influences are normal, 2 where one is all.
+
+    Args:
+      influence: [records], with a mean of zero.
+    """
+    squares = np.asarray(influence, np.float64) ** 2
+    total = float(squares.sum())
+    if total == 0:
+        return 0.0, math.inf
+    spread = float((squares**2).sum()) - total**2 / squares.size
+    return math.sqrt(total), 2 * total**2 / spread if spread > 0 else math.inf
+
+
+def mean_over_targets(estimate: OverTargets, confidence: float = 0.95) -> Interval:
+    """Returns the mean of a share in [0, 1] over the targets of one bank, with an interval over records.
+
+    The targets of a bank share their records, so that a record which is easy to tell is easy under many
+    of them: their values are not independent, and a t interval over them is several times too narrow.
+    Independent are the records.  Each one's influence is summed over all targets, the sum of squares is
+    the variance (DeLong et al. 1988, with a record as the unit that is drawn; Obuchowski 1997 for
+    clusters), and `jleaks.statistics.share_interval` keeps the bounds within [0, 1].
+
+    Assumes records that are independent given the models, and takes the models as they are: the targets,
+    the references that they share, and what else scores are computed from (thresholds of a shadow, the
+    other records that RMIA compares with).  Models of other seeds vary beyond it.
+
+    Args:
+      estimate: Values and influences.
+      confidence: Nominal coverage of the mean over records drawn alike.
+
+    Returns:
+      An interval with the standard error as `std` and the number of defined values as `n`.
+    """
+    error, freedom = clustered_error(estimate.influence)
+    n, mean = estimate.defined.size, estimate.mean
+    if not n:
+        return Interval(math.nan, math.nan, math.nan, math.nan, 0, "records")
+    lower = mean if estimate.lower is None else estimate.lower
+    below, above = (
+        share_interval(share, error, estimate.num_records, freedom, confidence)
+        for share in (lower, mean)
+    )
+    return Interval(above.mean, min(below.low, above.low), above.high, error, n, "records")
+
+
 @dataclasses.dataclass(frozen=True)
 class PairedTargets:
     """Two attacks on the same targets.
 
     Attributes:
-      difference: Mean of first - second with its paired t interval.
+      difference: Mean of first - second with its interval over records.
       share_ahead: Share of targets on which the first is strictly ahead; NaN without targets.
       ahead: Number of those targets.
       behind: Number of targets on which the second is strictly ahead.
-      p_value: Two-sided exact sign test that either is ahead with probability 1/2 on the targets
-        that are not tied; 1 if all are.
     """
 
     difference: Interval
     share_ahead: float
     ahead: int
     behind: int
-    p_value: float
+
+    @property
+    def is_apart(self) -> bool:
+        """Whether the interval of the difference leaves out zero."""
+        return self.difference.low > 0 or self.difference.high < 0
 
 
-def paired_targets(first: Values, second: Values, confidence: float = 0.95) -> PairedTargets:
-    """Compares two attacks target by target.
+def paired_targets(
+    first: OverTargets, second: OverTargets, confidence: float = 0.95
+) -> PairedTargets:
+    """Compares two attacks on the same targets of one bank.
 
-    The t interval is about the mean difference and takes the differences as normal; the sign test
-    (Conover 1999, section 3.4: ties dropped, p = min(1, 2 P[Binomial(u, 1/2) <= min(ahead, behind)])
-    with u untied targets) takes nothing but their independence.  The models of one bank share
-    records and references, and twins are complements: over the targets of one bank both describe
-    that bank.
+    A record's influence on the difference is the difference of its influences: what both attacks share
+    of its luck cancels.  The interval is mean ± t times the standard error (`clustered_error`), cut to
+    [-1, 1], under the assumptions of `mean_over_targets`.  How many targets each is ahead on is a count
+    without a test: targets are not independent.
 
     Args:
-      first: A metric of one attack, one value per target, [targets].
-      second: The same metric of the other, same targets in the same order, [targets].
-      confidence: Probability that the t interval covers the true mean difference.
-
-    Returns:
-      The comparison.  A target on which either value is None or NaN is left out.
+      first: A metric of one attack, defined for every target.
+      second: The same metric of the other, same targets and records in the same order.
+      confidence: Nominal coverage of the true mean difference.
 
     Raises:
-      InputError: the lengths differ, a value is infinite, or `confidence` is out of range.
+      InputError: the targets or records differ in number, a value is not defined, or `confidence` is out
+        of range.
     """
-    difference = paired_t_interval(first, second, confidence)
-    a, b = np.asarray(first, np.float64), np.asarray(second, np.float64)
+    check_confidence(confidence)
+    a, b = (np.asarray(one.values, np.float64) for one in (first, second))
+    if a.shape != b.shape or first.influence.shape != second.influence.shape:
+        raise InputError(
+            f"{a.size} and {b.size} targets, {first.influence.size} and {second.influence.size} records; "
+            "expected the same of both"
+        )
+    if np.isnan(a).any() or np.isnan(b).any():
+        raise InputError("an undefined value among those to compare; expected one for every target")
+    if not a.size:
+        none = Interval(math.nan, math.nan, math.nan, math.nan, 0, "paired records")
+        return PairedTargets(none, math.nan, 0, 0)
+    error, freedom = clustered_error(first.influence - second.influence)
+    tail = (1 + confidence) / 2
+    t = scipy.special.stdtrit(freedom, tail) if freedom < math.inf else scipy.special.ndtri(tail)
+    mean = float((a - b).mean())
+    lower = [one.mean if one.lower is None else one.lower for one in (first, second)]
+    ends = mean, lower[0] - lower[1]
+    reach = float(t) * error
+    difference = Interval(
+        mean, min(ends) - reach, max(ends) + reach, error, a.size, "paired records"
+    ).within(-1, 1)
     ahead, behind = int((a > b).sum()), int((a < b).sum())
-    tail = float(scipy.special.bdtr(min(ahead, behind), ahead + behind, 0.5))
-    share = ahead / difference.n if difference.n else math.nan
-    return PairedTargets(difference, share, ahead, behind, min(1.0, 2 * tail))
+    return PairedTargets(difference, ahead / a.size, ahead, behind)

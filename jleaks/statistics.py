@@ -2,8 +2,8 @@
 
 Every function takes plain numbers and answers an `Interval`.  A value of None or NaN means "not
 defined" (the precision of an attack that names nobody); such values are left out, and `Interval.n`
-says how many stayed.  None of the bounds is clipped to the range of the quantity: a t interval of
-a rate may reach beyond 1, which says that the normal approximation is poor there.
+says how many stayed.  A t interval of a rate may reach beyond 1; `Interval.within` cuts it to what the
+quantity can be, and whatever shows intervals shows both ends of one that is cut.
 """
 
 import dataclasses
@@ -31,10 +31,10 @@ class Interval:
       low: Lower bound; NaN where the method has none (a single seed).
       high: Upper bound; NaN where the method has none.
       std: Standard deviation of the values (n - 1 in the denominator); NaN if n < 2 and for a
-        correlation.
+        correlation; the standard error of the estimate where the values are records.
       n: Number of values (pairs) that were defined and used.
-      method: Name of the method: "t", "paired t", "Clopper-Pearson", "bootstrap percentile" or
-        "Fisher z".
+      method: Name of the method: "t", "paired t", "Clopper-Pearson", "Korn-Graubard", "bootstrap
+        percentile", "Fisher z", or what a function says of its own.
     """
 
     mean: float
@@ -48,6 +48,11 @@ class Interval:
     def half_width(self) -> float:
         """Half the distance between the bounds; NaN where there are none."""
         return (self.high - self.low) / 2
+
+    def within(self, least: float, most: float) -> "Interval":
+        """Returns the interval cut to what the quantity can be; NaN stays NaN."""
+        low, high = (float(np.clip(bound, least, most)) for bound in (self.low, self.high))
+        return dataclasses.replace(self, low=low, high=high)
 
     @property
     def is_bounded(self) -> bool:
@@ -158,6 +163,57 @@ def clopper_pearson(k: int, n: int, confidence: float = 0.95) -> Interval:
     rate = k / n
     std = math.sqrt(rate * (1 - rate) * n / (n - 1)) if n > 1 else math.nan
     return Interval(rate, low, high, std, n, "Clopper-Pearson")
+
+
+def share_interval(
+    share: float,
+    standard_error: float,
+    num_records: int,
+    freedom: float = math.inf,
+    confidence: float = 0.95,
+) -> Interval:
+    """Returns the interval of a share in [0, 1] whose records are not independent trials.
+
+    Korn & Graubard 1998 (Survey Methodology 24:193): Clopper-Pearson's bounds at the size
+    n = share (1 - share) / standard_error^2 of a sample of independent trials that would be as certain,
+    times (z / t)^2 for a standard error of few degrees of freedom.  The bounds stay within [0, 1] and lean
+    towards the middle; far from 0 and 1 they are the normal interval's.
+
+    Args:
+      share: The estimate; NaN gives an interval without bounds.
+      standard_error: Of the estimate.  0 says that no record differs from the others (nobody is
+        called a member, everybody is), not that the share is known: then n is `num_records`.
+      num_records: Independent records behind the estimate, at least.
+      freedom: Degrees of freedom of the standard error.
+      confidence: Nominal coverage.
+
+    Returns:
+      An interval with the standard error as `std` and `num_records` as `n`.
+
+    Raises:
+      InputError: the share is not in [0, 1], the standard error is negative, or `confidence` is not
+        strictly between 0 and 1.
+    """
+    check_confidence(confidence)
+    if math.isnan(share):
+        return Interval(math.nan, math.nan, math.nan, math.nan, num_records, "Korn-Graubard")
+    # An area summed in float32 may be a unit in the last place beyond its range.
+    if not (-1e-6 <= share <= 1 + 1e-6 and standard_error >= 0):
+        raise InputError(
+            f"share {share} with standard error {standard_error}; expected a share in [0, 1] and an "
+            "error that is not negative"
+        )
+    share, tail = min(max(share, 0.0), 1.0), (1 - confidence) / 2
+    size = float(num_records)
+    if standard_error > 0 and 0 < share < 1:
+        t = scipy.special.stdtrit(freedom, 1 - tail) if math.isfinite(freedom) else math.nan
+        z = float(scipy.special.ndtri(1 - tail))
+        ratio = z / float(t) if t > 0 else 1.0
+        size = share * (1 - share) / standard_error**2 * ratio**2
+    hits = share * size
+    low = float(scipy.special.betaincinv(hits, size - hits + 1, tail)) if share > 0 else 0.0
+    high = float(scipy.special.betaincinv(hits + 1, size - hits, 1 - tail)) if share < 1 else 1.0
+    return Interval(share, low, high, standard_error, num_records, "Korn-Graubard")
 
 
 def bootstrap_interval(

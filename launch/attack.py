@@ -1,9 +1,10 @@
 """Attack every model of a bank with every attack: a bank of launch.bank, or a score file from elsewhere.
 
-Writes, for each input, rows.jsonl (one row per attack and target, TPRs with Clopper-Pearson intervals),
-summary.jsonl (means over targets with t intervals), audit.jsonl (bounds on epsilon, AUCs with intervals
-over records), results.csv, tables.md, roc.npz and figures/roc.png.  `jleaks/bank/files.py` documents score
-files: logits, posteriors or phi, membership, labels, as npz or parquet.
+Writes, for each input, rows.jsonl (one row per attack and target, TPRs with intervals that cover the TPR at
+the named FPR), summary.jsonl (means over targets with intervals over records), comparisons.jsonl (pairs of
+attacks), audit.jsonl (bounds on epsilon, AUCs with intervals over records), results.csv, tables.md, roc.npz
+and figures/roc.png.  `jleaks/bank/files.py` documents score files: logits, posteriors or phi, membership,
+labels, as npz or parquet.
 """
 
 import csv
@@ -168,14 +169,15 @@ def main(_: list[str]) -> int:
             "evaluation_seconds": round(seconds, 3),
             **provenance(bank.meta.get("fingerprint", ""), execution, bank.format),
         }
-        summary = results.summarise(rows, attacks, about)
+        summary = results.summarise(rows, attacks, verdicts, about)
         folder = Path(_OUT.value or Path(path).parent)
         if _OUT.value and len(banks) > 1:
             folder /= str(bank.meta.get("task", Path(path).stem))
         tables = [bank_table(summary)]
         compared = [name for name in _COMPARE.value if name in {a.name for a in attacks}]
-        if len(compared) > 1:
-            tables.append(comparison_table(rows, compared))
+        comparisons = results.compare(rows, attacks, verdicts, compared)
+        if comparisons:
+            tables.append(comparison_table(comparisons))
         audited = [attack for attack in attacks if attack.name in _AUDIT.value]
         audits = (
             audit(
@@ -199,6 +201,7 @@ def main(_: list[str]) -> int:
         written = [
             results.write_records(folder / "rows.jsonl", rows),
             results.write_records(folder / "summary.jsonl", summary),
+            results.write_records(folder / "comparisons.jsonl", comparisons),
             results.write_records(folder / "audit.jsonl", audits),
             replace_file(folder / "results.csv", _csv(rows)),
             replace_file(

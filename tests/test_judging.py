@@ -3,12 +3,14 @@
 import jax
 import jax.numpy as jnp
 import naive_attacks as naive
+import naive_intervals as slow
 import numpy as np
 import pytest
 
 from jleaks import metrics
 from jleaks.bank import judging
-from jleaks.bank.judging import FPRS
+from jleaks.bank.judging import FPRS, INFLUENCES
+from jleaks.operating_points import Counts
 
 _FPRS = (0.0, *FPRS, 0.1, 0.3, 1.0)
 
@@ -17,7 +19,8 @@ def ranked(scores: np.ndarray, member: np.ndarray, candidate: np.ndarray) -> jud
     """The row's ranking, listed beside a target with more members and one with fewer."""
     others = np.stack([member, np.arange(len(member)) < 2, np.arange(len(member)) > 1])
     listed = judging.roster(others, candidate)
-    return jax.jit(judging.rank)(jnp.asarray(scores), listed.inside[0], listed.outside[0])
+    given = map(jnp.asarray, (scores, member, candidate, listed.inside[0], listed.outside[0]))
+    return jax.jit(judging.rank)(*given)
 
 
 def row(rng, kind: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -58,6 +61,44 @@ def test_a_row_equals_brute_force_and_the_masked_metrics(rng, kind):
         called = own >= threshold
         expected = (called & truth).sum(), (called & ~truth).sum()
         assert tuple(judging.called(found, threshold)) == expected
+
+
+@pytest.mark.parametrize("kind", ["plain", "ties", "constant", "perfect", "inverted"])
+def test_thresholds_by_allowed_non_members_equal_loops(rng, kind):
+    scores, member, candidate = row(rng, kind)
+    found = ranked(scores, member, candidate)
+    own, truth = scores[candidate], member[candidate]
+    n = int((~truth).sum())
+    # One row per FPR in use; here any counts, from above all scores to below them.
+    asked = np.array([[-1, 0, 1, 2, 5, 20, 3], [n - 1, n, n - 2, 7, 8, -1, n]], np.int32)
+    tp = np.asarray(judging.found_near(found, jnp.asarray(asked)))
+    for (i, c), j in np.ndenumerate(asked):
+        beside = Counts._fields[c] == "high"
+        assert tp[i, c] == slow.found(own, truth, j, beside), (j, beside)
+
+
+@pytest.mark.parametrize("kind", ["plain", "ties", "constant", "perfect", "inverted"])
+@pytest.mark.parametrize("level", [0.5, 50.0, np.nan])
+def test_influences_equal_loops(rng, kind, level):
+    scores, member, candidate = row(rng, kind)
+    found = ranked(scores, member, candidate)
+    own, truth = scores[candidate], member[candidate]
+    near = judging.near(member[None], candidate)[0]
+    sums = judging.influence(found, jnp.asarray(near), jnp.float32(level))
+    assert not np.asarray(sums)[:, ~candidate].any()
+    by_name = dict(zip(INFLUENCES, np.asarray(sums, np.float64)[:, candidate], strict=True))
+    expected = {"auc": slow.placements(own, truth)[1]}
+    for f, fpr in enumerate(FPRS):
+        at = near[f, Counts._fields.index("nearest")]
+        both = slow.exceedances(own, truth, at)
+        expected |= {f"members_at_fpr_{fpr}": both[0], f"others_at_fpr_{fpr}": both[1]}
+    for name, (_, steps) in slow.called(own, truth, level).items():
+        nobody = name == "precision" and not (own >= level).any()
+        expected[name] = np.zeros(len(own)) if nobody else steps
+    assert expected.keys() == by_name.keys()
+    for name, values in expected.items():
+        np.testing.assert_allclose(by_name[name], values, rtol=1e-3, atol=1e-8, err_msg=name)
+        assert by_name[name].sum() == pytest.approx(0, abs=1e-6)
 
 
 def test_rosters_list_candidates_of_every_target():

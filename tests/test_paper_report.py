@@ -112,11 +112,12 @@ def test_a_table_holds_means_and_t_intervals(tmp_path):
     reach = T2 * 0.1 / math.sqrt(3)
     assert cells(table, "Location")["Precision"].text == f"0.600±{reach:.3f}".replace("±0", "±")
     assert cells(table, "News")["Precision"].text == "0.610"
-    reach = T1 * math.sqrt(0.005) / math.sqrt(2)
-    assert cells(table, "Adult")["Precision"].text == f"0.550±{reach:.3f} (n=2)".replace("±0", "±")
+    # 0.550±.635, the t interval of two seeds, is cut to what a precision can be.
+    assert cells(table, "Adult")["Precision"].text == "0.550 [0, 1] (2 of 3)"
     assert cells(table, "Face")["Precision"].text == "-"
     assert cells(table, "Location")["Seeds"].text == "3"
-    assert "(n=…)" in table.caption
+    assert "(k of n)" in table.caption
+    assert "[low, high]" in table.caption
 
 
 def test_what_stands_behind_a_table_is_said():
@@ -230,12 +231,14 @@ def test_ratio_grid_has_hidden_ratios_down_and_input_ratios_across(tmp_path):
         if (i, h) != (0.5, 0.25)
     ]
     groups = collect("E17", rows, tmp_path).groups
-    inputs, hiddens, means, reaches = ratio_grid(groups, "precision")
+    inputs, hiddens, means, texts = ratio_grid(groups, "precision")
     assert (inputs, hiddens) == ([0.0, 0.5], [0.0, 0.25, 0.75])
     np.testing.assert_allclose(
         means, [[0.505, 0.755], [0.53, np.nan], [0.58, 0.83]], equal_nan=True
     )
-    np.testing.assert_allclose(reaches[0], T1 * 0.005, rtol=1e-6)
+    reach = T1 * 0.005
+    assert texts[0, 1] == f"0.76\n±{reach:.2f}".replace("±0.", "±.")
+    assert (1, 1) not in texts
 
 
 def test_transfer_goes_from_rows_to_columns(tmp_path):
@@ -274,7 +277,8 @@ def test_adversary_2_is_averaged_over_shadows_within_a_seed(tmp_path):
     # 0.6, 0.6 and, where one is undefined, the other: 0.9.
     reach = T2 * math.sqrt(0.03) / math.sqrt(3)
     row = cells(tables(results)[0], "", "Adversary 2")
-    assert row["Precision"].text == f"0.700±{reach:.3f}".replace("±0", "±")
+    low = f"{0.7 - reach:.3f}".removeprefix("0")
+    assert row["Precision"].text == f"0.700 [{low}, 1] (5 of 6)"
     assert row["Shadow task"].text == "2 tasks"
     assert "Adversary 2 minus Adversary 1: precision -0.100" in finding(results)
 

@@ -7,11 +7,11 @@ import pytest
 from scipy.special import log_softmax, logsumexp
 from sklearn.ensemble import RandomForestClassifier
 
+from jleaks.attacks.references import assign
 from jleaks.attacks.registry import ATTACKS
 from jleaks.bank import files
 from jleaks.bank.bank import Bank
 from jleaks.bank.evaluate import missing, scores
-from jleaks.bank.references import assign
 from jleaks.errors import InputError
 
 pyarrow = pytest.importorskip("pyarrow")

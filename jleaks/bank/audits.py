@@ -27,7 +27,8 @@ def audit(
     `epsilon_thresholds`: valid at once for all thresholds tried, each record an independent trial.
     `epsilon_one_run`: one training run, members and non-members matched in pairs (Steinke et al. 2023).
     Both count as neighbours data sets that differ by replacing one record, and each holds with
-    the stated confidence for its own target: the largest of many targets does not.
+    the stated confidence for its own target: the largest of many targets does not.  `..._ceiling` is the
+    largest that so many records could give: a bound there says nothing of how much larger epsilon is.
 
     `auc`: mean, low and high of a bootstrap over the target's records, given its references.
 
@@ -70,11 +71,13 @@ def audit(
                     "delta": delta,
                     "confidence": confidence,
                     "epsilon_thresholds": round(over.epsilon, 6),
+                    "epsilon_thresholds_ceiling": round(over.ceiling, 6),
                     "tp": over.tp,
                     "fp": over.fp,
                     "num_members": over.p,
                     "num_nonmembers": over.n,
                     "epsilon_one_run": round(one.epsilon, 6),
+                    "epsilon_one_run_ceiling": round(one.ceiling, 6),
                     "num_guesses": one.num_guesses,
                     "num_correct": one.num_correct,
                     "auc": interval,

@@ -93,6 +93,9 @@ def evaluate(
         rosters = fleet.put_shared(_rosters(bank, references, shadows), mesh)
         found = program(_put(arrays, mesh), fleet.put_shared(roles, mesh), rosters)
         verdicts = Verdicts(*(np.asarray(leaf) for leaf in found))
+        # What was padded for the devices is nobody's.
+        records = arrays["labels"].shape[0]
+        verdicts = verdicts._replace(influence=verdicts.influence[..., :records])
     else:
         rosters = fleet.put_shared(_rosters(bank, references, shadows), mesh)
         verdicts = _streamed(arrays, kinds, options, bank.num_classes, roles, rosters, mesh, block)
@@ -211,6 +214,8 @@ def bytes_per_record(arrays: Arrays, attacks: tuple[Attack, ...], targets: int, 
     # twenty more, and the rosters, which every device has whole.
     rows = len(attacks) + sum(attack.variants is not None for attack in attacks)
     kept = 4 * 2 * targets * (rows + 8 * queries + 20 + mesh.size)
+    # Every device's sums of influences.
+    kept += 4 * len(attacks) * len(judging.INFLUENCES) * (mesh.size + 1)
     # Sorts over all models.
     return given + kept + 4 * models * 8
 
@@ -272,6 +277,14 @@ def _groups(attacks: tuple[Attack, ...]) -> dict[_Kind, list[int]]:
     return found
 
 
+def _rank(role: str, row: Array, at: Array, shared: Arrays) -> judging.Ranked:
+    """Ranks the scores of a role's model for target number `at`, on the records it is audited on."""
+    audited = shared.get(f"{role} audited")
+    candidate = shared["candidate"] if audited is None else audited[at]
+    listed = (side[at] for side in shared[role])
+    return judging.rank(row, shared[f"{role} member"][at], candidate, *listed)
+
+
 def _finish(
     kind: _Kind, options: Options, rows: dict[str, Array], shared: Arrays, num_classes: int
 ) -> tuple[Array, Array | None, Array]:
@@ -287,8 +300,7 @@ def _finish(
 
             def quality(value: Array, parts: Array = shadow) -> Array:
                 row = variants.form(parts, value)
-                listed = (side[rows["at"]] for side in shared["shadow"])
-                return judging.auc(judging.rank(row, *listed))
+                return judging.auc(_rank("shadow", row, rows["at"], shared))
 
             chosen = values[jnp.argmax(lax.map(quality, values))]
             shadow = variants.form(shadow, chosen)
@@ -325,8 +337,13 @@ def _above_class(
 
 
 @functools.cache
-def _judge(kind: _Kind, options: Options, num_classes: int, mesh: Mesh) -> Any:
-    """Returns the program that judges rows: one target's scores of all records each."""
+def _judge(kind: _Kind, num_attacks: int, options: Options, num_classes: int, mesh: Mesh) -> Any:
+    """Returns the program that judges rows: one target's scores of all records each.
+
+    A row comes with `at`, its target's place, `attack`, its attack's place among those judged together, and
+    `weight`, 0 for padding.  The program also returns every device's sums of the rows' influences,
+    [devices, attacks, influences, N].
+    """
     threshold_from = kind[1]
 
     def threshold(row: Array, ranked: judging.Ranked, member: Array, candidate: Array) -> Array:
@@ -339,15 +356,13 @@ def _judge(kind: _Kind, options: Options, num_classes: int, mesh: Mesh) -> Any:
             return jnp.where(mine, row, 0).sum() / mine.sum()
         return judging.best_threshold(ranked)
 
-    def one(rows: dict[str, Array], shared: Arrays) -> Verdicts:
-        def rank(role: str, row: Array) -> judging.Ranked:
-            return judging.rank(row, *(listed[rows["at"]] for listed in shared[role]))
-
+    def one(rows: dict[str, Array], shared: Arrays) -> tuple[Verdicts, Array]:
         row, shadow, variant = _finish(kind, options, rows, shared, num_classes)
         level, has_level = jnp.float32(jnp.nan), jnp.asarray(False)
         if shadow is not None:
             member = shared["shadow member"][rows["at"]]
-            level = threshold(shadow, rank("shadow", shadow), member, shared["candidate"])
+            ranked = _rank("shadow", shadow, rows["at"], shared)
+            level = threshold(shadow, ranked, member, shared["candidate"])
             has_level = jnp.asarray(True)
         # What a share or a rank would hide is looked for in the raw scores, too.
         bad = ~jnp.isfinite(row)
@@ -356,16 +371,17 @@ def _judge(kind: _Kind, options: Options, num_classes: int, mesh: Mesh) -> Any:
                 raw = ~jnp.isfinite(rows[role])
                 bad = bad | (raw.any(0) if raw.ndim == 2 else raw)
         bad = bad & shared["candidate"]
-        ranked = rank("target", row)
+        ranked, near = _rank("target", row, rows["at"], shared), shared["near"][rows["at"]]
         tp, fp = judging.operating_points(ranked, FPRS)
         roc, _ = judging.operating_points(ranked, GRID)
         tp_called, fp_called = judging.called(ranked, level)
-        return Verdicts(
+        verdicts = Verdicts(
             judging.auc(ranked),
             ranked.positives,
             ranked.negatives,
             tp,
             fp,
+            judging.found_near(ranked, near),
             level,
             tp_called * has_level,
             fp_called * has_level,
@@ -374,37 +390,58 @@ def _judge(kind: _Kind, options: Options, num_classes: int, mesh: Mesh) -> Any:
             bad.sum(),
             jnp.argmax(bad),
         )
+        return verdicts, judging.influence(ranked, near, level) * rows["weight"]
 
-    def device(rows: dict[str, Array], shared: Arrays) -> Verdicts:
-        return fleet.over_models(lambda r: one(r, shared), 1, rows)
+    def device(rows: dict[str, Array], shared: Arrays) -> tuple[Verdicts, Array]:
+        def add(sums: Array, row: dict[str, Array]) -> tuple[Array, Verdicts]:
+            verdicts, found = one(row, shared)
+            at = row["attack"]
+            found = found + lax.dynamic_index_in_dim(sums, at, keepdims=False)
+            return lax.dynamic_update_index_in_dim(sums, found, at, 0), verdicts
+
+        records = rows["target"].shape[-1]
+        none = jnp.zeros((num_attacks, len(judging.INFLUENCES), records), jnp.float32)
+        sums, verdicts = lax.scan(add, none, rows)
+        return verdicts, sums[None]
 
     return fleet.spread("judge", device, mesh, ("models", "shared"))
 
 
-def _rosters(
-    bank: Bank, references: References, shadows: References | None
-) -> dict[str, judging.Roster]:
-    """Lists who is a member of each role's models, on the host."""
+def _rosters(bank: Bank, references: References, shadows: References | None) -> Arrays:
+    """Lists who is a member of each role's models, and the targets' thresholds, on the host."""
     roles = {"target": references} if shadows is None else {"target": references, "shadow": shadows}
-    return {
-        role: judging.roster(bank.member[refs.targets], refs.audited(bank))
-        for role, refs in roles.items()
-    }
+    found: Arrays = {}
+    for role, refs in roles.items():
+        member, audited = bank.member[refs.targets], refs.audited(bank)
+        found[role] = judging.roster(member, audited)
+        if refs.draw is not None:
+            found[f"{role} audited"] = audited
+        if role == "target":
+            found["near"] = judging.near(member, audited)
+    return found
 
 
 def _shared(arrays: Arrays, rosters: Arrays, roles: dict[str, Any]) -> Arrays:
     """What every row is judged with."""
     shared = {name: arrays[name] for name in ("labels", "valid", "candidate")} | rosters
-    if "shadow" in roles:
-        shared["shadow member"] = arrays["member"][roles["shadow"]["targets"]]
+    for role, refs in roles.items():
+        shared[f"{role} member"] = arrays["member"][refs["targets"]]
+        if (name := f"{role} audited") in shared:
+            # Records that were padded for the devices are not audited.
+            surplus = shared["labels"].shape[0] - shared[name].shape[1]
+            shared[name] = jnp.pad(shared[name], ((0, 0), (0, surplus)))
     return shared
 
 
 def _pad_rows(rows: Arrays, multiple: int) -> Arrays:
-    def pad(a: Array) -> Array:
-        return jnp.pad(a, [(0, -len(a) % multiple)] + [(0, 0)] * (a.ndim - 1), mode="edge")
+    """Repeats the last row up to a multiple of the devices, without weight."""
+    surplus = -len(rows["at"]) % multiple
 
-    return {name: pad(a) for name, a in rows.items()}
+    def pad(a: Array) -> Array:
+        return jnp.pad(a, [(0, surplus)] + [(0, 0)] * (a.ndim - 1), mode="edge")
+
+    weight = jnp.arange(len(rows["at"]) + surplus) < len(rows["at"])
+    return {name: pad(a) for name, a in rows.items()} | {"weight": weight}
 
 
 @functools.cache
@@ -420,10 +457,14 @@ def _whole_program(
         for kind, at in _groups(attacks).items():
             rows = {role: jnp.concatenate([raw[i] for i in at]) for role, raw in found.items()}
             rows["at"] = jnp.tile(jnp.arange(targets), len(at))
-            judged = _judge(kind, options, num_classes, mesh)(_pad_rows(rows, mesh.size), shared)
+            rows["attack"] = jnp.repeat(jnp.arange(len(at)), targets)
+            judge = _judge(kind, len(at), options, num_classes, mesh)
+            judged, sums = judge(_pad_rows(rows, mesh.size), shared)
+            influence = sums.sum(0)
             for i, attack in enumerate(at):
                 span = slice(i * targets, (i + 1) * targets)
-                parts[attack] = jax.tree.map(lambda leaf, span=span: leaf[span], judged)
+                mine = jax.tree.map(lambda leaf, span=span: leaf[span], judged)
+                parts[attack] = mine._replace(influence=influence[i])
         return jax.tree.map(lambda *leaves: jnp.stack(leaves), *(parts[i] for i in sorted(parts)))
 
     return jax.jit(evaluate)
@@ -488,12 +529,16 @@ def _streamed(
     per_call = max(1, block * targets // records // mesh.size) * mesh.size
     parts = []
     for attack in range(len(attacks)):
-        judge = _judge(_kind(attacks[attack]), options, num_classes, mesh)
-        judged = []
+        judge = _judge(_kind(attacks[attack]), 1, options, num_classes, mesh)
+        judged, influence = [], np.zeros((len(judging.INFLUENCES), records), np.float32)
         for start in range(0, targets, per_call):
-            at = np.minimum(np.arange(start, start + per_call), targets - 1)
+            at = np.arange(start, start + per_call)
+            weight, at = at < targets, np.minimum(at, targets - 1)
             rows = {role: raw[attack][at] for role, raw in found.items()}
-            rows["at"] = at
-            judged.append(jax.tree.map(np.asarray, judge(rows, shared)))
-        parts.append(jax.tree.map(lambda *leaves: np.concatenate(leaves)[:targets], *judged))
+            rows |= {"at": at, "attack": np.zeros(per_call, np.int32), "weight": weight}
+            verdicts, sums = judge(rows, shared)
+            judged.append(jax.tree.map(np.asarray, verdicts))
+            influence += np.asarray(sums).sum((0, 1))
+        whole = jax.tree.map(lambda *leaves: np.concatenate(leaves)[:targets], *judged)
+        parts.append(whole._replace(influence=influence))
     return jax.tree.map(lambda *leaves: np.stack(leaves), *parts)

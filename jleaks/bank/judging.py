@@ -2,26 +2,41 @@
 
 Who is a member is known before anything is scored.  So each target's members and others are listed once, on
 the host (`roster`).  Then the scores of the non-members are sorted, one short sort of floats alone, where
-one of all records would have to carry membership along; each member is looked up among them; and every
-measure follows from how many non-members are above and beside each member.  The definitions are those
+one of all records would have to carry membership along; each record is looked up among them; and every
+measure follows from how many non-members are above and beside each record.  The definitions are those
 of `jleaks.metrics`, and so are the results.
+
+What each record adds to the error of every measure (`influence`) follows from the same numbers, and is
+summed over the targets, which share their records: intervals over records are made of these sums.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from jleaks import sorting
 from jleaks.arrays import AnyArray
 from jleaks.metrics import GAIN_ROUNDING
+from jleaks.operating_points import Counts, counts
 
 # Operating points in rows and tables.
 FPRS = (0.01, 0.001, 0.0001)
 # FPRs at which ROC curves are kept.
 GRID = np.geomspace(1e-5, 1, 101)
+
+# Measures whose influences are kept, in order.  A TPR's is that of the members found less the slope of the
+# ROC curve times that of the non-members let in; the slope is known when all targets are judged.
+INFLUENCES = (
+    "auc",
+    "balanced_accuracy",
+    "precision",
+    "recall",
+    *(f"{kind}_at_fpr_{fpr}" for kind in ("members", "others") for fpr in FPRS),
+)
 
 # Behind the end of every row.
 _NOBODY = np.iinfo(np.int32).max
@@ -32,7 +47,7 @@ _BLOCK = 128
 
 
 class Verdicts(NamedTuple):
-    """Every attack on every target: A attacks, T targets, counts of audited records.
+    """Every attack on every target: A attacks, T targets, F = len(`FPRS`), counts of audited records.
 
     Attributes:
       auc: [A, T].
@@ -40,6 +55,8 @@ class Verdicts(NamedTuple):
       negatives: [A, T] non-members.
       tp: [A, T, F] members found at the largest TPR with FPR at most `FPRS`.
       fp: [A, T, F] non-members called members there.
+      tp_near: [A, T, F, len(Counts)] members found at the thresholds around each of `FPRS`; at `high`
+        those beside the threshold as well.
       threshold: [A, T] from the shadow; NaN where there is none.
       tp_called: [A, T] members at or above the threshold.
       fp_called: [A, T] non-members likewise.
@@ -47,6 +64,7 @@ class Verdicts(NamedTuple):
       variant: [A, T] the form that a shadow chose (see `attacks.registry.Variants`), NaN without any.
       non_finite: [A, T] scores of audited records that are not finite, the shadow's included.
       first_non_finite: [A, T] position of the first of them.
+      influence: [A, len(`INFLUENCES`), N] of every record, summed over targets; () while rows are judged.
     """
 
     auc: AnyArray
@@ -54,6 +72,7 @@ class Verdicts(NamedTuple):
     negatives: AnyArray
     tp: AnyArray
     fp: AnyArray
+    tp_near: AnyArray
     threshold: AnyArray
     tp_called: AnyArray
     fp_called: AnyArray
@@ -61,6 +80,7 @@ class Verdicts(NamedTuple):
     variant: AnyArray
     non_finite: AnyArray
     first_non_finite: AnyArray
+    influence: Any = ()
 
 
 class Roster(NamedTuple):
@@ -91,44 +111,86 @@ def roster(
     return Roster(listed(member & candidate), listed(~member & candidate))
 
 
+def near(
+    member: Bool[np.ndarray, "targets records"], candidate: Bool[np.ndarray, "targets records"]
+) -> Int[np.ndarray, "targets fprs counts"]:
+    """Returns every target's thresholds around `FPRS`, as `jleaks.operating_points.Counts`."""
+    others = (~member & candidate).sum(1)
+    return np.array([[counts(fpr, int(n)) for fpr in FPRS] for n in others], np.int32)
+
+
 class Ranked(NamedTuple):
-    """One row's members among its non-members.
+    """One row's records among its non-members.
 
     Attributes:
-      scores: [p] of the members; what is behind the last is not one.
-      is_member: [p] False behind the last.
+      scores: [N].
+      is_member: [N] audited members.
+      is_other: [N] audited non-members.
       others: [n] scores of the non-members, negated and ascending; +inf behind the last.
-      above: [p] non-members above each member.
-      let_in: [p] non-members that a threshold at each member's score lets in.
-      tp: [n + 1] members that let in so many or fewer.
+      above: [N] non-members above each record.
+      let_in: [N] non-members that a threshold at each record's score lets in.
+      up_to: [2n + 1] members whose `above` + `let_in` is at most the index.
+      tie: [n + 1] `above` of the non-member in each place of `others`; n behind the last.
+      tie_end: [n + 1] its `let_in`.
       positives: Members.
       negatives: Non-members.
     """
 
-    scores: Float[Array, "most_members"]
-    is_member: Bool[Array, "most_members"]
+    scores: Float[Array, "records"]
+    is_member: Bool[Array, "records"]
+    is_other: Bool[Array, "records"]
     others: Float[Array, "most_others"]
-    above: Int[Array, "most_members"]
-    let_in: Int[Array, "most_members"]
-    tp: Int[Array, "counts"]
+    above: Int[Array, "records"]
+    let_in: Int[Array, "records"]
+    up_to: Int[Array, "twice_counts"]
+    tie: Int[Array, "counts"]
+    tie_end: Int[Array, "counts"]
     positives: Int[Array, ""]
     negatives: Int[Array, ""]
+
+    @property
+    def tp(self) -> Int[Array, "counts"]:
+        """[n + 1] members that let in so many or fewer."""
+        return self.up_to[2 * self.tie]
 
 
 def rank(
     row: Float[Array, "records"],
+    member: Bool[Array, "records"],
+    candidate: Bool[Array, "records"],
     inside: Int[Array, "most_members"],
     outside: Int[Array, "most_others"],
 ) -> Ranked:
-    """Ranks a target's members among its non-members (one row of a `Roster`)."""
-    is_member = inside < len(row)
-    scores = row.at[inside].get(mode="fill", fill_value=-jnp.inf)
+    """Ranks a target's records among its non-members.
+
+    One binary search finds how many of these are above a record; how many are beside it follows from
+    where ties end.  A member between two places lies at twice its place in `up_to`, one beside
+    non-members halfway through them, so that one cumulated histogram tells members above a tie from
+    those in it and those below.
+
+    Args:
+      row: Scores.
+      member: Of the target.
+      candidate: Records that are audited.
+      inside: The target's row of a `Roster`.
+      outside: Likewise.
+    """
     others = sorting.ascending(-row.at[outside].get(mode="fill", fill_value=-jnp.inf))
-    above, let_in = (jnp.searchsorted(others, -scores, side=side) for side in ("left", "right"))
-    counts = jnp.zeros(len(others) + 1, jnp.int32).at[let_in].add(is_member)
-    positives, negatives = is_member.sum(), (outside < len(row)).sum()
+    n = len(others)
+    place = jnp.arange(n + 1, dtype=jnp.int32)
+    new = jnp.concatenate([jnp.ones(1, bool), others[1:] != others[:-1], jnp.ones(1, bool)])
+    tie = lax.cummax(jnp.where(new, place, 0))
+    starts = jnp.where(new, place, n)
+    tie_end = lax.cummin(jnp.concatenate([starts[1:], starts[-1:]]), reverse=True)
+    above = jnp.searchsorted(others, -row, side="left")
+    beside = others[jnp.minimum(above, n - 1)] == -row
+    let_in = jnp.where(beside, tie_end[above], above)
+    at = (above + let_in).at[inside].get(mode="fill", fill_value=2 * n + 1)
+    up_to = jnp.cumsum(jnp.zeros(2 * n + 1, jnp.int32).at[at].add(1, mode="drop"))
+    is_member, is_other = member & candidate, ~member & candidate
     return Ranked(
-        scores, is_member, others, above, let_in, jnp.cumsum(counts), positives, negatives
+        *(row, is_member, is_other, others, above, let_in, up_to, tie, tie_end),
+        *(is_member.sum(), is_other.sum()),
     )
 
 
@@ -150,8 +212,19 @@ def operating_points(
     """
     allowed = jnp.floor(jnp.asarray(fprs, jnp.float32) * ranked.negatives + 1e-4)
     found = ranked.is_member & (ranked.let_in <= allowed.astype(jnp.int32)[:, None])
-    at = jnp.minimum(allowed.astype(jnp.int32), len(ranked.tp) - 1)
+    at = jnp.minimum(allowed.astype(jnp.int32), len(ranked.others))
     return ranked.tp[at], jnp.where(found, ranked.let_in, 0).max(1)
+
+
+def found_near(ranked: Ranked, near: Int[Array, "fprs counts"]) -> Int[Array, "fprs counts"]:
+    """Members found at the thresholds around each FPR (one target's of `near`)."""
+    at = jnp.clip(near, 0, len(ranked.others))
+    strict = jnp.where(near < 0, 0, ranked.up_to[2 * ranked.tie[at]])
+    beside = ranked.up_to[ranked.tie[at] + ranked.tie_end[at]]
+    beside = jnp.where(at < ranked.negatives, beside, ranked.positives)
+    return jnp.where(
+        jnp.arange(len(Counts._fields)) == Counts._fields.index("high"), beside, strict
+    )
 
 
 def best_threshold(ranked: Ranked) -> Float[Array, ""]:
@@ -159,8 +232,9 @@ def best_threshold(ranked: Ranked) -> Float[Array, ""]:
 
     Of equal maxima the highest.  It is some member's score: going down to a non-member's gains nothing.
     """
-    gain = ranked.tp / ranked.positives - jnp.arange(len(ranked.tp)) / ranked.negatives
-    gain = jnp.where(ranked.tp > 0, gain, -jnp.inf)
+    tp = ranked.tp
+    gain = tp / ranked.positives - jnp.arange(len(tp)) / ranked.negatives
+    gain = jnp.where(tp > 0, gain, -jnp.inf)
     fewest = jnp.argmax(gain >= gain.max() - GAIN_ROUNDING)
     called = ranked.is_member & (ranked.let_in <= fewest)
     return jnp.where(called, ranked.scores, jnp.inf).min()
@@ -170,3 +244,48 @@ def called(ranked: Ranked, threshold: Array) -> tuple[Int[Array, ""], Int[Array,
     """True and false positives of the rule "member if score >= threshold"."""
     tp = (ranked.is_member & (ranked.scores >= threshold)).sum()
     return tp, jnp.searchsorted(ranked.others, -threshold, side="right")
+
+
+def influence(
+    ranked: Ranked, near: Int[Array, "fprs counts"], threshold: Array
+) -> Float[Array, "influences records"]:
+    """What every record adds to the error of each of `INFLUENCES`, on one target; 0 if not audited.
+
+    AUC (DeLong et al. 1988): v - AUC over the number of the record's own kind, where v is the share of
+    non-members below a member, or of members above a non-member, ties half.  Rates: the record's answer
+    less the rate, over the number of its kind.  Precision: the record's part in the linearised ratio.
+    A TPR's two parts: members above, and non-members at or above, the threshold `Counts.nearest`.
+
+    Args:
+      ranked: The row.
+      near: The target's of `near`.
+      threshold: From which a record is called a member; NaN without one, whose influences are 0.
+    """
+    p, n = ranked.positives, ranked.negatives
+    above, let_in = ranked.above, ranked.let_in
+    for_member = 1 - (above + let_in) / (2 * n)
+    members_above = ranked.up_to[2 * above] + ranked.up_to[above + let_in]
+    placement = jnp.where(ranked.is_member, for_member, members_above / (2 * p)) - auc(ranked)
+    of_auc = jnp.where(
+        ranked.is_member, placement / p, jnp.where(ranked.is_other, placement / n, 0)
+    )
+    named = ranked.scores >= threshold
+    tp, fp = (named & ranked.is_member).sum(), (named & ranked.is_other).sum()
+    recall, fallout = _of_rate(named, ranked.is_member, p), _of_rate(named, ranked.is_other, n)
+    size = jnp.maximum(tp + fp, 1)
+    audited = ranked.is_member | ranked.is_other
+    precision = jnp.where(named & audited, (ranked.is_member - tp / size) / size, 0)
+    at = near[:, Counts._fields.index("nearest"), None]
+    return jnp.concatenate(
+        [
+            jnp.stack([of_auc, (recall - fallout) / 2, precision, recall]),
+            _of_rate(let_in <= at, ranked.is_member, p),
+            _of_rate(above <= at, ranked.is_other, n),
+        ]
+    )
+
+
+def _of_rate(answers: Array, kind: Array, size: Array) -> Array:
+    """Influence of records of one kind on the rate of a yes, [..., N]."""
+    rate = (answers & kind).sum(-1, keepdims=True) / size
+    return jnp.where(kind, answers - rate, 0) / size

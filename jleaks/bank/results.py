@@ -1,10 +1,12 @@
 """What an evaluated bank leaves behind: a row per attack and target, and a summary per attack.
 
-`rows.jsonl` has one object per attack and target, `summary.jsonl` one per attack with means and intervals
-over targets.  `roc.npz` keeps the ROC curves.  Everything shown is computed from these.
+`rows.jsonl` has one object per attack and target, `summary.jsonl` one per attack with means over targets
+and their intervals, `comparisons.jsonl` one per pair of attacks that are compared.  `roc.npz` keeps the ROC
+curves.  Everything shown is computed from these.
 """
 
 import collections
+import itertools
 import json
 import os
 from collections.abc import Sequence
@@ -16,19 +18,22 @@ import numpy as np
 from jleaks.attacks.references import References
 from jleaks.attacks.registry import Attack
 from jleaks.bank.bank import Bank
+from jleaks.bank.estimates import MEASURES, means, over_targets, tpr_over_records
 from jleaks.bank.evaluate import FPRS, GRID, Verdicts
 from jleaks.errors import InputError
 from jleaks.report.files import replace_file
-from jleaks.statistics import clopper_pearson, t_interval
+from jleaks.resampling import paired_targets
+from jleaks.statistics import Interval
 
 # Metrics of a row that are averaged over targets.
-METRICS = (
-    "auc",
-    "balanced_accuracy",
-    "precision",
-    "recall",
-    *(f"{name}_{fpr}" for fpr in FPRS for name in ("tpr_at_fpr", "fpr_realised")),
-)
+METRICS = (*MEASURES, *(f"fpr_realised_{fpr}" for fpr in FPRS))
+
+# What intervals of a summary or a comparison are over; rows from before have no such field, and t
+# intervals over targets, which are too narrow to be shown.
+OVER = "records"
+
+# Measures on which attacks are compared in pairs.
+COMPARED = ("auc", *(f"tpr_at_fpr_{fpr}" for fpr in FPRS[:2]))
 
 Record = dict[str, Any]
 
@@ -42,7 +47,8 @@ def attack_rows(
     references a record has on either side (mean); variant, the form that a shadow chose (null where an
     attack has one form); auc; threshold and, at it,
     precision, recall, balanced_accuracy (null without a shadow); per FPR tpr_at_fpr, fpr_realised,
-    tp_at_fpr (k of n = num_members) and tpr_low, tpr_high (Clopper-Pearson 95%, over records);
+    tp_at_fpr (k of n = num_members) and tpr_low, tpr_high, which cover the TPR at that FPR with 95%,
+    over records that are independent given the model (see `jleaks.operating_points.tpr_interval`);
     num_members, num_nonmembers.
     """
     rows = []
@@ -69,7 +75,7 @@ def attack_rows(
             }
             for f, fpr in enumerate(FPRS):
                 k = int(verdicts.tp[a, target, f])
-                interval = clopper_pearson(k, p)
+                interval = tpr_over_records(verdicts, a, target, f)
                 row |= {
                     f"tpr_at_fpr_{fpr}": k / p,
                     f"fpr_realised_{fpr}": int(verdicts.fp[a, target, f]) / n,
@@ -96,20 +102,25 @@ def _at_threshold(verdicts: Verdicts, a: int, target: int, p: int, n: int) -> Re
 
 
 def summarise(
-    rows: Sequence[Record], attacks: Sequence[Attack], about: Record | None = None
+    rows: Sequence[Record],
+    attacks: Sequence[Attack],
+    verdicts: Verdicts,
+    about: Record | None = None,
 ) -> list[Record]:
-    """Returns one record per attack: means over targets with 95% t intervals.
+    """Returns one record per attack: means over targets with 95% intervals over records.
 
-    Targets of one bank share records and references: the interval says how much targets differ,
-    given this bank; banks of other seeds vary more.
+    Each of `METRICS` is an object: mean; low and high (see `jleaks.resampling.mean_over_targets`; null for
+    the realised FPR, which is what these records happen to give); n, of how many targets: those for which
+    it is defined.  `intervals` says what they are over.
 
     Args:
       rows: Of one bank.
       attacks: Those that were run, in order.
+      verdicts: What the rows were made from.
       about: Added to every record.
     """
     found = []
-    for attack in attacks:
+    for a, attack in enumerate(attacks):
         mine = [row for row in rows if row["attack"] == attack.name]
         first = mine[0]
         record: Record = {
@@ -128,17 +139,55 @@ def summarise(
             "num_targets": len(mine),
             "num_members": round(float(np.mean([row["num_members"] for row in mine])), 1),
             "num_nonmembers": round(float(np.mean([row["num_nonmembers"] for row in mine])), 1),
+            "intervals": OVER,
         }
+        intervals = means(verdicts, a)
         for metric in METRICS:
-            interval = t_interval([row[metric] for row in mine])
-            record[metric] = {
-                "mean": _number(interval.mean),
-                "low": _number(interval.low),
-                "high": _number(interval.high),
-                "n": interval.n,
-            }
+            if metric in intervals:
+                record[metric] = _plain(intervals[metric])
+            else:
+                mean = float(np.mean([row[metric] for row in mine]))
+                record[metric] = {"mean": _number(mean), "low": None, "high": None, "n": len(mine)}
         found.append({**record, **(about or {})})
     return found
+
+
+def compare(
+    rows: Sequence[Record],
+    attacks: Sequence[Attack],
+    verdicts: Verdicts,
+    names: Sequence[str],
+) -> list[Record]:
+    """Returns one record per pair of attacks: how far the first is ahead on the same targets.
+
+    Each of `COMPARED` is an object: mean, low and high of first - second over records (see
+    `jleaks.resampling.paired_targets`); n targets; ahead, behind: on how many of them the first is.
+
+    Args:
+      rows: Of one bank.
+      attacks: Those that were run, in order.
+      verdicts: What the rows were made from.
+      names: Of the attacks to compare, two or more.
+    """
+    place = {attack.name: a for a, attack in enumerate(attacks)}
+    estimates = {name: over_targets(verdicts, place[name]) for name in names}
+    first = rows[0]
+    shared: Record = {key: first[key] for key in ("task", "source", "seed", "num_models")}
+    shared["num_nonmembers"] = round(float(np.mean(verdicts.negatives)), 1)
+    found = []
+    for one, other in itertools.combinations(names, 2):
+        record = {**shared, "first": one, "second": other, "intervals": OVER}
+        for metric in COMPARED:
+            pair = paired_targets(estimates[one][metric], estimates[other][metric])
+            counts = {"ahead": pair.ahead, "behind": pair.behind}
+            record[metric] = {**_plain(pair.difference), **counts}
+        found.append(record)
+    return found
+
+
+def _plain(interval: Interval) -> Record:
+    numbers = {name: _number(getattr(interval, name)) for name in ("mean", "low", "high")}
+    return {**numbers, "n": interval.n}
 
 
 def recipe(bank: Bank) -> Record | None:

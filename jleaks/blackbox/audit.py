@@ -29,13 +29,13 @@ from jleaks.fingerprint import stated
 from jleaks.fleet import key_words, make_mesh
 from jleaks.keys import Role, identity_key
 from jleaks.learner import Learner, Members
-from jleaks.metrics import FPRS, Metrics, number, row_fields
+from jleaks.metrics import FPRS, Metrics, row_fields
+from jleaks.operating_points import tpr_of_scores
 from jleaks.plan import ATTACK_RECIPE, Execution, Recipe
 from jleaks.preemption import StopSignal
 from jleaks.report.rows import ATTACK_MODEL
 from jleaks.reporter import Reporter, collapse_line, provenance
 from jleaks.signals import STATISTICS, membership_margin
-from jleaks.statistics import clopper_pearson
 from jleaks.trainer import Crew, Trainer
 
 Record = dict[str, Any]
@@ -77,7 +77,8 @@ def audit(
       one_hot: the target answered labels alone.
       renormalised: the target's posteriors were divided by their sums.
       num_infinite: records whose score would be infinite, kept beyond the finite ones.
-      tpr_low_*, tpr_high_*: the 95% interval of each TPR over records (Clopper-Pearson).
+      tpr_low_*, tpr_high_*: cover each TPR at the named FPR with 95%, over records that are independent
+        given the model.
 
       What `about` adds (`source`, `model`, `epochs`, `num_records`) makes adversaries' rows complete.
 
@@ -324,6 +325,8 @@ def _labelled(cases: Sequence[Case]) -> list[_Attack]:
                 statistic=one.attack.name,
                 scores=one.scores,
                 cut=np.inf if one.threshold is None else one.threshold,
+                shadow_cut=np.nan,
+                collapsed=None,
                 threshold=one.threshold,
                 num_infinite=one.num_infinite,
             )
@@ -351,8 +354,8 @@ def _row(attack: _Attack, values: Metrics, about: Record) -> Record:
     }
     if attack.threshold is None:
         row |= dict.fromkeys(("precision", "recall", "accuracy"))
-    for i, rate in enumerate(FPRS):
-        interval = clopper_pearson(round(float(values.tpr[i]) * num_members), num_members)
+    for rate in FPRS:
+        interval = tpr_of_scores(attack.scores, np.asarray(target.member), rate)
         row |= {
             f"tpr_low_{rate}": number(interval.low),
             f"tpr_high_{rate}": number(interval.high),

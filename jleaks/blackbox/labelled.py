@@ -119,7 +119,7 @@ def _scores(
         "candidate": everyone,
     }
     alone = {"targets": np.zeros(1, np.int32)}
-    evidence = Evidence(jax.tree.map(jnp.asarray, arrays), jax.tree.map(jnp.asarray, alone), 0)
+    evidence = Evidence(jax.tree.map(jnp.asarray, arrays), jax.tree.map(jnp.asarray, alone))
     return np.asarray(attack.score(evidence, Options()))[0]
 
 

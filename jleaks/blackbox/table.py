@@ -5,6 +5,7 @@ from typing import Any
 
 from jleaks.attacks.registry import ATTACKS
 from jleaks.metrics import FPRS
+from jleaks.report.numbers import UNDEFINED, few_mark, notes
 from jleaks.report.rows import collapsed_note
 from jleaks.report.table import Cell, Table
 
@@ -39,8 +40,11 @@ def audit_table(rows: Sequence[dict[str, Any]], remarks: Sequence[str] = ()) -> 
             by = f"{by} (constant)"
         number = "labels" if row["adversary"] is None else str(row["adversary"])
         cells = [Cell(row["task"]), Cell(number), Cell(by)]
-        cells += [Cell("-" if row[m] is None else f"{row[m]:.3f}") for m in _METRICS]
+        for metric in _METRICS:
+            mark = few_mark(metric, row["num_nonmembers"])
+            cells.append(Cell(UNDEFINED if row[metric] is None else f"{row[metric]:.3f}{mark}"))
         body.append(tuple(cells))
+    signs = notes([cell.text for row in body for cell in row[3:]])
     counts = {(row["num_members"], row["num_nonmembers"]) for row in rows}
     sizes = ", ".join(f"{p:,} members and {n:,} non-members" for p, n in sorted(counts))
     realised = ", ".join(
@@ -51,7 +55,7 @@ def audit_table(rows: Sequence[dict[str, Any]], remarks: Sequence[str] = ()) -> 
         f"{sizes}.  Adversary 1 (2 with another task's shadow) calls a record a member from 0.5; "
         "adversary 3 from the threshold that random points gave; attacks that look at true labels from the "
         "shadow's threshold, correctness from one half.  Without a threshold there is no precision and "
-        f"recall.  Largest realised FPR: {realised}.  {collapsed_note(rows)}"
+        f"recall.  Largest realised FPR: {realised}.{'  ' + signs if signs else ''}  {collapsed_note(rows)}"
     ).rstrip()
     if remarks:
         caption += "  " + ".  ".join(remarks) + "."

@@ -1,6 +1,6 @@
 """The table of a bank: one row per attack, grouped by what the attacker must have."""
 
-import itertools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,8 +8,10 @@ import numpy as np
 
 from jleaks.attacks.registry import ATTACKS
 from jleaks.bank.evaluate import FPRS
+from jleaks.bank.results import COMPARED, OVER
+from jleaks.report.numbers import FEW_NOTE, UNDEFINED, few_mark, interval_text, notes
 from jleaks.report.table import Cell, Table
-from jleaks.statistics import paired_t_interval
+from jleaks.statistics import Interval
 
 _GROUPS = {
     "none": "no reference model",
@@ -40,27 +42,58 @@ _METRICS = (
 )
 
 
+# What an interval over a bank's targets is.
+RECORDS_NOTE = (
+    "± is the 95% interval over records, which all targets share; models, references among them, are "
+    "taken as they are."
+)
+
 # The largest of these are marked in each group.
 _MARKED = tuple(m for m in _METRICS if m not in ("precision", "recall"))
 
 
-def _cell(value: dict[str, Any], best: float | None) -> Cell:
-    return Cell(number(value), best is not None and value["mean"] == best)
+def _interval(value: dict[str, Any], is_over_records: bool) -> Interval:
+    """A metric of a summary as an interval, without bounds where these are not over records."""
+    mean, low, high = (
+        math.nan if value[name] is None else value[name] for name in ("mean", "low", "high")
+    )
+    if not is_over_records:
+        low = high = math.nan
+    return Interval(mean, low, high, math.nan, value["n"], OVER)
 
 
-def number(value: dict[str, Any]) -> str:
-    """Returns "0.864±.002", or "-" where nothing is defined."""
-    if value["mean"] is None:
-        return "-"
-    text = f"{value['mean']:.3f}"
-    if value["low"] is None:
-        return text
-    return text + f"±{(value['high'] - value['low']) / 2:.3f}".replace("±0.", "±.")
+def number(record: dict[str, Any], metric: str) -> str:
+    """Returns a metric of a summary's record: "0.864±.002", "0.138†±.017", "-" where nothing is defined.
+
+    Bounds that earlier versions took over targets, several times too narrow, are not shown.
+    """
+    value, mark = record[metric], few_mark(metric, record["num_nonmembers"])
+    of = value["n"], record["num_targets"]
+    return interval_text(_interval(value, record.get("intervals") == OVER), of, mark=mark)
+
+
+def interval_note(records: Sequence[dict[str, Any]]) -> str:
+    """Returns the sentence that says what ± is in a table of summaries."""
+    if all(record.get("intervals") == OVER for record in records):
+        return RECORDS_NOTE
+    return "No ±: evaluated before intervals were over records."
+
+
+def _cell(record: dict[str, Any], metric: str, best: float | None) -> Cell:
+    return Cell(number(record, metric), best is not None and record[metric]["mean"] == best)
 
 
 def _largest(summary: Sequence[dict[str, Any]], group: str, metric: str) -> float | None:
     values = [record[metric]["mean"] for record in summary if record["needs"] == group]
     return max((value for value in values if value is not None), default=None)
+
+
+def _signs(rows: Sequence[Sequence[Cell]], num_names: int) -> str:
+    """Returns the sentences on the signs in a table's numbers, with what an interval is at a marked TPR."""
+    found = notes([cell.text for row in rows for cell in row[num_names:]])
+    if FEW_NOTE in found:
+        found += " Its interval reaches down to an estimate without that bias."
+    return f"{found}  " if found else ""
 
 
 def bank_title(first: dict[str, Any]) -> str:
@@ -90,7 +123,7 @@ def bank_table(summary: Sequence[dict[str, Any]]) -> Table:
                 Cell(str(record["num_references"]) if record["num_references"] else "-"),
                 Cell("yes" if record["labels"] else "no"),
                 Cell(record["queries"]),
-                *(_cell(record[m], best.get((previous, m))) for m in _METRICS),
+                *(_cell(record, m, best.get((previous, m))) for m in _METRICS),
             )
         )
     first = summary[0]
@@ -99,10 +132,10 @@ def bank_table(summary: Sequence[dict[str, Any]]) -> Table:
         for fpr in FPRS
     )
     caption = (
-        f"Means over {first['num_targets']} targets ± half-width of the 95% t interval over targets "
-        f"of this one bank of {first['num_models']} models; {first['num_members']:,.0f} members and "
-        f"{first['num_nonmembers']:,.0f} non-members each.  Precision, recall and balanced accuracy "
-        "at the threshold chosen on a shadow model.  Largest realised FPR (mean over targets): "
+        f"Means over {first['num_targets']} targets of this one bank of {first['num_models']} models; "
+        f"{first['num_members']:,.0f} members and {first['num_nonmembers']:,.0f} non-members each.  "
+        f"{interval_note(summary)}  {_signs(rows, 4)}Precision, recall and balanced accuracy at the "
+        "threshold chosen on a shadow model.  Largest realised FPR (mean over targets): "
         f"{realised}.  Rules separate what the attacker has: {'; '.join(_GROUPS.values())}.  Marked: "
         "the largest of each group."
     )
@@ -116,35 +149,26 @@ def bank_table(summary: Sequence[dict[str, Any]]) -> Table:
     )
 
 
-def comparison_table(rows: Sequence[dict[str, Any]], attacks: Sequence[str]) -> Table:
-    """Returns every pair of `attacks` compared on the same targets.
-
-    Args:
-      rows: Of one bank (see `jleaks.bank.results.attack_rows`).
-      attacks: Names of at least two attacks.
-    """
+def comparison_table(records: Sequence[dict[str, Any]]) -> Table:
+    """Returns pairs of attacks compared on the same targets (see `jleaks.bank.results.compare`)."""
+    titles = {"auc": "AUC"} | {f"tpr_at_fpr_{f}": f"TPR at {f * 100:g}% FPR" for f in FPRS}
     heads, body = ["First", "Second"], []
-    metrics = {"auc": "AUC"} | {f"tpr_at_fpr_{f}": f"TPR at {f * 100:g}% FPR" for f in FPRS[:2]}
-    for title in metrics.values():
-        heads += [f"{title}\nfirst - second", "First\nahead"]
-    by_attack = {name: [row for row in rows if row["attack"] == name] for name in attacks}
-    for first, second in itertools.combinations(attacks, 2):
-        cells = [Cell(ATTACKS[first].title), Cell(ATTACKS[second].title)]
-        for metric in metrics:
-            a, b = ([row[metric] for row in by_attack[name]] for name in (first, second))
-            interval = paired_t_interval(a, b)
-            text = f"{interval.mean:+.4f}"
-            if interval.is_bounded:
-                text += f"±{interval.half_width:.4f}".replace("±0.", "±.")
-            ahead = sum(x > y for x, y in zip(a, b, strict=True))
+    for metric in COMPARED:
+        heads += [f"{titles[metric]}\nfirst - second", "First\nahead"]
+    for record in records:
+        cells = [Cell(ATTACKS[record[name]].title) for name in ("first", "second")]
+        for metric in COMPARED:
+            value, mark = record[metric], few_mark(metric, record["num_nonmembers"])
+            interval, n = _interval(value, is_over_records=True), value["n"]
+            text = interval_text(interval, (n, n), sign="+", digits=4, mark=mark)
             # Marked where the interval leaves out zero.
-            marked = interval.is_bounded and interval.low * interval.high > 0
-            cells += [Cell(text, marked), Cell(f"{ahead}/{len(a)}")]
+            apart = interval.low > 0 or interval.high < 0
+            cells += [Cell(text, apart), Cell(f"{value['ahead']}/{n}")]
         body.append(tuple(cells))
     return Table(
-        title=f"{rows[0]['task']}: attacks compared on the same targets",
-        caption="Mean difference ± half-width of the paired 95% t interval over targets, marked where "
-        "it leaves out zero; and on how many targets the first is ahead.",
+        title=f"{records[0]['task']}: attacks compared on the same targets",
+        caption=f"Mean difference over targets.  {RECORDS_NOTE}  {_signs(body, 2)}Marked where it leaves "
+        "out zero; and on how many targets the first is ahead.",
         heads=tuple(heads),
         num_text_columns=2,
         rows=tuple(body),
@@ -153,17 +177,14 @@ def comparison_table(rows: Sequence[dict[str, Any]], attacks: Sequence[str]) -> 
 
 def audit_table(records: Sequence[dict[str, Any]]) -> Table:
     """Returns the bounds on epsilon (see `jleaks.bank.audits.audit`), spread over targets."""
-    body = []
+    body: list[tuple[Cell, ...]] = []
     for attack in dict.fromkeys(r["attack"] for r in records):
         mine = [r for r in records if r["attack"] == attack]
         for title, field in (
             ("over thresholds", "epsilon_thresholds"),
             ("one run", "epsilon_one_run"),
         ):
-            values = np.array([r[field] for r in mine])
-            cells = [f"{v:.3f}" for v in (values.min(), np.median(values), values.max())]
-            above = f"{int((values > 0).sum())}/{len(values)}"
-            body.append(tuple(map(Cell, (ATTACKS[attack].title, title, *cells, above))))
+            body.append((Cell(ATTACKS[attack].title), Cell(title), *_bounds(mine, field)))
     first = records[0]
     return Table(
         title=f"{first['task']}: lower bounds on epsilon at delta {first['delta']:g}",
@@ -172,11 +193,32 @@ def audit_table(records: Sequence[dict[str, Any]]) -> Table:
         "answer for an independent trial, which after one training run is a model of the data, not a "
         "theorem.  One run: Steinke et al. 2023, members and non-members matched in pairs; takes for "
         "granted only that members were drawn at random and that scores depend on who is one through "
-        "the target alone.  Neighbours replace one record.",
-        heads=("Attack", "Bound", "Least target", "Median target", "Largest target", "Above 0"),
+        "the target alone.  Neighbours replace one record.  Marked: at the ceiling, the largest bound "
+        "that so many records could give, whatever the attack; the true epsilon may be any larger.",
+        heads=(
+            *("Attack", "Bound", "Least target", "Median target", "Largest target", "Above 0"),
+            *("Ceiling", "At the\nceiling"),
+        ),
         num_text_columns=2,
         rows=tuple(body),
     )
+
+
+def _bounds(records: Sequence[dict[str, Any]], field: str) -> list[Cell]:
+    """Returns least, median and largest bound, how many are above 0, the ceiling, how many are at it."""
+    mine = sorted(records, key=lambda r: r[field])
+    values = np.array([r[field] for r in mine])
+    # Rows of earlier commits know no ceiling.
+    ceilings = np.array([r.get(f"{field}_ceiling", np.inf) for r in mine])
+    at_it = values >= ceilings
+    middle = [(len(mine) - 1) // 2, len(mine) // 2]
+    places = ([0], middle, [-1])
+    cells = [Cell(f"{np.mean(values[at]):.3f}", bool(at_it[at].all())) for at in places]
+    counts = [f"{int(found.sum())}/{len(mine)}" for found in (values > 0, at_it)]
+    ends = sorted({f"{ceilings.min():.3f}", f"{ceilings.max():.3f}"})
+    known = bool(np.isfinite(ceilings).all())
+    told = (" to ".join(ends), counts[1]) if known else (UNDEFINED, UNDEFINED)
+    return [*cells, Cell(counts[0]), *map(Cell, told)]
 
 
 def records_table(records: Sequence[dict[str, Any]]) -> Table:

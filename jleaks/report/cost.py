@@ -7,8 +7,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from jleaks.attacks.registry import ATTACKS
-from jleaks.bank.results import Record
-from jleaks.report.bank_tables import number
+from jleaks.bank.results import OVER, Record
+from jleaks.report.bank_tables import interval_note, number
+from jleaks.report.numbers import few_mark, notes
 from jleaks.report.roc import SHOWN
 from jleaks.report.style import (
     SERIES_COLOURS,
@@ -71,9 +72,13 @@ def draw_cost(title: str, records: Sequence[dict[str, Any]]) -> Figure:
     places = _places(list(dict.fromkeys(r["attack"] for r in records)))
     counts = sorted({r["num_references"] for r in records})
     cost = {r["num_references"]: r["device_seconds"] for r in records}
+    first = records[0]
+    banded = all(r.get("intervals") == OVER for r in records)
+    bands = ", bands 95% intervals over records" if banded else ""
+    marks = [few_mark(metric, first["num_nonmembers"]) for metric in _PANELS]
     figure = new_figure(12.4, 5.6)
     panels = figure.subplots(1, len(_PANELS))
-    for axes, (metric, name) in zip(panels, _PANELS.items(), strict=True):
+    for axes, mark, (metric, name) in zip(panels, marks, _PANELS.items(), strict=True):
         for attack, i in places.items():
             mine = sorted(
                 (r for r in records if r["attack"] == attack), key=lambda r: r["num_references"]
@@ -81,14 +86,15 @@ def draw_cost(title: str, records: Sequence[dict[str, Any]]) -> Figure:
             x = [r["num_references"] for r in mine]
             colour = SERIES_COLOURS[i % len(SERIES_COLOURS)]
             online = ATTACKS[attack].references == "in and out"
-            axes.fill_between(
-                x,
-                [r[metric]["low"] for r in mine],
-                [r[metric]["high"] for r in mine],
-                color=colour,
-                alpha=0.18,
-                lw=0,
-            )
+            if banded:
+                axes.fill_between(
+                    x,
+                    [r[metric]["low"] for r in mine],
+                    [r[metric]["high"] for r in mine],
+                    color=colour,
+                    alpha=0.18,
+                    lw=0,
+                )
             y = [r[metric]["mean"] for r in mine]
             axes.plot(
                 x, y, color=colour, marker=_MARKERS[i % len(_MARKERS)], ms=4.5, lw=1.7,
@@ -96,7 +102,7 @@ def draw_cost(title: str, records: Sequence[dict[str, Any]]) -> Figure:
             )  # fmt: skip
             at = knee(list(zip(x, y, strict=True)))
             axes.plot(at, y[x.index(at)], "o", ms=11, mfc="none", mec=colour, mew=1.3)
-        axes.set(xscale="log", xlabel="Reference models per target", ylabel=name)
+        axes.set(xscale="log", xlabel="Reference models per target", ylabel=name + mark)
         axes.xaxis.set_major_locator(FixedLocator(counts))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -110,14 +116,13 @@ def draw_cost(title: str, records: Sequence[dict[str, Any]]) -> Figure:
         above.set_xlabel("Device time to train them", fontsize=8.5)
         axes.grid(True, color="0.92", lw=0.8)
         clean_axes(axes)
-    first = records[0]
     head_and_caption(
         figure,
         title,
-        f"Means over {first['num_targets']} targets of one bank of {first['num_models']} models, bands "
-        "95% t intervals over targets; nested subsets of references.  Solid: IN and OUT references; "
-        f"dashed: OUT alone.  Rings: the knee, the fewest references from which on the mean stays at "
-        f"{KNEE_SHARE:.0%} of its final value.",
+        f"Means over {first['num_targets']} targets of one bank of {first['num_models']} models{bands}; "
+        "nested subsets of references.  Solid: IN and OUT references; dashed: OUT alone.  Rings: the knee, "
+        "the fewest references from which on the mean stays at "
+        f"{KNEE_SHARE:.0%} of its final value.  {notes(marks)}",
     )
     # Inside the panels it would hide curves.
     legend_below_title(figure, panels[0].get_lines()[::2])
@@ -133,7 +138,7 @@ def cost_table(records: Sequence[Record]) -> Table:
     for metric, name in {"auc": "AUC", "tpr_at_fpr_0.001": "TPR at 0.1% FPR"}.items():
         for attack in attacks:
             at = knee(curve(records, attack, metric))
-            cells = [Cell(number(by[attack, n][metric]), n == at) for n in counts]
+            cells = [Cell(number(by[attack, n], metric), n == at) for n in counts]
             rows.append((Cell(name), Cell(attack), *cells))
     first = {r["num_references"]: r for r in records}
     cost = [Cell(f"{first[n]['device_seconds']:.1f}") for n in counts]
@@ -146,11 +151,12 @@ def cost_table(records: Sequence[Record]) -> Table:
                 *(Cell(f"{first[n]['flops'] / 1e12:.3g}") for n in counts),
             )
         )
+    signs = notes([cell.text for row in rows for cell in row[2:]])
     return Table(
         title=f"{records[0]['task']}: attacks against the number of references",
-        caption=f"Means over {records[0]['num_targets']} targets ± half-width of the 95% t interval "
-        "over targets; nested subsets of one bank.  Marked: the knee, the fewest references from "
-        f"which on the mean stays at {KNEE_SHARE:.0%} of its final value.",
+        caption=f"Means over {records[0]['num_targets']} targets; nested subsets of one bank.  "
+        f"{interval_note(records)}  {signs + '  ' if signs else ''}Marked: the knee, the fewest references "
+        f"from which on the mean stays at {KNEE_SHARE:.0%} of its final value.",
         heads=("Metric", "Attack", *(str(n) for n in counts)),
         num_text_columns=2,
         rows=tuple(rows),

@@ -31,7 +31,10 @@ class Summary:
       seeds: The seeds, ascending.
       num_members: Fewest and most members among the targets.
       num_nonmembers: Fewest and most non-members.
-      metrics: For each of `METRICS`, mean and t interval over the seeds that define it.
+      metrics: For each of `METRICS`, mean and t interval over the seeds that define it, within what
+        it can be.
+      num_rows: Attacks behind each value: seeds, times shadow tasks where these are averaged.
+      num_defined: For each of `METRICS`, how many of the rows define it.
     """
 
     adversary: int
@@ -42,6 +45,8 @@ class Summary:
     num_members: tuple[int, int]
     num_nonmembers: tuple[int, int]
     metrics: Mapping[str, Interval]
+    num_rows: int
+    num_defined: Mapping[str, int]
 
 
 Cell = tuple[int, str, str | None, str]
@@ -111,8 +116,14 @@ def _summary(
         num_members=_range(row["num_members"] for row in every),
         num_nonmembers=_range(row["num_nonmembers"] for row in every),
         metrics={
-            metric: t_interval([seed_value(group, metric) for group in rows.values()], confidence)
+            metric: t_interval(
+                [seed_value(group, metric) for group in rows.values()], confidence
+            ).within(-1.0 if metric == "overfitting_gap" else 0.0, 1.0)
             for metric in METRICS
+        },
+        num_rows=len(every),
+        num_defined={
+            metric: sum(_value(row, metric) is not None for row in every) for metric in METRICS
         },
     )
 
@@ -172,13 +183,30 @@ def average_over_shadow_tasks(rows: Sequence[Row], confidence: float = 0.95) -> 
     return summaries
 
 
-def transfer_matrix(
-    rows: Sequence[Row], metric: str, confidence: float = 0.95
-) -> dict[tuple[str, str], Interval]:
-    """Returns one metric of the attack model by (shadow task, target task), over seeds.
+def transfers(rows: Sequence[Row], confidence: float = 0.95) -> dict[tuple[str, str], Summary]:
+    """Returns the attack model's summaries by (shadow task, target task).
 
     The diagonal, where both are the same task, is adversary 1; the rest is adversary 2.  Pairs
     that were not run are absent.
+
+    Args:
+      rows: The rows of a run.
+      confidence: Coverage of the intervals.
+
+    Raises:
+      InputError: as for `summarise`.
+    """
+    return {
+        (summary.shadow_tasks[0], summary.task): summary
+        for summary in summarise(rows, confidence)
+        if summary.shadow_tasks and summary.statistic == ATTACK_MODEL
+    }
+
+
+def transfer_matrix(
+    rows: Sequence[Row], metric: str, confidence: float = 0.95
+) -> dict[tuple[str, str], Interval]:
+    """Returns one metric of `transfers`, over seeds.
 
     Args:
       rows: The rows of a run.
@@ -188,8 +216,5 @@ def transfer_matrix(
     Raises:
       InputError: as for `summarise`.
     """
-    return {
-        (summary.shadow_tasks[0], summary.task): summary.metrics[metric]
-        for summary in summarise(rows, confidence)
-        if summary.shadow_tasks and summary.statistic == ATTACK_MODEL
-    }
+    found = transfers(rows, confidence)
+    return {pair: summary.metrics[metric] for pair, summary in found.items()}

@@ -4,6 +4,7 @@ One table per adversary with every task's figures, and for adversary 2 the trans
 precision and recall with adversary 1 on their diagonal.
 """
 
+import dataclasses
 import io
 import math
 import os
@@ -13,8 +14,9 @@ from pathlib import Path
 from rich.console import Console
 
 from jleaks.report.files import replace_file
+from jleaks.report.numbers import few_mark, interval_text, notes
 from jleaks.report.rows import Row, collapsed_note
-from jleaks.report.summary import Summary, average_over_shadow_tasks, summarise, transfer_matrix
+from jleaks.report.summary import Summary, average_over_shadow_tasks, summarise, transfers
 from jleaks.report.table import Cell, Table
 from jleaks.report.titles import (
     ADVERSARIES,
@@ -27,9 +29,6 @@ from jleaks.report.titles import (
     source_suffix,
     task_sources,
 )
-from jleaks.statistics import Interval
-
-_UNDEFINED = "-"
 
 _METRIC_COLUMNS: dict[str, str] = {
     "precision": "Precision",
@@ -43,27 +42,6 @@ _METRIC_COLUMNS: dict[str, str] = {
     "recall_shadow_cut": "Recall,\nshadow cut",
     "accuracy_shadow_cut": "Accuracy,\nshadow cut",
 }
-
-
-def _number(interval: Interval, num_seeds: int) -> str:
-    """Returns a text such as "0.864±.012"; names n where a seed did not define the value."""
-    if math.isnan(interval.mean):
-        return _UNDEFINED
-    text = f"{interval.mean:.3f}"
-    if interval.is_bounded:
-        text += f"±{interval.half_width:.3f}".replace("±0.", "±.")
-    return text if interval.n == num_seeds else f"{text} (n={interval.n})"
-
-
-def _matrix_number(interval: Interval, with_half_width: bool) -> str:
-    """Returns a number of at most eight characters: "0.86", "0.86±.02", "0.86±1.2"."""
-    if math.isnan(interval.mean):
-        return _UNDEFINED
-    text = f"{interval.mean:.2f}"
-    if with_half_width and interval.is_bounded:
-        reach = f"{interval.half_width:.2f}"
-        text += f"±{reach[1:]}" if reach.startswith("0") else f"±{interval.half_width:.1f}"
-    return text
 
 
 def _count(fewest_and_most: tuple[int, int]) -> str:
@@ -87,16 +65,13 @@ def _interval_note(summaries: Sequence[Summary], confidence: float) -> str:
     if seeds == {1}:
         return "One seed: no intervals."
     note = f"Mean over seeds ± half-width of the {100 * confidence:g}% t interval."
-    if 1 in seeds:
-        note += " No ±: a single seed."
-    if any(
-        interval.n < len(summary.seeds)
-        for summary in summaries
-        for metric, interval in summary.metrics.items()
-        if metric in _columns(summaries)
-    ):
-        note += f" (n=…): so many seeds define the value; {_UNDEFINED}: none does."
-    return note
+    return f"{note} No ±: a single seed." if 1 in seeds else note
+
+
+def _metric_text(summary: Summary, metric: str) -> str:
+    of = summary.num_defined[metric], summary.num_rows
+    mark = few_mark(metric, summary.num_nonmembers[0])
+    return interval_text(summary.metrics[metric], of, mark=mark)
 
 
 def _fpr_note(summaries: Sequence[Summary]) -> str:
@@ -126,6 +101,7 @@ def _metric_table(
     heads += ["Seeds", "Members" if balanced else "Members / non-members"]
 
     rows: list[tuple[Cell, ...]] = []
+    texts: list[str] = []
     section_ends: set[int] = set()
     previous = None
     for summary in summaries:
@@ -147,13 +123,15 @@ def _metric_table(
             str(len(summary.seeds)),
             members if balanced else f"{members} / {_count(summary.num_nonmembers)}",
         ]
-        cells += [_number(summary.metrics[metric], len(summary.seeds)) for metric in columns]
-        rows.append(tuple(Cell(cell) for cell in cells))
+        numbers = [_metric_text(summary, metric) for metric in columns]
+        texts += numbers
+        rows.append(tuple(Cell(cell) for cell in [*cells, *numbers]))
 
     tasks = {task for summary in summaries for task in (summary.task, *summary.shadow_tasks)}
     caption = _join(
         note,
         _interval_note(summaries, confidence),
+        notes(texts),
         "As many non-members as members." if balanced else "",
         "Accuracy: of the decision member or non-member.",
         "Shadow cut: decided at the cut that separates the attack model's own rows best, not at its 0.5."
@@ -172,24 +150,31 @@ def _metric_table(
     )
 
 
+def _matrix_text(summary: Summary, metric: str, with_half_width: bool) -> str:
+    interval = summary.metrics[metric]
+    if not with_half_width:
+        interval = dataclasses.replace(interval, low=math.nan, high=math.nan)
+    return interval_text(interval, (summary.num_defined[metric], summary.num_rows), digits=2)
+
+
 def _transfer_table(
     rows: Sequence[Row], metric: str, sources: Sources, confidence: float, with_half_width: bool
 ) -> Table:
     """Returns the matrix of one metric: shadow tasks down, target tasks across."""
-    matrix = transfer_matrix(rows, metric, confidence)
+    matrix = transfers(rows, confidence)
     shadows = order_tasks(shadow for shadow, _ in matrix)
     targets = order_tasks(target for _, target in matrix)
     body = []
     for shadow in shadows:
         cells = [Cell(flagged_title(shadow, sources))]
         for target in targets:
-            interval = matrix.get((shadow, target))
-            text = "" if interval is None else _matrix_number(interval, with_half_width)
-            cells.append(Cell(text, marked=shadow == target and interval is not None))
+            summary = matrix.get((shadow, target))
+            text = "" if summary is None else _matrix_text(summary, metric, with_half_width)
+            cells.append(Cell(text, marked=shadow == target and summary is not None))
         body.append(tuple(cells))
     tasks = {*shadows, *targets}
     attacks = [row for row in rows if row["adversary"] != 3]
-    if not any(interval.is_bounded for interval in matrix.values()):
+    if not any(summary.metrics[metric].is_bounded for summary in matrix.values()):
         note = "One seed: no intervals."
     elif with_half_width:
         note = f"Mean over seeds ± half-width of the {100 * confidence:g}% t interval."
@@ -205,6 +190,7 @@ def _transfer_table(
         + source_suffix(tasks, sources),
         caption=_join(
             note,
+            notes([cell.text for row in body for cell in row[1:]]),
             "Marked diagonal: adversary 1.",
             f"{key}." if key else "",
             collapsed_note(attacks),

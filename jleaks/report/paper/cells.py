@@ -1,12 +1,8 @@
-"""The texts of table cells: numbers with intervals, column heads, and the notes below."""
+"""The texts of tables: column heads, and the notes below."""
 
-import math
 from collections.abc import Iterable
 
 from jleaks.report.paper.groups import CONFIDENCE
-from jleaks.statistics import Interval
-
-UNDEFINED = "-"
 
 COLUMNS: dict[str, str] = {
     "precision": "Precision",
@@ -35,16 +31,6 @@ COSTS: dict[str, str] = {
 def flat_title(metric: str) -> str:
     """Returns the head of a metric's column on one line."""
     return {**COLUMNS, **COSTS}[metric].replace("\n", " ")
-
-
-def interval_text(interval: Interval, num_seeds: int, sign: str = "", digits: int = 3) -> str:
-    """Returns a text such as "0.864±.012"; names n where a seed did not define the value."""
-    if math.isnan(interval.mean):
-        return UNDEFINED
-    text = f"{interval.mean:{sign}.{digits}f}"
-    if interval.is_bounded:
-        text += f"±{interval.half_width:.{digits}f}".replace("±0.", "±.")
-    return text if interval.n == num_seeds else f"{text} (n={interval.n})"
 
 
 def seeds_text(counts: Iterable[int]) -> str:

@@ -3,7 +3,8 @@
 import math
 from collections.abc import Sequence
 
-from jleaks.report.paper.cells import flat_title, interval_text, range_text
+from jleaks.report.numbers import interval_text, notes
+from jleaks.report.paper.cells import flat_title, range_text
 from jleaks.report.paper.contrasts import (
     Contrast,
     arm_rank,
@@ -25,7 +26,9 @@ _WITHOUT_AUC = ("E14",)
 
 
 def _cell(interval: Interval, num_expected: int) -> Cell:
-    return Cell(interval_text(interval, num_expected, sign="+"), leaves_out_zero(interval))
+    return Cell(
+        interval_text(interval, (interval.n, num_expected), sign="+"), leaves_out_zero(interval)
+    )
 
 
 def _arms(name: str, found: Sequence[Contrast]) -> list[str]:
@@ -78,12 +81,19 @@ def contrast_table(results: Results) -> Table | None:
         caption=f"Mean difference on the same seeds ± half-width of the paired {CONFIDENCE:.0%} t interval "
         "over seeds (none for one seed); means over tasks: of the tasks' mean differences, t interval over "
         "tasks, which takes them for independent.  Marked: the interval leaves out "
-        "zero, as one in twenty does by chance.  " + source_note(results.tasks, results.sources),
+        "zero, as one in twenty does by chance.  "
+        + _explained(rows)
+        + source_note(results.tasks, results.sources),
         heads=("Metric", "Task", "Attack", "Seeds", *arms),
         num_text_columns=3,
         rows=tuple(rows),
         section_ends=frozenset(ends),
     )
+
+
+def _explained(rows: Sequence[Sequence[Cell]]) -> str:
+    found = notes([cell.text for row in rows for cell in row[3:]])
+    return f"{found}  " if found else ""
 
 
 def _moves(contrast: Contrast, metric: str) -> bool:

@@ -1,10 +1,12 @@
 """Contrasts: two groups that differ in one thing, compared on the same seeds."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 from jleaks.report.paper.groups import CONFIDENCE, Group, average_over_shadow_tasks
+from jleaks.report.paper.rows import is_cost
 from jleaks.report.paper.titles import ATTACKS, Value, value_rank, value_title
 from jleaks.report.titles import plain_title
 from jleaks.statistics import Interval, paired_t_interval, t_interval
@@ -36,12 +38,14 @@ class Contrast:
         return [seed for seed in self.first.rows if seed in self.second.rows]
 
     def interval(self, metric: str) -> Interval:
-        """Returns the mean difference with a paired t interval over seeds."""
-        return paired_t_interval(
+        """Returns the mean difference with a paired t interval over seeds, within what it can be."""
+        found = paired_t_interval(
             [self.first.value(seed, metric) for seed in self.seeds],
             [self.second.value(seed, metric) for seed in self.seeds],
             CONFIDENCE,
         )
+        most = math.inf if is_cost(metric) else 1.0
+        return found.within(-most, most)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -201,7 +205,9 @@ def over_tasks(found: Sequence[Contrast], metric: str) -> Interval:
 
     The interval takes tasks for independent; tasks cut from one data set are not.
     """
-    return t_interval([contrast.interval(metric).mean for contrast in found], CONFIDENCE)
+    means = [contrast.interval(metric).mean for contrast in found]
+    most = math.inf if is_cost(metric) else 1.0
+    return t_interval(means, CONFIDENCE).within(-most, most)
 
 
 def leaves_out_zero(interval: Interval) -> bool:

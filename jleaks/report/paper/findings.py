@@ -1,10 +1,12 @@
 """Findings: what an experiment's rows say, in a sentence or two computed from them."""
 
+import dataclasses
 import itertools
 import math
 import statistics
 from collections.abc import Callable, Sequence
 
+from jleaks.report.numbers import interval_text
 from jleaks.report.paper.classes import families
 from jleaks.report.paper.contrasts import over_tasks
 from jleaks.report.paper.groups import CONFIDENCE, Group
@@ -61,9 +63,13 @@ def _overfitting(results: Results) -> str:
 
 
 def _means(group: Group, metrics: Sequence[str] = MAIN) -> str:
-    """Returns "precision 0.52, recall 0.99": the means that are defined."""
-    values = [(metric, group.interval(metric).mean) for metric in metrics]
-    return ", ".join(f"{NAMES[m]} {v:.3f}" for m, v in values if not math.isnan(v))
+    """Returns "precision 0.520 (4 of 5), recall 0.990": the means that are defined, and for how many."""
+    parts = []
+    for metric in metrics:
+        mean = dataclasses.replace(group.interval(metric), low=math.nan, high=math.nan)
+        if not math.isnan(mean.mean):
+            parts.append(f"{NAMES[metric]} {interval_text(mean, group.defined(metric))}")
+    return ", ".join(parts)
 
 
 def _epochs(results: Results) -> str:

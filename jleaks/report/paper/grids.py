@@ -10,6 +10,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
+from jleaks.report.numbers import UNDEFINED, interval_text
 from jleaks.report.paper.groups import CONFIDENCE, Group
 from jleaks.report.paper.results import Results
 from jleaks.report.paper.titles import ATTACKS, value_title
@@ -26,7 +27,7 @@ _PANELS = {
 
 def ratio_grid(
     groups: Sequence[Group], metric: str
-) -> tuple[list[float], list[float], np.ndarray, np.ndarray]:
+) -> tuple[list[float], list[float], np.ndarray, dict[tuple[int, int], str]]:
     """Returns a metric over the grid of ratios.
 
     Args:
@@ -34,25 +35,27 @@ def ratio_grid(
       metric: A field of a row.
 
     Returns:
-      Input ratios [I] and hidden ratios [H], ascending; means [H, I] and half-widths [H, I] of the
-      intervals, NaN where nothing was run or defined.
+      Input ratios [I] and hidden ratios [H], ascending; means [H, I], NaN where nothing was run or
+      defined; and what is written in each place (h, i) where something was, the interval below the mean.
     """
     inputs = sorted({float(group.get("input_ratio") or 0) for group in groups})
     hiddens = sorted({float(group.get("hidden_ratio") or 0) for group in groups})
     means = np.full((len(hiddens), len(inputs)), np.nan)
-    reaches = np.full_like(means, np.nan)
+    texts = {}
     for group in groups:
         at = (
             hiddens.index(float(group.get("hidden_ratio") or 0)),
             inputs.index(float(group.get("input_ratio") or 0)),
         )
         interval = group.interval(metric)
-        means[at], reaches[at] = interval.mean, interval.half_width
-    return inputs, hiddens, means, reaches
+        means[at] = interval.mean
+        text = interval_text(interval, group.defined(metric), digits=2)
+        texts[at] = text.replace("±", "\n±", 1).replace(" ", "\n", 1)
+    return inputs, hiddens, means, texts
 
 
 def _draw_map(axes: Axes, groups: Sequence[Group], metric: str) -> ScalarMappable:
-    inputs, hiddens, means, reaches = ratio_grid(groups, metric)
+    inputs, hiddens, means, texts = ratio_grid(groups, metric)
     _, low, high = _PANELS[metric]
     norm, colours = Normalize(low, high), matplotlib.colormaps["viridis"]
     # Row 0 is the lowest hidden ratio: the origin is at the bottom, as on any axis.
@@ -60,15 +63,14 @@ def _draw_map(axes: Axes, groups: Sequence[Group], metric: str) -> ScalarMappabl
     axes.set_facecolor("0.9")
     for i, j in np.ndindex(*means.shape):
         if math.isnan(means[i, j]):
-            axes.text(j, i, "-", ha="center", va="center", fontsize=8.5, color=GREY)
+            axes.text(j, i, UNDEFINED, ha="center", va="center", fontsize=8.5, color=GREY)
             continue
         red, green, blue, _ = colours(norm(means[i, j]))
         # Luma of the cell decides between white and black ink.
         ink = "white" if 0.299 * red + 0.587 * green + 0.114 * blue < 0.5 else "black"
-        text = f"{means[i, j]:.2f}"
-        if not math.isnan(reaches[i, j]):
-            text += f"\n±{reaches[i, j]:.2f}".replace("±0.", "±.")
-        axes.text(j, i, text, ha="center", va="center", fontsize=8, color=ink, linespacing=1.05)
+        axes.text(
+            j, i, texts[i, j], ha="center", va="center", fontsize=8, color=ink, linespacing=1.05
+        )
     axes.set_xticks(range(len(inputs)), [value_title(ratio) for ratio in inputs])
     axes.set_yticks(range(len(hiddens)), [value_title(ratio) for ratio in hiddens])
     axes.tick_params(length=0, labelsize=8.5)
@@ -121,7 +123,7 @@ def draw_ratios(results: Results) -> Figure:
     bars = [group.interval("recall") for group in every]
     note = f"{seeds_note(bars)}."
     if any(bar.is_bounded for bar in bars):
-        note += f" ±: half-width of the {CONFIDENCE:.0%} t interval over seeds."
+        note += f" ± or [low, high]: the {CONFIDENCE:.0%} t interval over seeds."
     if len(attackers) > 1:
         note += " An aware attacker trains shadow models with the target's dropout, a naive one without."
     head_and_caption(

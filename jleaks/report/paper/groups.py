@@ -1,12 +1,13 @@
 """Groups: the rows of one attack in one variant on the targets of one task, over seeds."""
 
 import dataclasses
+import math
 import statistics
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 from jleaks.errors import InputError
-from jleaks.report.paper.rows import PaperRow, number
+from jleaks.report.paper.rows import PaperRow, is_cost, number
 from jleaks.report.paper.titles import ATTACKS, VARIANTS, Value, value_rank
 from jleaks.report.titles import order_tasks
 from jleaks.statistics import Interval, t_interval
@@ -47,8 +48,14 @@ class Group:
         return statistics.fmean(values) if values else None
 
     def interval(self, metric: str) -> Interval:
-        """Returns mean and t interval over the seeds that define the metric."""
-        return t_interval([self.value(seed, metric) for seed in self.rows], CONFIDENCE)
+        """Returns mean and t interval over the seeds that define the metric, within what it can be."""
+        found = t_interval([self.value(seed, metric) for seed in self.rows], CONFIDENCE)
+        return found.within(-1.0 if metric == GAP else 0.0, math.inf if is_cost(metric) else 1.0)
+
+    def defined(self, metric: str) -> tuple[int, int]:
+        """Returns how many of its rows define a metric, and how many there are."""
+        rows = [row for group in self.rows.values() for row in group]
+        return sum(_metric(row, metric) is not None for row in rows), len(rows)
 
     @property
     def any_row(self) -> PaperRow:

@@ -4,13 +4,14 @@ import os
 from pathlib import Path
 
 from jleaks.errors import InputError
+from jleaks.report.numbers import FEW_NOTE
 from jleaks.report.paper.findings import finding
 from jleaks.report.paper.results import Results, collect
 from jleaks.report.paper.rows import read_rows, rows_file
 from jleaks.report.paper.tables import tables
 from jleaks.report.paper.titles import EXPERIMENTS
 
-_HEAD = """# ML-Leaks, experiment by experiment
+_HEAD = f"""# ML-Leaks, experiment by experiment
 
 Salem et al., *ML-Leaks: Model and Data Independent Membership Inference Attacks and Defenses on Machine
 Learning Models*, NDSS 2019 ([arXiv 1806.01246](https://arxiv.org/abs/1806.01246)). This page is generated
@@ -22,13 +23,15 @@ and in the tables is computed from them.
 - **The paper.** [S]: a figure read in a source (the abstract, published notes, released code). [m]: a
   figure recalled and not read again, hence "about".
 - ± is the half-width of a 95% t interval over seeds; a seed draws the split, the initial weights and the
-  order of batches anew. No ±: a single seed. Differences are taken on the same seeds and their intervals
-  are paired. One interval in twenty leaves out zero by chance.
+  order of batches anew. [low, high]: one that is cut where the value must end. No ±: a single seed.
+  Differences are taken on the same seeds and their intervals are paired. One interval in twenty leaves
+  out zero by chance. (4 of 5): the mean over the 4 of 5 seeds in which the value is defined; the precision
+  of an attack that calls nobody a member is not.
 - Precision and recall are of "member", at the attack model's 0.5 cut, for adversary 3 at its threshold
   from random points. Members and non-members are equally many: a coin has precision 0.5. The shadow's
   cut is the threshold that is best on the shadow's own records.
 - TPR at FPR 1% and 0.1% say whether an attack can be sure of anybody; the FPR realised stands below each
-  table.
+  table. {FEW_NOTE}
 """
 
 

@@ -82,6 +82,11 @@ OPTIONAL: tuple[str, ...] = (
 _ROUNDING = 1e-5
 
 
+def is_cost(field: str) -> bool:
+    """Whether a field is a time or an amount of work; all other numbers are fractions in [0, 1]."""
+    return field.endswith(("seconds", "flops"))
+
+
 def number(row: PaperRow, field: str) -> float | None:
     """Returns a field as a number; None if it is absent, null or not a number (NaN)."""
     value = row.get(field)
@@ -133,9 +138,8 @@ def _check_row(name: str, row: object, where: str) -> PaperRow:
             continue
         if not isinstance(value, numbers.Real) or isinstance(value, bool):
             raise InputError(f"{where}: {field} is {value!r:.60}; expected a number or null")
-        is_rate = not field.endswith(("seconds", "flops", "loss"))
         # NaN, not defined, is neither below nor above.
-        if is_rate and (float(value) < -_ROUNDING or float(value) > 1 + _ROUNDING):
+        if not is_cost(field) and (float(value) < -_ROUNDING or float(value) > 1 + _ROUNDING):
             raise InputError(f"{where}: {field} is {value}; expected a fraction from 0 to 1")
     return row
 

@@ -3,15 +3,8 @@
 import math
 from collections.abc import Callable, Sequence
 
-from jleaks.report.paper.cells import (
-    COLUMNS,
-    COSTS,
-    UNDEFINED,
-    flat_title,
-    interval_text,
-    range_text,
-    seeds_text,
-)
+from jleaks.report.numbers import UNDEFINED, few_mark, interval_text, notes
+from jleaks.report.paper.cells import COLUMNS, COSTS, flat_title, range_text, seeds_text
 from jleaks.report.paper.contrast_tables import contrast_table
 from jleaks.report.paper.contrasts import about
 from jleaks.report.paper.groups import CONFIDENCE, GAP, Group, average_over_shadow_tasks
@@ -20,7 +13,7 @@ from jleaks.report.paper.results import Results
 from jleaks.report.paper.rows import engine_rows
 from jleaks.report.paper.titles import ATTACKS, SERIES, VARIANTS, value_rank, value_title
 from jleaks.report.rows import collapsed_note
-from jleaks.report.summary import transfer_matrix
+from jleaks.report.summary import transfers
 from jleaks.report.table import Cell, Table
 from jleaks.report.titles import flagged_title, order_tasks, short_title, source_note, source_suffix
 from jleaks.statistics import Interval, correlation_interval
@@ -39,27 +32,21 @@ def _cell_text(group: Group, metric: str) -> str:
         mean = group.interval(metric).mean
         return UNDEFINED if math.isnan(mean) else f"{mean / 1e12:.3g}"
     digits = 1 if metric.endswith("seconds") else 3
-    return interval_text(group.interval(metric), len(group.rows), digits=digits)
+    mark = few_mark(metric, group.any_row["num_nonmembers"])
+    return interval_text(group.interval(metric), group.defined(metric), digits=digits, mark=mark)
 
 
 def _defined(groups: Sequence[Group], metric: str) -> bool:
     return any(group.interval(metric).n for group in groups)
 
 
-def _notes(results: Results, groups: Sequence[Group]) -> str:
-    """Returns the sentences that hold for every number of a table."""
-    notes = [seeds_text(len(group.rows) for group in groups)]
-    undefined = any(
-        group.interval(metric).n < len(group.rows)
-        for group in groups
-        for metric in ("precision", "recall", "auc")
-    )
-    if undefined:
-        notes.append(f"(n=…): so many seeds define the value; {UNDEFINED}: none does.")
+def _notes(results: Results, groups: Sequence[Group], texts: list[str]) -> str:
+    """Returns the sentences that explain the numbers of a table, whose cells hold `texts`."""
+    found = [seeds_text(len(group.rows) for group in groups), notes(texts)]
     tasks = {task for group in groups for task in (group.task, *group.shadow_tasks)}
-    notes.append(collapsed_note(results.rows))
-    notes.append(source_note(tasks, results.sources))
-    return " ".join(note for note in notes if note)
+    found.append(collapsed_note(results.rows))
+    found.append(source_note(tasks, results.sources))
+    return " ".join(note for note in found if note)
 
 
 def _fpr_note(groups: Sequence[Group]) -> str:
@@ -90,6 +77,7 @@ def metric_table(results: Results) -> Table:
     columns = [metric for metric in COLUMNS if _defined(groups, metric)]
     with_shadows = any(group.attack == "adversary 2" for group in groups)
     rows, ends = [], set()
+    texts: list[str] = []
     for i, group in enumerate(groups):
         new_task = i == 0 or group.task != groups[i - 1].task
         if new_task and i:
@@ -100,15 +88,16 @@ def metric_table(results: Results) -> Table:
         cells += [_shadow_titles(group, results)] if with_shadows else []
         cells += [value_title(group.get(name)) for name in entries]
         cells += [str(len(group.rows)), f"{any_row['num_members']:,}"]
-        cells += [_cell_text(group, metric) for metric in columns]
-        rows.append(tuple(map(Cell, cells)))
+        numbers = [_cell_text(group, metric) for metric in columns]
+        texts += numbers
+        rows.append(tuple(map(Cell, [*cells, *numbers])))
     nonmembers = "As many non-members as members." if _balanced(results) else ""
-    notes = (averaged, _notes(results, groups), nonmembers, _fpr_note(groups))
+    sentences = (averaged, _notes(results, groups, texts), nonmembers, _fpr_note(groups))
     heads = ["Task", "Attack", *(["Shadow task"] if with_shadows else [])]
     heads += [VARIANTS[name] for name in entries]
     return Table(
         title=f"{results.name}: every attack{source_suffix(results.tasks, results.sources)}",
-        caption=" ".join(note for note in notes if note),
+        caption=" ".join(sentence for sentence in sentences if sentence),
         heads=(*heads, "Seeds", "Members", *(COLUMNS[metric] for metric in columns)),
         num_text_columns=len(heads),
         rows=tuple(rows),
@@ -129,19 +118,21 @@ def series_table(results: Results) -> Table:
         key = (group.task, about(group, [entry]))
         lines.setdefault(key, {})[group.get(entry)] = group
     rows, ends = [], set()
+    texts: list[str] = []
     for metric in _SERIES_METRICS[results.name]:
         if not _defined(results.groups, metric):
             continue
         for (task, text), found in lines.items():
             cells = [flat_title(metric), flagged_title(task, results.sources), text]
             cells.append(range_text((len(group.rows) for group in found.values()), "d"))
-            cells += [_cell_text(found[v], metric) if v in found else "" for v in values]
-            rows.append(tuple(map(Cell, cells)))
+            numbers = [_cell_text(found[v], metric) if v in found else "" for v in values]
+            texts += numbers
+            rows.append(tuple(map(Cell, [*cells, *numbers])))
         ends.add(len(rows) - 1)
     return Table(
         title=f"{results.name}: against {VARIANTS[entry].lower()}"
         + source_suffix(results.tasks, results.sources),
-        caption=f"{_notes(results, results.groups)} {_fpr_note(results.groups)}".strip(),
+        caption=f"{_notes(results, results.groups, texts)} {_fpr_note(results.groups)}".strip(),
         heads=("Metric", "Task", "Attack", "Seeds", *map(value_title, values)),
         num_text_columns=3,
         rows=tuple(rows),
@@ -179,25 +170,35 @@ def gap_correlation(results: Results, metric: str) -> Interval:
 
 def transfer_table(results: Results, metric: str) -> Table:
     """Returns the matrix of one metric: shadow tasks down, target tasks across."""
-    matrix = transfer_matrix(engine_rows(results.rows), metric, CONFIDENCE)
+    matrix = transfers(engine_rows(results.rows), CONFIDENCE)
     shadows = order_tasks(shadow for shadow, _ in matrix)
     targets = order_tasks(target for _, target in matrix)
     rows = []
     for shadow in shadows:
         cells = [Cell(flagged_title(shadow, results.sources))]
         for target in targets:
-            interval = matrix.get((shadow, target))
-            text = "" if interval is None else interval_text(interval, interval.n, digits=2)
-            cells.append(Cell(text, marked=shadow == target and interval is not None))
+            summary = matrix.get((shadow, target))
+            text = ""
+            if summary is not None:
+                of = summary.num_defined[metric], summary.num_rows
+                text = interval_text(summary.metrics[metric], of, digits=2)
+            cells.append(Cell(text, marked=shadow == target and summary is not None))
         rows.append(tuple(cells))
     tasks = {*shadows, *targets}
     return Table(
         title=f"{results.name}: {COLUMNS[metric]}, shadow task (row) to target task (column)"
         + source_suffix(tasks, results.sources),
-        caption=f"{seeds_text(interval.n for interval in matrix.values())} Marked diagonal: adversary 1. "
-        f"{UNDEFINED}: no seed defines the value. "
-        + f"{collapsed_note(results.rows)} ".lstrip()
-        + source_note(tasks, results.sources),
+        caption=" ".join(
+            sentence
+            for sentence in (
+                seeds_text(summary.metrics[metric].n for summary in matrix.values()),
+                notes([cell.text for row in rows for cell in row[1:]]),
+                f"Marked diagonal: adversary 1. {UNDEFINED}: no seed defines the value.",
+                collapsed_note(results.rows),
+                source_note(tasks, results.sources),
+            )
+            if sentence
+        ),
         heads=("Shadow task", *map(short_title, targets)),
         num_text_columns=1,
         rows=tuple(rows),

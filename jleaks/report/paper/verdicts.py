@@ -6,7 +6,7 @@
 import math
 from collections.abc import Callable, Sequence
 
-from jleaks.report.paper.cells import interval_text
+from jleaks.report.numbers import interval_text
 from jleaks.report.paper.contrasts import Contrast, contrasts, leaves_out_zero, over_tasks
 from jleaks.report.paper.results import Results
 from jleaks.report.titles import plain_title
@@ -38,7 +38,9 @@ def differences(found: Sequence[Contrast], metrics: Sequence[str]) -> str:
         interval = found[0].interval(metric) if single else over_tasks(found, metric)
         if not math.isnan(interval.mean):
             expected = len(found[0].seeds) if single else len(found)
-            parts.append(f"{NAMES[metric]} {interval_text(interval, expected, sign='+')}")
+            parts.append(
+                f"{NAMES[metric]} {interval_text(interval, (interval.n, expected), sign='+')}"
+            )
     if not parts:
         return "not defined"
     if single:
@@ -54,7 +56,7 @@ def _verdict(found: Sequence[Contrast], metric: str) -> str:
     if not bounded:
         return f"No task has the two seeds that an interval of the {NAMES[metric]} needs."
     apart = [
-        f"{task} ({interval_text(interval, interval.n, sign='+')})"
+        f"{task} ({interval_text(interval, (interval.n, interval.n), sign='+')})"
         for task, interval in bounded.items()
         if leaves_out_zero(interval)
     ]
