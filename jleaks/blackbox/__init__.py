@@ -9,7 +9,9 @@
     answers.py      every answer on disk, so that none is paid for twice
     server.py       puts any black box behind HTTP
     case.py         one target and what its attacker has
-    audit.py        the three adversaries from posteriors alone
+    audit.py        the three adversaries from posteriors alone, and attacks that look at labels
+    labelled.py     attacks that look at labels: gap, loss, modified entropy, thresholds per class
+    remarks.py      what must be said beside an audit's numbers
     table.py        what the audit found
 
 An attacker has files of posteriors, or asks a box and then has them.
