@@ -203,7 +203,7 @@ def operating_points(
     allowed = jnp.floor(jnp.asarray(fprs, jnp.float32) * ranked.negatives + 1e-4)
     found = ranked.is_member & (ranked.let_in <= allowed.astype(jnp.int32)[:, None])
     at = jnp.minimum(allowed.astype(jnp.int32), len(ranked.others))
-    return ranked.tp[at], jnp.where(found, ranked.let_in, 0).max(1)
+    return ranked.up_to[2 * ranked.tie[at]], jnp.where(found, ranked.let_in, 0).max(1)
 
 
 def found_near(ranked: Ranked, near: Int[Array, "fprs counts"]) -> Int[Array, "fprs counts"]:
