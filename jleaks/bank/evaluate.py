@@ -12,7 +12,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
@@ -22,7 +21,7 @@ from jleaks.attacks.evidence import Evidence, References
 from jleaks.attacks.registry import Attack, Options
 from jleaks.bank import judging
 from jleaks.bank.bank import Bank
-from jleaks.bank.judging import FPRS, GRID, Verdicts
+from jleaks.bank.judging import Verdicts
 from jleaks.errors import InputError
 from jleaks.packing import device_memory
 
@@ -243,9 +242,8 @@ def _above_class(
 def _judge(kind: _Kind, num_attacks: int, options: Options, num_classes: int, mesh: Mesh) -> Any:
     """Returns the program that judges rows: one target's scores of all records each.
 
-    A row comes with `at`, its target's place, `attack`, its attack's place among those judged together, and
-    `weight`, 0 for padding.  The program also returns every device's sums of the rows' influences,
-    [devices, attacks, influences, N].
+    A row comes with `at`, its target's place, and what `judging.in_turn` takes.  The program also returns
+    every device's sums of influences, [devices, attacks, influences, N].
     """
     finish, threshold_from = kind
 
@@ -266,42 +264,17 @@ def _judge(kind: _Kind, num_attacks: int, options: Options, num_classes: int, me
             return judging.rank(row, member, shared["candidate"], *listed)
 
         row = _finished(finish, options, rows["target"], shared)
-        level, has_level = jnp.float32(jnp.nan), jnp.asarray(False)
+        level = jnp.float32(jnp.nan)
         if "shadow" in rows:
             shadow = _finished(finish, options, rows["shadow"], shared)
             member = shared["shadow member"][rows["at"]]
             if finish == "class thresholds":
                 row = _above_class(row, shadow, member, shared, num_classes)
             level = threshold(shadow, rank("shadow", shadow), member, shared["candidate"])
-            has_level = jnp.asarray(True)
-        ranked, near = rank("target", row), shared["near"][rows["at"]]
-        tp, fp = judging.operating_points(ranked, FPRS)
-        roc, _ = judging.operating_points(ranked, GRID)
-        tp_called, fp_called = judging.called(ranked, level)
-        verdicts = Verdicts(
-            judging.auc(ranked),
-            ranked.positives,
-            ranked.negatives,
-            tp,
-            fp,
-            judging.found_near(ranked, near),
-            level,
-            tp_called * has_level,
-            fp_called * has_level,
-            roc,
-        )
-        return verdicts, judging.influence(ranked, near, level) * rows["weight"]
+        return judging.judge(rank("target", row), shared["near"][rows["at"]], level)
 
     def device(rows: dict[str, Array], shared: Arrays) -> tuple[Verdicts, Array]:
-        def add(sums: Array, row: dict[str, Array]) -> tuple[Array, Verdicts]:
-            verdicts, found = one(row, shared)
-            at = row["attack"]
-            found = found + lax.dynamic_index_in_dim(sums, at, keepdims=False)
-            return lax.dynamic_update_index_in_dim(sums, found, at, 0), verdicts
-
-        records = rows["target"].shape[1]
-        none = jnp.zeros((num_attacks, len(judging.INFLUENCES), records), jnp.float32)
-        sums, verdicts = lax.scan(add, none, rows)
+        verdicts, sums = judging.in_turn(lambda r: one(r, shared), num_attacks, rows)
         return verdicts, sums[None]
 
     return fleet.spread("judge", device, mesh, ("models", "shared"))
@@ -310,8 +283,7 @@ def _judge(kind: _Kind, num_attacks: int, options: Options, num_classes: int, me
 def _rosters(arrays: Arrays, roles: dict[str, dict[str, np.ndarray]]) -> Arrays:
     """Lists who is a member of each role's models, and the targets' thresholds, on the host."""
     members = {role: arrays["member"][refs["targets"]] for role, refs in roles.items()}
-    rosters = {role: judging.roster(rows, arrays["candidate"]) for role, rows in members.items()}
-    return rosters | {"near": judging.near(members["target"], arrays["candidate"])}
+    return judging.lists(members, arrays["candidate"])
 
 
 def _shared(arrays: Arrays, rosters: Arrays, roles: dict[str, Any]) -> Arrays:
@@ -320,17 +292,6 @@ def _shared(arrays: Arrays, rosters: Arrays, roles: dict[str, Any]) -> Arrays:
     for role, refs in roles.items():
         shared[f"{role} member"] = arrays["member"][refs["targets"]]
     return shared
-
-
-def _pad_rows(rows: Arrays, multiple: int) -> Arrays:
-    """Repeats the last row up to a multiple of the devices, without weight."""
-    surplus = -len(rows["at"]) % multiple
-
-    def pad(a: Array) -> Array:
-        return jnp.pad(a, [(0, surplus)] + [(0, 0)] * (a.ndim - 1), mode="edge")
-
-    weight = jnp.arange(len(rows["at"]) + surplus) < len(rows["at"])
-    return {name: pad(a) for name, a in rows.items()} | {"weight": weight}
 
 
 @functools.cache
@@ -351,7 +312,7 @@ def _whole_program(
             rows["at"] = jnp.tile(jnp.arange(targets), len(at))
             rows["attack"] = jnp.repeat(jnp.arange(len(at)), targets)
             judge = _judge(kind, len(at), options, num_classes, mesh)
-            judged, sums = judge(_pad_rows(rows, mesh.size), shared)
+            judged, sums = judge(judging.pad(rows, mesh.size), shared)
             influence = sums.sum(0)
             for i, attack in enumerate(at):
                 span = slice(i * targets, (i + 1) * targets)

@@ -10,7 +10,7 @@ What each record adds to the error of every measure (`influence`) follows from t
 summed over the targets, which share their records: intervals over records are made of these sums.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -107,6 +107,17 @@ def near(
     """Returns every target's thresholds around `FPRS`, as `jleaks.operating_points.Counts`."""
     others = (~member & candidate).sum(1)
     return np.array([[counts(fpr, int(n)) for fpr in FPRS] for n in others], np.int32)
+
+
+def lists(members: dict[str, np.ndarray], candidate: Bool[np.ndarray, "records"]) -> dict[str, Any]:
+    """Returns what rows are judged with by place: each role's `roster`, and `near` of the targets.
+
+    Args:
+      members: By role, among them "target": who is a member of its models, [T, N].
+      candidate: Records that are audited.
+    """
+    rosters = {role: roster(rows, candidate) for role, rows in members.items()}
+    return rosters | {"near": near(members["target"], candidate)}
 
 
 class Ranked(NamedTuple):
@@ -273,6 +284,65 @@ def influence(
             _of_rate(above <= at, ranked.is_other, n),
         ]
     )
+
+
+def judge(
+    ranked: Ranked, near: Int[Array, "fprs counts"], threshold: Array
+) -> tuple[Verdicts, Float[Array, "influences records"]]:
+    """Returns a row's verdicts and influences; nobody is called without a threshold, which then is NaN."""
+    tp, fp = operating_points(ranked, FPRS)
+    roc, _ = operating_points(ranked, GRID)
+    tp_called, fp_called = called(ranked, threshold)
+    has_one = ~jnp.isnan(threshold)
+    verdicts = Verdicts(
+        auc=auc(ranked),
+        positives=ranked.positives,
+        negatives=ranked.negatives,
+        tp=tp,
+        fp=fp,
+        tp_near=found_near(ranked, near),
+        threshold=threshold,
+        tp_called=tp_called * has_one,
+        fp_called=fp_called * has_one,
+        roc=roc,
+    )
+    return verdicts, influence(ranked, near, threshold)
+
+
+def pad(rows: dict[str, Array], multiple: int) -> dict[str, Array]:
+    """Repeats the last of some rows up to a multiple, and adds their `weight`: 0 for what was repeated."""
+    count = len(rows["at"])
+    surplus = -count % multiple
+
+    def longer(a: Array) -> Array:
+        return jnp.pad(a, [(0, surplus)] + [(0, 0)] * (a.ndim - 1), mode="edge")
+
+    weight = jnp.arange(count + surplus) < count
+    return {name: longer(a) for name, a in rows.items()} | {"weight": weight}
+
+
+def in_turn(
+    judge_fn: Callable[[dict[str, Array]], tuple[Verdicts, Array]],
+    num_attacks: int,
+    rows: dict[str, Array],
+) -> tuple[Verdicts, Float[Array, "attacks influences records"]]:
+    """Judges rows one after the other; the sums of their influences are all that is kept of these.
+
+    Args:
+      judge_fn: From a row to what `judge` returns.
+      num_attacks: Attacks that the rows are of.
+      rows: Stacked: `target` scores [rows, N], `attack`, the place of each one's attack, `weight`, 0 for a
+        row that does not count, and what `judge_fn` takes.
+    """
+
+    def add(sums: Array, row: dict[str, Array]) -> tuple[Array, Verdicts]:
+        verdicts, found = judge_fn(row)
+        found = found * row["weight"] + sums[row["attack"]]
+        return lax.dynamic_update_index_in_dim(sums, found, row["attack"], 0), verdicts
+
+    shape = (num_attacks, len(INFLUENCES), rows["target"].shape[1])
+    sums, verdicts = lax.scan(add, jnp.zeros(shape, jnp.float32), rows)
+    return verdicts, sums
 
 
 def _of_rate(answers: Array, kind: Array, size: Array) -> Array:
