@@ -4,7 +4,8 @@ python -m benchmarks.attack_page --results=results/bank --page=docs/attacks.md -
 
 --results holds one directory per bank with summary.jsonl and roc.png (of launch.attack), and, where it was
 measured, cost.jsonl and cost.png (of benchmarks.attack_cost); beside them null.jsonl (of
-benchmarks.null_banks) and evaluator.jsonl (of benchmarks.evaluator).
+benchmarks.null_banks), coverage.jsonl and coverage.png (of benchmarks.coverage) and evaluator.jsonl (of
+benchmarks.evaluator).
 """
 
 import dataclasses
@@ -13,6 +14,8 @@ from pathlib import Path
 
 from absl import flags
 
+from benchmarks.attack_page_text import COVERAGE, HEAD, NULL
+from benchmarks.coverage_table import coverage_table
 from benchmarks.evaluator_table import evaluator_table, latest
 from jleaks.attacks.registry import ATTACKS
 from jleaks.bank.results import Record, read_records
@@ -29,7 +32,7 @@ from jleaks.report.bank_tables import (
 )
 from jleaks.report.cost import cost_table, curve, knee
 from jleaks.report.files import replace_file
-from jleaks.report.numbers import FEW_NOTE, UNDEFINED, few_mark, notes
+from jleaks.report.numbers import UNDEFINED, few_mark, notes
 from launch.flags import run
 
 _RESULTS = flags.DEFINE_string("results", "results/bank", "Committed results.", module_name="Where")
@@ -52,57 +55,6 @@ _MAIN = (
     *("calibrated", "attack_r", "lira_offline", "rmia_offline", "bavaria_offline"),
     *("lira_online", "rmia_online", "base_online", "bavaria"),
 )
-
-_HEAD = """# Attacks on banks of models
-
-A *bank* is many models of one task, each trained on a random half of the same records. Every model is
-the target of every attack in turn, the others are its references: one training, as many evaluations as
-there are models. This page is generated from the committed rows in `results/bank/` by `python -m
-benchmarks.attack_page`.
-
-```
-python -m launch.bank --tasks=location --data_dir=data --workdir=checkpoints/bank
-python -m launch.attack --signals=checkpoints/bank/location/bank.npz
-python -m benchmarks.attack_cost --banks=checkpoints/bank/location/bank.npz --out_dir=results/cost
-```
-
-## How to read the numbers
-
-- Models come in *twins*: the second trains on the records that the first does not. A target's twin is
-  never its reference, so that exactly half of the references hold any record, whether or not the target
-  does. With the twin among them the count alone would tell.
-- Thresholds (for precision, recall, balanced accuracy) come from a shadow model, attacked in the same
-  way with references of its own; never from the target's membership. TPR at a stated FPR takes the
-  operating point from the target's own ROC curve, as the literature does.
-- ± is the half-width of a 95% interval over records; [low, high] is one that is not symmetrical. All
-  targets of a bank are judged by the same records, and one that is easy to tell is easy under many of them:
-  so the record is the unit, its influence is summed over all targets, and the sum of squares is the
-  variance (DeLong's placements for the AUC, the linearised ratio or rate for the rest). It says how far
-  another draw of records would move the mean, given these models: targets and the references that they
-  share are taken as they are, and banks of other seeds vary beyond it. Records count as independent given
-  the models, which is a model of the data. Differences of attacks are taken record by record in the same
-  way, and a star or bold type says that the interval leaves out zero. (4 of 5): the mean over the 4 of 5
-  targets in which the value is defined; the precision of an attack that calls nobody a member is not.
-- TPR at FPR f is the largest TPR among thresholds whose realised FPR is at most f; ties move together.
-  Where f allows less than one non-member, it is the TPR above the highest non-member. Such a threshold
-  stands at the non-member after the last one allowed, so that its true FPR is larger than f on average.
-  {few} The interval of a marked mean reaches from below an estimate without that bias, interpolated to the
-  thresholds whose expected FPR is f, to above the one that is shown.
-- A single target's `tpr_low` and `tpr_high` in `rows.jsonl` cover its TPR at the named FPR with at least
-  95% in samples of any size, although the threshold is chosen on the same records: they are
-  Clopper-Pearson bounds at two other thresholds, one that lets in so few non-members that its true FPR is
-  at most f, one that lets in so many that it is at least f (a threshold at the (j + 1)-th highest of n
-  non-members has a true FPR that follows Beta(j + 1, n - j)). Where f allows too few non-members to tell,
-  the lower bound is 0.
-- Attack-R, label only and correctness take few values. So many non-members share the largest with the
-  members that no threshold has an FPR of 0.1%, and the TPR there is 0; their AUC is not touched by it.
-- RMIA is at temperature 2, BASE at temperature 1, as published; at one temperature their online forms
-  rank records alike. RMIA's z are all records of the bank. BaVarIA's prior is ours
-  (`jleaks/attacks/bavaria.py`), since only the family is taken from the paper. LiRA uses each record's
-  own variance from 64 references on. "All queries" averages over the record and perturbed copies:
-  shifts and mirror images, or noise up to twice the record's own length, most of which says little on
-  these data.
-""".replace("{few}", FEW_NOTE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -265,27 +217,19 @@ def _few_and_many(records: list[Record]) -> str:
     )
 
 
-_NULL_HEADS = (
+_NULLHEADS = (
     *("Bank", "Null", "Attack", "Draws", "Mean AUC", "Its standard error"),
     *("Interval over records covers 0.5", "t interval over targets covers 0.5"),
     "Bootstrap over one target's records covers 0.5",
     *("Epsilon bound over thresholds above 0", "of one run"),
 )
 
-_NULL_TEXT = """Membership drawn afresh for trained models ("redrawn": it has nothing to do with who was
-trained on), and models that were never trained: every attack must fail. No epsilon bound of 95% confidence
-may be above zero in more than 5% of draws, up to the noise of so many draws. The intervals are
-nominally 95%: those over records, of the mean over targets and of one target, cover as they say; the t
-interval over the targets of one bank, which earlier versions showed, is too narrow for attacks that compare
-with references, because all targets share records and references. Each draw uses 16 models (`python -m
-benchmarks.null_banks`); -: measured before that interval existed."""
-
 
 def _null(folder: Path) -> list[str]:
     path = folder / "null.jsonl"
     if not path.exists():
         return []
-    lines = ["## Null checks", "", _NULL_TEXT, "", _line(list(_NULL_HEADS))]
+    lines = ["## Null checks", "", NULL, "", _line(list(_NULLHEADS))]
     lines.append(_line(["---", "---", "---", *["---:"] * 8]))
     for r in read_records(path):
         cells = [r["task"], r["null"], ATTACKS[r["attack"]].title, str(r["draws"])]
@@ -300,6 +244,15 @@ def _null(folder: Path) -> list[str]:
         cells += [f"{r[name]:.3f}" if name in r else UNDEFINED for name in shares]
         lines.append(_line(cells))
     return [*lines, ""]
+
+
+def _coverage(folder: Path, link: str) -> list[str]:
+    path = folder / "coverage.jsonl"
+    if not path.exists():
+        return []
+    table = coverage_table(read_records(path)).to_markdown()
+    lines = ["## How the intervals were checked", "", COVERAGE, "", table]
+    return [*lines, f"![Coverage of intervals]({link}/coverage.png)", ""]
 
 
 def _speed(folder: Path) -> list[str]:
@@ -322,14 +275,14 @@ def page(folder: Path, beside: Path) -> str:
     """
     banks = _banks(folder)
     link = os.path.relpath(folder, beside)
-    lines = [_HEAD, *_what_was_run(banks)]
+    lines = [HEAD, *_what_was_run(banks)]
     for metric, title in {
         _TPR: "TPR at 0.1% FPR",
         "tpr_at_fpr_0.01": "TPR at 1% FPR",
         "auc": "AUC",
     }.items():
         lines += [f"## {title}", "", *_side_by_side(banks, metric), ""]
-    lines += _ordering(banks, folder) + _null(folder) + _speed(folder)
+    lines += _ordering(banks, folder) + _null(folder) + _coverage(folder, link) + _speed(folder)
     for bank in banks:
         here = folder / bank.name
         lines += [f"## {bank.title}", "", bank_table(bank.records).to_markdown()]

@@ -91,11 +91,6 @@ class Audit:
     assumptions: str
     ceiling: float
 
-    @property
-    def is_at_ceiling(self) -> bool:
-        """Whether no attack could have had a larger bound on so many records."""
-        return self.epsilon >= self.ceiling
-
 
 @dataclasses.dataclass(frozen=True)
 class OneRunAudit:
@@ -112,8 +107,8 @@ class OneRunAudit:
       confidence: Holds for all values of r tried at once.
       delta: The delta of (epsilon, delta)-DP.
       assumptions: What the bound takes for granted, in words.
-      ceiling: The largest bound that so many coins can give, all guesses being right: an epsilon there
-        says that they are too few to tell more.
+      ceiling: The largest bound that so many coins can give, all guesses being right (of "coins": members
+        ranked above all others): an epsilon there says that they are too few to tell more.
     """
 
     epsilon: float
@@ -126,11 +121,6 @@ class OneRunAudit:
     delta: float
     assumptions: str
     ceiling: float
-
-    @property
-    def is_at_ceiling(self) -> bool:
-        """Whether no attack could have had a larger bound on so many coins."""
-        return self.epsilon >= self.ceiling
 
 
 def _check_delta(delta: float) -> None:
@@ -385,17 +375,18 @@ def epsilon_one_run(
     tried = np.unique(np.asarray(num_guesses))
     if tried.dtype.kind not in "iu" or not tried.size or tried[0] < 1 or tried[-1] > m:
         raise InputError(f"{num_guesses} guesses about {m} coins; expected whole numbers in 1..{m}")
-    found, alpha = [], (1 - confidence) / tried.size
+    found, perfect, alpha = [], [], (1 - confidence) / tried.size
     for r in map(int, tried):
         if design == "pairs":
-            v = int(right[:r].sum())
+            v, most = int(right[:r].sum()), r
         else:
             ins = r if sides == "members" else (r + 1) // 2
             v = int(ranked[:ins].sum()) + int((~ranked[m - (r - ins) :]).sum())
+            most = min(ins, inside.size) + min(r - ins, outside.size)
+        perfect.append(_largest_refuted(most, r, m, delta, alpha))
         epsilon = _largest_refuted(v, r, m, delta, alpha)
         # Without a bound, the guesses that came nearest to one are shown.
         found.append((epsilon, -_p_value(v, r, m, 0.0, 0.0), r, v))
     epsilon, _, r, v = max(found)
-    ceiling = max(_largest_refuted(r, r, m, delta, alpha) for r in map(int, tried))
     words = f"one run, {design}", confidence, delta, _ASSUMPTIONS[design]
-    return OneRunAudit(epsilon, r, v, m, tried.size, *words, ceiling)
+    return OneRunAudit(epsilon, r, v, m, tried.size, *words, max(perfect))

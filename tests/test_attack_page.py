@@ -10,6 +10,7 @@ from jleaks.attacks.registry import ATTACKS
 from jleaks.bank.judging import FPRS
 from jleaks.bank.results import METRICS, write_records
 from jleaks.errors import InputError
+from jleaks.report.numbers import FEW_NOTE
 
 NARROW = {
     "model": "mlp",
@@ -21,11 +22,18 @@ NARROW = {
 WIDE = {**NARROW, "hidden": [1024, 512], "epochs": 100, "optimizer": "sgd"}
 
 
-def bank(folder: Path, name: str, task: str, tpr: float, recipe: dict | None = None) -> None:
+def bank(
+    folder: Path,
+    name: str,
+    task: str,
+    tpr: float,
+    recipe: dict | None = None,
+    num_nonmembers: float = 5_000.0,
+) -> None:
     """Writes the summary of a bank on which LiRA online has this TPR at 0.1% FPR."""
     records = []
     for attack in ("loss", "lira_online"):
-        value = {"mean": 0.6, "low": 0.59, "high": 0.61, "n": 4}
+        value = {"mean": 0.6, "low": 0.59, "high": 0.61, "n": 6}
         entry = ATTACKS[attack]
         record = {
             "task": task,
@@ -38,7 +46,8 @@ def bank(folder: Path, name: str, task: str, tpr: float, recipe: dict | None = N
             "labels": True,
             "queries": "one",
             "num_members": 10.0,
-            "num_nonmembers": 10.0,
+            "num_nonmembers": num_nonmembers,
+            "intervals": "records",
             "train_accuracy": 1.0,
             "test_accuracy": 0.5,
             "training_seconds": 3.0,
@@ -48,7 +57,7 @@ def bank(folder: Path, name: str, task: str, tpr: float, recipe: dict | None = N
             **dict.fromkeys(METRICS, value),
         }
         share = tpr if attack == "lira_online" else 0.01
-        record[f"tpr_at_fpr_{FPRS[1]}"] = {"mean": share, "low": share, "high": share, "n": 4}
+        record[f"tpr_at_fpr_{FPRS[1]}"] = {"mean": share, "low": share, "high": share, "n": 6}
         # Rows of earlier commits say nothing of a recipe.
         records.append(record if recipe is None else {**record, "recipe": recipe})
     write_records(folder / name / "summary.jsonl", records)
@@ -99,16 +108,59 @@ def test_null_checks_have_a_cell_for_every_head(results):
         "draws": 9,
         "mean_auc": 0.5,
         "standard_error": 0.001,
+        "coverage_of_mean": 0.95,
         "coverage": 0.9,
         "coverage_over_records": 0.8,
         "over_thresholds": 0.125,
         "one_run": 0.25,
     }
-    (results / "null.jsonl").write_text(json.dumps(record) + "\n")
+    earlier = {k: v for k, v in record.items() if k != "coverage_of_mean"}
+    (results / "null.jsonl").write_text("".join(json.dumps(r) + "\n" for r in (record, earlier)))
     lines = attack_page.page(results, results).splitlines()
     at = next(i for i, line in enumerate(lines) if line.startswith("| Bank | Null |"))
-    assert len({line.count("|") for line in lines[at : at + 3]}) == 1
-    assert lines[at + 2].endswith("| 0.900 | 0.800 | 0.125 | 0.250 |")
+    assert len({line.count("|") for line in lines[at : at + 4]}) == 1
+    assert lines[at + 2].endswith("| 0.950 | 0.900 | 0.800 | 0.125 | 0.250 |")
+    assert lines[at + 3].endswith("| - | 0.900 | 0.800 | 0.125 | 0.250 |")
+
+
+def test_tprs_at_few_allowed_non_members_are_marked_wherever_they_stand(tmp_path):
+    bank(tmp_path, "location", "location", 0.5, NARROW, num_nonmembers=4_999.0)
+    bank(tmp_path, "news", "news", 0.25, NARROW, num_nonmembers=5_000.0)
+    text = attack_page.page(tmp_path, tmp_path)
+    # At 0.1%, 4,999 non-members allow four, 5,000 five.
+    assert "| LiRA online | IN, OUT | 0.500†±.000 | 0.250±.000 |" in text
+    assert "0.5000† with references" in text
+    section = text[text.index("## TPR at 0.1% FPR") : text.index("## TPR at 1% FPR")]
+    assert FEW_NOTE in section
+    assert FEW_NOTE not in text[text.index("## TPR at 1% FPR") : text.index("## AUC")]
+    start, end = attack_page.MARKERS
+    assert FEW_NOTE in attack_page.with_table(f"{start}\n{end}\n", tmp_path)
+
+
+def test_earlier_rows_show_no_intervals_over_targets(tmp_path):
+    bank(tmp_path, "location", "location", 0.5, NARROW)
+    path = tmp_path / "location" / "summary.jsonl"
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    write_records(path, [{k: v for k, v in r.items() if k != "intervals"} for r in records])
+    text = attack_page.page(tmp_path, tmp_path)
+    tables = [line for line in text.splitlines() if line.startswith("| LiRA online")]
+    assert tables
+    assert not any("±" in line for line in tables)
+    assert "No ±: evaluated before intervals were over records." in text
+
+
+def test_how_intervals_were_checked_is_told_from_its_rows(results):
+    truth = {"truth": 0.5, "estimate": 0.5, "width": 0.01, "banks": 9, "below": 0.0, "above": 0.0}
+    shared = {"process": "null", "what": "mean over targets", "attack": "loss", "measure": "auc"}
+    shared |= {**truth, "num_models": 16, "num_records": 4_000}
+    methods = (("t over targets", 0.5), ("records", 0.9375))
+    write_records(
+        results / "coverage.jsonl", [{**shared, "method": m, "coverage": c} for m, c in methods]
+    )
+    text = attack_page.page(results, results)
+    section = text[text.index("## How the intervals were checked") :]
+    assert "| 0.5000 | 0.5000 | 0.500 | 0.010 | 0.938 | 0.010 |" in section
+    assert "coverage.png)" in section
 
 
 def test_a_readme_gets_the_table_between_its_markers(results, launch, tmp_path):
@@ -121,7 +173,7 @@ def test_a_readme_gets_the_table_between_its_markers(results, launch, tmp_path):
         assert done.returncode == 0, done.stderr
     text = readme.read_text()
     assert text.startswith(f"Before.\n\n{start}\n\n| Attack | Needs | Adult |")
-    assert text.endswith(f"|\n\n{end}\n\nAfter.\n")
+    assert text.endswith(f"as they are.\n\n{end}\n\nAfter.\n")
     assert "old" not in text
     expected = (
         "| LiRA online | IN, OUT | 0.750±.000 | 0.062±.000 | 0.250±.000 | 0.500±.000 | 0.125±.000 |"

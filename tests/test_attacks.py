@@ -11,7 +11,8 @@ from jleaks.attacks.references import References, assign
 from jleaks.attacks.registry import ATTACKS, Options
 from jleaks.bank import evaluate as evaluate_lib
 from jleaks.bank.bank import Bank
-from jleaks.bank.evaluate import FPRS, evaluate, missing, scores
+from jleaks.bank.evaluate import evaluate, missing, scores
+from jleaks.bank.judging import FPRS
 from jleaks.errors import InputError
 from jleaks.fleet import make_mesh
 

@@ -15,6 +15,7 @@ from jleaks.audit import (
     one_run_p_value,
 )
 from jleaks.errors import InputError
+from jleaks.report.bank_tables import audit_table
 
 NUM_DRAWS = 200
 # At most this many of 200 draws may fail at 5% each, but for one suite in a thousand.
@@ -258,6 +259,66 @@ def test_order_of_records_says_nothing(bound):
     member = np.arange(400) < 200
     found = [BOUNDS[bound](np.zeros(400), member, i).epsilon > 0 for i in range(50)]
     assert sum(found) <= scipy.stats.binom.ppf(0.999, 50, 0.05)
+
+
+def test_ceilings_by_hand():
+    """All of 1,000 records told apart: the bounds are those of tp = p, fp = 0, and of no wrong guess."""
+    member = np.arange(1_000) < 500
+    over = epsilon_over_thresholds(member.astype(float), member, 0)
+    # Two scores make two thresholds with half of 5% each, half of it again for each rate.
+    low = 0.0125 ** (1 / 500)
+    assert over.ceiling == pytest.approx(math.log(low / (1 - low)))
+    assert over.epsilon == over.ceiling
+    one = epsilon_one_run(member.astype(float), member, 0)
+    # 500 right guesses of 500, a fifth of 5%: q^500 = 0.01.
+    q = 0.01 ** (1 / 500)
+    assert one.ceiling == pytest.approx(math.log(q / (1 - q)), abs=2e-6)
+    assert one.epsilon == one.ceiling
+
+
+@pytest.mark.parametrize("bound", BOUNDS)
+def test_no_attack_exceeds_its_ceiling(rng, bound):
+    at_ceiling = []
+    for i, shift in enumerate((0.0, 1.0, 3.0, 50.0)):
+        member = drawn(rng, 400, "coins" if "coins" in bound else "halves")
+        scores = rng.normal(size=400) + shift * member
+        found = BOUNDS[bound](scores, member, i)
+        assert 0 <= found.epsilon <= found.ceiling
+        at_ceiling.append(found.epsilon == found.ceiling)
+    assert not at_ceiling[0]
+    assert not at_ceiling[1]
+    # A split's threshold is the lowest member of one half, not of the other.
+    assert at_ceiling[3] or bound == "split"
+
+
+def test_a_ceiling_of_zero_says_that_records_are_too_few():
+    found = epsilon_one_run([0.0, 1.0, 2.0], np.array([True, False, True]))
+    assert (found.epsilon, found.ceiling) == (0, 0)
+
+
+def test_the_table_marks_bounds_at_their_ceiling():
+    def record(target, thresholds, one_run):
+        return {
+            "task": "location", "attack": "loss", "target": target, "delta": 0.0, "confidence": 0.95,
+            "epsilon_thresholds": thresholds, "epsilon_thresholds_ceiling": 3.0,
+            "epsilon_one_run": one_run, "epsilon_one_run_ceiling": 4.0 + target,
+        }  # fmt: skip
+
+    records = [record(0, 3.0, 1.0), record(1, 3.0, 2.0), record(2, 0.0, 6.0)]
+    thresholds, one_run = audit_table(records).rows
+    assert [(c.text, c.marked) for c in thresholds[2:5]] == [
+        *(("0.000", False), ("3.000", True), ("3.000", True)),
+    ]
+    assert [(c.text, c.marked) for c in one_run[2:5]] == [
+        *(("1.000", False), ("2.000", False), ("6.000", True)),
+    ]
+    assert [c.text for c in thresholds[5:]] == ["2/3", "3.000", "2/3"]
+    assert [c.text for c in one_run[5:]] == ["3/3", "4.000 to 6.000", "1/3"]
+    # Rows of earlier commits know no ceiling.
+    earlier = [{k: v for k, v in r.items() if "ceiling" not in k} for r in records]
+    for row in audit_table(earlier).rows:
+        assert [c.text for c in row[6:]] == ["-", "-"]
+        assert not any(cell.marked for cell in row)
 
 
 @pytest.mark.parametrize("ties", [False, True])

@@ -293,7 +293,7 @@ def test_rows_and_summary_agree_with_the_verdicts(trained):
     for row in rows:
         assert row["tpr_low_0.01"] <= row["tpr_at_fpr_0.01"] <= row["tpr_high_0.01"]
         assert row["fpr_realised_0.01"] <= 0.01
-    summary = results.summarise(rows, attacks)
+    summary = results.summarise(rows, attacks, verdicts)
     found = scores(bank, attacks, references)["lira_online"][0][~bank.population]
     expected = naive.auc(found, bank.member[0][~bank.population])
     assert rows[16]["auc"] == pytest.approx(expected, abs=1e-5)
@@ -411,6 +411,7 @@ def test_launchers_train_attack_and_report(tmp_path):
     for name in (
         "rows.jsonl",
         "summary.jsonl",
+        "comparisons.jsonl",
         "results.csv",
         "tables.md",
         "roc.npz",

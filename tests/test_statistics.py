@@ -10,6 +10,7 @@ from jleaks.statistics import (
     clopper_pearson,
     correlation_interval,
     paired_t_interval,
+    share_interval,
     t_interval,
 )
 
@@ -105,6 +106,51 @@ def test_clopper_pearson_of_no_records():
     assert (interval.n, interval.is_bounded) == (0, False)
 
 
+@pytest.mark.parametrize(("k", "n"), [(1, 40), (20, 40), (39, 40), (3, 5_000)])
+def test_a_share_of_independent_trials_has_clopper_pearsons_interval(k, n):
+    share = k / n
+    found = share_interval(share, math.sqrt(share * (1 - share) / n), num_records=7)
+    expected = clopper_pearson(k, n)
+    assert (found.low, found.high) == (pytest.approx(expected.low), pytest.approx(expected.high))
+    assert (found.mean, found.n) == (share, 7)
+
+
+def test_a_share_by_hand():
+    # Worth 0.3 * 0.7 / 0.05^2 = 84 trials; of 10 degrees of freedom, 84 (1.959964 / 2.228139)^2 = 65.0.
+    size = 84 * (1.959963985 / 2.228138852) ** 2
+    found = share_interval(0.3, 0.05, 1_000, freedom=10)
+    k = 0.3 * size
+    assert found.low == pytest.approx(scipy.stats.beta.ppf(0.025, k, size - k + 1))
+    assert found.high == pytest.approx(scipy.stats.beta.ppf(0.975, k + 1, size - k))
+    assert found.std == 0.05
+
+
+@pytest.mark.parametrize("share", [0.0, 1e-4, 0.02, 0.5, 0.999, 1.0])
+@pytest.mark.parametrize("error", [0.0, 1e-6, 0.01, 0.3, 5.0])
+@pytest.mark.parametrize("freedom", [2.0, 30.0, math.inf])
+def test_a_share_s_interval_stays_within_zero_and_one(share, error, freedom):
+    found = share_interval(share, error, 50, freedom)
+    assert 0 <= found.low <= share <= found.high <= 1
+    # However sure the error says it is, all or none of 50 records is not certainty.
+    if share in (0, 1):
+        assert found.high - found.low == pytest.approx(1 - 0.025 ** (1 / 50))
+
+
+def test_an_undefined_share_has_no_interval():
+    found = share_interval(math.nan, 0.1, 3)
+    assert math.isnan(found.mean)
+    assert not found.is_bounded
+
+
+def test_intervals_are_cut_to_what_a_value_can_be():
+    wide = t_interval([0.5, 0.75])
+    assert wide.low < 0
+    assert wide.high > 1
+    cut = wide.within(0, 1)
+    assert (cut.mean, cut.low, cut.high, cut.n) == (0.625, 0, 1, 2)
+    assert not t_interval([0.4]).within(0, 1).is_bounded
+
+
 def test_bootstrap_covers_as_stated():
     draws = np.random.default_rng(3).normal(0.7, 0.1, size=(NUM_DRAWS, 80))
     hits = [
@@ -162,6 +208,8 @@ def test_correlation_at_its_ends():
         (lambda: clopper_pearson(5, 4), "5 hits among 4"),
         (lambda: clopper_pearson(-1, 4), "-1 hits"),
         (lambda: bootstrap_interval([1, 2], seed=0, num_resamples=0), "0 bootstrap"),
+        (lambda: share_interval(1.1, 0.1, 5), "share 1.1 with"),
+        (lambda: share_interval(0.5, -0.1, 5), "error -0.1"),
     ],
 )
 def test_bad_input_is_named(call_fn, message):

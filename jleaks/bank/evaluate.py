@@ -12,7 +12,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
@@ -23,7 +22,7 @@ from jleaks.attacks.references import References
 from jleaks.attacks.registry import Attack, Options, Variants
 from jleaks.bank import judging
 from jleaks.bank.bank import Bank
-from jleaks.bank.judging import FPRS, GRID, Verdicts
+from jleaks.bank.judging import Verdicts
 from jleaks.errors import InputError
 from jleaks.packing import device_memory
 
@@ -340,9 +339,8 @@ def _above_class(
 def _judge(kind: _Kind, num_attacks: int, options: Options, num_classes: int, mesh: Mesh) -> Any:
     """Returns the program that judges rows: one target's scores of all records each.
 
-    A row comes with `at`, its target's place, `attack`, its attack's place among those judged together, and
-    `weight`, 0 for padding.  The program also returns every device's sums of the rows' influences,
-    [devices, attacks, influences, N].
+    A row comes with `at`, its target's place, and what `judging.in_turn` takes.  The program also returns
+    every device's sums of influences, [devices, attacks, influences, N].
     """
     threshold_from = kind[1]
 
@@ -358,12 +356,11 @@ def _judge(kind: _Kind, num_attacks: int, options: Options, num_classes: int, me
 
     def one(rows: dict[str, Array], shared: Arrays) -> tuple[Verdicts, Array]:
         row, shadow, variant = _finish(kind, options, rows, shared, num_classes)
-        level, has_level = jnp.float32(jnp.nan), jnp.asarray(False)
+        level = jnp.float32(jnp.nan)
         if shadow is not None:
             member = shared["shadow member"][rows["at"]]
             ranked = _rank("shadow", shadow, rows["at"], shared)
             level = threshold(shadow, ranked, member, shared["candidate"])
-            has_level = jnp.asarray(True)
         # What a share or a rank would hide is looked for in the raw scores, too.
         bad = ~jnp.isfinite(row)
         for role in ("target", "shadow"):
@@ -371,37 +368,14 @@ def _judge(kind: _Kind, num_attacks: int, options: Options, num_classes: int, me
                 raw = ~jnp.isfinite(rows[role])
                 bad = bad | (raw.any(0) if raw.ndim == 2 else raw)
         bad = bad & shared["candidate"]
-        ranked, near = _rank("target", row, rows["at"], shared), shared["near"][rows["at"]]
-        tp, fp = judging.operating_points(ranked, FPRS)
-        roc, _ = judging.operating_points(ranked, GRID)
-        tp_called, fp_called = judging.called(ranked, level)
-        verdicts = Verdicts(
-            judging.auc(ranked),
-            ranked.positives,
-            ranked.negatives,
-            tp,
-            fp,
-            judging.found_near(ranked, near),
-            level,
-            tp_called * has_level,
-            fp_called * has_level,
-            roc,
-            variant,
-            bad.sum(),
-            jnp.argmax(bad),
-        )
-        return verdicts, judging.influence(ranked, near, level) * rows["weight"]
+        ranked = _rank("target", row, rows["at"], shared)
+        verdicts, influence = judging.judge(ranked, shared["near"][rows["at"]], level)
+        return verdicts._replace(
+            variant=variant, non_finite=bad.sum(), first_non_finite=jnp.argmax(bad)
+        ), influence
 
     def device(rows: dict[str, Array], shared: Arrays) -> tuple[Verdicts, Array]:
-        def add(sums: Array, row: dict[str, Array]) -> tuple[Array, Verdicts]:
-            verdicts, found = one(row, shared)
-            at = row["attack"]
-            found = found + lax.dynamic_index_in_dim(sums, at, keepdims=False)
-            return lax.dynamic_update_index_in_dim(sums, found, at, 0), verdicts
-
-        records = rows["target"].shape[-1]
-        none = jnp.zeros((num_attacks, len(judging.INFLUENCES), records), jnp.float32)
-        sums, verdicts = lax.scan(add, none, rows)
+        verdicts, sums = judging.in_turn(lambda r: one(r, shared), num_attacks, rows)
         return verdicts, sums[None]
 
     return fleet.spread("judge", device, mesh, ("models", "shared"))
@@ -410,15 +384,12 @@ def _judge(kind: _Kind, num_attacks: int, options: Options, num_classes: int, me
 def _rosters(bank: Bank, references: References, shadows: References | None) -> Arrays:
     """Lists who is a member of each role's models, and the targets' thresholds, on the host."""
     roles = {"target": references} if shadows is None else {"target": references, "shadow": shadows}
-    found: Arrays = {}
-    for role, refs in roles.items():
-        member, audited = bank.member[refs.targets], refs.audited(bank)
-        found[role] = judging.roster(member, audited)
-        if refs.draw is not None:
-            found[f"{role} audited"] = audited
-        if role == "target":
-            found["near"] = judging.near(member, audited)
-    return found
+    members = {role: bank.member[refs.targets] for role, refs in roles.items()}
+    audited = {role: refs.audited(bank) for role, refs in roles.items()}
+    drawn = {
+        f"{role} audited": audited[role] for role, refs in roles.items() if refs.draw is not None
+    }
+    return judging.lists(members, audited) | drawn
 
 
 def _shared(arrays: Arrays, rosters: Arrays, roles: dict[str, Any]) -> Arrays:
@@ -431,17 +402,6 @@ def _shared(arrays: Arrays, rosters: Arrays, roles: dict[str, Any]) -> Arrays:
             surplus = shared["labels"].shape[0] - shared[name].shape[1]
             shared[name] = jnp.pad(shared[name], ((0, 0), (0, surplus)))
     return shared
-
-
-def _pad_rows(rows: Arrays, multiple: int) -> Arrays:
-    """Repeats the last row up to a multiple of the devices, without weight."""
-    surplus = -len(rows["at"]) % multiple
-
-    def pad(a: Array) -> Array:
-        return jnp.pad(a, [(0, surplus)] + [(0, 0)] * (a.ndim - 1), mode="edge")
-
-    weight = jnp.arange(len(rows["at"]) + surplus) < len(rows["at"])
-    return {name: pad(a) for name, a in rows.items()} | {"weight": weight}
 
 
 @functools.cache
@@ -459,7 +419,7 @@ def _whole_program(
             rows["at"] = jnp.tile(jnp.arange(targets), len(at))
             rows["attack"] = jnp.repeat(jnp.arange(len(at)), targets)
             judge = _judge(kind, len(at), options, num_classes, mesh)
-            judged, sums = judge(_pad_rows(rows, mesh.size), shared)
+            judged, sums = judge(judging.pad(rows, mesh.size), shared)
             influence = sums.sum(0)
             for i, attack in enumerate(at):
                 span = slice(i * targets, (i + 1) * targets)

@@ -10,7 +10,7 @@ What each record adds to the error of every measure (`influence`) follows from t
 summed over the targets, which share their records: intervals over records are made of these sums.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -77,9 +77,9 @@ class Verdicts(NamedTuple):
     tp_called: AnyArray
     fp_called: AnyArray
     roc: AnyArray
-    variant: AnyArray
-    non_finite: AnyArray
-    first_non_finite: AnyArray
+    variant: Any = ()
+    non_finite: Any = ()
+    first_non_finite: Any = ()
     influence: Any = ()
 
 
@@ -117,6 +117,17 @@ def near(
     """Returns every target's thresholds around `FPRS`, as `jleaks.operating_points.Counts`."""
     others = (~member & candidate).sum(1)
     return np.array([[counts(fpr, int(n)) for fpr in FPRS] for n in others], np.int32)
+
+
+def lists(members: dict[str, np.ndarray], audited: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Returns what rows are judged with by place: each role's `roster`, and `near` of the targets.
+
+    Args:
+      members: By role, among them "target": who is a member of its models, [T, N].
+      audited: By role, which records each of them is audited on, [T, N].
+    """
+    rosters = {role: roster(rows, audited[role]) for role, rows in members.items()}
+    return rosters | {"near": near(members["target"], audited["target"])}
 
 
 class Ranked(NamedTuple):
@@ -213,7 +224,7 @@ def operating_points(
     allowed = jnp.floor(jnp.asarray(fprs, jnp.float32) * ranked.negatives + 1e-4)
     found = ranked.is_member & (ranked.let_in <= allowed.astype(jnp.int32)[:, None])
     at = jnp.minimum(allowed.astype(jnp.int32), len(ranked.others))
-    return ranked.tp[at], jnp.where(found, ranked.let_in, 0).max(1)
+    return ranked.up_to[2 * ranked.tie[at]], jnp.where(found, ranked.let_in, 0).max(1)
 
 
 def found_near(ranked: Ranked, near: Int[Array, "fprs counts"]) -> Int[Array, "fprs counts"]:
@@ -283,6 +294,65 @@ def influence(
             _of_rate(above <= at, ranked.is_other, n),
         ]
     )
+
+
+def judge(
+    ranked: Ranked, near: Int[Array, "fprs counts"], threshold: Array
+) -> tuple[Verdicts, Float[Array, "influences records"]]:
+    """Returns a row's verdicts and influences; nobody is called without a threshold, which then is NaN."""
+    tp, fp = operating_points(ranked, FPRS)
+    roc, _ = operating_points(ranked, GRID)
+    tp_called, fp_called = called(ranked, threshold)
+    has_one = ~jnp.isnan(threshold)
+    verdicts = Verdicts(
+        auc=auc(ranked),
+        positives=ranked.positives,
+        negatives=ranked.negatives,
+        tp=tp,
+        fp=fp,
+        tp_near=found_near(ranked, near),
+        threshold=threshold,
+        tp_called=tp_called * has_one,
+        fp_called=fp_called * has_one,
+        roc=roc,
+    )
+    return verdicts, influence(ranked, near, threshold)
+
+
+def pad(rows: dict[str, Array], multiple: int) -> dict[str, Array]:
+    """Repeats the last of some rows up to a multiple, and adds their `weight`: 0 for what was repeated."""
+    count = len(rows["at"])
+    surplus = -count % multiple
+
+    def longer(a: Array) -> Array:
+        return jnp.pad(a, [(0, surplus)] + [(0, 0)] * (a.ndim - 1), mode="edge")
+
+    weight = jnp.arange(count + surplus) < count
+    return {name: longer(a) for name, a in rows.items()} | {"weight": weight}
+
+
+def in_turn(
+    judge_fn: Callable[[dict[str, Array]], tuple[Verdicts, Array]],
+    num_attacks: int,
+    rows: dict[str, Array],
+) -> tuple[Verdicts, Float[Array, "attacks influences records"]]:
+    """Judges rows one after the other; the sums of their influences are all that is kept of these.
+
+    Args:
+      judge_fn: From a row to what `judge` returns.
+      num_attacks: Attacks that the rows are of.
+      rows: Stacked: `target` scores [rows, N] (or what forms share [rows, C, N]), `attack`, the place of
+        each one's attack, `weight`, 0 for a row that does not count, and what `judge_fn` takes.
+    """
+
+    def add(sums: Array, row: dict[str, Array]) -> tuple[Array, Verdicts]:
+        verdicts, found = judge_fn(row)
+        found = found * row["weight"] + sums[row["attack"]]
+        return lax.dynamic_update_index_in_dim(sums, found, row["attack"], 0), verdicts
+
+    shape = (num_attacks, len(INFLUENCES), rows["target"].shape[-1])
+    sums, verdicts = lax.scan(add, jnp.zeros(shape, jnp.float32), rows)
+    return verdicts, sums
 
 
 def _of_rate(answers: Array, kind: Array, size: Array) -> Array:

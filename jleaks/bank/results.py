@@ -19,7 +19,7 @@ from jleaks.attacks.references import References
 from jleaks.attacks.registry import Attack
 from jleaks.bank.bank import Bank
 from jleaks.bank.estimates import MEASURES, means, over_targets, tpr_over_records
-from jleaks.bank.evaluate import FPRS, GRID, Verdicts
+from jleaks.bank.judging import FPRS, GRID, Verdicts
 from jleaks.errors import InputError
 from jleaks.report.files import replace_file
 from jleaks.resampling import paired_targets
