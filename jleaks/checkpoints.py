@@ -6,6 +6,7 @@ not what was saved is never trained on.  Models of a fleet may be at different e
 one after another.
 """
 
+import errno
 import json
 import logging
 import shutil
@@ -197,11 +198,7 @@ class Store:
         if step in self._manager.all_steps():
             return
         leaves = jax.tree.leaves(state)
-        rows, free = _packed(leaves), shutil.disk_usage(self._directory).free
-        if rows.nbytes > free:
-            raise self._unwritable(
-                f"no space left for {readable(rows.nbytes)}, {readable(free)} are free"
-            )
+        rows = _packed(leaves)
         meta = {
             "fingerprint": self._fingerprint,
             "epochs": epochs.tolist(),
@@ -209,6 +206,11 @@ class Store:
         }
         meta["checksum"] = _checksum_of(meta)
         try:
+            if rows.nbytes > (free := shutil.disk_usage(self._directory).free):
+                needed = readable(rows.nbytes)
+                raise OSError(
+                    errno.ENOSPC, f"no space left for {needed}, {readable(free)} are free"
+                )
             self._manager.save(
                 step,
                 args=ocp.args.Composite(
@@ -246,7 +248,7 @@ class Store:
         except Exception as error:
             raise self._unwritable(error) from error
 
-    def _unwritable(self, why: Exception | str) -> InputError:
+    def _unwritable(self, why: Exception) -> InputError:
         """Returns the error that says in one line why nothing can be saved here."""
         text = " ".join(str(getattr(why, "strerror", None) or why).split())
         # Tensorstore tells a long story that ends with the system's own words.
@@ -273,7 +275,8 @@ def _unpacked(rows: np.ndarray, like: list[Any]) -> list[np.ndarray]:
     widths = [leaf.size // len(rows) * leaf.dtype.itemsize for leaf in like]
     parts = np.split(rows, np.cumsum(widths)[:-1], axis=1)
     return [
-        np.ascontiguousarray(part).view(leaf.dtype).reshape(leaf.shape)
+        # A copy: training writes into it, and a part of one row may begin anywhere.
+        part.copy().view(leaf.dtype).reshape(leaf.shape)
         for part, leaf in zip(parts, like, strict=True)
     ]
 

@@ -43,7 +43,8 @@ def make_mesh(num_devices: int | None = None) -> Mesh:
     """Returns a one-dimensional mesh over the first `num_devices` devices (None: all of them).
 
     Raises:
-      InputError: there are not that many devices, or none, or JAX is set to compute other numbers.
+      InputError: there are not that many devices, or none, or JAX is set to compute other
+        numbers.
     """
     settings.check()
     devices = jax.devices()

@@ -21,6 +21,8 @@ EXPECTED = {
     # Integers meet floats, and vectors matrices.
     "jax_numpy_dtype_promotion": "standard",
     "jax_numpy_rank_promotion": "allow",
+    # XLA's older partitioner ends the process.
+    "jax_use_shardy_partitioner": True,
 }
 
 
@@ -38,7 +40,8 @@ def check() -> None:
             found.append(f"{name.upper()} is {value}, expected {expected}")
     if found:
         raise InputError(
-            f"JAX is set to compute other numbers: {'; '.join(found)}; leave it at its default"
+            f"JAX is set to what jleaks does not compute with: {'; '.join(found)}; leave it at its "
+            "default"
         )
     try:
         jax.devices()

@@ -1,6 +1,7 @@
 """The flags that change only the speed, shared by every launcher that trains."""
 
 import dataclasses
+import os
 import sys
 from typing import Any, cast
 
@@ -80,6 +81,11 @@ def start(execution: Execution) -> Execution:
     import jax
 
     settings.check()
+    if "fast_math=true" in os.environ.get("XLA_FLAGS", ""):
+        # Sums come out otherwise, and a loss that is not a number may go unnoticed.
+        raise InputError(
+            f"XLA_FLAGS is {os.environ['XLA_FLAGS']}, expected no fast math: leave it out"
+        )
 
     if execution.kernels == "xla" or jax.default_backend() != "cpu":
         return execution

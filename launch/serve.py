@@ -4,6 +4,7 @@
 answers until it is stopped (Ctrl-C, SIGTERM): requests in flight are answered first.
 """
 
+import sys
 import time
 from typing import cast
 
@@ -60,7 +61,10 @@ def main(_: list[str]) -> int:
         raise InputError("--task names the task whose model shall be served")
     role = cast(ModelRole, _ROLE.value)
     with StopSignal() as stop:
-        model = trained_model(_WORKDIR.value, _TASK.value, _SEED.value, role, _DATA_DIR.value)
+        model = trained_model(
+            *(_WORKDIR.value, _TASK.value, _SEED.value, role, _DATA_DIR.value),
+            line=lambda text: print(text, file=sys.stderr),
+        )
         data = model.data
         about = About(
             task=data.task.name,

@@ -238,6 +238,28 @@ def test_training_goes_on_from_the_one_before_and_ends_the_same(tmp_path):
     jax.tree.map(np.testing.assert_array_equal, found, whole)
 
 
+@pytest.mark.parametrize("num_models", [1, 3])
+def test_leaves_of_all_types_come_back_to_be_written_to(tmp_path, num_models):
+    rng = np.random.default_rng(0)
+    whole = state(0)._replace(
+        params={"odd": rng.integers(0, 9, (num_models, 3)).astype(np.uint8)},
+        opt_state=(rng.random((num_models, 2, 3)), rng.random((num_models, 5)) > 0.5),
+        losses=rng.random((num_models, 4)).astype(np.float32),
+        bad_step=np.full(num_models, -1, np.int32),
+    )
+    epochs = np.full(num_models, 2, np.int32)
+    store = Store(tmp_path, "plan")
+    store.save(whole, epochs)
+    store.close()
+    found, epochs = Store(tmp_path, "plan", pytest.fail).restore(whole)
+    assert epochs.tolist() == [2] * num_models
+    for one, two in zip(jax.tree.leaves(found), jax.tree.leaves(whole), strict=True):
+        assert one.dtype == two.dtype
+        assert one.flags.writeable
+        assert one.flags.aligned
+        np.testing.assert_array_equal(one, two)
+
+
 def test_a_full_disk_is_one_line(folder, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=100))
     store = Store(folder, "plan")

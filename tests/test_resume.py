@@ -172,7 +172,7 @@ def test_a_damaged_checkpoint_is_one_clear_line(tmp_path):
     store = Store(tmp_path, "plan")
     train(crew("mlp", 2), store)
     store.close()
-    for path in tmp_path.glob("*/leaves/**/*"):
+    for path in tmp_path.glob("*/models/**/*"):
         if path.is_file():
             path.write_bytes(b"\0" * 7)
     with pytest.raises(InputError, match="cannot read checkpoint"):

@@ -23,6 +23,7 @@ from jleaks.blackbox.posteriors import make_posteriors
 from jleaks.blackbox.protocol import About
 from jleaks.blackbox.server import make_app, serving
 from jleaks.errors import InputError
+from jleaks.fingerprint import FORMAT
 from jleaks.plan import Execution, Plan, Recipe
 from jleaks.report.rows import check_row, read_rows
 from jleaks.trained import trained_model
@@ -206,7 +207,11 @@ def test_models_that_are_not_there(sweep, tmp_path):
     (tmp_path / "location" / "checkpoints").mkdir(parents=True)
     with pytest.raises(InputError, match="the shadow of location, seed 1, has 0 of 12 epochs"):
         trained_model(str(tmp_path), "location", 1, "shadow")
-    for text in ("[]", '{"plan": {"format": 1, "tasks": ["location"]}}', '{"plan": []}'):
+    for text in (
+        "[]",
+        f'{{"plan": {{"format": {FORMAT}, "tasks": ["location"]}}}}',
+        '{"plan": []}',
+    ):
         (tmp_path / "plan.json").write_text(text)
         with pytest.raises(InputError, match=r"plan\.json is not the plan of launch\.sweep"):
             trained_model(str(tmp_path), "location", 0, "target")

@@ -68,6 +68,13 @@ def test_rows_say_whose_they_are_and_in_which_format(finished):
     assert {(row["fingerprint"], row["format"]) for row in finished[1]} == {(PLAN.fingerprint(), 2)}
 
 
+def test_the_report_leaves_the_rows_as_they_are(copy, finished):
+    before = (copy / "rows.jsonl").read_bytes()
+    report_run(finished[1], copy, Console(file=io.StringIO()))
+    assert (copy / "rows.jsonl").read_bytes() == before
+    assert read(copy)
+
+
 def test_rows_of_another_plan_are_never_shown(copy):
     assert "epochs: 2 -> 3" in refused(copy, OTHER)
     (copy / "plan.json").unlink()

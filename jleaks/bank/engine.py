@@ -63,7 +63,7 @@ def train_bank(
         # The data is no longer needed.
         reporter.line(f"{plan.task}: reading {outcome.path}")
         found = bank_lib.load(outcome.path)
-        outcome.check([found.meta])
+        outcome.check([{"fingerprint": found.meta.get("fingerprint"), "format": found.format}])
         return found
     data = _load(plan, data_dir)
     split = halves(
