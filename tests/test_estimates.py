@@ -109,7 +109,7 @@ def test_means_and_intervals_are_loops(bank):
 def test_rows_have_intervals_of_the_named_fpr(bank):
     references, shadows = assign(bank)
     verdicts = evaluate(bank, CHOSEN, references, shadows, make_mesh(2))
-    rows = results.attack_rows(bank, CHOSEN, verdicts, 6)
+    rows = results.attack_rows(bank, CHOSEN, verdicts, references)
     found, audited = scores(bank, CHOSEN, references, shadows), ~bank.population
     for row in rows:
         target = row["target"]
@@ -148,7 +148,7 @@ def reported(bank: Bank, silent: int = 0) -> tuple[list, list]:
     for part in named:
         part[:, :silent] = 0
     verdicts = verdicts._replace(tp_called=named[0], fp_called=named[1])
-    rows = results.attack_rows(bank, CHOSEN, verdicts, 6)
+    rows = results.attack_rows(bank, CHOSEN, verdicts, references)
     return (
         results.summarise(rows, CHOSEN, verdicts),
         results.compare(rows, CHOSEN, verdicts, ["loss", "lira_online"]),

@@ -108,7 +108,7 @@ def test_a_target_that_remembers_nothing_is_told_by_no_attack(name, num_referenc
                 # Thirty attacks, two targets: 4.5 standard errors once in 1,000 runs of this test.
                 assert abs(auc - 0.5) < 4.5 * mine, (attack.name, target)
             elif attack.name in _SENSITIVE:
-                assert auc > 0.7, (attack.name, target)
+                assert auc > 0.6, (attack.name, target)
 
 
 @pytest.mark.parametrize("name", ["exactly half", "coins", "twins in any order"])
