@@ -5,11 +5,11 @@ import dataclasses
 import naive_attacks as naive
 import numpy as np
 import pytest
-from jleaks.bank.references import assign
 
 from benchmarks import coverage
 from benchmarks.coverage_banks import PROCESSES, _shares, draw, truths
 from benchmarks.coverage_table import coverage_table, draw_coverage
+from jleaks.attacks.references import assign
 from jleaks.attacks.registry import get_attacks
 from jleaks.bank.evaluate import scores
 from jleaks.fleet import make_mesh

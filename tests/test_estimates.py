@@ -6,10 +6,10 @@ import naive_attacks as naive
 import naive_intervals as slow
 import numpy as np
 import pytest
-from jleaks.bank.references import assign
 
 from jleaks import fleet
 from jleaks.attacks.evidence import References
+from jleaks.attacks.references import assign
 from jleaks.attacks.registry import ATTACKS
 from jleaks.bank import results
 from jleaks.bank.bank import Bank
