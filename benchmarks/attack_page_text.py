@@ -35,7 +35,8 @@ python -m benchmarks.attack_cost --banks=checkpoints/bank/location/bank.npz --ou
 - TPR at FPR f is the largest TPR among thresholds whose realised FPR is at most f; ties move together.
   Where f allows less than one non-member, it is the TPR above the highest non-member. Such a threshold
   stands at the non-member after the last one allowed, so that its true FPR is larger than f on average.
-  {few} The interval of a marked mean reaches from below an estimate without that bias, interpolated to the
+  {few}
+  The interval of a marked mean reaches from below an estimate without that bias, interpolated to the
   thresholds whose expected FPR is f, to above the one that is shown.
 - A single target's `tpr_low` and `tpr_high` in `rows.jsonl` cover its TPR at the named FPR with at least
   95% in samples of any size, although the threshold is chosen on the same records: they are

@@ -101,7 +101,7 @@ def difference_table(records: Sequence[dict[str, Any]]) -> Table:
         known = r["low"] is not None and (r["part"] != "bank" or r.get("intervals") == "records")
         low, high = (r["low"], r["high"]) if known else (math.nan, math.nan)
         interval = Interval(r["difference"], low, high, math.nan, r["n"], "paired")
-        mark = few_mark(r["metric"], r.get("num_nonmembers", math.inf))
+        mark = few_mark(r["metric"], r.get("num_nonmembers"))
         text = interval_text(interval, (r["n"], r["n"]), sign="+", digits=5, mark=mark)
         return Cell(text, marked=low > 0 or high < 0)
 

@@ -18,14 +18,14 @@ ENDS_NOTE = "[low, high]: an interval that is not symmetrical, or cut where the 
 _TPR = "tpr_at_fpr_"
 
 
-def few_mark(metric: str, num_nonmembers: float) -> str:
+def few_mark(metric: str, num_nonmembers: float | None) -> str:
     """Returns `FEW_MARK` if a metric is a TPR at an FPR that allows too few of so many non-members, or "".
 
     Args:
       metric: As rows name it: "tpr_at_fpr_0.001", or any other.
-      num_nonmembers: Of a target.
+      num_nonmembers: Of a target; None where earlier rows do not say.
     """
-    if not metric.startswith(_TPR):
+    if not metric.startswith(_TPR) or num_nonmembers is None:
         return ""
     return FEW_MARK if is_few(float(metric.removeprefix(_TPR)), num_nonmembers) else ""
 
