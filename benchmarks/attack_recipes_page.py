@@ -3,7 +3,6 @@
 python -m benchmarks.attack_recipes_page --rows=results/attack_recipes.jsonl --page=docs/attack_recipes.md
 """
 
-import json
 import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -26,31 +25,50 @@ _PAGE = flags.DEFINE_string("page", "docs/attack_recipes.md", "The page to write
 
 Record = dict[str, Any]
 
-# What a default must satisfy on every task: nobody collapses, and the standard deviation of recall over keys,
-# at the 0.5 cut, is at most this.
+# A task leaks if some recipe's AUC, mean over seeds and keys, is at least this.
+LEAKS = 0.52
+# On tasks that leak nobody may collapse under a default, and the standard deviation of recall at 0.5 over
+# keys is at most this.
 STEADY = 0.02
-# AUCs, averaged over tasks, that differ by no more are equal.
+# AUCs, averaged over tasks that leak, that differ by no more are equal.
 EQUAL_AUC = 0.001
 
 _HEAD = """# How attack models are trained
 
-Adversary 1's attack model learns from a shadow's three largest posteriors who was a member, and calls a record
-a member if its own posterior says so: the 0.5 cut. Here attack recipes learn from the same shadows and attack the
-same targets (`python -m benchmarks.attack_recipes`); each trains {num_keys} attack models on every shadow, which
-differ in their key alone: random start, order of batches, hence where the last step lies. What an attack says
-should not depend on that. An attack model *collapsed* if it calls nobody, or everybody, of the very rows it learned
-from a member. This page is generated from `results/attack_recipes.jsonl` by `python -m
-benchmarks.attack_recipes_page`.
+Adversary 1's attack model learns from a shadow's three largest posteriors who was a member, and calls a
+record a member if its own posterior says so: the 0.5 cut. Here attack recipes learn from the same shadows
+and attack the same targets (`python -m benchmarks.attack_recipes`). Each trains {num_keys} attack models on
+every shadow, which differ in their key alone: random start, order of batches, hence where the last step
+lies. What an attack says should not depend on that. An attack model *collapsed* if it calls nobody, or
+everybody, of the very rows it learned from a member. This page is generated from
+`results/attack_recipes.jsonl` by `python -m benchmarks.attack_recipes_page`.
+
+`ml_leaks` is the attack model that the paper describes, `released` the one of its authors' released code,
+`stable` the default here.
 """
 
 _RULE = """## The default
 
-`stable`, the default of `launch.sweep`, `launch.paper` and `launch.audit`, follows from the rows by a rule. Of
-the recipes with the paper's hidden layer, those qualify under which no attack model collapses on any task and the
-standard deviation of recall over keys is at most {steady} on every task. Of these, those whose AUC (mean over
-tasks) is within {equal} of the best; of these the one with the fewest steps, and where two have equally many,
-the higher AUC. That is: {chosen}.
+`stable`, the default of `launch.sweep`, `launch.paper` and `launch.audit`, follows from the rows by a rule.
+A task leaks if some recipe's AUC is at least {leaks}: here {leaking}.
+Of the recipes with a hidden layer those qualify under which, on every task that leaks, no attack model
+collapses and the standard deviation of recall over keys is at most {steady}. Of these, those whose AUC (mean
+over tasks that leak) is within {equal} of the best; of these the one with the fewest steps, and of equally
+many the one with the highest AUC. That is: {chosen}.
+
+Where nothing leaks nothing can be learned, whatever the recipe: attack models end as a constant, or on one
+side of their cut by chance. Rows mark them as collapsed.
 """
+
+_HEADS = (
+    *("Name", "Hidden", "Schedule", "Rate", "Batch", "Collapsed", "Recall, keys\n(largest)"),
+    *("Recall,\nkeys", "Recall,\nseeds", "AUC", "Accuracy\nat 0.5", "Accuracy,\nshadow cut"),
+    "Device-\nseconds",
+)
+_TASK_HEADS = (
+    *("Task", "Recipe", "Collapsed", "Precision", "Recall", "AUC", "Accuracy\nat 0.5"),
+    "Accuracy,\nshadow cut",
+)
 
 
 def of(record: Record) -> Recipe:
@@ -79,7 +97,7 @@ def by_recipe(records: Sequence[Record]) -> dict[Recipe, list[Record]]:
 
 
 def name(recipe: Recipe) -> str:
-    """Returns the names of a recipe in the registry, or ""."""
+    """Returns the name of a recipe in the registry, or ""."""
     return ", ".join(n for n, preset in ATTACK_RECIPES.items() if preset.recipe == recipe)
 
 
@@ -104,98 +122,91 @@ def _auc(records: Sequence[Record]) -> float:
     return mean(records, lambda r: r["auc"]["mean"]) or 0.0
 
 
+def leaking(records: Sequence[Record]) -> list[str]:
+    """Returns the tasks that leak under some recipe."""
+    tasks = dict.fromkeys(record["task"] for record in records)
+    best = {task: max(r["auc"]["mean"] for r in records if r["task"] == task) for task in tasks}
+    return [task for task in tasks if best[task] >= LEAKS]
+
+
 def chosen(records: Sequence[Record]) -> Recipe:
     """Returns the recipe that the rule of the page chooses.
 
     Raises:
-      InputError: none qualifies.
+      InputError: the rows are not of one comparison, or none qualifies.
     """
-    steady = {
-        recipe: mine
-        for recipe, mine in by_recipe(records).items()
-        if recipe.model == "mlp"
-        and all(r["collapsed"] == 0 and r["recall"]["over_keys"] <= STEADY for r in mine)
-    }
+    leaks = leaking(records)
+    steady: dict[Recipe, list[Record]] = {}
+    for recipe, every in by_recipe(records).items():
+        mine = [r for r in every if r["task"] in leaks]
+        if recipe.model == "mlp" and all(
+            r["collapsed"] == 0 and (r["recall"]["over_keys"] or 0.0) <= STEADY for r in mine
+        ):
+            steady[recipe] = mine
     if not steady:
-        raise InputError("no recipe is steady on every task")
+        raise InputError("no recipe is steady on every task that leaks")
     best = max(map(_auc, steady.values()))
     near = {recipe: mine for recipe, mine in steady.items() if _auc(mine) >= best - EQUAL_AUC}
-    return min(
-        near, key=lambda recipe: (sum(r["num_steps"] for r in near[recipe]), -_auc(near[recipe]))
-    )
+    return min(near, key=lambda r: (sum(row["num_steps"] for row in near[r]), -_auc(near[r])))
 
 
 def _number(value: float | None, digits: int = 3) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
 
 
-def recipes_table(records: Sequence[Record]) -> Table:
-    """Returns the table of all recipes, averaged over tasks."""
-    rows = []
-    for recipe, mine in by_recipe(records).items():
-        cells = [
-            name(recipe),
-            "logistic" if recipe.model == "logistic" else recipe.activation,
-            recipe.schedule,
-            f"{recipe.learning_rate:g}",
-            str(recipe.batch_size),
-            f"{100 * statistics.fmean(r['collapsed'] for r in mine):.1f}%",
-            _number(max(r["recall"]["over_keys"] or 0.0 for r in mine)),
-            _number(mean(mine, lambda r: r["recall"]["over_keys"])),
-            _number(mean(mine, lambda r: r["recall"]["over_seeds"])),
-            _number(_auc(mine), 4),
-            _number(mean(mine, lambda r: r["accuracy"]["mean"]), 4),
-            _number(mean(mine, lambda r: r["accuracy_shadow_cut"]["mean"]), 4),
-            _number(mean(mine, lambda r: r["device_seconds"]), 2),
-        ]
-        rows.append(tuple(map(Cell, cells)))
-    first = records[0]
-    titles = ", ".join(_titles(records))
-    return Table(
-        title="Attack recipes, means over tasks",
-        caption=f"{titles}; {first['num_seeds']} seeds, {first['num_keys']} keys each.  Standard deviations "
-        "of recall at 0.5: over the keys of a shadow (the largest of a task, and the mean over tasks) and over "
-        "the means of seeds.  Balanced accuracy: at 0.5, and at the cut that is best for the shadow's rows.  "
-        f"Device-seconds: of training one attack model in its fleet, on {first['cores']} cores of "
-        f"{first['cpu']} that did other work as well (load {first['load_before']:g} at the start); compare "
-        "them with the steps, of which a batch of 100 takes a tenth.",
-        heads=(
-            *(
-                "Name",
-                "Hidden",
-                "Schedule",
-                "Rate",
-                "Batch",
-                "Collapsed",
-                "Recall, keys\n(largest)",
-            ),
-            *(
-                "Recall,\nkeys",
-                "Recall,\nseeds",
-                "AUC",
-                "Accuracy\nat 0.5",
-                "Accuracy,\nshadow cut",
-            ),
-            "Device-\nseconds",
-        ),
-        num_text_columns=3,
-        rows=tuple(rows),
-    )
-
-
-def _titles(records: Sequence[Record]) -> list[str]:
+def _titles(records: Sequence[Record]) -> dict[str, str]:
+    """Returns the title of every task, with its source where that is not real."""
     found = {}
     for record in records:
         suffix = "" if record["source"] == "real" else f" ({record['source']})"
         found[record["task"]] = TASKS[record["task"]].title + suffix
-    return list(found.values())
+    return found
+
+
+def recipes_table(records: Sequence[Record]) -> Table:
+    """Returns the table of all recipes, averaged over tasks."""
+    rows, leaks = [], leaking(records)
+    for recipe, every in by_recipe(records).items():
+        mine = [r for r in every if r["task"] in leaks]
+        others = [r for r in every if r["task"] not in leaks]
+        shares = [mean(some, lambda r: 100 * r["collapsed"]) for some in (mine, others)]
+        cells = [
+            name(recipe),
+            "none" if recipe.model == "logistic" else recipe.activation,
+            recipe.schedule,
+            f"{recipe.learning_rate:g}",
+            str(recipe.batch_size),
+            " / ".join("-" if share is None else f"{share:.1f}%" for share in shares),
+            _number(max((r["recall"]["over_keys"] or 0.0 for r in mine), default=None)),
+            _number(mean(mine, lambda r: r["recall"]["over_keys"])),
+            _number(mean(mine, lambda r: r["recall"]["over_seeds"])),
+            _number(mean(mine, lambda r: r["auc"]["mean"]), 4),
+            _number(mean(mine, lambda r: r["accuracy"]["mean"]), 4),
+            _number(mean(mine, lambda r: r["accuracy_shadow_cut"]["mean"]), 4),
+            _number(mean(every, lambda r: r["device_seconds"]), 1),
+        ]
+        rows.append(tuple(map(Cell, cells)))
+    first = records[0]
+    return Table(
+        title="Attack recipes, means over tasks",
+        caption=f"{', '.join(_titles(records).values())}; {first['num_seeds']} seeds, {first['num_keys']} "
+        "keys each.  Collapsed: of tasks that leak / of the others.  All else but seconds is of tasks that "
+        "leak.  Standard deviations of recall at 0.5: over the keys of a shadow (largest of a task, and mean "
+        "over tasks) and over the means of seeds.  Accuracy: balanced, at 0.5, and at the cut that is best "
+        "for the shadow's rows.  Device-seconds: of training one attack model in its fleet, beside "
+        f"other work on {first['cores']} cores of {first['cpu']} (load {first['load_before']:g} at the "
+        "start), which makes equal work differ by a factor of two and more.",
+        heads=_HEADS,
+        num_text_columns=3,
+        rows=tuple(rows),
+    )
 
 
 def tasks_table(records: Sequence[Record]) -> Table:
     """Returns the table of the named recipes on each task."""
     rows, ends = [], set()
     named = [(name(recipe), mine) for recipe, mine in by_recipe(records).items() if name(recipe)]
-    for i, title in enumerate(_titles(records)):
+    for i, title in enumerate(_titles(records).values()):
         for j, (text, mine) in enumerate(named):
             r = mine[i]
             cells = [
@@ -211,12 +222,10 @@ def tasks_table(records: Sequence[Record]) -> Table:
         ends.add(len(rows) - 1)
     return Table(
         title="Named recipes on each task",
-        caption="Precision and recall at 0.5: mean, and standard deviation over the keys of one shadow / over "
-        "the means of seeds.  Where nobody is called a member precision is left out.",
-        heads=(
-            *("Task", "Recipe", "Collapsed", "Precision", "Recall", "AUC", "Accuracy\nat 0.5"),
-            "Accuracy,\nshadow cut",
-        ),
+        caption="Precision and recall at 0.5: mean, and standard deviation over the keys of one shadow / "
+        "over the means of seeds.  Where nobody is called a member precision is left out.  Accuracy: "
+        "balanced, at 0.5, and at the cut that is best for the shadow's rows.",
+        heads=_TASK_HEADS,
         num_text_columns=2,
         rows=tuple(rows),
         section_ends=frozenset(ends),
@@ -235,17 +244,18 @@ def page(records: Sequence[Record]) -> str:
     Raises:
       InputError: the rows are not of one comparison, or no recipe qualifies as a default.
     """
-    first, best = records[0], chosen(records)
-    versions = ", ".join(f"{package} {v}" for package, v in first["versions"].items())
-    return "\n".join(
-        [
-            _HEAD.format(num_keys=first["num_keys"]),
-            tasks_table(records).to_markdown(),
-            _RULE.format(steady=STEADY, equal=EQUAL_AUC, chosen=describe(best)),
-            recipes_table(records).to_markdown(),
-            f"`{first['command']}`, commit {first['commit']}; {versions}.\n",
-        ]
+    first, titles = records[0], _titles(records)
+    rule = _RULE.format(
+        leaks=LEAKS,
+        leaking=", ".join(titles[task] for task in leaking(records)),
+        steady=STEADY,
+        equal=EQUAL_AUC,
+        chosen=describe(chosen(records)),
     )
+    versions = ", ".join(f"{package} {v}" for package, v in first["versions"].items())
+    made = f"`{first['command']}`, commit {first['commit']}; {versions}.\n"
+    parts = [tasks_table(records).to_markdown(), rule, recipes_table(records).to_markdown(), made]
+    return "\n".join([_HEAD.format(num_keys=first["num_keys"]), *parts])
 
 
 def main(_: list[str]) -> int:
@@ -255,7 +265,7 @@ def main(_: list[str]) -> int:
         raise InputError(f"{_ROWS.value} has no rows")
     best = chosen(records)
     if name(best) != "stable":
-        print(f"the rows choose {json.dumps(describe(best))}, which is not the default")
+        print(f"the rows choose {describe(best)}, which is not the default")
     replace_file(Path(_PAGE.value), page(records).encode())
     print(f"wrote {_PAGE.value}")
     return 0
