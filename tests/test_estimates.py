@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from jleaks import fleet
-from jleaks.attacks.evidence import References
-from jleaks.attacks.references import assign
+from jleaks.attacks.references import References, assign
 from jleaks.attacks.registry import ATTACKS
 from jleaks.bank import results
 from jleaks.bank.bank import Bank
