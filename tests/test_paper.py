@@ -332,8 +332,8 @@ def test_the_main_job_and_the_paper_attack_alike(tmp_path):
         ):
             assert row[name] == pytest.approx(other[name], abs=CLOSE), name
         assert row["collapsed"] == other["collapsed"]
-    kept = [npz.load(path, "")[0] for path in (tmp_path / "paper" / "models").iterdir()]
-    attacks = [a for a in kept if json.loads(str(a["meta"]))["name"].startswith("attack")]
+    kept = [npz.load(path, "") for path in (tmp_path / "paper" / "models").iterdir()]
+    attacks = [arrays for arrays, meta in kept if meta["name"].startswith("attack")]
     assert {a["params/Dense_0/kernel"].shape for a in attacks} == {(3, 16)}
     assert sorted(a["statistics/mask"].sum() for a in attacks) == [2, 2, 3]
 
@@ -345,8 +345,8 @@ def test_the_attack_recipe_names_the_attack_model(tmp_path):
     )
     (row,) = engine.run(plan, ["E2"], EXECUTION, tmp_path)["E2"]
     assert row["attack_model"] == "logistic"
-    kept = [npz.load(path, "")[0] for path in (tmp_path / "models").iterdir()]
-    (found,) = [a for a in kept if json.loads(str(a["meta"]))["name"].startswith("attack")]
+    kept = [npz.load(path, "") for path in (tmp_path / "models").iterdir()]
+    (found,) = [arrays for arrays, meta in kept if meta["name"].startswith("attack")]
     assert found["params/Dense_0/kernel"].shape == (3, 2)
     assert not any(name.startswith("params/Dense_1") for name in found)
 
