@@ -53,8 +53,8 @@ _RULE = """## The default
 A task leaks if some recipe's AUC is at least {leaks}: here {leaking}.
 Of the recipes with a hidden layer those qualify under which, on every task that leaks, no attack model
 collapses and the standard deviation of recall over keys is at most {steady}. Of these, those whose AUC
-(mean over tasks that leak) is within {equal} of the best; of these the one with the fewest steps, and of equally
-many the one with the highest AUC. That is: {chosen}.
+(mean over tasks that leak) is within {equal} of the best; of these the one with the fewest steps, and of
+equally many the one with the highest AUC. That is: {chosen}.
 
 Where nothing leaks nothing can be learned, whatever the recipe: attack models end as a constant, or on one
 side of their cut by chance. Rows mark them as collapsed.
@@ -190,9 +190,9 @@ def recipes_table(records: Sequence[Record]) -> Table:
     return Table(
         title="Attack recipes, means over tasks",
         caption=f"{', '.join(_titles(records).values())}; {first['num_seeds']} seeds, {first['num_keys']} "
-        "keys each.  Collapsed: of tasks that leak / of the others.  All else but seconds is of tasks that "
-        "leak.  Standard deviations of recall at 0.5: over the keys of a shadow (largest of a task, and "
-        "mean over tasks) and over the means of seeds.  Accuracy: balanced, at 0.5, and at the cut that is best "
+        "keys each.  Collapsed: of tasks that leak / of the others.  All else but seconds: of tasks that "
+        "leak.  Standard deviations of recall at 0.5: over the keys of a shadow (largest of a task, mean "
+        "over tasks) and over the means of seeds.  Accuracy: balanced, at 0.5, and at the cut that is best "
         "for the shadow's rows.  Device-seconds: of training one attack model in its fleet, beside "
         f"other work on {first['cores']} cores of {first['cpu']} (load {first['load_before']:g} at the "
         "start), which makes equal work differ by a factor of two and more.",
