@@ -18,6 +18,7 @@ from jleaks.bank.judging import FPRS, INFLUENCES
 from jleaks.fleet import make_mesh
 from jleaks.operating_points import counts, tpr_of_scores
 from jleaks.report.bank_tables import bank_table, comparison_table
+from jleaks.report.cost import cost_table
 from jleaks.report.numbers import FEW_NOTE, PART_NOTE
 
 NAMES = ("correctness", "loss", "class_thresholds", "lira_online")
@@ -174,6 +175,16 @@ def test_tables_mark_tprs_at_fprs_that_allow_few(bank):
             for head, cell in zip(table.heads[first:], row[first:], strict=True):
                 assert ("†" in cell.text) == head.startswith("TPR"), (head, cell.text)
         assert FEW_NOTE in table.caption
+    costs = [
+        {**r, "num_references": count, "device_seconds": 1.0, "flops": None}
+        for r in summary
+        for count in (2, 4)
+    ]
+    table = cost_table(costs)
+    for row in table.rows[:-1]:
+        is_tpr = row[0].text.startswith("TPR")
+        assert all(("†" in cell.text) == is_tpr for cell in row[2:]), row
+    assert FEW_NOTE in table.caption
     # With 600 non-members 1% allows six.
     many = [{**r, "num_nonmembers": 600.0} for r in summary]
     column = [

@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from jleaks.blackbox.table import audit_table
 from jleaks.report.numbers import (
     ENDS_NOTE,
     FEW_MARK,
@@ -71,6 +72,16 @@ def test_an_interval_of_shares_never_leaves_their_range():
 )
 def test_a_tpr_is_marked_where_few_non_members_are_allowed(metric, nonmembers, marked):
     assert few_mark(metric, nonmembers) == (FEW_MARK if marked else "")
+
+
+def test_the_table_of_an_audit_marks_them_too():
+    row = dict.fromkeys(("precision", "recall", "accuracy"))
+    row |= {"task": "mine", "adversary": 3, "statistic": "entropy", "shadow": None, "auc": 0.6}
+    row |= {"tpr_at_fpr_0.01": 0.1, "tpr_at_fpr_0.001": 0.02}
+    row |= {"fpr_realised_0.01": 0.01, "fpr_realised_0.001": 0.0}
+    table = audit_table([{**row, "num_members": 600, "num_nonmembers": 600}])
+    assert [cell.text for cell in table.rows[0][-2:]] == ["0.100", "0.020†"]
+    assert FEW_NOTE in table.caption
 
 
 def test_only_signs_that_occur_are_explained():

@@ -10,6 +10,7 @@ import pytest
 from paper_rows import make_row, make_rows, write_arrays
 
 from jleaks.errors import InputError
+from jleaks.report.numbers import FEW_NOTE
 from jleaks.report.paper import EXPERIMENTS, read_rows, report_experiment
 from jleaks.report.paper import series as paper_series
 from jleaks.report.paper.cells import seeds_text
@@ -118,6 +119,20 @@ def test_a_table_holds_means_and_t_intervals(tmp_path):
     assert cells(table, "Location")["Seeds"].text == "3"
     assert "(k of n)" in table.caption
     assert "[low, high]" in table.caption
+
+
+def test_tprs_at_few_allowed_non_members_are_marked(tmp_path):
+    rows = [
+        make_row("E2", task, seed, num_members=n, num_nonmembers=n)
+        for task, n in (("location", 4_999), ("news", 5_000))
+        for seed in range(2)
+    ]
+    table = tables(collect("E2", rows, tmp_path))[1]
+    few, many = cells(table, "Location"), cells(table, "News")
+    assert "†" in few["TPR at 0.1% FPR"].text
+    assert "†" not in few["TPR at 1% FPR"].text
+    assert not any("†" in cell.text for cell in many.values())
+    assert FEW_NOTE in table.caption
 
 
 def test_what_stands_behind_a_table_is_said():

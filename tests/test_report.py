@@ -22,6 +22,7 @@ from jleaks.report import (
     write_text_tables,
 )
 from jleaks.report.labels import arrange
+from jleaks.report.numbers import FEW_NOTE
 from jleaks.report.rows import FIELDS, RATES
 from jleaks.report.summary import average_over_shadow_tasks, summarise, transfer_matrix
 from jleaks.report.titles import STATISTICS, short_title, task_sources
@@ -224,6 +225,17 @@ def test_undefined_precision_is_left_out_and_counted():
     assert summary.metrics["recall"].n == 3
     # The t interval of two seeds, ±1.588, is cut to what a precision can be.
     assert "| 0.625 [0, 1] (2 of 3) |" in markdown_tables(rows)
+
+
+def test_tprs_at_few_allowed_non_members_are_marked():
+    few, many = (
+        [make_row("face", seed, num_members=n, num_nonmembers=n) for seed in range(3)]
+        for n in (499, 500)
+    )
+    # At 1%, 499 non-members allow four, 500 five.
+    assert "†" in markdown_tables(few)
+    assert FEW_NOTE in markdown_tables(few)
+    assert "†" not in markdown_tables(many)
 
 
 def test_shadow_tasks_are_averaged_within_a_seed():
