@@ -53,7 +53,7 @@ _TPR = "tpr_at_fpr_0.001"
 _MAIN = (
     *("loss", "class_thresholds", "quantile", "label_only"),
     *("calibrated", "attack_r", "lira_offline", "rmia_offline", "bavaria_offline"),
-    *("lira_online", "rmia_online", "base_online", "bavaria"),
+    *("lira_online", "rmia_online", "base_online", "base_online_tempered", "bavaria"),
 )
 
 

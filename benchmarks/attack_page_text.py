@@ -19,7 +19,8 @@ python -m benchmarks.attack_cost --banks=checkpoints/bank/location/bank.npz --ou
 
 - Models come in *twins*: the second trains on the records that the first does not. A target's twin is
   never its reference, so that exactly half of the references hold any record, whether or not the target
-  does. With the twin among them the count alone would tell.
+  does. With the twin among them the count alone would tell. In a score file twins are found in any order,
+  and where counts would still tell, every record takes equally many references of either side.
 - Thresholds (for precision, recall, balanced accuracy) come from a shadow model, attacked in the same
   way with references of its own; never from the target's membership. TPR at a stated FPR takes the
   operating point from the target's own ROC curve, as the literature does.
@@ -44,12 +45,17 @@ python -m benchmarks.attack_cost --banks=checkpoints/bank/location/bank.npz --ou
   at most f, one that lets in so many that it is at least f (a threshold at the (j + 1)-th highest of n
   non-members has a true FPR that follows Beta(j + 1, n - j)). Where f allows too few non-members to tell,
   the lower bound is 0.
-- Attack-R, label only and correctness take few values. So many non-members share the largest with the
-  members that no threshold has an FPR of 0.1%, and the TPR there is 0; their AUC is not touched by it.
-- RMIA is at temperature 2, BASE at temperature 1, as published; at one temperature their online forms
-  rank records alike. RMIA's z are all records of the bank. BaVarIA's prior is ours
-  (`jleaks/attacks/bavaria.py`), since only the family is taken from the paper. LiRA uses each record's
-  own variance from 64 references on. "All queries" averages over the record and perturbed copies:
+- Attack-R's share, label only and correctness take few values. So many non-members share the largest with
+  the members that no threshold has an FPR of 0.1%, and the TPR there is 0; their AUC is not touched by it.
+  Attack-R itself interpolates the references' losses, as its authors' code does; "linear and logit" takes
+  the smaller of two thresholds.
+- RMIA is at temperature 2 and weighs IN and OUT equally; its offline form chooses a (0, 0.1, ..., 1) by
+  the AUC on a shadow, as its authors' code does. BASE is at temperature 1, as published; "tempered" is at
+  temperature 2 (offline with the OUT mean scaled by 0.33), as LeakPro, from its authors' group, has it. At
+  one temperature BASE online ranks records as RMIA online does. RMIA's z are all records of the bank.
+- LiRA takes each record's own variance or one for all, whichever has the larger AUC on a shadow of the
+  target; both forms stand below it. BaVarIA's prior is ours (`jleaks/attacks/bavaria.py`), since only the
+  family is taken from the paper. "All queries" averages over the record and perturbed copies:
   shifts and mirror images, or noise up to twice the record's own length, most of which says little on
   these data.
 """.replace("{few}", FEW_NOTE)

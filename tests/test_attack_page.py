@@ -146,7 +146,7 @@ def test_earlier_rows_show_no_intervals_over_targets(tmp_path):
     tables = [line for line in text.splitlines() if line.startswith("| LiRA online")]
     assert tables
     assert not any("±" in line for line in tables)
-    assert "No ±: evaluated before intervals were over records." in text
+    assert "No ±: evaluated before intervals were over records, by the attacks of then." in text
 
 
 def test_how_intervals_were_checked_is_told_from_its_rows(results):

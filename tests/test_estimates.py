@@ -219,5 +219,8 @@ def test_intervals_over_targets_of_earlier_rows_are_not_shown(bank):
     earlier = [{k: v for k, v in r.items() if k != "intervals"} for r in summary]
     table = bank_table(earlier)
     assert not any("±" in cell.text or "[" in cell.text for row in table.rows for cell in row)
-    assert "No ±: evaluated before intervals were over records." in table.caption
+    assert (
+        "No ±: evaluated before intervals were over records, by the attacks of then."
+        in table.caption
+    )
     assert any("±" in cell.text for row in bank_table(summary).rows for cell in row)

@@ -76,7 +76,7 @@ def interval_note(records: Sequence[dict[str, Any]]) -> str:
     """Returns the sentence that says what ± is in a table of summaries."""
     if all(record.get("intervals") == OVER for record in records):
         return RECORDS_NOTE
-    return "No ±: evaluated before intervals were over records."
+    return "No ±: evaluated before intervals were over records, by the attacks of then."
 
 
 def _cell(record: dict[str, Any], metric: str, best: float | None) -> Cell:
