@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -137,6 +138,31 @@ def test_a_finished_experiment_is_read_not_run(finished):
     again = engine.run(PLAN, ["E10"], EXECUTION, workdir, reporter=Reporter(line=lines.append))
     assert lines == ["E10: finished before"]
     assert again["E10"] == json.loads(json.dumps(rows["E10"]))
+
+
+def test_rows_that_this_plan_did_not_write_are_refused(finished, tmp_path):
+    workdir, rows, _ = finished
+    for name in ("E2", "E10"):
+        shutil.copytree(workdir / name, tmp_path / name)
+    path = tmp_path / "E2" / "rows.jsonl"
+    content = path.read_bytes()
+    other = dataclasses.replace(PLAN, seeds=(1, 1))
+    # Neither plan.json nor models are there: results speak for themselves.
+    found = engine.run(PLAN, ["E10", "E2"], EXECUTION, tmp_path)
+    assert list(found) == ["E10", "E2"]
+    assert found["E2"] == json.loads(json.dumps(rows["E2"]))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["E10", "E2"]
+    lines = content.splitlines(keepends=True)
+    for plan, damaged in (
+        (other, content),
+        (PLAN, b""),
+        (PLAN, b"".join(lines[1:])),
+        (PLAN, content.replace(b'"auc": 0.', b'"auc": 0.0', 1)),
+        (PLAN, (tmp_path / "E10" / "rows.jsonl").read_bytes()),
+    ):
+        path.write_bytes(damaged)
+        with pytest.raises(InputError, match=r"E2/rows.jsonl is not what this plan wrote \("):
+            engine.run(plan, ["E2"], EXECUTION, tmp_path)
 
 
 def test_one_experiment_alone_gives_the_same_rows(finished, tmp_path):
