@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jleaks import fleet, signals
+from jleaks.attacks import sides
 from jleaks.attacks.baseline import class_thresholds
 from jleaks.attacks.references import References, assign
 from jleaks.attacks.registry import ATTACKS, Options

@@ -29,7 +29,7 @@ from jleaks.fingerprint import stated
 from jleaks.fleet import key_words, make_mesh
 from jleaks.keys import Role, identity_key
 from jleaks.learner import Learner, Members
-from jleaks.metrics import FPRS, Metrics, row_fields
+from jleaks.metrics import FPRS, Metrics, number, row_fields
 from jleaks.operating_points import tpr_of_scores
 from jleaks.plan import ATTACK_RECIPE, Execution, Recipe
 from jleaks.preemption import StopSignal

@@ -83,8 +83,8 @@ _ROUNDING = 1e-5
 
 
 def is_cost(field: str) -> bool:
-    """Whether a field is a time or an amount of work; all other numbers are fractions in [0, 1]."""
-    return field.endswith(("seconds", "flops"))
+    """Whether a field is a time, an amount of work or a loss; all other numbers are fractions in [0, 1]."""
+    return field.endswith(("seconds", "flops", "loss"))
 
 
 def number(row: PaperRow, field: str) -> float | None:
