@@ -211,9 +211,9 @@ def bytes_per_record(arrays: Arrays, attacks: tuple[Attack, ...], targets: int, 
     models, queries = arrays["member"].shape[0], arrays["phi"].shape[0]
     given = sum(array[..., :1].nbytes for array in arrays.values())
     # For targets and shadows, 4 bytes each: scores of all attacks, summaries of both sides for every query,
-    # twenty more, and the rosters, which every device has whole.
+    # thirty more, and the rosters, which every device has whole.
     rows = len(attacks) + sum(attack.variants is not None for attack in attacks)
-    kept = 4 * 2 * targets * (rows + 8 * queries + 20 + mesh.size)
+    kept = 4 * 2 * targets * (rows + 8 * queries + 30 + mesh.size)
     # Every device's sums of influences.
     kept += 4 * len(attacks) * len(judging.INFLUENCES) * (mesh.size + 1)
     # Sorts over all models.
