@@ -29,7 +29,9 @@ and in the tables is computed from them.
   of an attack that calls nobody a member is not.
 - Precision and recall are of "member", at the attack model's 0.5 cut, for adversary 3 at its threshold
   from random points. Members and non-members are equally many: a coin has precision 0.5. The shadow's
-  cut is the threshold that is best on the shadow's own records.
+  cut is the threshold that is best on the shadow's own records. In rows of format 1 attack models are
+  those of `--attack_recipe=ml_leaks`, whose 0.5 cut depends on where the last step lies (recalls of
+  0.6±0.7 are that); from format 2 on they are `stable` (`docs/attack_recipes.md`).
 - TPR at FPR 1% and 0.1% say whether an attack can be sure of anybody; the FPR realised stands below each
   table. {FEW_NOTE}
 """
@@ -60,7 +62,7 @@ def _distinct(values: list[str]) -> str:
 
 
 def _how_it_was_run(found: list[Results]) -> list[str]:
-    heads = ["Experiment", "Scale", "Tasks", "Records", "Seeds", "Rows", "Device", "Plan"]
+    heads = ["Experiment", "Scale", "Tasks", "Records", "Seeds", "Rows", "Device", "Plan", "Format"]
     lines = ["## How it was run", "", _line(heads), _line(["---"] * len(heads))]
     for results in found:
         rows = results.rows
@@ -83,6 +85,7 @@ def _how_it_was_run(found: list[Results]) -> list[str]:
                     f"{len(rows):,}",
                     _distinct([row["device"] for row in rows]) or "-",
                     _distinct([f"`{row['fingerprint']}`" for row in rows]) or "-",
+                    _distinct([str(row.get("format", 1)) for row in rows]) or "-",
                 ]
             )
         )
