@@ -55,6 +55,10 @@ _CHECKPOINT = flags.DEFINE_float(
     "checkpoint_seconds", 60.0, "Least time between checkpoints of a fleet.", module_name=_SPEED
 )
 
+# What else changes numbers, past JAX: sums in another order, in which a loss that is not a number may go
+# unnoticed; operands cut to TF32 whatever the plan says.
+_FOREIGN = {"XLA_FLAGS": "fast_math=true", "NVIDIA_TF32_OVERRIDE": "1"}
+
 
 def make_execution() -> Execution:
     """Returns the execution that the flags describe."""
@@ -81,12 +85,9 @@ def start(execution: Execution) -> Execution:
     import jax
 
     settings.check()
-    if "fast_math=true" in os.environ.get("XLA_FLAGS", ""):
-        # Sums come out otherwise, and a loss that is not a number may go unnoticed.
-        raise InputError(
-            f"XLA_FLAGS is {os.environ['XLA_FLAGS']}, expected no fast math: leave it out"
-        )
-
+    for name, text in _FOREIGN.items():
+        if text in (found := os.environ.get(name, "")):
+            raise InputError(f"{name} is {found}, which changes numbers: leave {text} out")
     if execution.kernels == "xla" or jax.default_backend() != "cpu":
         return execution
     try:

@@ -198,6 +198,8 @@ def test_models_that_are_not_there(sweep, tmp_path):
         with pytest.raises(InputError, match=words):
             trained_model(*args)
     (tmp_path / "plan.json").write_bytes((sweep / "plan.json").read_bytes())
+    with pytest.raises(InputError, match="seed is -1, expected a whole number from 0"):
+        trained_model(str(tmp_path), "location", -1, "target")
     with pytest.raises(InputError, match="location is not trained yet"):
         trained_model(str(tmp_path), "location", 0, "target")
     (tmp_path / "location" / "checkpoints").mkdir(parents=True)
@@ -211,6 +213,15 @@ def test_models_that_are_not_there(sweep, tmp_path):
         (tmp_path / "plan.json").write_text(text)
         with pytest.raises(InputError, match=r"plan\.json is not the plan of launch\.sweep"):
             trained_model(str(tmp_path), "location", 0, "target")
+
+
+def test_a_plan_that_was_changed_after_the_run_is_refused(sweep, tmp_path):
+    text = (sweep / "plan.json").read_text()
+    (tmp_path / "plan.json").write_text(text.replace('"batch_size": 50', '"batch_size": 51', 1))
+    with pytest.raises(
+        InputError, match=r"plan\.json has the fingerprint .*: it was changed after"
+    ):
+        trained_model(str(tmp_path), "location", 0, "target")
 
 
 def start(module, *flags):

@@ -72,7 +72,11 @@ def test_a_seed_is_what_jax_makes_of_it(seed):
     [
         ("JAX_ENABLE_X64", "1", "JAX_ENABLE_X64 is True, expected False"),
         ("JAX_USE_SHARDY_PARTITIONER", "0", "JAX_USE_SHARDY_PARTITIONER is False, expected True"),
-        ("XLA_FLAGS", "--xla_cpu_enable_fast_math=true", "expected no fast math: leave it out"),
+        (
+            "XLA_FLAGS",
+            "--xla_cpu_enable_fast_math=true",
+            "which changes numbers: leave fast_math=true out",
+        ),
         ("JAX_PLATFORMS", "nosuch", "JAX has no devices (Unable to initialize backend 'nosuch'"),
         ("JAX_PLATFORMS", "cuda", "JAX_PLATFORMS is cuda, expected cpu"),
     ],
