@@ -283,9 +283,9 @@ def test_the_benchmark_leaves_a_row_per_metric(launch, tmp_path):
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert {r["precision"] for r in rows} == {"float32, other order", "bfloat16"}
     assert len(rows) == 2 * (5 + 5)
-    assert {(r["attack"], r["n"]) for r in rows} == {
-        *(("target", 2), ("adversary 1", 2), ("model", 4), ("loss", 4))
-    }
+    # An attack model that calls nobody a member has no precision to compare.
+    most = {r["attack"]: max(s["n"] for s in rows if s["attack"] == r["attack"]) for r in rows}
+    assert most == {"target": 2, "adversary 1": 2, "model": 4, "loss": 4}
     for row in rows:
         assert row["source"] == "synthetic"
         assert row["low"] <= row["difference"] <= row["high"]

@@ -339,7 +339,7 @@ def _row(attack: _Attack, values: Metrics, about: Record) -> Record:
     case, shadow = attack.case, attack.shadow
     target, task = case.target, case.shadow_task or case.task
     num_members = int(np.asarray(target.member).sum())
-    if shadow is None:
+    if np.isnan(attack.shadow_cut):
         values = values._replace(shadow_cut=None)
     row: Record = {
         "task": case.task,
