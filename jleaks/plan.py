@@ -126,9 +126,9 @@ class Recipe:
 
 
 # Of attack models.  As the paper describes them (64 hidden units; released code: Adam 1e-2, batch 10, 50
-# epochs, L2 1e-6), but ReLU in place of tanh and a rate that falls to zero: at a constant rate what an attack
-# model says at its 0.5 cut depends on where the last step lies (docs/attack_recipes.md; others by name:
-# `recipes.ATTACK_RECIPES`).
+# epochs, L2 1e-6), but ReLU in place of tanh and a rate that falls to zero: at a constant rate what an
+# attack model says at its 0.5 cut depends on where the last step lies (docs/attack_recipes.md; others by
+# name: `recipes.ATTACK_RECIPES`).
 ATTACK_RECIPE = Recipe("mlp", (64,), 50, 10, 1e-2, 1e-6, schedule="cosine", activation="relu")
 
 
