@@ -64,7 +64,7 @@ _NAMED = flags.DEFINE_list(
 )
 _ACTIVATIONS = flags.DEFINE_list("activations", ["tanh", "relu"], "Of the grid.", **WHAT)
 _SCHEDULES = flags.DEFINE_list("schedules", ["constant", "cosine"], "Of the grid.", **WHAT)
-_RATES = flags.DEFINE_list("learning_rates", ["0.01", "0.003", "0.001"], "Of the grid.", **WHAT)
+_RATES = flags.DEFINE_list("learning_rates", ["0.01", "0.001"], "Of the grid.", **WHAT)
 _BATCHES = flags.DEFINE_list("batch_sizes", ["10", "100"], "Of the grid.", **WHAT)
 _EPOCHS = flags.DEFINE_integer(
     "epochs", None, "Of every attack model; default the recipe's.", lower_bound=1, **WHAT

@@ -209,7 +209,7 @@ def judge(
       member: For each the truth, [n_i].
       thresholds: For each the score from which a record is called a member.
       mesh: Devices to spread the attacks over.
-      cuts: For each the shadow's cut (see `judge_own_rows`); None for attacks without one.
+      cuts: For each the shadow's cut (see `judge_own_rows`), NaN for one without; None if all are.
 
     Returns:
       Metrics, leaves [A, ...].

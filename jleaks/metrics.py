@@ -196,7 +196,8 @@ def metrics(
       member: The truth.
       valid: Rows that exist; the others are padding.
       threshold: A row is called a member if its score is at least this.
-      cut: A second threshold, the shadow's (see `OwnRows`); None for attacks without one.
+      cut: A second threshold, the shadow's (see `OwnRows`); None for attacks without one, or NaN, which
+        decides nothing, for one of several.
     """
     ranking = rank(scores, member, valid)
     positives, negatives = ranking.positives, ranking.negatives
@@ -206,6 +207,7 @@ def metrics(
     if cut is not None:
         hits, misses = called(scores, member, valid, cut)
         recall, fpr = hits / positives, misses / negatives
+        recall = jnp.where(jnp.isnan(cut), jnp.nan, recall)
         shadow_cut = Decision(hits / (hits + misses), recall, (recall + 1 - fpr) / 2)
     return Metrics(
         precision=true_positives / (true_positives + false_positives),

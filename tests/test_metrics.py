@@ -158,3 +158,8 @@ def test_what_nobody_decides_is_null_in_a_row():
     at_cut = metrics(np.float32([0, 0.1]), np.array([True, False]), ones, 0.5, own.cut)
     assert row_fields(at_cut)["precision_shadow_cut"] is None
     assert row_fields(at_cut)["accuracy_shadow_cut"] == 0.5
+    # Among attacks that have a cut, NaN stands for none: not for a cut that calls nobody.
+    nowhere = metrics(np.float32([0, 0.1]), np.array([True, False]), ones, 0.0, np.float32(np.nan))
+    for name in ("precision", "recall", "accuracy"):
+        assert row_fields(nowhere)[f"{name}_shadow_cut"] is None
+    assert row_fields(nowhere)["recall"] == 1

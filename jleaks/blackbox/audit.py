@@ -339,8 +339,6 @@ def _row(attack: _Attack, values: Metrics, about: Record) -> Record:
     case, shadow = attack.case, attack.shadow
     target, task = case.target, case.shadow_task or case.task
     num_members = int(np.asarray(target.member).sum())
-    if np.isnan(attack.shadow_cut):
-        values = values._replace(shadow_cut=None)
     row: Record = {
         "task": case.task,
         "shadow_task": None if shadow is None else task,
