@@ -154,7 +154,11 @@ def test_the_target_s_membership_reaches_nothing_but_the_metrics():
     attacks = [attack for attack in ATTACKS.values() if missing(attack, bank) is None]
     before, after = (scores(b, attacks, references, shadows) for b in (bank, other))
     for name in before:
-        np.testing.assert_array_equal(before[name][2], after[name][2], err_msg=name)
+        # Up to rounding: the target's own answer is taken out of sums in which it stood on one side or the
+        # other.
+        np.testing.assert_allclose(
+            before[name][2], after[name][2], rtol=1e-5, atol=1e-5, err_msg=name
+        )
     # Neither a threshold: the shadow of target 2 is not compared with it.
     verdicts = [
         evaluate(b, [ATTACKS["lira_online"]], references, shadows, make_mesh(1))
