@@ -68,6 +68,14 @@ def ready(name: str, program: Any, args: tuple[Any, ...], limit: int | None) -> 
     return found
 
 
+def forget() -> None:
+    """Lets go of all programs, so that the memory they are mapped into can be given back.
+
+    XLA:CPU maps each program into several pieces of memory, of which Linux allows a process 65,530.
+    """
+    _COMPILED.clear()
+
+
 def _num_bytes(call: jax.stages.Compiled) -> int | None:
     found = call.memory_analysis()
     if found is None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from jaxtyping import install_import_hook
 
+from jleaks import executables
 from jleaks.host import library
 
 jax.config.update("jax_num_cpu_devices", 4)
@@ -45,6 +46,14 @@ def pytest_collection_modifyitems(items):
         for item in items:
             if "gpu" in item.keywords:
                 item.add_marker(skip)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _programs():
+    """Gives the memory of compiled programs back; all tests' at once are more than Linux maps."""
+    yield
+    executables.forget()
+    jax.clear_caches()
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from jaxtyping import Array
 
 from jleaks.attacks.evidence import VARIANCE_FLOOR, Evidence, Overall
 from jleaks.attacks.lira import log_normal, log_survival
-from jleaks.attacks.sides import Side
+from jleaks.attacks.sums import Side
 
 _PRIOR_SHAPE = 2.0
 

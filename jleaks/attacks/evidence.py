@@ -1,7 +1,7 @@
 """What an attacker knows about every record of every target: the target's answer and its references'.
 
-The definitions are those of `jleaks.attacks.sides`, for one record of one target; an attack asks for them
-by name and gets all of them at once.
+The definitions are those of `jleaks.attacks.sides` and `sums`, for one record of one target; an attack asks
+for them by name and gets all of them at once.
 """
 
 from typing import Any, NamedTuple
@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from jleaks.attacks import sides
-from jleaks.attacks.sides import Chosen, Side
+from jleaks.attacks import sides, sums
+from jleaks.attacks.sides import Chosen
+from jleaks.attacks.sums import Side
 
 # No variance is taken to be smaller: two logits that differ by less than 0.01 are the same.
 VARIANCE_FLOOR = 1e-4
@@ -100,7 +101,7 @@ class Evidence:
 
     def side(self, values: Float[Array, "models records"], side: str, key: Any) -> Side:
         """Summary of the references' values on one side, "in" or "out"; `key` names the values."""
-        return self._once((key, side), lambda: sides.summaries(values, self._chosen(side)))
+        return self._once((key, side), lambda: sums.summaries(values, self._chosen(side)))
 
     def phi(self, query: int, side: str) -> Side:
         """Summary of the references' phi on one side."""
@@ -158,7 +159,7 @@ class Evidence:
 
         def make() -> Array:
             values = self._arrays["phi"][0] if name == "phi" else self._arrays[name]
-            found = sides.log_means(jax.nn.log_sigmoid(values), self._chosen(side))
+            found = sums.log_means(jax.nn.log_sigmoid(values), self._chosen(side))
             count = self.phi(0, side).size
             total = self._total(f"{name} {side} mass", count * jnp.exp(found))
             pairs = self._total(f"{name} {side} pairs", count)

@@ -1,10 +1,10 @@
 """One side of every record: the references that trained on it (IN), or those that did not (OUT).
 
 The definitions are for ONE record of ONE target: take the references of a side and summarise their
-answers.  All of it for all targets at once: a side's models are listed and sorted once for all targets, and
-what a target must not look at (itself, its twin, what a draw leaves away) is taken out of that.  Nothing of
-size targets x models x records is ever made.  Where a target leaves out many models, its references are
-gone through instead, target by target.
+answers by their order (sums are in `jleaks.attacks.sums`).  All of it for all targets at once: a side's
+models are listed and sorted once for all targets, and what a target must not look at (itself, its twin,
+what a draw leaves away) is taken out of that.  Nothing of size targets x models x records is ever made.
+Where a target leaves out many models, its references are gone through instead, target by target.
 """
 
 import functools
@@ -14,7 +14,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from jleaks import sorting
 
@@ -23,20 +23,6 @@ MOST_LEFT_OUT = 8
 
 # The largest loss there is, where references are interpolated (as the code of Ye et al. 2022).
 _LARGEST_LOSS = 1000.0
-
-
-class Side(NamedTuple):
-    """One side's values, summarised; all of one shape.
-
-    Attributes:
-      size: References on this side.
-      mean: Of their values.
-      deviations: Sum of squared deviations from the mean.
-    """
-
-    size: Array
-    mean: Array
-    deviations: Array
 
 
 class Chosen(NamedTuple):
@@ -80,8 +66,8 @@ class Chosen(NamedTuple):
         return lax.map(mapped, (self.left_out, *rows))
 
     def _removed(
-        self, left_out: Int[Array, "others"], values: Float[Array, "models records"]
-    ) -> tuple[Float[Array, "removed records"], Bool[Array, "removed records"]]:
+        self, left_out: Int[Array, "others"], values: Shaped[Array, "models records"]
+    ) -> tuple[Shaped[Array, "removed records"], Bool[Array, "removed records"]]:
         there = self.listed[left_out]
         if self.rank is None:
             return values[left_out], there
@@ -120,59 +106,6 @@ def first_in(
     """Which of the chosen are the first `count` in the draw, record by record."""
     place = jnp.where(chosen, rank, jnp.iinfo(jnp.int32).max)
     return chosen & (jnp.argsort(jnp.argsort(place, axis=0), axis=0) < count)
-
-
-def summarise(values: Float[Array, "models"], chosen: Bool[Array, "models"]) -> Side:
-    """The definition, for one record: summarises the chosen values (an empty side has mean 0)."""
-    count = chosen.sum().astype(jnp.float32)
-    mean = jnp.where(chosen, values, 0).sum() / jnp.maximum(count, 1)
-    return Side(count, mean, jnp.where(chosen, (values - mean) ** 2, 0).sum())
-
-
-def summaries(values: Float[Array, "models records"], side: Chosen) -> Side:
-    """`summarise` for every target and record.
-
-    Without a draw three matrix products.  Sums of squares are taken around the record's mean over all
-    models, which keeps their rounding small.
-    """
-    if side.rank is not None:
-        if not side.few_left_out:
-            found = side.by_target(lambda v, c: jnp.stack(summarise(v, c)), values)
-            return Side(*jnp.moveaxis(found, -1, 0))
-        return _drawn_summaries(values, side)
-    center = values.mean(0)
-    chosen_values = side.listed.astype(jnp.float32)
-    shifted = (values - center) * chosen_values
-
-    def product(columns: Array) -> Array:
-        return jnp.matmul(side.use, columns, precision=lax.Precision.HIGHEST)
-
-    count = jnp.round(product(chosen_values))
-    return _side(count, product(shifted), product(shifted**2), center)
-
-
-def _side(count: Array, total: Array, squares: Array, center: Array) -> Side:
-    """From sums of values around a center."""
-    mean = total / jnp.maximum(count, 1)
-    # One value has no deviation; rounding must not give it one.
-    deviations = jnp.where(count > 1, jnp.maximum(squares - total * mean, 0), 0)
-    return Side(count, jnp.where(count > 0, center + mean, 0), deviations)
-
-
-def _drawn_summaries(values: Array, side: Chosen) -> Side:
-    """From the sums over all that are listed, less what the target takes out."""
-    listed = side.listed
-    center = jnp.where(listed, values, 0).sum(0) / jnp.maximum(listed.sum(0), 1)
-    shifted = jnp.where(listed, values - center, 0)
-    whole = jnp.stack([listed.sum(0).astype(jnp.float32), shifted.sum(0), (shifted**2).sum(0)])
-
-    def one(removed: Callable[..., tuple[Array, Array]]) -> Array:
-        rows, there = removed(values)
-        rows = jnp.where(there, rows - center, 0)
-        return whole - jnp.stack([there.sum(0).astype(jnp.float32), rows.sum(0), (rows**2).sum(0)])
-
-    count, total, squares = jnp.moveaxis(side.per_target(one), 1, 0)
-    return _side(count, total, squares, center)
 
 
 def median(values: Float[Array, "models"], chosen: Bool[Array, "models"]) -> Float[Array, ""]:
@@ -242,59 +175,6 @@ def _sorted_rows(rows: list[Array]) -> list[Array]:
             low, high = jnp.minimum(rows[i], rows[i + 1]), jnp.maximum(rows[i], rows[i + 1])
             rows[i], rows[i + 1] = low, high
     return rows
-
-
-def log_mean(log_values: Float[Array, "models"], chosen: Bool[Array, "models"]) -> Float[Array, ""]:
-    """The definition, for one record: log of the mean of the chosen values; -inf where there is none."""
-    total = jax.nn.logsumexp(jnp.where(chosen, log_values, -jnp.inf))
-    return total - jnp.log(jnp.maximum(chosen.sum(), 1))
-
-
-def log_means(
-    log_values: Float[Array, "models records"], side: Chosen
-) -> Float[Array, "targets records"]:
-    """`log_mean` for every target and record, without leaving the range of float32.
-
-    A sum that is scaled by its largest value underflows if a target takes that value out and all others
-    are much smaller.  So the largest values are kept apart, one more than a target can take out of them
-    at most; the others are summed relative to the largest of their own.
-    """
-    if not side.few_left_out:
-        return side.by_target(log_mean, log_values)
-    apart = side.left_out.shape[1] + (0 if side.spare is None else len(side.spare))
-    rest = jnp.where(side.listed, log_values, -jnp.inf)
-    models = jnp.arange(len(rest), dtype=jnp.float32)[:, None]
-    largest, whose = [], []
-    for _ in range(apart):
-        value = rest.max(0)
-        first = jnp.argmax(rest == value, axis=0)
-        largest.append(value)
-        whose.append(first.astype(jnp.float32))
-        rest = jnp.where(models == whose[-1], -jnp.inf, rest)
-    scale = rest.max(0)
-    # Nothing is left: any finite scale will do.
-    scale = jnp.where(jnp.isfinite(scale), scale, 0)
-    total = jnp.exp(rest - scale).sum(0)
-    numbers = jnp.broadcast_to(models, rest.shape)
-    count = side.listed.sum(0)
-
-    def one(removed: Callable[..., tuple[Array, Array]]) -> Array:
-        rows, there = removed(log_values)
-        names, _ = removed(numbers)
-        found = scale + jnp.log(jnp.maximum(total - _small(rows, names, there, whose, scale), 0))
-        for value, model in zip(largest, whose, strict=True):
-            gone = (there & (names == model)).any(0)
-            found = jnp.logaddexp(found, jnp.where(gone, -jnp.inf, value))
-        kept = count - there.sum(0)
-        return jnp.where(kept > 0, found - jnp.log(jnp.maximum(kept, 1)), -jnp.inf)
-
-    return side.per_target(one)
-
-
-def _small(rows: Array, names: Array, there: Array, whose: list[Array], scale: Array) -> Array:
-    """Sum of those values taken out that are not among the largest, relative to the scale."""
-    large = functools.reduce(jnp.logical_or, (names == model for model in whose))
-    return jnp.where(there & ~large, jnp.exp(jnp.minimum(rows - scale, 0)), 0).sum(0)
 
 
 def share_above(
