@@ -25,7 +25,7 @@ from jleaks.attacks.registry import ATTACKS, Attack, Options, get_attacks, publi
 from jleaks.bank import files, results
 from jleaks.bank.audits import audit
 from jleaks.bank.bank import Bank
-from jleaks.bank.evaluate import NonFiniteScoresError, evaluate, lacking, missing
+from jleaks.bank.evaluate import NonFiniteScoresError, evaluate, lacking, missing, without_shadows
 from jleaks.errors import InputError
 from jleaks.fleet import make_mesh
 from jleaks.plan import Execution
@@ -142,6 +142,8 @@ def main(_: list[str]) -> int:
             output.print(f"{path}: {drawn}", highlight=False)
         without = functools.partial(lacking, bank=bank, references=references)
         attacks = _possible(attacks, without, path, output)
+        if (gap := without_shadows(bank, attacks, shadows)) is not None:
+            output.print(f"{path}: {gap}", highlight=False)
         tick = time.monotonic()
         while True:
             try:

@@ -18,7 +18,14 @@ from jleaks.attacks.references import (
 from jleaks.attacks.registry import ATTACKS
 from jleaks.audit import epsilon_one_run
 from jleaks.bank.bank import Bank
-from jleaks.bank.evaluate import NonFiniteScoresError, evaluate, lacking, missing, scores
+from jleaks.bank.evaluate import (
+    NonFiniteScoresError,
+    evaluate,
+    lacking,
+    missing,
+    scores,
+    without_shadows,
+)
 from jleaks.errors import InputError
 from jleaks.fleet import make_mesh
 
@@ -174,6 +181,11 @@ def test_with_nothing_to_compare_attacks_are_refused():
     references, shadows = assign(bank)
     # One OUT reference is there for members alone.
     assert "did not train on a record" in str(lacking(ATTACKS["lira_offline"], bank, references))
+    told = str(without_shadows(bank, [ATTACKS["loss"], ATTACKS["lira_offline"]], shadows))
+    assert told.startswith(
+        "shadows cannot be attacked (lira_offline: no reference that did not train"
+    )
+    assert without_shadows(bank, [ATTACKS["loss"]], shadows) is None
     with pytest.raises(InputError, match="rmia_online cannot be run: no reference that did not"):
         evaluate(bank, [ATTACKS["rmia_online"]], references, shadows, make_mesh(1))
     two = mask("twins", rng, 2)
@@ -181,6 +193,7 @@ def test_with_nothing_to_compare_attacks_are_refused():
     references, shadows = assign(bank)
     assert references.models.shape == (2, 0)
     assert shadows is None
+    assert "too few models" in str(without_shadows(bank, [ATTACKS["loss"]], shadows))
     assert lacking(ATTACKS["loss"], bank, references) is None
     assert lacking(ATTACKS["attack_r"], bank, references) is not None
     assert most_references(bank) == 0

@@ -54,6 +54,22 @@ def lacking(attack: Attack, bank: Bank, references: References) -> str | None:
     return None
 
 
+def without_shadows(bank: Bank, attacks: list[Attack], shadows: References | None) -> str | None:
+    """Says what is missing because shadows cannot be attacked; None where they can."""
+    if shadows is None:
+        reason = "too few models are left to be their references"
+    else:
+        reasons = {a.name: lacking(a, bank, shadows) for a in attacks}
+        found = [f"{name}: {why}" for name, why in reasons.items() if why]
+        if not found:
+            return None
+        reason = found[0]
+    return (
+        f"shadows cannot be attacked ({reason}): no attack has a threshold, and forms of an attack that "
+        "are chosen on a shadow stay at their default"
+    )
+
+
 class NonFiniteScoresError(InputError):
     """Scores that cannot be ranked; `attacks` names theirs."""
 
@@ -135,7 +151,7 @@ def _checked(
             raise InputError(f"{attack.name} cannot be run: {reason}")
     kinds = tuple(attacks)
     roles = {"target": _on_device(references)}
-    if shadows is not None and not any(lacking(a, bank, shadows) for a in kinds):
+    if shadows is not None and without_shadows(bank, attacks, shadows) is None:
         roles["shadow"] = _on_device(shadows)
     arrays = _arrays(bank, kinds)
     for refs in (references, shadows):
