@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -111,3 +113,18 @@ def test_results_do_not_depend_on_the_current_folder(launch, tmp_path):
     relative = os.path.relpath(tmp_path / "w", launch.root)
     assert launch("launch.sweep", f"--workdir={relative}", *TINY).returncode == 0
     assert (tmp_path / "w" / "rows.jsonl").exists()
+
+
+def test_importing_starts_no_devices(launch):
+    # A launcher chooses JAX's devices after it has read its flags.
+    code = (
+        "import importlib, pkgutil, jleaks\n"
+        "from jax._src import xla_bridge\n"
+        "for module in pkgutil.walk_packages(jleaks.__path__, 'jleaks.'):\n"
+        "    importlib.import_module(module.name)\n"
+        "    assert not xla_bridge._backends, module.name\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=launch.root, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr

@@ -276,7 +276,7 @@ def test_a_draw_takes_the_first_that_are_references(rng):
             lambda s: sides.interpolated_levels(own, values, s),
         )
         for fn in functions:
-            for a, b in zip(*map(jax.tree.leaves, (fn(fast), fn(whole))), strict=True):
+            for a, b in zip(*map(jax.tree.leaves, map(jax.jit(fn), (fast, whole))), strict=True):
                 np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
         # The definition, by hand.
         found = sides.medians(values, fast)
@@ -326,7 +326,8 @@ def test_what_a_target_leaves_out_leaves_no_trace(rng, drawn):
                 jnp.asarray(rank.astype(np.int32)), jnp.asarray(taken), jnp.asarray(spare),
             )  # fmt: skip
         log_p = jax.nn.log_sigmoid(jnp.asarray(values))
-        found.append((*sums.summaries(jnp.asarray(values), chosen), sums.log_means(log_p, chosen)))
+        moments = jax.jit(sums.summaries)(jnp.asarray(values), chosen)
+        found.append((*moments, jax.jit(sums.log_means)(log_p, chosen)))
 
     def variance(size, deviations):
         # As attacks see it.
@@ -360,7 +361,7 @@ def test_ties_of_answers_are_not_broken_by_membership():
     # Two answers alone: whole groups of records have one score on paper.
     attacks = [ATTACKS[name] for name in ("lira_online_record", "base_online", "calibrated")]
     found = []
-    for seed in range(4):
+    for seed in range(3):
         rng = np.random.default_rng(seed)
         member = mask("exactly half", rng, 8, 12_000)
         phi = rng.choice(np.float32([0.7, 2.3]), member.shape)
@@ -369,7 +370,7 @@ def test_ties_of_answers_are_not_broken_by_membership():
         references, shadows = assign(bank)
         auc = evaluate(bank, attacks, references, shadows, make_mesh(1)).auc
         found.append((auc - 0.5) / sigma(member))
-    # 32 targets of standard normals, which hang together in a bank: rounding moved LiRA by 2.7.
+    # 24 targets of standard normals, which hang together in a bank: rounding moved LiRA by 2.7.
     assert (np.abs(np.mean(found, axis=(0, 2))) < 1).all()
 
 
