@@ -30,7 +30,6 @@ from jleaks.datasets.synthetic import synthetic
 from jleaks.errors import InputError
 from jleaks.fleet import Fleet, key_words, make_mesh
 from jleaks.host import library
-from jleaks.host.operations import Kernels
 from jleaks.keys import Role, identity_key
 from jleaks.learner import Members
 from jleaks.plan import Execution, Recipe
@@ -118,7 +117,7 @@ def ascending(name: str, texts: Sequence[str]) -> list[int]:
 class Fleets:
     """Models of one task and one kind of kernels, in calls of any shape."""
 
-    def __init__(self, data: Dataset, kernels: Kernels, calls: Sequence[int], records: int):
+    def __init__(self, data: Dataset, kernels: str, calls: Sequence[int], records: int):
         """Draws as many untrained models as the largest call takes, and chooses a packing for them.
 
         Args:
@@ -129,7 +128,7 @@ class Fleets:
         """
         task, most = data.task, calls[-1]
         self.task = task.name
-        execution = Execution(kernels=kernels)
+        self.execution = execution = Execution(kernels=cast(Any, kernels))
         self.epochs_per_call = _EPOCHS_PER_CALL[task.model]
         recipe = Recipe(task.model, epochs=self.epochs_per_call)
         self.learner = packing.make_learner(recipe, task.encoding, task.num_classes, execution)
@@ -192,7 +191,7 @@ def curve_row(
     }
 
 
-def _loaded(named: Sequence[str]) -> list[Kernels]:
+def _loaded(named: Sequence[str]) -> list[str]:
     """Returns the kinds of kernels that can be measured, those of the host loaded."""
     if "host" in named:
         try:
@@ -202,7 +201,7 @@ def _loaded(named: Sequence[str]) -> list[Kernels]:
                 raise
             print(f"not measured: kernels of the host ({error})", file=sys.stderr)
             return ["xla"]
-    return [cast(Kernels, kind) for kind in named]
+    return list(named)
 
 
 class _Curves(NamedTuple):
@@ -221,7 +220,7 @@ class _Curves(NamedTuple):
 
 def _row(curves: _Curves, before: dict[str, Any]) -> dict[str, Any]:
     own = curves.fleets
-    origin = provenance(None, Execution(kernels=own.learner.kernels))
+    origin = provenance(None, own.execution)
     return {
         "benchmark": "packing_curve",
         "task": own.task,

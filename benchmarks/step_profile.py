@@ -15,7 +15,6 @@ from typing import Any, cast
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from absl import flags
 from jax import lax
 
@@ -25,7 +24,7 @@ from jleaks import models, optimizer, packing, train
 from jleaks.errors import InputError
 from jleaks.fleet import Fleet, key_words, make_mesh, put_models
 from jleaks.fleet import spread as spread_models
-from jleaks.host import operations as host
+from jleaks.kernels import Descend
 from jleaks.learner import Data, Learner, Members, State
 from jleaks.plan import Execution, Recipe
 from jleaks.reporter import provenance
@@ -81,7 +80,7 @@ def make_parts(learner: Learner, data: Data, state: State) -> dict[str, tuple[Pa
 
     A name that ends with "+" is a layer with its gradients.
     """
-    batch, on_host = learner.recipe.batch_size, learner.kernels == "host"
+    batch = learner.recipe.batch_size
     rows, labels = jnp.arange(batch, dtype=jnp.int32), jnp.asarray(data.labels[:batch])
     how = learner.module.how
 
@@ -91,7 +90,7 @@ def make_parts(learner: Learner, data: Data, state: State) -> dict[str, tuple[Pa
 
     def gather(i: Any, order: Any, records: Any) -> Any:
         drawn = lax.dynamic_slice(order, (i % (_MEMBERS // batch) * batch,), (batch,))
-        return _encoded(learner, state, learner.gather(records, drawn))
+        return _encoded(learner, state, records, drawn)
 
     positions = jnp.asarray(np.random.default_rng(1).permutation(2 * _MEMBERS)[:_MEMBERS])
     parts: dict[str, tuple[Part, Any]] = {
@@ -101,7 +100,7 @@ def make_parts(learner: Learner, data: Data, state: State) -> dict[str, tuple[Pa
             (positions.astype(jnp.int32), jnp.asarray(data.features)),
         ),
     }
-    inputs = _encoded(learner, state, learner.gather(jnp.asarray(data.features), rows))
+    inputs = _encoded(learner, state, jnp.asarray(data.features), rows)
     params, first, x = state.params, True, inputs
     if learner.recipe.model == "cnn":
         for i, padding in enumerate(("SAME", "VALID")):
@@ -115,22 +114,21 @@ def make_parts(learner: Learner, data: Data, state: State) -> dict[str, tuple[Pa
         name, layer = f"dense {i + 1}", f"Dense_{i}"
         module = models.Dense(width, "tanh" if i == 0 else None, how)
         y = _add_layer(parts, name, module, params[layer], x, first)
-        if learner.fuses:
+        if learner.descend:
             del parts[f"{name} +"]
-            _add_descent(parts, name, host.Layer(**moments[layer]), x, y, adam, i == 0, first)
+            _add_descent(parts, name, learner.descend, moments[layer], x, y, adam, i == 0, first)
         x, first = y, False
-    entropy = host.cross_entropy if on_host else optax.softmax_cross_entropy_with_integer_labels
+    entropy = learner.kernels.cross_entropy
     parts["cross-entropy"] = (
         lambda _, logits, labels: jax.value_and_grad(lambda z: entropy(z, labels).mean())(logits),
         (x, labels),
     )
-    if learner.fuses:
+    if learner.descend:
         return parts
-    update = optimizer.update_on_host if on_host else optimizer.update
 
     def update_all(_: Any, grads: Any, opt_state: Any, params: Any) -> Any:
-        one = jnp.float32(1), jnp.bool_(True)
-        params, opt_state = update(learner.recipe, grads, opt_state, params, *one)
+        model, one = (grads, opt_state, params), (jnp.float32(1), jnp.bool_(True))
+        params, opt_state = optimizer.update(learner.recipe, learner.kernels.adam, *model, *one)
         return grads, opt_state, params
 
     grads = jax.tree.map(jnp.ones_like, state.params)
@@ -138,7 +136,8 @@ def make_parts(learner: Learner, data: Data, state: State) -> dict[str, tuple[Pa
     return parts
 
 
-def _encoded(learner: Learner, state: State, records: jax.Array) -> jax.Array:
+def _encoded(learner: Learner, state: State, features: jax.Array, rows: jax.Array) -> jax.Array:
+    records = learner.kernels.gather(features, rows, not learner.reads_bytes)
     return records if learner.reads_bytes else learner.encode(state, records)
 
 
@@ -166,7 +165,8 @@ def _add_layer(
 def _add_descent(
     parts: dict[str, tuple[Part, Any]],
     name: str,
-    layer: host.Layer,
+    descend: Descend,
+    layer: Any,
     x: Any,
     y: Any,
     adam: optimizer.HostAdam,
@@ -175,12 +175,12 @@ def _add_descent(
 ) -> None:
     """Adds a layer's gradients with Adam's step."""
 
-    def descend(_: Any, x: Any, y: Any, dy: Any, scalars: Any, layer: Any) -> Any:
+    def step(_: Any, x: Any, y: Any, dy: Any, scalars: Any, layer: Any) -> Any:
         how = adam.how._replace(scalars=scalars)
-        layer, _ = host.descend(layer, x, y, dy, how, adam.decay, tanh, first)
+        layer, _ = descend(layer, x, y, dy, how, adam.decay, tanh, first)
         return x, y, dy, scalars, layer
 
-    parts[f"{name}{FUSED}"] = descend, (x, y, jnp.ones_like(y) / 100, adam.how.scalars, layer)
+    parts[f"{name}{FUSED}"] = step, (x, y, jnp.ones_like(y) / 100, adam.how.scalars, layer)
 
 
 class Timed:

@@ -4,13 +4,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from jleaks import optimizer
 from jleaks.arrays import AnyArray
-from jleaks.host import operations as host
+from jleaks.kernels import Descend
 from jleaks.learner import Batch, Learner, State
 
 PyTree = Any
@@ -29,10 +28,8 @@ def mean_loss(
     if learner.recipe.loss == "quantile":
         above, level = labels - logits[:, 0], learner.recipe.quantile
         losses = jnp.maximum(level * above, (level - 1) * above)
-    elif learner.kernels == "host":
-        losses = host.cross_entropy(logits, labels)
     else:
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+        losses = learner.kernels.cross_entropy(logits, labels)
     # Divided here, where the gradient is small: that of all weights is not.
     return losses.sum() / learner.recipe.batch_size
 
@@ -96,27 +93,27 @@ def step(
       The mean loss before the step, and the model after it.
     """
     recipe = learner.recipe
-    if learner.fuses:
+    if learner.descend:
         adam = optimizer.HostAdam(recipe, state.opt_state, factor, active)
-        return _fused_step(learner, state, batch, adam)
-    on_host = learner.kernels == "host" and recipe.optimizer == "adam"
-    update = optimizer.update_on_host if on_host else optimizer.update
+        return _fused_step(learner, learner.descend, state, batch, adam)
     loss, grads, averages = gradient(learner, state, batch)
-    params, opt_state = update(recipe, grads, state.opt_state, state.params, factor, active)
+    params, opt_state = optimizer.update(
+        recipe, learner.kernels.adam, grads, state.opt_state, state.params, factor, active
+    )
     averages = jax.tree.map(lambda new, old: jnp.where(active, new, old), averages, state.averages)
     return loss, state._replace(params=params, opt_state=opt_state, averages=averages)
 
 
 def _fused_step(
-    learner: Learner, state: State, batch: Batch, adam: optimizer.HostAdam
+    learner: Learner, descend: Descend, state: State, batch: Batch, adam: optimizer.HostAdam
 ) -> tuple[Float[Array, ""], State]:
     """The same step of a fully connected network, backpropagation and Adam of a layer in one kernel.
 
     The gradient of the weights, as large as the network, is never written to memory: a tile of it is
     used as soon as it is summed.
     """
-    params, depth = state.params, len(state.params)
-    # The kernels end a layer with tanh or nothing: other activations are XLA's, between two kernels.
+    params, depth, how = state.params, len(state.params), learner.module.how
+    # The kernel ends a layer with tanh or nothing: other activations are XLA's, between two kernels.
     in_kernel = learner.recipe.activation == "tanh"
     layers = adam.split(params)
     x, factors = learner.inputs(state, batch)
@@ -124,19 +121,18 @@ def _fused_step(
     inputs, outputs = [], []
     for i in range(depth):
         weights, hidden = params[f"Dense_{i}"], i + 1 < depth
-        y = host.dense(x, weights["kernel"], weights["bias"], hidden and in_kernel)
+        tanh = "tanh" if hidden and in_kernel else None
+        y = how.layers.dense(x, weights["kernel"], weights["bias"], tanh, how.precision)
         inputs.append(x)
         outputs.append(y)
         x = jax.nn.relu(y) if hidden and not in_kernel else y
         x = x * factors[i] if hidden and factors is not None else x
     loss, dy = jax.value_and_grad(lambda z: mean_loss(learner, z, batch.labels))(x)
     for i in reversed(range(depth)):
-        layer = host.Layer(**layers[f"Dense_{i}"])
-        layer, dx = host.descend(
-            layer, inputs[i], outputs[i], dy, adam.how, adam.decay,
+        layers[f"Dense_{i}"], dx = descend(
+            layers[f"Dense_{i}"], inputs[i], outputs[i], dy, adam.how, adam.decay,
             tanh=i + 1 < depth and in_kernel, first=i == 0,
         )  # fmt: skip
-        layers[f"Dense_{i}"] = layer._asdict()
         if dx is not None:
             dy = dx if factors is None else dx * factors[i - 1]
             dy = dy if in_kernel else jnp.where(outputs[i - 1] > 0, dy, 0)

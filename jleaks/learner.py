@@ -4,7 +4,6 @@ import dataclasses
 import functools
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Num
 
 from jleaks import encodings, models
@@ -12,8 +11,7 @@ from jleaks.arrays import AnyArray
 from jleaks.convolution import Form, Precision
 from jleaks.errors import InputError
 from jleaks.fields import Count, problems
-from jleaks.host import operations as host
-from jleaks.host.operations import Kernels
+from jleaks.kernels import XLA, Descend, Kernels
 from jleaks.plan import Recipe
 
 PyTree = Any
@@ -101,7 +99,7 @@ class Learner:
       form: How convolutions are computed (speed only).
       records_per_block: Records whose activations are alive at once (speed only); None for whole
         batches.
-      kernels: "host" where `jleaks.host` computes layers, gradients, order and optimiser (speed only).
+      kernels: What computes layers, gradients, order and optimiser (speed only).
     """
 
     recipe: Recipe
@@ -109,7 +107,7 @@ class Learner:
     num_classes: Count
     form: Form = "native"
     records_per_block: Count | None = None
-    kernels: Kernels = "xla"
+    kernels: Kernels = XLA
 
     def __post_init__(self) -> None:
         # Whoever trains needs one of these: a recipe that no plan has validated ends here.
@@ -137,30 +135,20 @@ class Learner:
         )
 
     @property
-    def _on_host_alone(self) -> bool:
-        """Whether the network is nothing but layers of `jleaks.host`'s, one after another."""
+    def _descend(self) -> Descend | None:
+        """The kernel for all layers, if the network is nothing but such, one after another."""
         flat = self.recipe.model in ("mlp", "logistic")
-        return flat and self.module.how.on_host
+        return self.module.how.layers.descend if flat else None
 
     @property
     def reads_bytes(self) -> bool:
         """Whether the first layer's kernel takes records as they are stored, zeros and ones."""
-        return self._on_host_alone and self.encoding == "binary"
+        return self._descend is not None and self.encoding == "binary"
 
     @property
-    def fuses(self) -> bool:
-        """Whether a layer's gradient and the optimiser's step are one kernel."""
-        return self._on_host_alone and self.recipe.optimizer == "adam" and self.num_blocks == 1
-
-    def gather(
-        self, features: Num[AnyArray, "records ..."], rows: Int[Array, "batch"]
-    ) -> Num[Array, "batch ..."]:
-        """Returns the records of a batch, as their encoding takes them."""
-        if self.kernels != "host":
-            return features[rows]
-        if features.dtype != jnp.uint8 or self.reads_bytes:
-            return host.gather(features, rows)
-        return host.gather_floats(features, rows)
+    def descend(self) -> Descend | None:
+        """The kernel of a layer's gradient and the optimiser's step in one, where a step can be such."""
+        return self._descend if self.recipe.optimizer == "adam" and self.num_blocks == 1 else None
 
     def encode(
         self, state: State, records: Num[AnyArray, "batch ..."]

@@ -9,14 +9,11 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import flax.linen as nn
-import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float, Num
 
-from jleaks.convolution import Form, Padding, Precision, convolve, max_pool, multiply
+from jleaks.convolution import Form, Padding, Precision, convolve
 from jleaks.errors import InputError
-from jleaks.host import operations as host
-from jleaks.host.operations import Kernels
+from jleaks.kernels import XLA, Kernels
 from jleaks.plan import Activation
 
 _GLOROT = nn.initializers.glorot_uniform()
@@ -29,18 +26,17 @@ class Computing(NamedTuple):
     Attributes:
       form: Of convolutions; changes speed and rounding alone.
       precision: Of the operands of products (see `jleaks.convolution`): the plan's choice.
-      kernels: "host" for `jleaks.host`, on CPU devices; it multiplies in float32, so that layers of
-        narrower operands are XLA's even then.
+      kernels: What computes.
     """
 
     form: Form = "native"
     precision: Precision = None
-    kernels: Kernels = "xla"
+    kernels: Kernels = XLA
 
     @property
-    def on_host(self) -> bool:
-        """Whether layers are computed by `jleaks.host`."""
-        return self.kernels == "host" and self.precision in (None, "float32")
+    def layers(self) -> Kernels:
+        """What computes layers: XLA where operands are narrow, for other kernels multiply in float32."""
+        return self.kernels if self.precision in (None, "float32") else XLA
 
 
 class Training(NamedTuple):
@@ -74,13 +70,7 @@ class Dense(nn.Module):
         """Returns the layer's activations."""
         kernel = self.param("kernel", _GLOROT, (x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        if self.how.on_host:
-            # The kernel ends with tanh or nothing.
-            y = host.dense(x, kernel, bias, self.activation == "tanh")
-        else:
-            y = multiply(x.astype(jnp.float32), kernel, self.how.precision) + bias
-            y = jnp.tanh(y) if self.activation == "tanh" else y
-        return jax.nn.relu(y) if self.activation == "relu" else y
+        return self.how.layers.dense(x, kernel, bias, self.activation, self.how.precision)
 
 
 class MLP(nn.Module):
@@ -126,10 +116,8 @@ class Conv(nn.Module):
         """Returns the pooled feature maps."""
         kernel = self.param("kernel", _GLOROT, (5, 5, x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        if self.how.on_host:
-            return host.convolve_relu_pool(x, kernel, bias, 2 if self.padding == "SAME" else 0)
-        z = convolve(x, kernel, self.padding, self.how.form, self.how.precision)
-        return max_pool(nn.relu(z + bias))
+        form, precision = self.how.form, self.how.precision
+        return self.how.layers.convolve_relu_pool(x, kernel, bias, self.padding, form, precision)
 
 
 class CNN(nn.Module):

@@ -1,5 +1,6 @@
 """From a gradient to the next parameters: Adam or momentum, weight decay, learning-rate schedule."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -48,6 +49,7 @@ def scheduled(recipe: Recipe, step: AnyArray, num_steps: AnyArray) -> Float[Arra
 
 def update(
     recipe: Recipe,
+    adam: Callable[..., host.Moments] | None,
     grads: PyTree,
     opt_state: PyTree,
     params: PyTree,
@@ -58,6 +60,7 @@ def update(
 
     Args:
       recipe: Names the optimiser.
+      adam: Adam's step of one array by a kernel that goes once over its memory; None for XLA's.
       grads: Gradient of the loss.
       opt_state: What `make(recipe)` keeps.
       params: The parameters.
@@ -67,6 +70,15 @@ def update(
     Returns:
       The parameters and the optimiser's state after it.
     """
+    if adam and recipe.optimizer == "adam":
+        step = HostAdam(recipe, opt_state, factor, active)
+        moments = jax.tree.map(
+            lambda gradient, decayed, now: adam(
+                now, gradient, step.how, step.decay if decayed else 0.0
+            ),
+            grads, is_kernel(params), step.split(params),
+        )  # fmt: skip
+        return step.join(moments)
     updates, new_state = make(recipe).update(grads, opt_state, params)
     if recipe.schedule != "constant":
         updates = jax.tree.map(lambda leaf: leaf * factor, updates)
@@ -86,14 +98,7 @@ class HostAdam:
         factor: Float[AnyArray, ""],
         active: Bool[AnyArray, ""],
     ):
-        """Prepares the step.
-
-        Args:
-          recipe: Names learning rate and weight decay.
-          opt_state: What `make(recipe)` keeps.
-          factor: Of the learning rate, as `scheduled` returns it.
-          active: Whether this model takes the step.
-        """
+        """Prepares the step; arguments as those of `update`."""
         count = optax.tree.get(opt_state, "count")
         step = optax.safe_increment(count)
         rate = jnp.where(active, recipe.learning_rate * factor, 0)
@@ -110,31 +115,6 @@ class HostAdam:
 
     def join(self, moments: PyTree) -> tuple[PyTree, PyTree]:
         """Returns parameters and optimiser's state after the step, of what `split` returned before it."""
-        params, mean, square = (
-            jax.tree.map(
-                lambda one, i=i: one[i], moments, is_leaf=lambda one: isinstance(one, host.Moments)
-            )
-            for i in range(3)
-        )
+        outer = jax.tree.structure(optax.tree.get(self._opt_state, "mu"))
+        params, mean, square = jax.tree.transpose(outer, None, moments)
         return params, optax.tree.set(self._opt_state, count=self._count, mu=mean, nu=square)
-
-
-def update_on_host(
-    recipe: Recipe,
-    grads: PyTree,
-    opt_state: PyTree,
-    params: PyTree,
-    factor: Float[AnyArray, ""],
-    active: Bool[AnyArray, ""],
-) -> tuple[PyTree, PyTree]:
-    """The same step of Adam by a kernel that goes once over the memory; the same state in and out."""
-    adam = HostAdam(recipe, opt_state, factor, active)
-    moments = jax.tree.map(
-        lambda gradient, decayed, now: host.adam(
-            now, gradient, adam.how, adam.decay if decayed else 0.0
-        ),
-        grads,
-        is_kernel(params),
-        adam.split(params),
-    )
-    return adam.join(moments)

@@ -15,10 +15,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from jleaks import descent, encodings, settings, train
+from jleaks import descent, encodings, kernels, settings, train
 from jleaks.arrays import AnyArray
 from jleaks.errors import InputError
-from jleaks.host import library
 from jleaks.learner import Batch, Data, Learner
 from jleaks.memory import device_memory, peak_bytes, readable
 from jleaks.plan import NORMALISED_MODELS, Execution, Recipe
@@ -229,18 +228,12 @@ def make_learner(
             "batch as a whole: leave it unset"
         )
     on_cpu = jax.default_backend() == "cpu"
-    kernels = execution.kernels or "xla"
-    if kernels == "host" and not (on_cpu and library.loaded()):
-        raise InputError(
-            "kernels is host, which needs CPU devices and its library"
-            f" (devices: {jax.default_backend()}, library loaded: {library.loaded()})"
-        )
+    chosen = kernels.choose(execution.kernels)
     block = execution.records_per_block
-    if block is None and on_cpu and recipe.model == "cnn" and kernels == "xla":
-        # Five images' windows and feature maps stay in a core's cache; a batch's do not.
-        block = 5
+    if block is None and on_cpu and recipe.model == "cnn":
+        block = chosen.cnn_block
     form = execution.convolution or ("products" if on_cpu else "native")
-    return Learner(recipe, encoding, num_classes, form, block, kernels)
+    return Learner(recipe, encoding, num_classes, form, block, chosen)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -287,7 +280,7 @@ def _measure(
     # XLA cannot look into the kernels, and counts a loop's body once.
     plain = dataclasses.replace(
         learner,
-        kernels="xla",
+        kernels=kernels.XLA,
         recipe=dataclasses.replace(learner.recipe, batch_size=block),
         records_per_block=None,
     )

@@ -26,7 +26,6 @@ from jleaks.fields import (
     problems,
 )
 from jleaks.fingerprint import FORMAT, fingerprint
-from jleaks.host.operations import Kernels
 
 # Of the operands of products; "default" is whatever is fast where it runs.
 Precision = Literal["float32", "default", "tensorfloat32", "bfloat16"]
@@ -277,7 +276,7 @@ class Execution:
     models_per_vmap: Count | None = None
     records_per_block: Count | None = None
     convolution: Form | None = None
-    kernels: Kernels | None = None
+    kernels: Literal["xla", "host"] | None = None
     chunk_seconds: Seconds = 3.0
     checkpoint_seconds: Seconds = 60.0
 

@@ -15,7 +15,6 @@ from jaxtyping import Array, Float, Int, Num
 from jleaks import descent, encodings, keys, optimizer
 from jleaks.arrays import AnyArray
 from jleaks.augmentation import augment
-from jleaks.host import operations as host
 from jleaks.keys import Key, Stream
 from jleaks.learner import Batch, Data, Factors, Learner, Members, State
 
@@ -83,9 +82,9 @@ def shuffled(
     """
     key = jax.random.fold_in(jax.random.fold_in(key, Stream.SHUFFLE), epoch)
     n = members.indices.shape[0]
-    words = (host.bits if learner.kernels == "host" else jax.random.bits)(key, (n,)) >> 1
+    words = learner.kernels.bits(key, (n,)) >> 1
     words = jnp.where(jnp.arange(n) < members.size, words, jnp.uint32(0xFFFFFFFF))
-    return host.order(words) if learner.kernels == "host" else jnp.argsort(words)
+    return learner.kernels.order(words)
 
 
 def drop(
@@ -109,9 +108,7 @@ def drop(
 
     def factors(layer: int, shape: tuple[int, ...]) -> Array:
         keep, of_layer = 1 - ratios[min(layer, 1)], jax.random.fold_in(key, layer)
-        if learner.kernels == "host":
-            return host.drop(of_layer, keep, shape)
-        return jnp.where(jax.random.bernoulli(of_layer, keep, shape), 1 / keep, 0)
+        return learner.kernels.drop(of_layer, keep, shape)
 
     first, *others = (factors(layer, shape) for layer, shape in enumerate(shapes))
     return Factors(first, tuple(others))
@@ -148,7 +145,7 @@ def draw(
         return jax.random.fold_in(of_epoch, step)
 
     rows = members.indices[at]
-    records = learner.gather(data.features, rows)
+    records = learner.kernels.gather(data.features, rows, not learner.reads_bytes)
     labels = data.labels[rows] if members.answers is None else members.answers[at]
     if learner.recipe.augmentation != "none":
         augmentation = learner.recipe.augmentation

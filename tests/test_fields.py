@@ -194,7 +194,7 @@ def test_what_is_used_everywhere_has_no_problems():
         ({"encoding": "byte"}, "encoding is byte|encoding is 'byte'"),
         ({"num_classes": 0}, "num_classes is 0"),
         ({"form": "fft"}, "form is fft"),
-        ({"kernels": "cuda"}, "kernels is cuda"),
+        ({"kernels": "cuda"}, "kernels is 'cuda', expected a Kernels"),
         ({"records_per_block": 0}, "records_per_block is 0"),
         ({"recipe": None}, "recipe is None, expected a Recipe"),
     ],

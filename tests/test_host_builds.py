@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from kernels import needs_compiler
 
-pytestmark = needs_compiler
+from jleaks.host import library
+
+pytestmark = pytest.mark.usefixtures("kernels")
 
 ROOT = Path(__file__).parents[1]
 # Vectors of eight numbers instead of sixteen, and no masks.
@@ -35,7 +36,7 @@ def test_narrower_vectors_give_the_same_numbers():
 
 def test_kernels_stay_within_their_arrays(tmp_path):
     """Tiles and vectors may be larger than what is left of an array."""
-    compiler = next(filter(None, map(shutil.which, ("c++", "g++", "clang++"))))
+    compiler = next(filter(None, map(shutil.which, library.COMPILERS)))
     build = [compiler, "-std=c++20", "-O1", "-march=native", "-fsanitize=address"]
     trial = tmp_path / "trial.cc"
     trial.write_text("int main() {}")

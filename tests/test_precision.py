@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from fleets import crew
-from kernels import needs_compiler
 from test_convolution import naive_convolution
 from test_fleet import assert_close, trained
 
@@ -21,6 +20,7 @@ from jleaks import convolution, descent, train
 from jleaks.bank.plan import BankPlan
 from jleaks.convolution import convolve, multiply, rounded
 from jleaks.errors import InputError
+from jleaks.kernels import CPU, XLA
 from jleaks.learner import Batch, Data, Learner, Members
 from jleaks.plan import Execution, Plan, Precision, Recipe
 
@@ -217,11 +217,10 @@ def test_formats_train_different_models(mlps):
     assert 2 * apart("tensorfloat32") < apart("bfloat16") < 0.5
 
 
-@needs_compiler
 @pytest.mark.usefixtures("kernels")
 def test_host_kernels_serve_float32_and_leave_narrow_formats_to_xla(mlps):
     def calls(name, model, shape):
-        learner = with_precision(crew(model, 1), name, kernels="host").learner
+        learner = with_precision(crew(model, 1), name, kernels=CPU).learner
         return set(re.findall(r"jleaks_\w+", lowered(learner, shape, "cpu")))
 
     layers = {"jleaks_dense_forward", "jleaks_convolution_forward", "jleaks_convolution_gradients"}
@@ -229,7 +228,7 @@ def test_host_kernels_serve_float32_and_leave_narrow_formats_to_xla(mlps):
     assert layers <= calls("float32", "cnn", image) & calls("default", "cnn", image)
     for name in BITS:
         assert calls(name, "cnn", image) == calls(name, "mlp", (20,)) == {"jleaks_cross_entropy"}
-    c = with_precision(crew("mlp", 4), "bfloat16", kernels="host")
+    c = with_precision(crew("mlp", 4), "bfloat16", kernels=CPU)
     # On other devices, and two at a time.
     found = trained(c, num_devices=3, models_per_vmap=2)
     assert_close(found.params, mlps["bfloat16"].params)
@@ -304,6 +303,6 @@ def test_the_formats_of_plans_are_those_of_products():
     assert set(BITS) == set(typing.get_args(convolution.Narrow))
     assert set(typing.get_args(Precision)) == {"default", "float32", *BITS}
     for name in typing.get_args(Precision):
-        how = Learner(Recipe(precision=name), "binary", 3, kernels="host").module.how
+        how = Learner(Recipe(precision=name), "binary", 3, kernels=CPU).module.how
         assert (how.precision or "default") == name
-        assert how.on_host == (name not in BITS)
+        assert how.layers is (XLA if name in BITS else CPU)

@@ -21,6 +21,7 @@ from jleaks.errors import InputError
 
 _HERE = Path(__file__).parent
 _SOURCE = "kernels.cc"
+COMPILERS = ("c++", "g++", "clang++")
 HANDLERS = (
     "adam",
     "bits",
@@ -53,12 +54,10 @@ def loaded() -> bool:
 
 
 def _compiler() -> str:
-    for name in ("c++", "g++", "clang++"):
+    for name in COMPILERS:
         if found := shutil.which(name):
             return found
-    raise InputError(
-        "no C++ compiler (c++, g++ or clang++) is on the path to build the kernels with"
-    )
+    raise InputError(f"no C++ compiler ({', '.join(COMPILERS)}) is on the path for the kernels")
 
 
 def _processor() -> str:

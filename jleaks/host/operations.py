@@ -6,17 +6,14 @@ per core.  Leading axes that `vmap` adds are a loop inside the kernel.
 
 import dataclasses
 import functools
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Num, UInt8, UInt32
+from jaxtyping import Array, Float, Int, Num, UInt32
 
 from jleaks.arrays import AnyArray
-
-# What computes layers, gradients, order and optimiser: XLA, or these kernels.
-Kernels = Literal["xla", "host"]
 
 
 def _call(
@@ -221,15 +218,8 @@ def adam(now: Moments, gradient: Float[Array, "..."], how: Adam, decay: float) -
     return Moments(*found)
 
 
-class Layer(NamedTuple):
-    """What Adam changes of a fully connected layer: of weights [inputs, outputs], of biases [outputs]."""
-
-    kernel: Moments
-    bias: Moments
-
-
 def descend(
-    layer: Layer,
+    layer: dict[str, Moments],
     x: Num[Array, "batch inputs"],
     y: Float[Array, "batch outputs"],
     dy: Float[Array, "batch outputs"],
@@ -237,13 +227,13 @@ def descend(
     decay: float,
     tanh: bool,
     first: bool,
-) -> tuple[Layer, Float[Array, "batch inputs"] | None]:
+) -> tuple[dict[str, Moments], Float[Array, "batch inputs"] | None]:
     """Takes the step of Adam that the gradient of a layer asks for, in place where XLA can.
 
     The gradient of the weights is never written to memory.
 
     Args:
-      layer: Parameters and moments before the step.
+      layer: Parameters and moments before the step: of its `kernel` [inputs, outputs] and `bias` [outputs].
       x: What `dense` was called with.
       y: What it answered.
       dy: Gradient of the loss in y.
@@ -256,16 +246,16 @@ def descend(
       The layer after the step, and the gradient of the loss in x, zero if the step size is.
     """
     wanted = _Wanted(not first)
-    shapes = [_floats(*a.shape) for moments in layer for a in moments]
+    arrays = *layer["kernel"], *layer["bias"]
     *found, dx = _call(
         _of("dense_descent", x),
-        (*shapes, wanted.like(x)),
-        x, y, dy, how.scalars, *layer.kernel, *layer.bias,
+        (*(_floats(*a.shape) for a in arrays), wanted.like(x)),
+        x, y, dy, how.scalars, *arrays,
         aliases={4 + i: i for i in range(6)},
         tanh=tanh,
         **how.constants(decay),
     )  # fmt: skip
-    return Layer(Moments(*found[:3]), Moments(*found[3:])), wanted.result(dx)
+    return {"kernel": Moments(*found[:3]), "bias": Moments(*found[3:])}, wanted.result(dx)
 
 
 def order(words: UInt32[Array, "n"]) -> Int[Array, "n"]:
@@ -279,33 +269,18 @@ def bits(key: Array, shape: tuple[int, ...]) -> UInt32[Array, "..."]:
 
 
 def drop(key: Array, keep: Float[Array, ""], shape: tuple[int, ...]) -> Float[Array, "..."]:
-    """Returns what inverted dropout multiplies by: 1 / keep where something stays, otherwise 0.
-
-    Equal to `jnp.where(jax.random.bernoulli(key, keep, shape), 1 / keep, 0)`.
-
-    Args:
-      key: A typed Threefry key.
-      keep: Share that stays, in (0, 1].
-      shape: Fewer than 2^32 numbers.
-    """
+    """Returns `jnp.where(jax.random.bernoulli(key, keep, shape), 1 / keep, 0)`, of what `bits` takes."""
     return _call("drop", _floats(*shape), jax.random.key_data(key), keep)
 
 
 def gather(
-    records: Num[AnyArray, "records ..."], rows: Int[Array, "batch"]
+    records: Num[AnyArray, "records ..."], rows: Int[Array, "batch"], floats: bool
 ) -> Num[Array, "batch ..."]:
-    """Returns `records[rows]`; positions outside count as the nearest record."""
-    return _gather("gather", jnp.asarray(records), rows, records.dtype)
-
-
-def gather_floats(
-    records: UInt8[AnyArray, "records ..."], rows: Int[Array, "batch"]
-) -> Float[Array, "batch ..."]:
-    """Returns `records[rows]` of bytes as float32; positions outside count as the nearest record."""
-    return _gather("gather_floats", jnp.asarray(records), rows, jnp.float32)
-
-
-def _gather(name: str, records: Array, rows: Array, dtype: Any) -> Array:
+    """Returns `records[rows]`, bytes as float32 if `floats`; rows outside count as the nearest."""
+    name, dtype = "jleaks_gather", records.dtype
+    if floats and dtype == jnp.uint8:
+        name, dtype = "jleaks_gather_floats", jnp.float32
     out = jax.ShapeDtypeStruct((*rows.shape, *records.shape[1:]), dtype)
     # Records are shared: under vmap the models take turns.
-    return jax.ffi.ffi_call(f"jleaks_{name}", out, vmap_method="sequential")(records, rows)
+    call = jax.ffi.ffi_call(name, out, vmap_method="sequential")
+    return call(jnp.asarray(records), rows)
