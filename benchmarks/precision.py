@@ -174,4 +174,4 @@ def main(_: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    run(main, "benchmarks.precision", __doc__ or "")
+    run(main, "python -m benchmarks.precision", __doc__ or "")

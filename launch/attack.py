@@ -1,4 +1,4 @@
-"""Attack every model of a bank with every attack: a bank of launch.bank, or a score file from elsewhere.
+"""Attacks every model of a bank with every attack: a bank of launch.bank, or a score file from elsewhere.
 
 Writes, for each input, rows.jsonl (one row per attack and target, TPRs with intervals that cover the TPR at
 the named FPR), summary.jsonl (means over targets with intervals over records), comparisons.jsonl (pairs of
@@ -40,79 +40,76 @@ from jleaks.report.files import replace_file
 from jleaks.report.roc import draw_roc
 from jleaks.report.style import png
 from jleaks.reporter import provenance
-from launch.flags import run, use_all_cores
-from launch.log import console
 
-_WHERE = "Where"
-_WHAT = "What is measured (defines the numbers)"
-_SPEED = "Speed only"
+from .flags import SPEED, WHAT, WHERE, run, use_all_cores
+from .log import console
 
 _SIGNALS = flags.DEFINE_list(
     "signals",
     None,
     "Files to attack: bank.npz of launch.bank, or score files (npz, parquet).",
-    module_name=_WHERE,
+    module_name=WHERE,
 )
 _OUT = flags.DEFINE_string(
-    "out_dir", None, "Where to write; default beside each file.", module_name=_WHERE
+    "out_dir", None, "Where to write; default beside each file.", module_name=WHERE
 )
 _ATTACKS = flags.DEFINE_list(
-    "attacks", ["all"], f"all, or some of {', '.join(ATTACKS)}.", module_name=_WHAT
+    "attacks", ["all"], f"all, or some of {', '.join(ATTACKS)}.", module_name=WHAT
 )
 _REFERENCES = flags.DEFINE_integer(
     "num_references",
     None,
     "References of each target; default all models but the target and its twin.",
-    module_name=_WHAT,
+    module_name=WHAT,
 )
-_GAMMA = flags.DEFINE_float("gamma", 2.0, "RMIA's.", module_name=_WHAT)
+_GAMMA = flags.DEFINE_float("gamma", 2.0, "RMIA's.", module_name=WHAT)
 _OFFLINE_A = flags.DEFINE_float(
     "offline_a",
     None,
     "RMIA offline's a, from 0 to 1; default: chosen for each target by attacking a shadow model.",
-    module_name=_WHAT,
+    module_name=WHAT,
 )
 _BASE_SCALE = flags.DEFINE_float(
     "base_scale",
     Options().base_scale,
     "Of the OUT references' mean in BASE offline at --temperature.",
-    module_name=_WHAT,
+    module_name=WHAT,
 )
 _TEMPERATURE = flags.DEFINE_float(
     "temperature",
     2.0,
     "Softmax temperature of RMIA and of BASE tempered, where a score file has logits.",
-    module_name=_WHAT,
+    module_name=WHAT,
 )
 _COMPARE = flags.DEFINE_list(
     "compare",
     ["lira_online", "rmia_online", "bavaria", "lira_offline", "rmia_offline"],
     "Attacks to compare in pairs on the same targets.",
-    module_name=_WHAT,
+    module_name=WHAT,
 )
 _AUDIT = flags.DEFINE_list(
     "audit",
     ["lira_online"],
     "Attacks whose scores bound epsilon from below; empty for none.",
-    module_name=_WHAT,
+    module_name=WHAT,
 )
 _RESAMPLES = flags.DEFINE_integer(
     "num_resamples",
     200,
     "Of the bootstrap over records, for the AUC of each target under the attacks of --audit; 0 for none.",
     lower_bound=0,
-    module_name=_WHAT,
+    module_name=WHAT,
 )
-_DELTA = flags.DEFINE_float("delta", 1e-5, "Of the (epsilon, delta) audited.", module_name=_WHAT)
+_DELTA = flags.DEFINE_float("delta", 1e-5, "Of the (epsilon, delta) audited.", module_name=WHAT)
 _DEVICES = flags.DEFINE_integer(
-    "num_devices", None, "Devices to use; default all.", module_name=_SPEED
+    "num_devices", None, "Devices to use; default all.", module_name=SPEED
 )
 _BLOCK = flags.DEFINE_integer(
     "records_per_block",
     None,
     "Records scored at a time; default all if they fit in memory.",
     lower_bound=1,
-    module_name=_SPEED,
+    module_name=SPEED,
 )
 
 
@@ -260,4 +257,4 @@ def _csv(rows: list[results.Record]) -> bytes:
 
 
 if __name__ == "__main__":
-    run(main, "launch.attack", __doc__ or "")
+    run(main, "python -m launch.attack", __doc__ or "")

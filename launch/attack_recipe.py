@@ -10,7 +10,7 @@ from absl import flags
 from jleaks.plan import Activation, Recipe
 from jleaks.recipes import ATTACK_RECIPES
 
-_WHAT = "What is measured (defines the numbers)"
+from .flags import WHAT
 
 _RECIPE = flags.DEFINE_enum(
     "attack_recipe",
@@ -18,38 +18,38 @@ _RECIPE = flags.DEFINE_enum(
     list(ATTACK_RECIPES),
     "Of attack models; the flags that begin alike deviate from it.\n      "
     + "\n      ".join(f"{name}: {preset.about}" for name, preset in ATTACK_RECIPES.items()),
-    module_name=_WHAT,
+    module_name=WHAT,
 )
 # By the names of the recipe's fields.
 _FIELDS: dict[str, flags.FlagHolder[Any]] = {
     "epochs": flags.DEFINE_integer(
-        "attack_epochs", None, "Of attack models; default the recipe's.", module_name=_WHAT
+        "attack_epochs", None, "Of attack models; default the recipe's.", module_name=WHAT
     ),
     "batch_size": flags.DEFINE_integer(
-        "attack_batch_size", None, "Of attack models; default the recipe's.", module_name=_WHAT
+        "attack_batch_size", None, "Of attack models; default the recipe's.", module_name=WHAT
     ),
     "learning_rate": flags.DEFINE_float(
-        "attack_learning_rate", None, "Of attack models; default the recipe's.", module_name=_WHAT
+        "attack_learning_rate", None, "Of attack models; default the recipe's.", module_name=WHAT
     ),
     "l2": flags.DEFINE_float(
         "attack_l2",
         None,
         "Penalty on squared weights of attack models; default the recipe's.",
-        module_name=_WHAT,
+        module_name=WHAT,
     ),
     "schedule": flags.DEFINE_enum(
         "attack_schedule",
         None,
         ["constant", "cosine"],
         "Of the attack models' learning rate; default the recipe's.",
-        module_name=_WHAT,
+        module_name=WHAT,
     ),
     "activation": flags.DEFINE_enum(
         "attack_activation",
         None,
         list(typing.get_args(Activation)),
         "Of the attack models' hidden layer; default the recipe's.",
-        module_name=_WHAT,
+        module_name=WHAT,
     ),
 }
 

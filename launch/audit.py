@@ -46,17 +46,16 @@ from jleaks.preemption import Preempted, StopSignal
 from jleaks.report.files import replace_file
 from jleaks.reporter import Reporter
 from jleaks.trainer import DivergedError
-from launch.attack_recipe import make_attack_recipe
-from launch.execution import make_execution, start
-from launch.flags import run
-from launch.log import Log, console
 
-_WHERE = "Where"
-_WHAT = "What is measured (defines the numbers)"
+from .attack_recipe import make_attack_recipe
+from .execution import make_execution, start
+from .flags import WHAT, WHERE, run
+from .log import Log, console
+
 _ASKING = "How an endpoint is asked"
 
 _TARGET = flags.DEFINE_string(
-    "target", None, "File of the target's posteriors (npz, csv, parquet).", module_name=_WHERE
+    "target", None, "File of the target's posteriors (npz, csv, parquet).", module_name=WHERE
 )
 _TARGET_PAIR, _SHADOW_PAIR = (
     tuple(
@@ -64,50 +63,50 @@ _TARGET_PAIR, _SHADOW_PAIR = (
             f"{whose}_{what}",
             None,
             f"File of the {whose}'s posteriors on its {what}; csv needs no header.",
-            module_name=_WHERE,
+            module_name=WHERE,
         )
         for what in ("members", "nonmembers")
     )
     for whose in ("target", "shadow")
 )
-_URL = flags.DEFINE_string("target_url", None, "The target's endpoint.", module_name=_WHERE)
+_URL = flags.DEFINE_string("target_url", None, "The target's endpoint.", module_name=WHERE)
 _CALLABLE = flags.DEFINE_string(
     "target_callable",
     None,
     "The target as module:function, from records to posteriors.",
-    module_name=_WHERE,
+    module_name=WHERE,
 )
 _RECORDS = flags.DEFINE_string(
-    "records", None, "Records to ask about and their membership (npz).", module_name=_WHERE
+    "records", None, "Records to ask about and their membership (npz).", module_name=WHERE
 )
 _SHADOW = flags.DEFINE_string(
-    "shadow", None, "File of a shadow's posteriors and its membership.", module_name=_WHERE
+    "shadow", None, "File of a shadow's posteriors and its membership.", module_name=WHERE
 )
 _RANDOM = flags.DEFINE_string(
-    "random", None, "File of the target's posteriors on random points.", module_name=_WHERE
+    "random", None, "File of the target's posteriors on random points.", module_name=WHERE
 )
-_OUT = flags.DEFINE_string("out_dir", "checkpoints/audit", "Where to write.", module_name=_WHERE)
+_OUT = flags.DEFINE_string("out_dir", "checkpoints/audit", "Where to write.", module_name=WHERE)
 
 _TASK = flags.DEFINE_string(
-    "task", "target", "The target's; any name, but see --num_random_points.", module_name=_WHAT
+    "task", "target", "The target's; any name, but see --num_random_points.", module_name=WHAT
 )
 _SHADOW_TASK = flags.DEFINE_string(
-    "shadow_task", None, "The shadow's, if it is another: adversary 2.", module_name=_WHAT
+    "shadow_task", None, "The shadow's, if it is another: adversary 2.", module_name=WHAT
 )
 _SEED = flags.DEFINE_integer(
-    "seed", 0, "Of the attack model and of random points.", module_name=_WHAT
+    "seed", 0, "Of the attack model and of random points.", module_name=WHAT
 )
-_TOP = flags.DEFINE_integer("top", 3, "Largest posteriors an attack model sees.", module_name=_WHAT)
+_TOP = flags.DEFINE_integer("top", 3, "Largest posteriors an attack model sees.", module_name=WHAT)
 _POINTS = flags.DEFINE_integer(
     "num_random_points",
     0,
     "Random points to ask about for adversary 3's threshold, in the format of --task (a task of the "
     "registry).",
     lower_bound=0,
-    module_name=_WHAT,
+    module_name=WHAT,
 )
 _PERCENTILE = flags.DEFINE_float(
-    "percentile", 10.0, "Adversary 3: top percent of random points.", module_name=_WHAT
+    "percentile", 10.0, "Adversary 3: top percent of random points.", module_name=WHAT
 )
 
 _CACHE = flags.DEFINE_string(
@@ -332,4 +331,4 @@ def _ask(
 
 
 if __name__ == "__main__":
-    run(main, "launch.audit", __doc__ or "")
+    run(main, "python -m launch.audit", __doc__ or "")

@@ -1,4 +1,4 @@
-"""Train a bank: many models of a task on random halves of its records, each asked about every record.
+"""Trains a bank: many models of a task on random halves of its records, each asked about every record.
 
 Without --data_dir the tasks are synthetic stand-ins.  Interrupt it anywhere: the same command continues
 where it stopped.  launch.attack attacks what this trains.
@@ -15,61 +15,57 @@ from jleaks.datasets.registry import TASKS, get_task
 from jleaks.preemption import Preempted
 from jleaks.reporter import Reporter, describe_device
 from jleaks.trainer import DivergedError
-from launch.execution import make_execution, start
-from launch.flags import run
-from launch.log import Log, console
-from launch.recipe import make_recipe
 
-_WHERE = "Where"
-_WHAT = "What is measured (defines the numbers)"
+from .execution import make_execution, start
+from .flags import WHAT, WHERE, run
+from .log import Log, console
+from .recipe import make_recipe
 
 _DATA_DIR = flags.DEFINE_string(
     "data_dir",
     None,
     "Datasets prepared by launch.prepare; without it the synthetic stand-ins are used.",
-    module_name=_WHERE,
+    module_name=WHERE,
 )
 _WORKDIR = flags.DEFINE_string(
-    "workdir", "checkpoints/bank", "Each task's bank is a directory in it.", module_name=_WHERE
+    "workdir", "checkpoints/bank", "Each task's bank is a directory in it.", module_name=WHERE
 )
 _TASKS = flags.DEFINE_list(
-    "tasks", ["location"], f"all, or some of {', '.join(TASKS)}.", module_name=_WHAT
+    "tasks", ["location"], f"all, or some of {', '.join(TASKS)}.", module_name=WHAT
 )
-_MODELS = flags.DEFINE_integer("num_models", 128, "Models per bank, even.", module_name=_WHAT)
-_SEED = flags.DEFINE_integer(
-    "seed", 0, "Independent banks have different seeds.", module_name=_WHAT
-)
+_MODELS = flags.DEFINE_integer("num_models", 128, "Models per bank, even.", module_name=WHAT)
+_SEED = flags.DEFINE_integer("seed", 0, "Independent banks have different seeds.", module_name=WHAT)
 _CANDIDATES = flags.DEFINE_integer(
     "num_candidates",
     None,
     "Records audited, even; each model trains on half.  Default: all but the population, up to "
     "50,000.",
-    module_name=_WHAT,
+    module_name=WHAT,
 )
 _POPULATION = flags.DEFINE_integer(
     "num_population",
     None,
     "Records held out from all models.  Default: a sixth, up to 10,000.",
-    module_name=_WHAT,
+    module_name=WHAT,
 )
 _QUERIES = flags.DEFINE_integer(
-    "num_queries", 9, "Queries per record: itself and perturbed copies.", module_name=_WHAT
+    "num_queries", 9, "Queries per record: itself and perturbed copies.", module_name=WHAT
 )
 _NOISE = flags.DEFINE_float(
     "noise",
     2.0,
     "Length of the largest perturbation relative to the record's, where it is noise.",
-    module_name=_WHAT,
+    module_name=WHAT,
 )
 _TEMPERATURE = flags.DEFINE_float(
-    "temperature", 2.0, "RMIA's softmax temperature.", module_name=_WHAT
+    "temperature", 2.0, "RMIA's softmax temperature.", module_name=WHAT
 )
 _NULL = flags.DEFINE_enum(
     "null",
     "none",
     ["none", "shuffled", "untrained"],
     "Null checks in which every attack must fail: membership drawn afresh, or untrained models.",
-    module_name=_WHAT,
+    module_name=WHAT,
 )
 
 
@@ -123,4 +119,4 @@ def main(_: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    run(main, "launch.bank", __doc__ or "")
+    run(main, "python -m launch.bank", __doc__ or "")

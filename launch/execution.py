@@ -11,34 +11,33 @@ from jleaks import settings
 from jleaks.errors import InputError
 from jleaks.host import library
 from jleaks.plan import Execution
-from launch.flags import cache_folder, use_all_cores
 
-_SPEED = "Speed only"
+from .flags import SPEED, cache_folder, use_all_cores
 
 _DEVICES = flags.DEFINE_integer(
-    "num_devices", None, "Devices to use; default all.", module_name=_SPEED
+    "num_devices", None, "Devices to use; default all.", module_name=SPEED
 )
 _PER_CALL = flags.DEFINE_integer(
-    "models_per_call", None, "Models one call advances; default chosen.", module_name=_SPEED
+    "models_per_call", None, "Models one call advances; default chosen.", module_name=SPEED
 )
 _PER_VMAP = flags.DEFINE_integer(
     "models_per_vmap",
     None,
     "Models of a device that advance in one instruction; default chosen.",
-    module_name=_SPEED,
+    module_name=SPEED,
 )
 _PER_BLOCK = flags.DEFINE_integer(
     "records_per_block",
     None,
     "Records whose activations are alive at once; default chosen.",
-    module_name=_SPEED,
+    module_name=SPEED,
 )
 _CONVOLUTION = flags.DEFINE_enum(
     "convolution",
     None,
     ["native", "im2col", "rows", "products"],
     "How convolutions are computed; default chosen by backend.",
-    module_name=_SPEED,
+    module_name=SPEED,
 )
 _KERNELS = flags.DEFINE_enum(
     "kernels",
@@ -46,13 +45,13 @@ _KERNELS = flags.DEFINE_enum(
     ["xla", "host"],
     "What computes layers, gradients and optimiser on CPU: XLA, or jleaks' own kernels, built once with "
     "this machine's C++ compiler; default host where that works.",
-    module_name=_SPEED,
+    module_name=SPEED,
 )
 _CHUNK = flags.DEFINE_float(
-    "chunk_seconds", 3.0, "Aim for the length of one call.", module_name=_SPEED
+    "chunk_seconds", 3.0, "Aim for the length of one call.", module_name=SPEED
 )
 _CHECKPOINT = flags.DEFINE_float(
-    "checkpoint_seconds", 60.0, "Least time between checkpoints of a fleet.", module_name=_SPEED
+    "checkpoint_seconds", 60.0, "Least time between checkpoints of a fleet.", module_name=SPEED
 )
 
 # What else changes numbers, past JAX: sums in another order, in which a loss that is not a number may go

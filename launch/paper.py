@@ -1,4 +1,4 @@
-"""Run ML-Leaks' experiments: rows, a table and figures for each, over one library of trained models.
+"""Runs ML-Leaks' experiments: rows, a table and figures for each, over one library of trained models.
 
 Without --data_dir the tasks are synthetic stand-ins.  A model that several experiments need is trained
 once.  Interrupt it anywhere: the same command continues where it stopped, and prints what has finished.
@@ -20,38 +20,36 @@ from jleaks.report.paper import report_experiment
 from jleaks.report.paper.titles import EXPERIMENTS
 from jleaks.reporter import Reporter, describe_device
 from jleaks.trainer import DivergedError
-from launch.attack_recipe import make_attack_recipe
-from launch.execution import make_execution, start
-from launch.flags import public_flags, run
-from launch.log import Log, console
 
-_WHERE = "Where"
-_WHAT = "What is measured (defines the numbers)"
+from .attack_recipe import make_attack_recipe
+from .execution import make_execution, start
+from .flags import WHAT, WHERE, public_flags, run
+from .log import Log, console
 
 _DATA_DIR = flags.DEFINE_string(
     "data_dir",
     None,
     "Datasets prepared by launch.prepare; without it the synthetic stand-ins are used.",
-    module_name=_WHERE,
+    module_name=WHERE,
 )
 _WORKDIR = flags.DEFINE_string(
     "workdir",
     None,
     "Directory of this run's results; default checkpoints/paper_SCALE.",
-    module_name=_WHERE,
+    module_name=WHERE,
 )
 _MODELS_DIR = flags.DEFINE_string(
     "models_dir",
     None,
     "Where trained models are kept; runs may share one.  Default: the work directory.",
-    module_name=_WHERE,
+    module_name=WHERE,
 )
 _EXPERIMENT = flags.DEFINE_list(
     "experiment",
     None,
     "all, or some of:\n      "
     + "\n      ".join(f"{name} or {e.alias}: {e.title}" for name, e in EXPERIMENTS.items()),
-    module_name=_WHAT,
+    module_name=WHAT,
 )
 _SCALE = flags.DEFINE_enum(
     "scale",
@@ -60,31 +58,31 @@ _SCALE = flags.DEFINE_enum(
     "smoke: minutes, shows that everything runs, with attack models of 10 epochs and batches of 50; "
     "small: a fifth of the paper's records, three seeds; "
     "paper: the paper's sizes, five seeds.",
-    module_name=_WHAT,
+    module_name=WHAT,
 )
 _TASKS = flags.DEFINE_list(
-    "tasks", ["all"], f"all, or some of {', '.join(TASKS)}.", module_name=_WHAT
+    "tasks", ["all"], f"all, or some of {', '.join(TASKS)}.", module_name=WHAT
 )
 _NUM_SEEDS = flags.DEFINE_integer(
-    "num_seeds", None, "Independent repetitions; default by scale.", module_name=_WHAT
+    "num_seeds", None, "Independent repetitions; default by scale.", module_name=WHAT
 )
 _TASK_SEEDS = flags.DEFINE_list(
-    "task_seeds", [], "Exceptions to --num_seeds, such as cifar10=1,mnist=3.", module_name=_WHAT
+    "task_seeds", [], "Exceptions to --num_seeds, such as cifar10=1,mnist=3.", module_name=WHAT
 )
 _SHARE = flags.DEFINE_float(
-    "share", None, "Fraction of the paper's records per part; default by scale.", module_name=_WHAT
+    "share", None, "Fraction of the paper's records per part; default by scale.", module_name=WHAT
 )
 _SHOKRI = flags.DEFINE_integer(
     "num_shokri_shadows",
     None,
     "Shadow models of the baseline; default by scale.",
-    module_name=_WHAT,
+    module_name=WHAT,
 )
 _COUNTS = flags.DEFINE_list(
     "shadow_counts",
     None,
     "E6: numbers of shadow models, the same for all tasks; default by scale and network.",
-    module_name=_WHAT,
+    module_name=WHAT,
 )
 
 
@@ -184,4 +182,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    run(main, "launch.paper", __doc__ or "")
+    run(main, "python -m launch.paper", __doc__ or "")

@@ -8,25 +8,25 @@ import sys
 from absl import flags
 
 from jleaks import datasets
-from launch.flags import run
+
+from .flags import WHERE, run
 
 # Exit status of a shell's command that was ended by Ctrl-C.
 _INTERRUPTED = 130
 
-_WHERE = "Where"
 _WHAT = "What is prepared"
 
 _DATA_DIR = flags.DEFINE_string(
-    "data_dir", "data", "Where prepared data and downloads go.", module_name=_WHERE
+    "data_dir", "data", "Where prepared data and downloads go.", module_name=WHERE
 )
 _RAW_DIR = flags.DEFINE_string(
     "raw_dir",
     None,
     "Official files on disk, in place of downloads: one dataset's folder, or one folder for each.",
-    module_name=_WHERE,
+    module_name=WHERE,
 )
 _MIRROR = flags.DEFINE_string(
-    "mirror", None, "Base address to download from; default the canonical ones.", module_name=_WHERE
+    "mirror", None, "Base address to download from; default the canonical ones.", module_name=WHERE
 )
 _TASKS = flags.DEFINE_list(
     "tasks", ["all"], f"all, or some of {', '.join(datasets.TASKS)}.", module_name=_WHAT
@@ -59,4 +59,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    run(main, "launch.prepare", __doc__ or "")
+    run(main, "python -m launch.prepare", __doc__ or "")

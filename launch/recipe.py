@@ -12,7 +12,7 @@ from jleaks.errors import InputError
 from jleaks.plan import Activation, Model, Precision, Recipe
 from jleaks.recipes import RECIPES
 
-_WHAT = "What is measured (defines the numbers)"
+from .flags import WHAT
 
 _RECIPE = flags.DEFINE_enum(
     "recipe",
@@ -20,7 +20,7 @@ _RECIPE = flags.DEFINE_enum(
     list(RECIPES),
     "Of targets, shadows and references; the flags below deviate from it.\n      "
     + "\n      ".join(f"{name}: {preset.about}" for name, preset in RECIPES.items()),
-    module_name=_WHAT,
+    module_name=WHAT,
 )
 _MODEL = flags.DEFINE_enum(
     "model",
@@ -28,27 +28,27 @@ _MODEL = flags.DEFINE_enum(
     list(typing.get_args(Model)),
     "Network of targets, shadows and references; cnn, resnet18 and wrn28_2 are for images.  Default the "
     "recipe's; of ml_leaks, each task's own.",
-    module_name=_WHAT,
+    module_name=WHAT,
 )
 _HIDDEN = flags.DEFINE_list(
-    "hidden", None, "Widths of the MLP's hidden layers; default the recipe's.", module_name=_WHAT
+    "hidden", None, "Widths of the MLP's hidden layers; default the recipe's.", module_name=WHAT
 )
 # By the names of the recipe's fields.
 _FIELDS: dict[str, flags.FlagHolder[Any]] = {
     "epochs": flags.DEFINE_integer(
-        "epochs", None, "Of targets and shadows; default the recipe's.", module_name=_WHAT
+        "epochs", None, "Of targets and shadows; default the recipe's.", module_name=WHAT
     ),
     "batch_size": flags.DEFINE_integer(
-        "batch_size", None, "Of targets and shadows; default the recipe's.", module_name=_WHAT
+        "batch_size", None, "Of targets and shadows; default the recipe's.", module_name=WHAT
     ),
     "learning_rate": flags.DEFINE_float(
-        "learning_rate", None, "Of targets and shadows; default the recipe's.", module_name=_WHAT
+        "learning_rate", None, "Of targets and shadows; default the recipe's.", module_name=WHAT
     ),
     "l2": flags.DEFINE_float(
         "l2",
         None,
         "Penalty on squared weights, half the weight decay; default the recipe's.",
-        module_name=_WHAT,
+        module_name=WHAT,
     ),
     "precision": flags.DEFINE_enum(
         "precision",
@@ -57,38 +57,38 @@ _FIELDS: dict[str, flags.FlagHolder[Any]] = {
         "Of the operands of matrix products and convolutions; sums are float32.  tensorfloat32 and "
         "bfloat16 are the same numbers everywhere; default is the backend's own: float32 on CPUs, TF32 "
         "on recent GPUs.  Unset: the recipe's, float32.",
-        module_name=_WHAT,
+        module_name=WHAT,
     ),
     "optimizer": flags.DEFINE_enum(
         "optimizer",
         None,
         ["adam", "sgd"],
         "Of targets and shadows; default the recipe's.",
-        module_name=_WHAT,
+        module_name=WHAT,
     ),
     "momentum": flags.DEFINE_float(
-        "momentum", None, "SGD's; default the recipe's.", module_name=_WHAT
+        "momentum", None, "SGD's; default the recipe's.", module_name=WHAT
     ),
     "schedule": flags.DEFINE_enum(
         "schedule",
         None,
         ["constant", "cosine"],
         "Of the learning rate; cosine falls to zero at the last step.  Default the recipe's.",
-        module_name=_WHAT,
+        module_name=WHAT,
     ),
     "augmentation": flags.DEFINE_enum(
         "augmentation",
         None,
         list(typing.get_args(Augmentation)),
         "Of training images, at random; default the recipe's.",
-        module_name=_WHAT,
+        module_name=WHAT,
     ),
     "activation": flags.DEFINE_enum(
         "activation",
         None,
         list(typing.get_args(Activation)),
         "Of the MLP's hidden layers and the CNN's fully connected one; default the recipe's, tanh.",
-        module_name=_WHAT,
+        module_name=WHAT,
     ),
 }
 

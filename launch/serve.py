@@ -19,27 +19,26 @@ from jleaks.blackbox.server import make_app, serving
 from jleaks.errors import InputError
 from jleaks.preemption import StopSignal
 from jleaks.trained import ModelRole, trained_model
-from launch.flags import run
 
-_WHERE = "Where"
+from .flags import SPEED, WHERE, run
+
 _WHAT = "What is served"
-_SPEED = "Speed only"
 
 _WORKDIR = flags.DEFINE_string(
-    "workdir", "checkpoints/sweep", "Of a finished launch.sweep.", module_name=_WHERE
+    "workdir", "checkpoints/sweep", "Of a finished launch.sweep.", module_name=WHERE
 )
 _DATA_DIR = flags.DEFINE_string(
-    "data_dir", None, "The datasets the sweep was run on, unless synthetic.", module_name=_WHERE
+    "data_dir", None, "The datasets the sweep was run on, unless synthetic.", module_name=WHERE
 )
-_HOST = flags.DEFINE_string("host", "127.0.0.1", "To listen on.", module_name=_WHERE)
+_HOST = flags.DEFINE_string("host", "127.0.0.1", "To listen on.", module_name=WHERE)
 _PORT = flags.DEFINE_integer(
-    "port", 8000, "To listen on; 0 for any that is free.", 0, 65535, module_name=_WHERE
+    "port", 8000, "To listen on; 0 for any that is free.", 0, 65535, module_name=WHERE
 )
 _RECORDS_OUT = flags.DEFINE_string(
     "records_out",
     None,
     "Also writes the model's members and as many non-members here (npz), to audit it with.",
-    module_name=_WHERE,
+    module_name=WHERE,
 )
 _TASK = flags.DEFINE_string("task", None, "One of the sweep's tasks.", module_name=_WHAT)
 _SEED = flags.DEFINE_integer("seed", 0, "One of the task's seeds.", module_name=_WHAT)
@@ -48,7 +47,7 @@ _MOST = flags.DEFINE_integer(
     "most_records", 500, "Of one request.", lower_bound=1, module_name=_WHAT
 )
 _BLOCK = flags.DEFINE_integer(
-    "records_per_block", 250, "Answered at a time.", lower_bound=1, module_name=_SPEED
+    "records_per_block", 250, "Answered at a time.", lower_bound=1, module_name=SPEED
 )
 
 # Seconds between two looks at the stop signal.
@@ -92,4 +91,4 @@ def main(_: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    run(main, "launch.serve", __doc__ or "")
+    run(main, "python -m launch.serve", __doc__ or "")

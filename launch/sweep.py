@@ -1,4 +1,4 @@
-"""The main job: train targets and shadows of many tasks and seeds, run the three adversaries.
+"""Trains targets and shadows of many tasks and seeds and runs the three adversaries: the main job.
 
 Without --data_dir the tasks are synthetic stand-ins.  Interrupt it anywhere: the same command continues
 where it stopped; once it has finished, the same command prints the results again.
@@ -16,53 +16,51 @@ from jleaks.plan import Plan
 from jleaks.preemption import Preempted
 from jleaks.reporter import Reporter, describe_device
 from jleaks.trainer import DivergedError
-from launch.attack_recipe import make_attack_recipe
-from launch.execution import make_execution, start
-from launch.flags import run
-from launch.log import Log, console
-from launch.recipe import chosen_model, make_recipe
 
-_WHERE = "Where"
-_WHAT = "What is measured (defines the numbers)"
+from .attack_recipe import make_attack_recipe
+from .execution import make_execution, start
+from .flags import WHAT, WHERE, run
+from .log import Log, console
+from .recipe import chosen_model, make_recipe
 
 _DATA_DIR = flags.DEFINE_string(
     "data_dir",
     None,
     "Datasets prepared by launch.prepare; without it the synthetic stand-ins are used.",
-    module_name=_WHERE,
+    module_name=WHERE,
 )
 _WORKDIR = flags.DEFINE_string(
-    "workdir", "checkpoints/sweep", "Directory of this run.", module_name=_WHERE
+    "workdir", "checkpoints/sweep", "Directory of this run.", module_name=WHERE
 )
 
 _TASKS = flags.DEFINE_list(
-    "tasks", ["all"], f"all, or some of {', '.join(TASKS)}.", module_name=_WHAT
+    "tasks", ["all"], f"all, or some of {', '.join(TASKS)}.", module_name=WHAT
 )
 _NUM_SEEDS = flags.DEFINE_integer(
-    "num_seeds", 5, "Independent repetitions (split, weights, order).", module_name=_WHAT
+    "num_seeds", 5, "Independent repetitions (split, weights, order).", module_name=WHAT
 )
 _TASK_SEEDS = flags.DEFINE_list(
-    "task_seeds", [], "Exceptions to --num_seeds, such as cifar10=1,mnist=3.", module_name=_WHAT
+    "task_seeds", [], "Exceptions to --num_seeds, such as cifar10=1,mnist=3.", module_name=WHAT
 )
 _SCALE = flags.DEFINE_float(
-    "scale", 1.0, "Fraction of the paper's records per part.", module_name=_WHAT
+    "scale", 1.0, "Fraction of the paper's records per part.", module_name=WHAT
 )
-_TOP = flags.DEFINE_integer("top", 3, "Largest posteriors an attack model sees.", module_name=_WHAT)
+_TOP = flags.DEFINE_integer("top", 3, "Largest posteriors an attack model sees.", module_name=WHAT)
 _ADVERSARIES = flags.DEFINE_list(
-    "adversaries", ["1", "2", "3"], "Some of 1, 2, 3.", module_name=_WHAT
+    "adversaries", ["1", "2", "3"], "Some of 1, 2, 3.", module_name=WHAT
 )
 _POINTS = flags.DEFINE_integer(
-    "num_random_points", 1000, "Queries for adversary 3's threshold.", module_name=_WHAT
+    "num_random_points", 1000, "Queries for adversary 3's threshold.", module_name=WHAT
 )
 _PERCENTILE = flags.DEFINE_float(
-    "percentile", 10.0, "Adversary 3: top percent of random points.", module_name=_WHAT
+    "percentile", 10.0, "Adversary 3: top percent of random points.", module_name=WHAT
 )
 _MEMBERSHIP = flags.DEFINE_enum(
     "membership",
     "true",
     ["true", "shuffled"],
     "shuffled is the null check: membership is drawn by a coin and every attack must fail.",
-    module_name=_WHAT,
+    module_name=WHAT,
 )
 
 
@@ -120,4 +118,4 @@ def main(_: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    run(main, "launch.sweep", __doc__ or "")
+    run(main, "python -m launch.sweep", __doc__ or "")
