@@ -28,9 +28,9 @@ from jleaks import packing
 from jleaks.datasets.dataset import Dataset
 from jleaks.datasets.synthetic import synthetic
 from jleaks.errors import InputError
+from jleaks.fields import Kernels
 from jleaks.fleet import Fleet, key_words, make_mesh
 from jleaks.host import library
-from jleaks.host.operations import Kernels
 from jleaks.keys import Role, identity_key
 from jleaks.learner import Members
 from jleaks.plan import Execution, Recipe

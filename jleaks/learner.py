@@ -9,11 +9,10 @@ from jaxtyping import Array, Float, Int, Num
 
 from jleaks import encodings, models
 from jleaks.arrays import AnyArray
-from jleaks.convolution import Form, Precision
+from jleaks.convolution import Precision
 from jleaks.errors import InputError
-from jleaks.fields import Count, problems
+from jleaks.fields import Count, Form, Kernels, problems
 from jleaks.host import operations as host
-from jleaks.host.operations import Kernels
 from jleaks.plan import Recipe
 
 PyTree = Any

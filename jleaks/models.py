@@ -13,10 +13,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Num
 
-from jleaks.convolution import Form, Padding, Precision, convolve, max_pool, multiply
+from jleaks.convolution import Padding, Precision, convolve, max_pool, multiply
 from jleaks.errors import InputError
+from jleaks.fields import Form, Kernels
 from jleaks.host import operations as host
-from jleaks.host.operations import Kernels
 from jleaks.plan import Activation
 
 _GLOROT = nn.initializers.glorot_uniform()

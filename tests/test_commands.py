@@ -1,6 +1,7 @@
 """The console command `jleaks`, from a clone and from a wheel."""
 
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -34,6 +35,33 @@ def test_both_ways_in_have_the_same_flags(launch, command):
     assert long.returncode == short.returncode == 0, short.stderr
     assert f"usage: jleaks {command} [--flag=value ...]" in short.stdout
     assert short.stdout == long.stdout.replace(f"python -m launch.{command}", f"jleaks {command}")
+
+
+# What takes seconds to import.
+HEAVY = r"\| +(jax|jaxlib|flax|scipy|matplotlib|sklearn|tensorflow_datasets)(\.|$)"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_imports_no_jax_and_says_everything(launch, command):
+    shown = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "jleaks", command, "--help"],
+        cwd=launch.root, capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    assert "absl.flags" in shown.stderr
+    assert not re.findall(HEAVY, shown.stderr, re.MULTILINE)
+    assert f"Example: jleaks {command} --" in shown.stdout
+    groups = re.findall(r"^([A-Z][\w ]*).*:$", shown.stdout, re.MULTILINE)
+    order = {"Where": 0, "What": 1, "How": 2, "Speed": 3}
+    ranks = [order[group.split()[0]] for group in groups]
+    assert ranks == sorted(set(ranks))
+    texts = re.findall(r"^  --(\w+)\n((?: {6}.*\n?)+)", shown.stdout, re.MULTILINE)
+    assert len(texts) > 5
+    for name, text in texts:
+        # Without choices and default.
+        said = re.sub(r"^<.*?>: |\(default: .*\)$", "", " ".join(text.split())).strip()
+        assert re.match(r"[A-Z].{15,}", said), (name, said)
+        # These have a line for each choice.
+        assert said.endswith(".") or name in ("recipe", "attack_recipe", "experiment"), (name, said)
 
 
 def test_bad_flags_of_a_command_are_one_line(launch):

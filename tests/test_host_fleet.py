@@ -13,14 +13,14 @@ from fleets import crew
 from kernels import needs_compiler
 
 from jleaks import packing
-from jleaks.errors import InputError
+from jleaks.errors import DivergedError, InputError
 from jleaks.fleet import Fleet, make_mesh
 from jleaks.host import library
 from jleaks.learner import Members
 from jleaks.plan import Execution, Recipe
 from jleaks.preemption import StopSignal
 from jleaks.signals import signal_fn
-from jleaks.trainer import DivergedError, Trainer
+from jleaks.trainer import Trainer
 
 # Sums in another order, magnified by Adam where a gradient is all but zero (see tests/test_fleet.py).
 TOLERANCE = 1e-3

@@ -6,7 +6,7 @@ per core.  Leading axes that `vmap` adds are a loop inside the kernel.
 
 import dataclasses
 import functools
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,9 +14,6 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Num, UInt8, UInt32
 
 from jleaks.arrays import AnyArray
-
-# What computes layers, gradients, order and optimiser: XLA, or these kernels.
-Kernels = Literal["xla", "host"]
 
 
 def _call(
