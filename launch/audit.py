@@ -114,9 +114,7 @@ _CACHE = flags.DEFINE_string(
 _TOKEN = flags.DEFINE_string(
     "token_file", None, "File of a token, sent as Authorization: Bearer.", module_name=_ASKING
 )
-_BUDGET = flags.DEFINE_integer(
-    "budget", None, "Most records it may be sent, by all runs with this cache.", module_name=_ASKING
-)
+_LIMITS = Fields(Limits, ("budget", "retries"), _ASKING)
 _RATE = flags.DEFINE_float(
     "rate", None, "Most records it is sent in a second.", module_name=_ASKING
 )
@@ -132,12 +130,6 @@ _BATCH = flags.DEFINE_integer(
 )
 _TIMEOUT = flags.DEFINE_float(
     "timeout", Limits().read_timeout, "Seconds that it may be silent.", module_name=_ASKING
-)
-_RETRIES = flags.DEFINE_integer(
-    "retries",
-    Limits().retries,
-    "Number of times that a request is sent again if it fails.",
-    module_name=_ASKING,
 )
 # Without an endpoint these would be passed over in silence.
 _OF_ENDPOINTS = ("cache", "token_file", "budget", "rate", "request_rate", "timeout", "retries")
@@ -292,10 +284,9 @@ def _endpoint(url: str, answers: "Answers", log: Log, stop: StopSignal) -> "Http
     limits = Limits(
         batch=_BATCH.value,
         read_timeout=_TIMEOUT.value,
-        retries=_RETRIES.value,
         records_per_second=_RATE.value,
         requests_per_second=_REQUEST_RATE.value,
-        budget=_BUDGET.value,
+        **_LIMITS.values(),
     ).validate()
     headers = {}
     if _TOKEN.value is not None:

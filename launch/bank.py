@@ -6,6 +6,8 @@ where it stopped.  launch.attack attacks what this trains.
 Example: python -m launch.bank --tasks=location --num_models=16 --epochs=20
 """
 
+import dataclasses
+
 from absl import flags
 
 from jleaks.bank.plan import BankPlan, default_sizes
@@ -19,22 +21,13 @@ from .recipe import make_recipe
 from .tasks import DATA_DIR, define_tasks, read_tasks, source
 
 _WORKDIR = flags.DEFINE_string(
-    "workdir", "checkpoints/bank", "Directory that has a directory for each task's bank.",
-    module_name=WHERE,
-)  # fmt: skip
+    "workdir", "checkpoints/bank", "Directory of the tasks' banks.", module_name=WHERE
+)
 _TASKS = define_tasks("location")
+_OTHERWISE = ("task", "source", "recipe", "quantile")
 _FIELDS = Fields(
     BankPlan,
-    (
-        "num_models",
-        "seed",
-        "num_candidates",
-        "num_population",
-        "num_queries",
-        "noise",
-        "temperature",
-        "null",
-    ),
+    [field.name for field in dataclasses.fields(BankPlan) if field.name not in _OTHERWISE],
     WHAT,
     unset={
         "num_candidates": "all but the population, up to 50,000",
