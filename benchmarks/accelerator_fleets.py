@@ -22,8 +22,8 @@ from jleaks.attacks.registry import get_attacks
 from jleaks.bank import engine as bank_engine
 from jleaks.bank.evaluate import evaluate
 from jleaks.bank.plan import BankPlan
-from jleaks.convolution import Form
 from jleaks.datasets.registry import Task, get_task
+from jleaks.fields import Form
 from jleaks.fleet import Fleet, key_words, make_mesh
 from jleaks.keys import Role, identity_key
 from jleaks.learner import Learner, Members, State

@@ -9,8 +9,8 @@ from benchmarks.accelerator_fleets import Case, Torch, steps_per_model, turns, w
 from benchmarks.accelerator_session import Scale, Session
 from benchmarks.roofline import peak_bytes, peak_flops
 from jleaks.bank.plan import BankPlan
-from jleaks.convolution import Form
 from jleaks.datasets.registry import get_task
+from jleaks.fields import Form
 from jleaks.plan import Precision, Recipe
 from jleaks.recipes import RECIPES
 

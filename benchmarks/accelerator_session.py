@@ -22,8 +22,8 @@ from benchmarks.accelerator_fleets import (
 )
 from benchmarks.roofline import Peaks, used
 from benchmarks.rows import append, spread
-from jleaks.convolution import Form
 from jleaks.errors import InputError
+from jleaks.fields import Form
 from jleaks.plan import Precision
 from launch.flags import INPUT_ERROR
 

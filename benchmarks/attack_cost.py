@@ -25,8 +25,9 @@ from rich.console import Console
 
 from benchmarks.shadow_cost import shadow_cost
 from jleaks import packing
+from jleaks.attacks.options import published
 from jleaks.attacks.references import assign, most_references
-from jleaks.attacks.registry import Attack, get_attacks, published
+from jleaks.attacks.registry import Attack, get_attacks
 from jleaks.bank import files, results
 from jleaks.bank.bank import Bank
 from jleaks.bank.evaluate import evaluate, lacking, missing
@@ -215,4 +216,4 @@ def main(_: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    run(main, "benchmarks.attack_cost", __doc__ or "")
+    run(main, "python -m benchmarks.attack_cost", __doc__ or "")

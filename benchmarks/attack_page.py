@@ -344,4 +344,4 @@ def main(_: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    run(main, "benchmarks.attack_page", __doc__ or "")
+    run(main, "python -m benchmarks.attack_page", __doc__ or "")

@@ -237,4 +237,4 @@ def main(_: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    run(main, "benchmarks.attack_recipes", __doc__ or "")
+    run(main, "python -m benchmarks.attack_recipes", __doc__ or "")

@@ -272,4 +272,4 @@ def main(_: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    run(main, "benchmarks.attack_recipes_page", __doc__ or "")
+    run(main, "python -m benchmarks.attack_recipes_page", __doc__ or "")

@@ -19,8 +19,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jleaks.attacks.options import Options
 from jleaks.attacks.references import assign
-from jleaks.attacks.registry import Options, get_attacks
+from jleaks.attacks.registry import get_attacks
 from jleaks.bank.bank import Bank
 from jleaks.bank.evaluate import scores
 

@@ -207,4 +207,4 @@ def main(_: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    run(main, "benchmarks.evaluator", __doc__ or "")
+    run(main, "python -m benchmarks.evaluator", __doc__ or "")

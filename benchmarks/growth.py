@@ -352,4 +352,4 @@ def main(_: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    run(main, "benchmarks.growth", __doc__ or "")
+    run(main, "python -m benchmarks.growth", __doc__ or "")

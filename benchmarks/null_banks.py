@@ -132,4 +132,4 @@ def main(_: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    run(main, "benchmarks.null_banks", __doc__ or "")
+    run(main, "python -m benchmarks.null_banks", __doc__ or "")

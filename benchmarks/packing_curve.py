@@ -275,4 +275,4 @@ def main(_: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    run(main, "benchmarks.packing_curve", __doc__ or "")
+    run(main, "python -m benchmarks.packing_curve", __doc__ or "")

@@ -29,4 +29,4 @@ def main(_: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    run(main, "benchmarks.paper_page", __doc__ or "")
+    run(main, "python -m benchmarks.paper_page", __doc__ or "")

@@ -64,4 +64,4 @@ def main(_: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    run(main, "benchmarks.paper_table", __doc__ or "")
+    run(main, "python -m benchmarks.paper_table", __doc__ or "")

@@ -22,8 +22,9 @@ from absl import flags
 from benchmarks.precision_pairs import Contender, Values, compared, contenders, difference_table
 from benchmarks.rows import WHAT, WHERE, append, command, machine
 from jleaks import engine
+from jleaks.attacks.options import published
 from jleaks.attacks.references import assign
-from jleaks.attacks.registry import get_attacks, published
+from jleaks.attacks.registry import get_attacks
 from jleaks.bank import engine as bank_engine
 from jleaks.bank.estimates import over_targets
 from jleaks.bank.evaluate import evaluate
@@ -174,4 +175,4 @@ def main(_: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    run(main, "benchmarks.precision", __doc__ or "")
+    run(main, "python -m benchmarks.precision", __doc__ or "")

@@ -8,7 +8,7 @@ from jleaks.paper.engine import opened
 from jleaks.paper.experiments import shadow_curve
 from jleaks.paper.plan import PaperPlan
 from jleaks.plan import Execution
-from jleaks.report.paper import report_experiment
+from jleaks.report.paper.report import report_experiment
 from jleaks.reporter import Reporter
 
 # The paper's experiment on the number of shadow models, whose rows and figures these are.

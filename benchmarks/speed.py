@@ -66,4 +66,4 @@ def main(_: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    run(main, "benchmarks.speed", __doc__ or "")
+    run(main, "python -m benchmarks.speed", __doc__ or "")

@@ -45,4 +45,4 @@ def main(_: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    run(main, "benchmarks.stand_ins", __doc__ or "")
+    run(main, "python -m benchmarks.stand_ins", __doc__ or "")

@@ -225,4 +225,4 @@ def main(_: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    run(main, "benchmarks.start_up", __doc__ or "")
+    run(main, "python -m benchmarks.start_up", __doc__ or "")

@@ -330,4 +330,4 @@ def main(_: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    run(main, "benchmarks.step_profile", __doc__ or "")
+    run(main, "python -m benchmarks.step_profile", __doc__ or "")

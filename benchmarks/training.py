@@ -322,4 +322,4 @@ def main(_: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    run(main, "benchmarks.training", __doc__ or "")
+    run(main, "python -m benchmarks.training", __doc__ or "")

@@ -4,7 +4,7 @@ A crop cuts an image's own size out of it after `BORDER` pixels of reflection we
 border row itself is not repeated), as the reference implementations of LiRA do.
 """
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,9 +12,8 @@ from jax import lax
 from jaxtyping import Array, Bool, Int, Num
 
 from jleaks.arrays import AnyArray
+from jleaks.fields import Augmentation
 from jleaks.keys import Key
-
-Augmentation = Literal["none", "crops", "flips and crops"]
 
 # Pixels added on every side.
 BORDER = 4

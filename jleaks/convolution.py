@@ -31,8 +31,8 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from jleaks.arrays import AnyArray
+from jleaks.fields import Form
 
-Form = Literal["native", "im2col", "rows", "products"]
 Padding = Literal["SAME", "VALID"]
 # Formats that operands of products are rounded to, with their bits of exponent and of mantissa.
 Narrow = Literal["tensorfloat32", "bfloat16"]

@@ -1,4 +1,4 @@
-"""The one exception a user is meant to read."""
+"""The exceptions a user is meant to read: bad input, and training that failed."""
 
 
 class InputError(ValueError):
@@ -6,4 +6,11 @@ class InputError(ValueError):
 
     The message is one line that says what was given, what was expected and, where the choices are
     few, what is allowed.  Launchers print it without a traceback and exit with status 2.
+    """
+
+
+class DivergedError(RuntimeError):
+    """A loss stopped being finite; the message names the model and the step.
+
+    Launchers print it without a traceback and exit with status 1.
     """

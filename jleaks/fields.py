@@ -2,7 +2,8 @@
 
 Annotations bind nobody at run time: a misspelt choice would train something else without a word.
 `problems` holds every field of a dataclass to its annotation: types, the choices of a `Literal`, and the
-ranges below.  Numbers that a model computes with are float32, and are judged as such.
+ranges below.  Numbers that a model computes with are float32, and are judged as such.  Choices are named
+here, apart from what computes them, so that a plan can be made and described without JAX.
 """
 
 import dataclasses
@@ -54,6 +55,18 @@ Share = Annotated[float, Range("a number in (0, 1]", lambda x: 0 < x <= 1)]
 Percentile = Annotated[float, Range("a number in (0, 100)", lambda x: 0 < x < 100)]
 Seconds = Annotated[float, Range("a number >= 0", lambda x: x >= 0)]
 SOME = Range("at least one value", bool)
+# Seeds are words of the generator's key.
+NUM_SEEDS = 2**32
+Seed = Annotated[
+    int, Range(f"a whole number from 0 to {NUM_SEEDS - 1}", lambda seed: 0 <= seed < NUM_SEEDS)
+]
+
+# What happens at random to the images of a batch (see `jleaks.augmentation`).
+Augmentation = Literal["none", "crops", "flips and crops"]
+# How convolutions are computed (see `jleaks.convolution`).
+Form = Literal["native", "im2col", "rows", "products"]
+# What computes layers, gradients, order and optimiser: XLA, or `jleaks.host.operations`.
+KernelsName = Literal["xla", "host"]
 
 
 def problems(value: Any, what: str = "") -> list[str]:

@@ -5,15 +5,16 @@ one of them has is said here.
 """
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array
 
-from jleaks.convolution import Form, Padding, Precision, convolve, max_pool, multiply
+from jleaks.convolution import Padding, Precision, convolve, max_pool, multiply
 from jleaks.errors import InputError
+from jleaks.fields import Form, KernelsName
 from jleaks.host import library
 from jleaks.host import operations as host
 
@@ -94,7 +95,7 @@ CPU = Kernels(
 )
 
 
-def choose(name: Literal["xla", "host"] | None) -> Kernels:
+def choose(name: KernelsName | None) -> Kernels:
     """Returns the kernels that an execution names, XLA's if none.
 
     Raises:

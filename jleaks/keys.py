@@ -7,25 +7,18 @@ and adding a task or a seed to a plan changes no other model.
 
 import enum
 import zlib
-from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jleaks.errors import InputError
-from jleaks.fields import Range
+from jleaks.fields import NUM_SEEDS
 
 Key = jax.Array
 
 # Numbers come from this generator whatever JAX's default is set to.
 _GENERATOR = "threefry2x32"
-
-_SEEDS = 2**32
-# Of a plan's field.
-Seed = Annotated[
-    int, Range(f"a whole number from 0 to {_SEEDS - 1}", lambda seed: 0 <= seed < _SEEDS)
-]
 
 
 class Role(enum.IntEnum):
@@ -75,8 +68,12 @@ def identity_key(seed: int, task: str, role: Role, index: int = 0) -> Key:
 
 def seed_problem(seed: int, name: str = "seed") -> str | None:
     """Returns one sentence about a seed that cannot be used, or None."""
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < _SEEDS:
-        return f"{name} is {seed!r}, expected a whole number from 0 to {_SEEDS - 1}"
+    if (
+        isinstance(seed, bool)
+        or not isinstance(seed, (int, np.integer))
+        or not 0 <= seed < NUM_SEEDS
+    ):
+        return f"{name} is {seed!r}, expected a whole number from 0 to {NUM_SEEDS - 1}"
     return None
 
 

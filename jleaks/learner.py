@@ -8,9 +8,9 @@ from jaxtyping import Array, Float, Int, Num
 
 from jleaks import encodings, models
 from jleaks.arrays import AnyArray
-from jleaks.convolution import Form, Precision
+from jleaks.convolution import Precision
 from jleaks.errors import InputError
-from jleaks.fields import Count, problems
+from jleaks.fields import Count, Form, problems
 from jleaks.kernels import XLA, Descend, Kernels
 from jleaks.plan import Recipe
 

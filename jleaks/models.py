@@ -11,8 +11,9 @@ from typing import Literal, NamedTuple
 import flax.linen as nn
 from jaxtyping import Array, Float, Num
 
-from jleaks.convolution import Form, Padding, Precision, convolve
+from jleaks.convolution import Padding, Precision, convolve
 from jleaks.errors import InputError
+from jleaks.fields import Form
 from jleaks.kernels import XLA, Kernels
 from jleaks.plan import Activation
 

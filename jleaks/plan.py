@@ -8,13 +8,13 @@ import dataclasses
 import json
 from typing import Annotated, Any, Literal
 
-from jleaks.augmentation import Augmentation
-from jleaks.convolution import Form
 from jleaks.datasets.registry import TASKS, Task, get_task
 from jleaks.errors import InputError
 from jleaks.fields import (
     SOME,
+    Augmentation,
     Count,
+    Form,
     Level,
     Penalty,
     Percentile,
@@ -53,28 +53,30 @@ class Recipe:
     """How one model is trained (defaults: Salem et al. 2019, section IV-A and released code).
 
     Attributes:
-      model: The network (see `jleaks.models`): "mlp" or "logistic"; of images also "cnn" (the paper's),
-        "resnet18" or "wrn28_2".
-      hidden: Widths of the MLP's hidden layers (ignored by the others).
-      epochs: Passes over the training part.
-      batch_size: Records a step; an epoch drops the incomplete last batch, as the released code.
-      learning_rate: The optimiser's, at the first step.
+      model: Network that is trained (see `jleaks.models`): "mlp" or "logistic"; of images also "cnn" (the
+        paper's), "resnet18" or "wrn28_2".
+      hidden: Widths of the MLP's hidden layers; other networks ignore them.
+      epochs: Number of passes over the training part.
+      batch_size: Number of records in a step; an epoch drops the incomplete last batch, as the released
+        code does.
+      learning_rate: Learning rate of the optimiser at the first step.
       l2: Penalty on the sum of squared weights (biases and batch normalisation excluded), part of the
         loss.  A weight decay of d, added to the gradient as PyTorch's SGD does, is l2 = d / 2.
-      precision: Of the operands of matrix products and convolutions, in training and queries; their sums,
-        and everything else, are float32.  "float32"; "tensorfloat32" or "bfloat16", to which operands
-        are rounded wherever it runs (see `jleaks.convolution`); or "default", the backend's own:
+      precision: Format of the operands of matrix products and convolutions, in training and queries; their
+        sums, and everything else, are float32.  "float32"; "tensorfloat32" or "bfloat16", to which
+        operands are rounded wherever it runs (see `jleaks.convolution`); or "default", the backend's own:
         float32 on CPUs, TF32 on recent GPUs.
-      optimizer: "adam", or "sgd" with `momentum`.
-      momentum: Of SGD.
-      schedule: "constant", or "cosine": the learning rate falls to zero over the model's own steps.
-      loss: "cross entropy" of the classes; or "quantile", the pinball loss of one output at level
-        `quantile` on each model's own answers (Koenker & Bassett 1978).
+      optimizer: Rule that makes updates of gradients: "adam", or "sgd" with `momentum`.
+      momentum: Momentum of SGD; Adam ignores it.
+      schedule: Course of the learning rate: "constant", or "cosine", which falls to zero over the model's
+        own steps.
+      loss: Loss that is minimised: "cross entropy" of the classes; or "quantile", the pinball loss of one
+        output at level `quantile` on each model's own answers (Koenker & Bassett 1978).
       quantile: Level of the quantile loss.
-      augmentation: What happens at random to each image of a training batch (see
+      augmentation: Moves that are drawn at random for each image of a training batch (see
         `jleaks.augmentation`).
-      activation: Of the MLP's hidden layers and the CNN's fully connected one: "tanh" (the paper's) or
-        "relu" (ignored by the others).
+      activation: Activation of the MLP's hidden layers and of the CNN's fully connected one: "tanh" (the
+        paper's) or "relu"; other networks ignore it.
     """
 
     model: Model = "mlp"
@@ -133,17 +135,19 @@ class Plan:
 
     Attributes:
       tasks: Names of the tasks, in registry order.
-      source: "prepared" (records from disk; real or stand-in, as the data says) or "synthetic".
-      seeds: Independent repetitions of each task, parallel to `tasks`: seeds 0..n-1.
-      scale: Fraction of the paper's records per part, at least `MIN_QUARTER` of them.
+      source: Where the records come from: "prepared" (from disk; real or stand-in, as the data says) or
+        "synthetic".
+      seeds: Numbers of independent repetitions, parallel to `tasks`: seeds 0..n-1 of each task.
+      scale: Fraction of the paper's records per part, of which at least `MIN_QUARTER` are kept.
       target: Recipe of target and shadow models, but for their network.
       attack: Recipe of the attack models of adversaries 1 and 2.
-      top: How many of the largest posteriors an attack model sees (two where a task is binary).
-      adversaries: Which of 1, 2 and 3 to run.
-      num_random_points: Random queries from which adversary 3 takes its threshold.
-      percentile: t: the threshold is the statistic's value at the top t percent of those queries.
-      membership: "true", or "shuffled" for the null check, in which members and non-members are
-        told apart by a coin and every attack must fail.
+      top: Number of the largest posteriors that an attack model sees (two where a task is binary).
+      adversaries: Adversaries to run, some of 1, 2 and 3.
+      num_random_points: Number of random queries from which adversary 3 takes its threshold.
+      percentile: Adversary 3's t: its threshold is the statistic's value at the top t percent of the
+        random queries.
+      membership: Truth that attacks are held against: "true", or "shuffled" for the null check, in which
+        members and non-members are told apart by a coin and every attack must fail.
       model: Network of target and shadow models; None for each task's own in the paper.
     """
 
@@ -257,18 +261,19 @@ class Execution:
     """Everything that defines only the speed.  None means: chosen automatically.
 
     Attributes:
-      num_devices: Devices to spread models over; None for all that JAX sees.
-      models_per_call: Models that one compiled call advances, over all devices.
-      models_per_vmap: Models of one device that advance in the same instruction (`vmap`); the
+      num_devices: Number of devices to spread models over.
+      models_per_call: Number of models that one compiled call advances over all devices.
+      models_per_vmap: Number of models of one device that advance in the same instruction (`vmap`); the
         others of a call wait their turn (`lax.map`).
-      records_per_block: Records whose activations are alive at once: gradients of a batch are
+      records_per_block: Number of records whose activations are alive at once: gradients of a batch are
         summed over blocks of this size, which keeps a CNN's working set in cache.
-      convolution: Form of the convolutions (see `jleaks.convolution`).
-      kernels: "host" for jleaks' own kernels on CPU devices (see `jleaks.host`, whose library must be
-        loaded); None for XLA's.
-      chunk_seconds: Aim for the length of one compiled call; between calls come progress, the
+      convolution: Form in which convolutions are computed (see `jleaks.convolution`).
+      kernels: Kernels that compute layers, gradients and optimiser on CPU devices: XLA's ("xla" or None),
+        or jleaks' own ("host"), which the machine's C++ compiler builds once and `jleaks.host.library`
+        loads.
+      chunk_seconds: Length in seconds that one compiled call aims for; between calls come progress, the
         stop signal and checkpoints.
-      checkpoint_seconds: Least time between two checkpoints of an unfinished fleet.
+      checkpoint_seconds: Least time in seconds between two checkpoints of an unfinished fleet.
     """
 
     num_devices: Count | None = None

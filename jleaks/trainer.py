@@ -11,7 +11,7 @@ import numpy as np
 
 from jleaks import packing
 from jleaks.checkpoints import Store
-from jleaks.errors import InputError
+from jleaks.errors import DivergedError, InputError
 from jleaks.executables import TooLargeError
 from jleaks.fleet import Fleet, Pack, SignalFn, make_mesh
 from jleaks.learner import Data, Learner, Members, State
@@ -23,10 +23,6 @@ _T = TypeVar("_T")
 
 # Records answered at a time when a trained model is queried.
 _QUERY_BLOCK = 500
-
-
-class DivergedError(RuntimeError):
-    """A loss stopped being finite; the message names the model and the step."""
 
 
 @dataclasses.dataclass(frozen=True)

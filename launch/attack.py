@@ -1,10 +1,12 @@
-"""Attack every model of a bank with every attack: a bank of launch.bank, or a score file from elsewhere.
+"""Attacks every model of a bank with every attack: a bank of launch.bank, or a score file from elsewhere.
 
 Writes, for each input, rows.jsonl (one row per attack and target, TPRs with intervals that cover the TPR at
 the named FPR), summary.jsonl (means over targets with intervals over records), comparisons.jsonl (pairs of
 attacks), audit.jsonl (bounds on epsilon, AUCs with intervals over records), results.csv, tables.md, roc.npz
 and figures/roc.png.  `jleaks/bank/files.py` documents score files: logits, posteriors or phi, membership,
 labels, as npz or parquet.
+
+Example: python -m launch.attack --signals=checkpoints/bank/location/bank.npz
 """
 
 import csv
@@ -15,109 +17,110 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from absl import flags
 from rich.console import Console
 
-from jleaks.attacks.references import assign
-from jleaks.attacks.registry import ATTACKS, Attack, Options, get_attacks, published
-from jleaks.bank import files, results
-from jleaks.bank.audits import audit
-from jleaks.bank.bank import Bank
-from jleaks.bank.evaluate import NonFiniteScoresError, evaluate, lacking, missing, without_shadows
+from jleaks.attacks.options import NAMES, Options, published
+from jleaks.bank.plan import BankPlan
 from jleaks.errors import InputError
-from jleaks.fleet import make_mesh
 from jleaks.plan import Execution
-from jleaks.report.bank_tables import (
-    audit_table,
-    bank_table,
-    bank_title,
-    comparison_table,
-    records_table,
-)
-from jleaks.report.files import replace_file
-from jleaks.report.roc import draw_roc
-from jleaks.report.style import png
-from jleaks.reporter import provenance
-from launch.flags import run, use_all_cores
-from launch.log import console
 
-_WHERE = "Where"
-_WHAT = "What is measured (defines the numbers)"
-_SPEED = "Speed only"
+from .fields import Fields
+from .flags import SPEED, WHAT, WHERE, run, use_all_cores
+from .log import console
+
+if TYPE_CHECKING:
+    from jleaks.attacks.registry import Attack
+    from jleaks.bank.bank import Bank
 
 _SIGNALS = flags.DEFINE_list(
     "signals",
     None,
     "Files to attack: bank.npz of launch.bank, or score files (npz, parquet).",
-    module_name=_WHERE,
+    module_name=WHERE,
 )
 _OUT = flags.DEFINE_string(
-    "out_dir", None, "Where to write; default beside each file.", module_name=_WHERE
+    "out_dir", None, "Directory to write to; default beside each file.", module_name=WHERE
 )
 _ATTACKS = flags.DEFINE_list(
-    "attacks", ["all"], f"all, or some of {', '.join(ATTACKS)}.", module_name=_WHAT
+    "attacks", ["all"], f"Attacks to run: all, or some of {', '.join(NAMES)}.", module_name=WHAT
 )
 _REFERENCES = flags.DEFINE_integer(
     "num_references",
     None,
-    "References of each target; default all models but the target and its twin.",
-    module_name=_WHAT,
+    "Number of references of each target; default all models but the target and its twin.",
+    module_name=WHAT,
 )
-_GAMMA = flags.DEFINE_float("gamma", 2.0, "RMIA's.", module_name=_WHAT)
-_OFFLINE_A = flags.DEFINE_float(
-    "offline_a",
-    None,
-    "RMIA offline's a, from 0 to 1; default: chosen for each target by attacking a shadow model.",
-    module_name=_WHAT,
+_OPTIONS = Fields(
+    Options,
+    ("gamma", "offline_a", "base_scale"),
+    WHAT,
+    unset={"offline_a": "chosen for each target by attacking a shadow"},
 )
-_BASE_SCALE = flags.DEFINE_float(
-    "base_scale",
-    Options().base_scale,
-    "Of the OUT references' mean in BASE offline at --temperature.",
-    module_name=_WHAT,
-)
-_TEMPERATURE = flags.DEFINE_float(
-    "temperature",
-    2.0,
-    "Softmax temperature of RMIA and of BASE tempered, where a score file has logits.",
-    module_name=_WHAT,
-)
+# A bank of our own brings its answers at its temperature; a score file's logits are read at this one.
+_TEMPERATURE = Fields(BankPlan, ("temperature",), WHAT)
 _COMPARE = flags.DEFINE_list(
     "compare",
     ["lira_online", "rmia_online", "bavaria", "lira_offline", "rmia_offline"],
     "Attacks to compare in pairs on the same targets.",
-    module_name=_WHAT,
+    module_name=WHAT,
 )
 _AUDIT = flags.DEFINE_list(
     "audit",
     ["lira_online"],
     "Attacks whose scores bound epsilon from below; empty for none.",
-    module_name=_WHAT,
+    module_name=WHAT,
 )
 _RESAMPLES = flags.DEFINE_integer(
     "num_resamples",
     200,
-    "Of the bootstrap over records, for the AUC of each target under the attacks of --audit; 0 for none.",
+    "Number of resamples in the bootstrap over records, for the AUC of each target under the attacks of "
+    "--audit; 0 for none.",
     lower_bound=0,
-    module_name=_WHAT,
+    module_name=WHAT,
 )
-_DELTA = flags.DEFINE_float("delta", 1e-5, "Of the (epsilon, delta) audited.", module_name=_WHAT)
-_DEVICES = flags.DEFINE_integer(
-    "num_devices", None, "Devices to use; default all.", module_name=_SPEED
+_DELTA = flags.DEFINE_float(
+    "delta", 1e-5, "Delta of the (epsilon, delta) audited.", module_name=WHAT
 )
+_DEVICES = Fields(Execution, ("num_devices",), SPEED, unset={"num_devices": "all"})
 _BLOCK = flags.DEFINE_integer(
     "records_per_block",
     None,
-    "Records scored at a time; default all if they fit in memory.",
+    "Number of records scored at a time; default all if they fit in memory.",
     lower_bound=1,
-    module_name=_SPEED,
+    module_name=SPEED,
 )
 
 
 def main(_: list[str]) -> int:
     """Attacks every file."""
+    from jleaks.attacks.references import assign
+    from jleaks.attacks.registry import get_attacks
+    from jleaks.bank import files, results
+    from jleaks.bank.audits import audit
+    from jleaks.bank.evaluate import (
+        NonFiniteScoresError,
+        evaluate,
+        lacking,
+        missing,
+        without_shadows,
+    )
+    from jleaks.fleet import make_mesh
+    from jleaks.report.bank_tables import (
+        audit_table,
+        bank_table,
+        bank_title,
+        comparison_table,
+        records_table,
+    )
+    from jleaks.report.files import replace_file
+    from jleaks.report.roc import draw_roc
+    from jleaks.report.style import png
+    from jleaks.reporter import provenance
+
     if not _SIGNALS.value:
         raise InputError("--signals names the files to attack")
     chosen = get_attacks(_ATTACKS.value)
@@ -128,10 +131,11 @@ def main(_: list[str]) -> int:
     if not 0 <= _DELTA.value < 1:
         raise InputError(f"--delta is {_DELTA.value}, expected a number in [0, 1)")
     use_all_cores()
-    execution = Execution(num_devices=_DEVICES.value).validate()
+    execution = Execution(**_DEVICES.values()).validate()
     mesh = make_mesh(execution.num_devices)
     output = console()
-    banks = {path: files.read(path, _TEMPERATURE.value) for path in _SIGNALS.value}
+    temperature = _TEMPERATURE.values()["temperature"]
+    banks = {path: files.read(path, temperature) for path in _SIGNALS.value}
     for path, bank in banks.items():
         for note in bank.meta.get("notes", ()):
             output.print(note, highlight=False, markup=False, soft_wrap=True)
@@ -220,11 +224,11 @@ def main(_: list[str]) -> int:
 
 
 def _possible(
-    attacks: Sequence[Attack],
-    reason: Callable[[Attack], str | None],
+    attacks: Sequence["Attack"],
+    reason: Callable[["Attack"], str | None],
     path: str,
     output: Console,
-) -> list[Attack]:
+) -> list["Attack"]:
     """Returns the attacks that nothing speaks against, and says what does against the others."""
     found = []
     for attack in attacks:
@@ -237,12 +241,10 @@ def _possible(
     return found
 
 
-def _options(bank: Bank) -> Options:
+def _options(bank: "Bank") -> Options:
     return dataclasses.replace(
         published(str(bank.meta.get("task", ""))),
-        gamma=_GAMMA.value,
-        offline_a=_OFFLINE_A.value,
-        base_scale=_BASE_SCALE.value,
+        **_OPTIONS.values(),
     ).validate()
 
 
@@ -250,7 +252,7 @@ def _rounded(value: float) -> float | None:
     return round(value, 4) if np.isfinite(value) else None
 
 
-def _csv(rows: list[results.Record]) -> bytes:
+def _csv(rows: list[dict[str, Any]]) -> bytes:
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
@@ -262,4 +264,4 @@ def _csv(rows: list[results.Record]) -> bytes:
 
 
 if __name__ == "__main__":
-    run(main, "launch.attack", __doc__ or "")
+    run(main, "python -m launch.attack", __doc__ or "")

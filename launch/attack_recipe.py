@@ -1,57 +1,24 @@
 """The flags of how attack models are trained."""
 
 import dataclasses
-import typing
 from collections.abc import Mapping
 from typing import Any
 
-from absl import flags
-
-from jleaks.plan import Activation, Recipe
+from jleaks.plan import Recipe
 from jleaks.recipes import ATTACK_RECIPES
 
-_WHAT = "What is measured (defines the numbers)"
+from .fields import Fields, define_preset
+from .flags import WHAT
 
-_RECIPE = flags.DEFINE_enum(
+_RECIPE = define_preset(
     "attack_recipe",
     "stable",
-    list(ATTACK_RECIPES),
-    "Of attack models; the flags that begin alike deviate from it.\n      "
-    + "\n      ".join(f"{name}: {preset.about}" for name, preset in ATTACK_RECIPES.items()),
-    module_name=_WHAT,
+    {name: preset.about for name, preset in ATTACK_RECIPES.items()},
+    "Recipe of attack models, from which the flags that begin alike deviate.",
+    WHAT,
 )
-# By the names of the recipe's fields.
-_FIELDS: dict[str, flags.FlagHolder[Any]] = {
-    "epochs": flags.DEFINE_integer(
-        "attack_epochs", None, "Of attack models; default the recipe's.", module_name=_WHAT
-    ),
-    "batch_size": flags.DEFINE_integer(
-        "attack_batch_size", None, "Of attack models; default the recipe's.", module_name=_WHAT
-    ),
-    "learning_rate": flags.DEFINE_float(
-        "attack_learning_rate", None, "Of attack models; default the recipe's.", module_name=_WHAT
-    ),
-    "l2": flags.DEFINE_float(
-        "attack_l2",
-        None,
-        "Penalty on squared weights of attack models; default the recipe's.",
-        module_name=_WHAT,
-    ),
-    "schedule": flags.DEFINE_enum(
-        "attack_schedule",
-        None,
-        ["constant", "cosine"],
-        "Of the attack models' learning rate; default the recipe's.",
-        module_name=_WHAT,
-    ),
-    "activation": flags.DEFINE_enum(
-        "attack_activation",
-        None,
-        list(typing.get_args(Activation)),
-        "Of the attack models' hidden layer; default the recipe's.",
-        module_name=_WHAT,
-    ),
-}
+_NAMES = ("epochs", "batch_size", "learning_rate", "l2", "schedule", "activation")
+_FIELDS = Fields(Recipe, _NAMES, WHAT, "attack_", dict.fromkeys(_NAMES, "--attack_recipe's"))
 
 
 def make_attack_recipe(cheaper: Mapping[str, Any] | None = None) -> Recipe:
@@ -60,6 +27,5 @@ def make_attack_recipe(cheaper: Mapping[str, Any] | None = None) -> Recipe:
     Args:
       cheaper: Fields of the named recipe that the caller changes before single flags do.
     """
-    named = dataclasses.replace(ATTACK_RECIPES[_RECIPE.value].recipe, **(cheaper or {}))
-    changes = {name: flag.value for name, flag in _FIELDS.items() if flag.value is not None}
-    return dataclasses.replace(named, **changes)
+    changes = {**(cheaper or {}), **_FIELDS.values()}
+    return dataclasses.replace(ATTACK_RECIPES[_RECIPE.value].recipe, **changes)

@@ -16,47 +16,41 @@ as text).  Zeros, rounded numbers and percent are read as such, and a line says 
 Writes rows.jsonl and tables.md, and posteriors.npz if the target was asked: that file can be the --target
 or --shadow of the next audit.  Answers of an endpoint are kept in --cache: interrupted anywhere, the same
 command continues, and no record is asked about twice.
+
+Example: python -m launch.audit --target=target.npz --shadow=shadow.npz --out_dir=checkpoints/audit
 """
 
 import dataclasses
 import sys
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from absl import flags
 
-from jleaks.bank.results import write_records
-from jleaks.blackbox import files
-from jleaks.blackbox.answers import Answers
-from jleaks.blackbox.audit import audit
-from jleaks.blackbox.box import CallableBox, callable_box, load_callable
-from jleaks.blackbox.case import MIN_RANDOM_POINTS, Case, check_attack, check_random, check_shadow
-from jleaks.blackbox.client import EndpointError, HttpBox
 from jleaks.blackbox.pace import Clock, Limits
-from jleaks.blackbox.posteriors import Posteriors, Records, make_posteriors
-from jleaks.blackbox.remarks import remarks
-from jleaks.blackbox.table import audit_table
-from jleaks.datasets.random_points import random_points
 from jleaks.datasets.registry import get_task
 from jleaks.errors import InputError
-from jleaks.keys import seed_problem
+from jleaks.plan import Plan
 from jleaks.preemption import Preempted, StopSignal
-from jleaks.report.files import replace_file
-from jleaks.reporter import Reporter
-from jleaks.trainer import DivergedError
-from launch.attack_recipe import make_attack_recipe
-from launch.execution import make_execution, start
-from launch.flags import run
-from launch.log import Log, console
 
-_WHERE = "Where"
-_WHAT = "What is measured (defines the numbers)"
+from .attack_recipe import make_attack_recipe
+from .execution import make_execution, start
+from .fields import Fields
+from .flags import FAILED, WHAT, WHERE, run
+from .log import Log, console
+
+if TYPE_CHECKING:
+    from jleaks.blackbox.answers import Answers
+    from jleaks.blackbox.box import CallableBox
+    from jleaks.blackbox.client import HttpBox
+    from jleaks.blackbox.posteriors import Posteriors, Records
+
 _ASKING = "How an endpoint is asked"
 
 _TARGET = flags.DEFINE_string(
-    "target", None, "File of the target's posteriors (npz, csv, parquet).", module_name=_WHERE
+    "target", None, "File of the target's posteriors (npz, csv, parquet).", module_name=WHERE
 )
 _TARGET_PAIR, _SHADOW_PAIR = (
     tuple(
@@ -64,77 +58,78 @@ _TARGET_PAIR, _SHADOW_PAIR = (
             f"{whose}_{what}",
             None,
             f"File of the {whose}'s posteriors on its {what}; csv needs no header.",
-            module_name=_WHERE,
+            module_name=WHERE,
         )
         for what in ("members", "nonmembers")
     )
     for whose in ("target", "shadow")
 )
-_URL = flags.DEFINE_string("target_url", None, "The target's endpoint.", module_name=_WHERE)
+_URL = flags.DEFINE_string(
+    "target_url", None, "Address of the target's endpoint.", module_name=WHERE
+)
 _CALLABLE = flags.DEFINE_string(
     "target_callable",
     None,
-    "The target as module:function, from records to posteriors.",
-    module_name=_WHERE,
+    "Python function that is the target, as module:function, from records to posteriors.",
+    module_name=WHERE,
 )
 _RECORDS = flags.DEFINE_string(
-    "records", None, "Records to ask about and their membership (npz).", module_name=_WHERE
+    "records", None, "Records to ask about and their membership (npz).", module_name=WHERE
 )
 _SHADOW = flags.DEFINE_string(
-    "shadow", None, "File of a shadow's posteriors and its membership.", module_name=_WHERE
+    "shadow", None, "File of a shadow's posteriors and its membership.", module_name=WHERE
 )
 _RANDOM = flags.DEFINE_string(
-    "random", None, "File of the target's posteriors on random points.", module_name=_WHERE
+    "random", None, "File of the target's posteriors on random points.", module_name=WHERE
 )
-_OUT = flags.DEFINE_string("out_dir", "checkpoints/audit", "Where to write.", module_name=_WHERE)
+_OUT = flags.DEFINE_string(
+    "out_dir", "checkpoints/audit", "Directory to write to.", module_name=WHERE
+)
 
 _TASK = flags.DEFINE_string(
-    "task", "target", "The target's; any name, but see --num_random_points.", module_name=_WHAT
+    "task", "target", "Task of the target: any name, but see --num_random_points.", module_name=WHAT
 )
 _SHADOW_TASK = flags.DEFINE_string(
-    "shadow_task", None, "The shadow's, if it is another: adversary 2.", module_name=_WHAT
+    "shadow_task", None, "Task of the shadow, if it is another: adversary 2.", module_name=WHAT
 )
 _SEED = flags.DEFINE_integer(
-    "seed", 0, "Of the attack model and of random points.", module_name=_WHAT
+    "seed", 0, "Seed of the attack model and of random points.", module_name=WHAT
 )
-_TOP = flags.DEFINE_integer("top", 3, "Largest posteriors an attack model sees.", module_name=_WHAT)
+_FIELDS = Fields(Plan, ("top", "percentile"), WHAT)
 _POINTS = flags.DEFINE_integer(
     "num_random_points",
     0,
-    "Random points to ask about for adversary 3's threshold, in the format of --task (a task of the "
-    "registry).",
+    "Number of random points to ask about for adversary 3's threshold, in the format of --task (a task of "
+    "the registry).",
     lower_bound=0,
-    module_name=_WHAT,
-)
-_PERCENTILE = flags.DEFINE_float(
-    "percentile", 10.0, "Adversary 3: top percent of random points.", module_name=_WHAT
+    module_name=WHAT,
 )
 
 _CACHE = flags.DEFINE_string(
-    "cache", None, "Keeps the answers; default answers.sqlite in --out_dir.", module_name=_ASKING
+    "cache",
+    None,
+    "File that keeps the answers; default answers.sqlite in --out_dir.",
+    module_name=_ASKING,
 )
 _TOKEN = flags.DEFINE_string(
     "token_file", None, "File of a token, sent as Authorization: Bearer.", module_name=_ASKING
 )
-_BUDGET = flags.DEFINE_integer(
-    "budget", None, "Records it may be sent, by all runs with this cache.", module_name=_ASKING
+_LIMITS = Fields(Limits, ("budget", "retries"), _ASKING)
+_RATE = flags.DEFINE_float(
+    "rate", None, "Most records it is sent in a second.", module_name=_ASKING
 )
-_RATE = flags.DEFINE_float("rate", None, "Records a second, at most.", module_name=_ASKING)
 _REQUEST_RATE = flags.DEFINE_float(
-    "request_rate", None, "Requests a second, at most.", module_name=_ASKING
+    "request_rate", None, "Most requests it is sent in a second.", module_name=_ASKING
 )
 _BATCH = flags.DEFINE_integer(
     "batch",
     None,
-    "Records in one request, or one call; default what it takes.",
+    "Number of records in one request, or one call; default what it takes.",
     lower_bound=1,
     module_name=_ASKING,
 )
 _TIMEOUT = flags.DEFINE_float(
-    "timeout", Limits().read_timeout, "Seconds it may be silent.", module_name=_ASKING
-)
-_RETRIES = flags.DEFINE_integer(
-    "retries", Limits().retries, "Of a request that failed.", module_name=_ASKING
+    "timeout", Limits().read_timeout, "Seconds that it may be silent.", module_name=_ASKING
 )
 # Without an endpoint these would be passed over in silence.
 _OF_ENDPOINTS = ("cache", "token_file", "budget", "rate", "request_rate", "timeout", "retries")
@@ -147,19 +142,28 @@ _LOOK = 0.1
 class _Found(NamedTuple):
     """What the target answered to records, and to random points if there are any."""
 
-    target: Posteriors
-    random: Posteriors | None
+    target: "Posteriors"
+    random: "Posteriors | None"
 
 
 def main(_: list[str]) -> int:
     """Audits one target."""
+    from jleaks.bank.results import write_records
+    from jleaks.blackbox.audit import audit
+    from jleaks.blackbox.case import Case, check_attack, check_shadow
+    from jleaks.blackbox.client import EndpointError
+    from jleaks.blackbox.remarks import remarks
+    from jleaks.blackbox.table import audit_table
+    from jleaks.report.files import replace_file
+    from jleaks.reporter import Reporter
+
     _check_flags()
-    execution = make_execution()
-    execution = start(execution)
+    execution = start(make_execution())
     output = console()
     log = Log(output)
-    recipe = make_attack_recipe()
-    check_attack(recipe, _TOP.value, _PERCENTILE.value)
+    recipe, values = make_attack_recipe(), _FIELDS.values()
+    top, percentile = values["top"], values["percentile"]
+    check_attack(recipe, top, percentile)
     shadow = _shadow()
     if shadow is not None:
         check_shadow(shadow, recipe)
@@ -170,13 +174,10 @@ def main(_: list[str]) -> int:
                 _TASK.value, found.target, shadow, _SHADOW_TASK.value, _SEED.value, found.random
             )
             reporter = Reporter(log.line, log.progress)
-            rows = audit([case], recipe, _TOP.value, _PERCENTILE.value, execution, reporter, stop)
-    except Preempted as stopped:
-        log.line(f"{stopped}; the same command continues")
-        return 0
-    except (EndpointError, DivergedError) as error:
+            rows = audit([case], recipe, top, percentile, execution, reporter, stop)
+    except EndpointError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return FAILED
     said = remarks(case, rows)
     table, folder = audit_table(rows), Path(_OUT.value)
     output.print(table.to_rich(output))
@@ -189,6 +190,9 @@ def main(_: list[str]) -> int:
 
 
 def _check_flags() -> None:
+    from jleaks.blackbox.case import MIN_RANDOM_POINTS
+    from jleaks.keys import seed_problem
+
     choices = ("target", "target_members", "target_url", "target_callable")
     given = [f for f in choices if flags.FLAGS[f].value]
     for whose in ("target", "shadow"):
@@ -228,8 +232,10 @@ def _check_flags() -> None:
             raise InputError(f"--{name} is given, but there is no --target_url")
 
 
-def _shadow() -> Posteriors | None:
+def _shadow() -> "Posteriors | None":
     """Reads the shadow's answers, if there are any."""
+    from jleaks.blackbox import files
+
     members, nonmembers = (flag.value for flag in _SHADOW_PAIR)
     if members is not None and nonmembers is not None:
         return files.read_pair(members, nonmembers)
@@ -238,6 +244,11 @@ def _shadow() -> Posteriors | None:
 
 def _find(log: Log, stop: StopSignal) -> _Found:
     """Reads the target's answers, or asks it."""
+    from jleaks.blackbox import files
+    from jleaks.blackbox.answers import Answers
+    from jleaks.blackbox.box import callable_box, load_callable
+    from jleaks.blackbox.case import check_random
+
     random = None
     if _RANDOM.value is not None:
         random = files.read(_RANDOM.value, "target", headerless=True)
@@ -266,15 +277,16 @@ def _find(log: Log, stop: StopSignal) -> _Found:
         return found
 
 
-def _endpoint(url: str, answers: Answers, log: Log, stop: StopSignal) -> HttpBox:
+def _endpoint(url: str, answers: "Answers", log: Log, stop: StopSignal) -> "HttpBox":
     """Returns the endpoint as the flags say it may be asked; a stop signal ends the asking."""
+    from jleaks.blackbox.client import HttpBox
+
     limits = Limits(
         batch=_BATCH.value,
         read_timeout=_TIMEOUT.value,
-        retries=_RETRIES.value,
         records_per_second=_RATE.value,
         requests_per_second=_REQUEST_RATE.value,
-        budget=_BUDGET.value,
+        **_LIMITS.values(),
     ).validate()
     headers = {}
     if _TOKEN.value is not None:
@@ -308,9 +320,13 @@ def _endpoint(url: str, answers: Answers, log: Log, stop: StopSignal) -> HttpBox
 
 
 def _ask(
-    box: CallableBox | HttpBox, name: str, records: Records, random: Posteriors | None
+    box: "CallableBox | HttpBox", name: str, records: "Records", random: "Posteriors | None"
 ) -> _Found:
     """Asks a black box about records and random points; writes what it answered to the records."""
+    from jleaks.blackbox import files
+    from jleaks.blackbox.posteriors import make_posteriors
+    from jleaks.datasets.random_points import random_points
+
     queries, count = records.records, len(records.records)
     if _POINTS.value:
         points = random_points(get_task(_TASK.value), _SEED.value, queries.shape[1:], _POINTS.value)
@@ -332,4 +348,4 @@ def _ask(
 
 
 if __name__ == "__main__":
-    run(main, "launch.audit", __doc__ or "")
+    run(main, "python -m launch.audit", __doc__ or "")

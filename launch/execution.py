@@ -2,58 +2,27 @@
 
 import dataclasses
 import os
+import shutil
+import subprocess
 import sys
-from typing import Any, cast
+from pathlib import Path
 
-from absl import flags
-
-from jleaks import settings
 from jleaks.errors import InputError
-from jleaks.host import library
 from jleaks.plan import Execution
-from launch.flags import cache_folder, use_all_cores
 
-_SPEED = "Speed only"
+from .fields import Fields
+from .flags import SPEED, cache_folder, use_all_cores
 
-_DEVICES = flags.DEFINE_integer(
-    "num_devices", None, "Devices to use; default all.", module_name=_SPEED
-)
-_PER_CALL = flags.DEFINE_integer(
-    "models_per_call", None, "Models one call advances; default chosen.", module_name=_SPEED
-)
-_PER_VMAP = flags.DEFINE_integer(
-    "models_per_vmap",
-    None,
-    "Models of a device that advance in one instruction; default chosen.",
-    module_name=_SPEED,
-)
-_PER_BLOCK = flags.DEFINE_integer(
-    "records_per_block",
-    None,
-    "Records whose activations are alive at once; default chosen.",
-    module_name=_SPEED,
-)
-_CONVOLUTION = flags.DEFINE_enum(
-    "convolution",
-    None,
-    ["native", "im2col", "rows", "products"],
-    "How convolutions are computed; default chosen by backend.",
-    module_name=_SPEED,
-)
-_KERNELS = flags.DEFINE_enum(
-    "kernels",
-    None,
-    ["xla", "host"],
-    "What computes layers, gradients and optimiser on CPU: XLA, or jleaks' own kernels, built once with "
-    "this machine's C++ compiler; default host where that works.",
-    module_name=_SPEED,
-)
-_CHUNK = flags.DEFINE_float(
-    "chunk_seconds", 3.0, "Aim for the length of one call.", module_name=_SPEED
-)
-_CHECKPOINT = flags.DEFINE_float(
-    "checkpoint_seconds", 60.0, "Least time between checkpoints of a fleet.", module_name=_SPEED
-)
+_NAMES = [field.name for field in dataclasses.fields(Execution)]
+_UNSET = {
+    "num_devices": "all",
+    "models_per_call": "chosen",
+    "models_per_vmap": "chosen",
+    "records_per_block": "chosen",
+    "convolution": "the backend's fastest",
+    "kernels": "host where they can be built",
+}
+_FIELDS = Fields(Execution, _NAMES, SPEED, unset=_UNSET)
 
 # What else changes numbers, past JAX: sums in another order, in which a loss that is not a number may go
 # unnoticed; operands cut to TF32 whatever the plan says.
@@ -62,16 +31,18 @@ _FOREIGN = {"XLA_FLAGS": "fast_math=true", "NVIDIA_TF32_OVERRIDE": "1"}
 
 def make_execution() -> Execution:
     """Returns the execution that the flags describe."""
-    return Execution(
-        num_devices=_DEVICES.value,
-        models_per_call=_PER_CALL.value,
-        models_per_vmap=_PER_VMAP.value,
-        records_per_block=_PER_BLOCK.value,
-        convolution=cast(Any, _CONVOLUTION.value),
-        kernels=cast(Any, _KERNELS.value),
-        chunk_seconds=_CHUNK.value,
-        checkpoint_seconds=_CHECKPOINT.value,
-    ).validate()
+    return Execution(**_FIELDS.values()).validate()
+
+
+def _has_gpu() -> bool:
+    """Returns whether this machine has an NVIDIA GPU, whatever JAX sees."""
+    if Path("/dev/nvidia0").exists():
+        return True
+    lister = shutil.which("nvidia-smi")
+    if lister is None:
+        return False
+    listed = subprocess.run([lister, "-L"], capture_output=True, text=True, check=False)
+    return listed.stdout.startswith("GPU")
 
 
 def start(execution: Execution) -> Execution:
@@ -84,10 +55,24 @@ def start(execution: Execution) -> Execution:
     use_all_cores()
     import jax
 
+    from jleaks import settings
+    from jleaks.host import library
+
     settings.check()
     for name, text in _FOREIGN.items():
         if text in (found := os.environ.get(name, "")):
             raise InputError(f"{name} is {found}, which changes numbers: leave {text} out")
+    # Whoever names platforms has chosen.
+    if (
+        jax.default_backend() == "cpu"
+        and not getattr(jax.config, "jax_platforms", None)
+        and _has_gpu()
+    ):
+        print(
+            "warning: this machine has a GPU that JAX does not see, training runs on the CPU; "
+            'pip install "jleaks[cuda12]", or cuda13 (JAX_PLATFORMS=cpu to have it so)',
+            file=sys.stderr,
+        )
     if execution.kernels == "xla" or jax.default_backend() != "cpu":
         return execution
     try:

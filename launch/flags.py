@@ -3,34 +3,47 @@
 import os
 import shlex
 import sys
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
 from absl import app, flags, logging
 
-from jleaks.errors import InputError
+from jleaks.errors import DivergedError, InputError
+from jleaks.preemption import Preempted
 
 # Exit statuses.
-INPUT_ERROR = 2
+FAILED, INPUT_ERROR = 1, 2
+
+# Groups of flags: what they touch.  --help has them in this order, others between WHAT and SPEED.
+WHERE = "Where"
+WHAT = "What is measured (defines the numbers)"
+SPEED = "Speed only"
 
 _NUM_CPU_DEVICES = flags.DEFINE_integer(
     "num_cpu_devices",
     None,
-    "Without an accelerator: host devices to split this machine's cores into; default one a core.",
+    "Number of host devices to split this machine's cores into where there is no accelerator.  "
+    "Default: one a core.",
     lower_bound=1,
-    module_name="Speed only",
+    module_name=SPEED,
 )
 _CACHE = flags.DEFINE_string(
     "cache_dir",
     "~/.cache/jleaks",
     "Where compiled programs and kernels are kept for the next run.",
-    module_name="Speed only",
+    module_name=SPEED,
 )
 
 
 def cache_folder() -> Path:
     """Returns where compiled programs and kernels are kept."""
     return Path(_CACHE.value).expanduser()
+
+
+def _rank(group: str) -> tuple[int, str]:
+    first = group.partition(" ")[0]
+    return {"Where": 0, "What": 1, "Speed": 3}.get(first, 2), group
 
 
 def help_text(program: str, doc: str) -> str:
@@ -41,13 +54,14 @@ def help_text(program: str, doc: str) -> str:
         # absl's own modules have dots or are command lines; our groups are titles.
         if name[:1].isupper()
     }
-    lines = [doc.strip(), "", f"usage: python -m {program} [--flag=value ...]"]
-    for group, found in groups.items():
+    wrap = textwrap.TextWrapper(100, " " * 6, " " * 6, break_on_hyphens=False)
+    lines = [doc.strip(), "", f"usage: {program} [--flag=value ...]"]
+    for group in sorted(groups, key=_rank):
         lines += ["", f"{group}:"]
-        for flag in sorted(found, key=lambda f: f.name):
+        for flag in sorted(groups[group], key=lambda f: f.name):
             default = "" if flag.default is None else f"  (default: {flag.default_as_str})"
             lines.append(f"  --{flag.name}")
-            lines.append(f"      {flag.help}{default}")
+            lines += map(wrap.fill, f"{flag.help}{default}".splitlines())
     return "\n".join(lines)
 
 
@@ -84,7 +98,16 @@ def use_all_cores() -> None:
 
 
 def run(main: Callable[[list[str]], int], program: str, doc: str) -> None:
-    """Parses flags, calls `main`, exits with its status; bad input is one line and status 2."""
+    """Parses flags, calls `main`, exits with its status.
+
+    Bad input is one line and status 2, a diverging loss one and status 1; a stop signal that was obeyed
+    is one line and status 0.
+
+    Args:
+      main: Returns the exit status.
+      program: What a user types before the flags.
+      doc: What --help begins with.
+    """
 
     def parse(argv: list[str]) -> list[str]:
         if any(arg in ("--help", "-h", "-help", "--helpfull") for arg in argv[1:]):
@@ -106,8 +129,11 @@ def run(main: Callable[[list[str]], int], program: str, doc: str) -> None:
             logging.set_verbosity(logging.WARNING)
         try:
             return main(argv)
-        except InputError as error:
+        except Preempted as stopped:
+            print(f"{stopped}; the same command continues")
+            return 0
+        except (InputError, DivergedError) as error:
             print(f"error: {error}", file=sys.stderr)
-            return INPUT_ERROR
+            return INPUT_ERROR if isinstance(error, InputError) else FAILED
 
     app.run(guarded, flags_parser=parse)

@@ -2,10 +2,12 @@
 
 import sys
 import time
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from jleaks.trainer import Progress
+if TYPE_CHECKING:
+    from jleaks.trainer import Progress
 
 
 def console() -> Console:
@@ -23,7 +25,7 @@ class Log:
         """Prints a finished sentence."""
         self._console.print(text, highlight=False, soft_wrap=True)
 
-    def progress(self, p: Progress) -> None:
+    def progress(self, p: "Progress") -> None:
         """Prints where a fleet's training stands."""
         now = time.monotonic()
         if p.done < p.total and now - self._last < self._every:

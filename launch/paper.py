@@ -1,90 +1,60 @@
-"""Run ML-Leaks' experiments: rows, a table and figures for each, over one library of trained models.
+"""Runs ML-Leaks' experiments: rows, a table and figures for each, over one library of trained models.
 
 Without --data_dir the tasks are synthetic stand-ins.  A model that several experiments need is trained
 once.  Interrupt it anywhere: the same command continues where it stopped, and prints what has finished.
+
+Example: python -m launch.paper --experiment=shadows --tasks=location --scale=smoke
 """
 
-import sys
 from pathlib import Path
-from typing import Any, cast
 
 from absl import flags
 
-from jleaks.datasets.registry import TASKS
 from jleaks.errors import InputError
-from jleaks.paper import engine
-from jleaks.paper.plan import PRESETS, SMOKE_ATTACK, PaperPlan
+from jleaks.paper.plan import SMOKE_ATTACK, PaperPlan
 from jleaks.paper.plan import make_plan as plan_of_scale
-from jleaks.preemption import Preempted
-from jleaks.report.paper import report_experiment
 from jleaks.report.paper.titles import EXPERIMENTS
-from jleaks.reporter import Reporter, describe_device
-from jleaks.trainer import DivergedError
-from launch.attack_recipe import make_attack_recipe
-from launch.execution import make_execution, start
-from launch.flags import public_flags, run
-from launch.log import Log, console
 
-_WHERE = "Where"
-_WHAT = "What is measured (defines the numbers)"
+from .attack_recipe import make_attack_recipe
+from .execution import make_execution, start
+from .fields import Fields
+from .flags import WHAT, WHERE, public_flags, run
+from .log import Log, console
+from .tasks import DATA_DIR, define_task_seeds, define_tasks, read_seeds, read_tasks, source
 
-_DATA_DIR = flags.DEFINE_string(
-    "data_dir",
-    None,
-    "Datasets prepared by launch.prepare; without it the synthetic stand-ins are used.",
-    module_name=_WHERE,
-)
 _WORKDIR = flags.DEFINE_string(
     "workdir",
     None,
     "Directory of this run's results; default checkpoints/paper_SCALE.",
-    module_name=_WHERE,
+    module_name=WHERE,
 )
 _MODELS_DIR = flags.DEFINE_string(
     "models_dir",
     None,
     "Where trained models are kept; runs may share one.  Default: the work directory.",
-    module_name=_WHERE,
+    module_name=WHERE,
 )
 _EXPERIMENT = flags.DEFINE_list(
     "experiment",
     None,
-    "all, or some of:\n      "
-    + "\n      ".join(f"{name} or {e.alias}: {e.title}" for name, e in EXPERIMENTS.items()),
-    module_name=_WHAT,
+    "Experiments to run: all, or some of\n"
+    + "\n".join(f"{name} or {e.alias}: {e.title}" for name, e in EXPERIMENTS.items()),
+    module_name=WHAT,
 )
-_SCALE = flags.DEFINE_enum(
-    "scale",
-    "smoke",
-    list(PRESETS),
-    "smoke: minutes, shows that everything runs, with attack models of 10 epochs and batches of 50; "
-    "small: a fifth of the paper's records, three seeds; "
-    "paper: the paper's sizes, five seeds.",
-    module_name=_WHAT,
-)
-_TASKS = flags.DEFINE_list(
-    "tasks", ["all"], f"all, or some of {', '.join(TASKS)}.", module_name=_WHAT
-)
+_TASKS, _TASK_SEEDS = define_tasks("all"), define_task_seeds()
 _NUM_SEEDS = flags.DEFINE_integer(
-    "num_seeds", None, "Independent repetitions; default by scale.", module_name=_WHAT
-)
-_TASK_SEEDS = flags.DEFINE_list(
-    "task_seeds", [], "Exceptions to --num_seeds, such as cifar10=1,mnist=3.", module_name=_WHAT
-)
-_SHARE = flags.DEFINE_float(
-    "share", None, "Fraction of the paper's records per part; default by scale.", module_name=_WHAT
-)
-_SHOKRI = flags.DEFINE_integer(
-    "num_shokri_shadows",
+    "num_seeds",
     None,
-    "Shadow models of the baseline; default by scale.",
-    module_name=_WHAT,
+    "Number of independent repetitions of each task.  Default: --scale's.",
+    module_name=WHAT,
 )
-_COUNTS = flags.DEFINE_list(
-    "shadow_counts",
-    None,
-    "E6: numbers of shadow models, the same for all tasks; default by scale and network.",
-    module_name=_WHAT,
+_OF_SCALE = ("share", "num_shokri_shadows", "shadow_counts")
+_FIELDS = Fields(
+    PaperPlan,
+    ("scale", *_OF_SCALE),
+    WHAT,
+    unset=dict.fromkeys(_OF_SCALE, "--scale's")
+    | {"shadow_counts": "--scale's, more for tasks with the MLP"},
 )
 
 
@@ -119,38 +89,21 @@ def make_plan() -> PaperPlan:
     Raises:
       InputError: a flag's value cannot be read or used.
     """
-    names = list(TASKS) if _TASKS.value == ["all"] else _TASKS.value
-    seeds = {}
-    for item in _TASK_SEEDS.value:
-        name, _, count = item.partition("=")
-        if not count.isdigit():
-            raise InputError(f"--task_seeds has {item!r}, expected TASK=COUNT")
-        seeds[name] = int(count)
-    changes: dict[str, Any] = {
-        "attack": make_attack_recipe(SMOKE_ATTACK if _SCALE.value == "smoke" else {})
-    }
-    if _SHARE.value is not None:
-        changes["share"] = _SHARE.value
-    if _SHOKRI.value is not None:
-        changes["num_shokri_shadows"] = _SHOKRI.value
-    if _COUNTS.value is not None:
-        if not _COUNTS.value or not all(count.isdigit() for count in _COUNTS.value):
-            raise InputError(f"--shadow_counts is {','.join(_COUNTS.value)}, expected numbers")
-        counts = tuple(int(count) for count in _COUNTS.value)
-        changes |= {"shadow_counts": counts, "shadow_counts_mlp": counts}
-    return plan_of_scale(
-        cast(Any, _SCALE.value),
-        tuple(names),
-        "synthetic" if _DATA_DIR.value is None else "prepared",
-        _NUM_SEEDS.value,
-        seeds,
-        changes,
-    )
+    names, changes = read_tasks(_TASKS.value), _FIELDS.values()
+    scale = changes.pop("scale")
+    changes["attack"] = make_attack_recipe(SMOKE_ATTACK if scale == "smoke" else {})
+    if "shadow_counts" in changes:
+        changes["shadow_counts_mlp"] = changes["shadow_counts"]
+    seeds = read_seeds(_TASK_SEEDS.value, names)
+    return plan_of_scale(scale, names, source(), _NUM_SEEDS.value, seeds, changes)
 
 
-def main(argv: list[str]) -> int:
+def main(_: list[str]) -> int:
     """Runs the experiments."""
-    del argv
+    from jleaks.paper import engine
+    from jleaks.report.paper.report import report_experiment
+    from jleaks.reporter import Reporter, describe_device
+
     names, plan, execution = resolve(_EXPERIMENT.value), make_plan(), make_execution()
     execution = start(execution)
     output = console()
@@ -160,23 +113,16 @@ def main(argv: list[str]) -> int:
     reporter = Reporter(log.line, log.progress)
     command = f"python -m launch.paper {public_flags()}"
     for name in names:
-        try:
-            found = engine.run(
-                plan,
-                [name],
-                execution,
-                workdir,
-                _DATA_DIR.value,
-                _MODELS_DIR.value,
-                command,
-                reporter,
-            )
-        except Preempted as stopped:
-            log.line(f"{stopped}; the same command continues")
-            return 0
-        except DivergedError as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 1
+        found = engine.run(
+            plan,
+            [name],
+            execution,
+            workdir,
+            DATA_DIR.value,
+            _MODELS_DIR.value,
+            command,
+            reporter,
+        )
         if found[name]:
             for path in report_experiment(name, found[name], Path(workdir) / name):
                 log.line(f"wrote {path}")
@@ -184,4 +130,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    run(main, "launch.paper", __doc__ or "")
+    run(main, "python -m launch.paper", __doc__ or "")

@@ -1,6 +1,8 @@
 """Prepares the real datasets: downloads them, or takes official files on disk, once.
 
 What is prepared already is left alone.  One line per task says what there is.
+
+Example: python -m launch.prepare --tasks=location,mnist --data_dir=data
 """
 
 import sys
@@ -8,33 +10,43 @@ import sys
 from absl import flags
 
 from jleaks import datasets
-from launch.flags import run
+
+from .flags import WHERE, run
 
 # Exit status of a shell's command that was ended by Ctrl-C.
 _INTERRUPTED = 130
 
-_WHERE = "Where"
 _WHAT = "What is prepared"
 
 _DATA_DIR = flags.DEFINE_string(
-    "data_dir", "data", "Where prepared data and downloads go.", module_name=_WHERE
+    "data_dir", "data", "Directory that prepared data and downloads go to.", module_name=WHERE
 )
 _RAW_DIR = flags.DEFINE_string(
     "raw_dir",
     None,
     "Official files on disk, in place of downloads: one dataset's folder, or one folder for each.",
-    module_name=_WHERE,
+    module_name=WHERE,
 )
 _MIRROR = flags.DEFINE_string(
-    "mirror", None, "Base address to download from; default the canonical ones.", module_name=_WHERE
+    "mirror", None, "Base address to download from; default the canonical ones.", module_name=WHERE
 )
 _TASKS = flags.DEFINE_list(
-    "tasks", ["all"], f"all, or some of {', '.join(datasets.TASKS)}.", module_name=_WHAT
+    "tasks",
+    ["all"],
+    f"Tasks to prepare: all, or some of {', '.join(datasets.TASKS)}.",
+    module_name=_WHAT,
 )
-_NUM_TERMS = flags.DEFINE_integer("num_terms", 10_000, "News: vocabulary.", module_name=_WHAT)
-_FACE_SIZE = flags.DEFINE_integer("face_size", 32, "Face: pixels a side.", module_name=_WHAT)
+_NUM_TERMS = flags.DEFINE_integer(
+    "num_terms", 10_000, "Number of terms in the vocabulary of news.", module_name=_WHAT
+)
+_FACE_SIZE = flags.DEFINE_integer(
+    "face_size", 32, "Width and height of face's images, in pixels.", module_name=_WHAT
+)
 _FACE_CROP = flags.DEFINE_float(
-    "face_crop", 0.5, "Face: centred fraction of each side that is kept.", module_name=_WHAT
+    "face_crop",
+    0.5,
+    "Centred fraction of each side that is kept of face's images.",
+    module_name=_WHAT,
 )
 
 
@@ -59,4 +71,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    run(main, "launch.prepare", __doc__ or "")
+    run(main, "python -m launch.prepare", __doc__ or "")

@@ -2,53 +2,58 @@
 
 `jleaks/blackbox/protocol.py` documents requests and answers.  Prints the address in one line, then
 answers until it is stopped (Ctrl-C, SIGTERM): requests in flight are answered first.
+
+Example: python -m launch.serve --workdir=checkpoints/default --task=location --records_out=target.npz
 """
 
 import sys
 import time
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from absl import flags
 
-from jleaks.blackbox.box import LearnerBox
-from jleaks.blackbox.files import write_records
-from jleaks.blackbox.posteriors import make_records
-from jleaks.blackbox.protocol import About
-from jleaks.blackbox.server import make_app, serving
 from jleaks.errors import InputError
 from jleaks.preemption import StopSignal
-from jleaks.trained import ModelRole, trained_model
-from launch.flags import run
 
-_WHERE = "Where"
+from .flags import SPEED, WHERE, run
+
 _WHAT = "What is served"
-_SPEED = "Speed only"
 
 _WORKDIR = flags.DEFINE_string(
-    "workdir", "checkpoints/sweep", "Of a finished launch.sweep.", module_name=_WHERE
+    "workdir", "checkpoints/sweep", "Directory of a finished launch.sweep.", module_name=WHERE
 )
 _DATA_DIR = flags.DEFINE_string(
-    "data_dir", None, "The datasets the sweep was run on, unless synthetic.", module_name=_WHERE
+    "data_dir", None, "Datasets that the sweep was run on, unless synthetic.", module_name=WHERE
 )
-_HOST = flags.DEFINE_string("host", "127.0.0.1", "To listen on.", module_name=_WHERE)
+_HOST = flags.DEFINE_string("host", "127.0.0.1", "Address to listen on.", module_name=WHERE)
 _PORT = flags.DEFINE_integer(
-    "port", 8000, "To listen on; 0 for any that is free.", 0, 65535, module_name=_WHERE
+    "port", 8000, "Port to listen on; 0 for any that is free.", 0, 65535, module_name=WHERE
 )
 _RECORDS_OUT = flags.DEFINE_string(
     "records_out",
     None,
-    "Also writes the model's members and as many non-members here (npz), to audit it with.",
-    module_name=_WHERE,
+    "File (npz) to write the model's members and as many non-members to, to audit it with.",
+    module_name=WHERE,
 )
-_TASK = flags.DEFINE_string("task", None, "One of the sweep's tasks.", module_name=_WHAT)
-_SEED = flags.DEFINE_integer("seed", 0, "One of the task's seeds.", module_name=_WHAT)
-_ROLE = flags.DEFINE_enum("role", "target", ["target", "shadow"], "Model.", module_name=_WHAT)
+_TASK = flags.DEFINE_string(
+    "task", None, "Task whose model is served, one of the sweep's.", module_name=_WHAT
+)
+_SEED = flags.DEFINE_integer(
+    "seed", 0, "Seed whose model is served, one of the task's.", module_name=_WHAT
+)
+_ROLE = flags.DEFINE_enum(
+    "role", "target", ["target", "shadow"], "Model that is served.", module_name=_WHAT
+)
 _MOST = flags.DEFINE_integer(
-    "most_records", 500, "Of one request.", lower_bound=1, module_name=_WHAT
+    "most_records", 500, "Most records that one request may have.", lower_bound=1, module_name=_WHAT
 )
 _BLOCK = flags.DEFINE_integer(
-    "records_per_block", 250, "Answered at a time.", lower_bound=1, module_name=_SPEED
+    "records_per_block",
+    250,
+    "Number of records answered at a time.",
+    lower_bound=1,
+    module_name=SPEED,
 )
 
 # Seconds between two looks at the stop signal.
@@ -57,12 +62,18 @@ _LOOK = 0.1
 
 def main(_: list[str]) -> int:
     """Serves one model."""
+    from jleaks.blackbox.box import LearnerBox
+    from jleaks.blackbox.files import write_records
+    from jleaks.blackbox.posteriors import make_records
+    from jleaks.blackbox.protocol import About
+    from jleaks.blackbox.server import make_app, serving
+    from jleaks.trained import trained_model
+
     if _TASK.value is None:
         raise InputError("--task names the task whose model shall be served")
-    role = cast(ModelRole, _ROLE.value)
     with StopSignal() as stop:
         model = trained_model(
-            *(_WORKDIR.value, _TASK.value, _SEED.value, role, _DATA_DIR.value),
+            *(_WORKDIR.value, _TASK.value, _SEED.value, cast(Any, _ROLE.value), _DATA_DIR.value),
             line=lambda text: print(text, file=sys.stderr),
         )
         data = model.data
@@ -83,7 +94,7 @@ def main(_: list[str]) -> int:
             records = make_records(data.features[rows], member, data.labels[rows])
             write_records(_RECORDS_OUT.value, records)
         with serving(make_app(box, about), _HOST.value, _PORT.value) as address:
-            what = f"{role} of {data.task.name}, seed {_SEED.value}"
+            what = f"{_ROLE.value} of {data.task.name}, seed {_SEED.value}"
             print(f"serving the {what}, at {address}", flush=True)
             while stop.received is None:
                 time.sleep(_LOOK)
@@ -92,4 +103,4 @@ def main(_: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    run(main, "launch.serve", __doc__ or "")
+    run(main, "python -m launch.serve", __doc__ or "")

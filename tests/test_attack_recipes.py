@@ -160,7 +160,7 @@ def test_flags_deviate_from_the_named_attack_recipe(given, cheaper, name, change
 
 
 def test_a_bad_activation_is_named():
-    with pytest.raises(InputError, match="attack activation is gelu, expected tanh or relu"):
+    with pytest.raises(InputError, match="attack activation is gelu, expected one of tanh, relu"):
         Plan(("face",), (1,), attack=Recipe(activation="gelu")).validate()
     with pytest.raises(InputError, match="target activation is gelu"):
         Plan(("face",), (1,), target=Recipe(activation="gelu")).validate()

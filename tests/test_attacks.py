@@ -8,8 +8,9 @@ import pytest
 from jleaks import fleet, signals
 from jleaks.attacks import sides, sums
 from jleaks.attacks.baseline import class_thresholds
+from jleaks.attacks.options import Options
 from jleaks.attacks.references import References, assign
-from jleaks.attacks.registry import ATTACKS, Options
+from jleaks.attacks.registry import ATTACKS
 from jleaks.bank.bank import Bank
 from jleaks.bank.evaluate import evaluate, missing, scores
 from jleaks.bank.judging import FPRS, GRID

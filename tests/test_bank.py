@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from jleaks import fleet
+from jleaks.attacks.options import Options
 from jleaks.attacks.references import assign
-from jleaks.attacks.registry import ATTACKS, Options
+from jleaks.attacks.registry import ATTACKS
 from jleaks.bank import bank as bank_lib
 from jleaks.bank import engine, files, results
 from jleaks.bank import evaluate as evaluate_lib

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from jleaks.attacks.registry import Options
+from jleaks.attacks.options import Options
 from jleaks.bank.plan import BankPlan
 from jleaks.blackbox.audit import audit
 from jleaks.blackbox.case import Case

@@ -12,7 +12,7 @@ from fleets import crew
 from test_fleet import assert_close
 
 from jleaks import packing
-from jleaks.errors import InputError
+from jleaks.errors import DivergedError, InputError
 from jleaks.fleet import Fleet, make_mesh
 from jleaks.host import library
 from jleaks.kernels import CPU, XLA
@@ -20,7 +20,7 @@ from jleaks.learner import Members
 from jleaks.plan import Execution, Recipe
 from jleaks.preemption import StopSignal
 from jleaks.signals import signal_fn
-from jleaks.trainer import DivergedError, Trainer
+from jleaks.trainer import Trainer
 
 
 def trained(c, kernels, **execution):

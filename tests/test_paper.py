@@ -19,7 +19,7 @@ from jleaks.paper.plan import make_plan
 from jleaks.paper.subjects import Cast, Subject
 from jleaks.plan import Execution, Recipe
 from jleaks.recipes import ATTACK_RECIPES
-from jleaks.report.paper import report_experiment
+from jleaks.report.paper.report import report_experiment
 from jleaks.report.paper.titles import EXPERIMENTS
 from jleaks.reporter import Reporter
 

@@ -7,8 +7,9 @@ import pytest
 from paper_rows import make_rows, write_arrays
 
 from jleaks.errors import InputError
-from jleaks.report.paper import EXPERIMENTS, report_experiment
 from jleaks.report.paper.page import page
+from jleaks.report.paper.report import report_experiment
+from jleaks.report.paper.titles import EXPERIMENTS
 
 
 def write_rows(folder, rows, compress=False):

@@ -11,7 +11,6 @@ from paper_rows import make_row, make_rows, write_arrays
 
 from jleaks.errors import InputError
 from jleaks.report.numbers import FEW_NOTE
-from jleaks.report.paper import EXPERIMENTS, read_rows, report_experiment
 from jleaks.report.paper import series as paper_series
 from jleaks.report.paper.cells import seeds_text
 from jleaks.report.paper.classes import families
@@ -21,9 +20,11 @@ from jleaks.report.paper.densities import read_maxima, threshold
 from jleaks.report.paper.findings import finding
 from jleaks.report.paper.grids import ratio_grid
 from jleaks.report.paper.points import nearest_agree, read_points
+from jleaks.report.paper.report import report_experiment
 from jleaks.report.paper.results import collect
-from jleaks.report.paper.rows import task_sources
+from jleaks.report.paper.rows import read_rows, task_sources
 from jleaks.report.paper.tables import gap_correlation, tables
+from jleaks.report.paper.titles import EXPERIMENTS
 from jleaks.report.style import indexed_png, png
 
 FIGURES = {

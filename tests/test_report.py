@@ -11,20 +11,13 @@ from rich.console import Console
 import jleaks.report.files
 from jleaks.datasets.registry import TASKS
 from jleaks.errors import InputError
-from jleaks.report import (
-    markdown_tables,
-    print_tables,
-    read_rows,
-    report_run,
-    write_csv,
-    write_figures,
-    write_rows,
-    write_text_tables,
-)
+from jleaks.report.figures import write_figures
 from jleaks.report.labels import arrange
 from jleaks.report.numbers import FEW_NOTE
-from jleaks.report.rows import FIELDS, RATES
+from jleaks.report.rows import FIELDS, RATES, read_rows, write_csv, write_rows
+from jleaks.report.run import report_run
 from jleaks.report.summary import average_over_shadow_tasks, summarise, transfer_matrix
+from jleaks.report.tables import markdown_tables, print_tables, write_text_tables
 from jleaks.report.titles import STATISTICS, short_title, task_sources
 
 FIGURES = [

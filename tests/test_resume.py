@@ -16,10 +16,10 @@ from conftest import ROOT
 from fleets import crew
 
 from jleaks.checkpoints import Store
-from jleaks.errors import InputError
+from jleaks.errors import DivergedError, InputError
 from jleaks.plan import Execution
 from jleaks.preemption import Preempted, StopSignal
-from jleaks.trainer import DivergedError, Trainer
+from jleaks.trainer import Trainer
 
 FLAGS = [
     "--tasks=location,purchase2",

@@ -16,7 +16,8 @@ from jleaks import engine, npz
 from jleaks.errors import InputError
 from jleaks.fingerprint import completed
 from jleaks.plan import Execution, Plan, Recipe
-from jleaks.report import files, report_run
+from jleaks.report import files
+from jleaks.report.run import report_run
 from jleaks.workdir import Workdir
 
 PLAN = Plan(

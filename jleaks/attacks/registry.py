@@ -9,40 +9,10 @@ from jaxtyping import Array
 
 from jleaks.attacks import baseline, bavaria, difficulty, lira, rmia
 from jleaks.attacks.evidence import Evidence
+from jleaks.attacks.options import Options
 from jleaks.errors import InputError
-from jleaks.fields import Fraction, Positive, problems
 
 Needs = Literal["none", "out", "in and out"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """Parameters of attacks.
-
-    Attributes:
-      gamma: RMIA's.
-      offline_a: RMIA offline's a; None to choose it for each target by attacking a shadow, as the authors'
-        code does.
-      published_a: What stands for it where there is no shadow to choose by (Zarifzadeh et al. 2024: 0.3 on
-        CIFAR-10, 0.6 on CIFAR-100, 0.2 on Purchase).
-      base_scale: Of the OUT mean in BASE offline at the bank's temperature (0.33 in LeakPro, which
-        comes from the authors' group).
-    """
-
-    gamma: Positive = 2.0
-    offline_a: Fraction | None = None
-    published_a: Fraction = 0.3
-    base_scale: Fraction = 0.33
-
-    def validate(self) -> "Options":
-        """Checks the values.
-
-        Raises:
-          InputError: names every value that cannot be used.
-        """
-        if found := problems(self):
-            raise InputError("; ".join(found))
-        return self
 
 
 # What happens to a target's raw scores once all its records have one.
@@ -246,22 +216,6 @@ _ALL = (
 )  # fmt: skip
 
 ATTACKS: dict[str, Attack] = {attack.name: attack for attack in _ALL}
-
-# RMIA offline's a, as published: what stands for it where no shadow can choose it.
-OFFLINE_A = {
-    "cifar10": 0.3,
-    "cifar100": 0.6,
-    "purchase2": 0.2,
-    "purchase10": 0.2,
-    "purchase20": 0.2,
-    "purchase50": 0.2,
-    "purchase100": 0.2,
-}
-
-
-def published(task: str) -> Options:
-    """Returns the options of a task's attacks as published."""
-    return Options(published_a=OFFLINE_A.get(task, Options().published_a))
 
 
 def get_attacks(names: list[str]) -> list[Attack]:

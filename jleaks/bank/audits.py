@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from jleaks.attacks.options import Options
 from jleaks.attacks.references import assign
-from jleaks.attacks.registry import Attack, Options
+from jleaks.attacks.registry import Attack
 from jleaks.audit import epsilon_one_run, epsilon_over_thresholds
 from jleaks.bank.bank import Bank
 from jleaks.bank.evaluate import scores

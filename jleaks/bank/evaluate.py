@@ -19,8 +19,9 @@ from jaxtyping import Array
 from jleaks import fleet
 from jleaks.attacks import baseline, difficulty, rmia
 from jleaks.attacks.evidence import Evidence
+from jleaks.attacks.options import Options
 from jleaks.attacks.references import References
-from jleaks.attacks.registry import Attack, Options, Variants
+from jleaks.attacks.registry import Attack, Variants
 from jleaks.bank import judging
 from jleaks.bank.bank import Bank
 from jleaks.bank.judging import Verdicts

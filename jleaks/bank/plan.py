@@ -2,15 +2,16 @@
 
 import dataclasses
 import json
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from jleaks.datasets.registry import get_task
 from jleaks.errors import InputError
-from jleaks.fields import Count, Number, Range, problems
+from jleaks.fields import Count, Number, Range, Seed, problems
 from jleaks.fingerprint import FORMAT, fingerprint
-from jleaks.keys import Seed
-from jleaks.perturbations import Perturbation, perturbation
 from jleaks.plan import Recipe
+
+if TYPE_CHECKING:
+    from jleaks.perturbations import Perturbation
 
 # By default a sixth of the records is held out from all models, and no more than this takes part.
 _MOST_CANDIDATES = 50_000
@@ -33,18 +34,19 @@ class BankPlan:
 
     Attributes:
       task: Name of the task.
-      num_models: M, even.
-      seed: Independent banks of one task have different seeds.
-      source: "prepared" (records from disk) or "synthetic".
-      num_candidates: N, the records audited, even; each model trains on half of them.
-      num_population: Records held out from all models.
-      recipe: Of the models, their network included.
-      num_queries: Q, queries per record: the record itself and Q - 1 perturbed copies.
-      noise: Size of the largest perturbation where it is noise (see `jleaks.perturbations`).
-      temperature: RMIA's softmax temperature.
+      num_models: M, the number of models in the bank, even.
+      num_candidates: N, the number of records audited, even; each model trains on half of them.
+      num_population: Number of records held out from all models.
+      seed: Seed of the bank; independent banks of one task have different ones.
+      source: Where the records come from: "prepared" (from disk) or "synthetic".
+      recipe: Recipe of the models, their network included.
+      num_queries: Q, the number of queries per record: the record itself and Q - 1 perturbed copies.
+      noise: Length of the largest perturbation relative to the record's, where it is noise (see
+        `jleaks.perturbations`).
+      temperature: Softmax temperature at which RMIA, and BASE tempered, take a model's posteriors.
       quantile: Recipe of the quantile regressions; they need a population of at least a batch.
-      null: "none"; "shuffled" (membership drawn afresh after training) or "untrained" (models at
-        their random start): in both every attack must fail.
+      null: Null check in which every attack must fail, if any: "none"; "shuffled" (membership drawn afresh
+        after training) or "untrained" (models at their random start).
     """
 
     task: str
@@ -98,8 +100,11 @@ class BankPlan:
             raise InputError(f"{self.task}: {'; '.join(found)}")
         return self
 
-    def perturbation(self) -> Perturbation:
+    def perturbation(self) -> "Perturbation":
         """Returns the queries asked about each record."""
+        # A plan is made and described without JAX.
+        from jleaks.perturbations import perturbation
+
         return perturbation(get_task(self.task), self.num_queries, self.noise)
 
     def as_dict(self) -> dict[str, Any]:

@@ -23,7 +23,8 @@ from jaxtyping import Bool, Float, Int
 from jleaks import probabilities
 from jleaks.attacks import baseline
 from jleaks.attacks.evidence import Evidence
-from jleaks.attacks.registry import ATTACKS, Attack, Options
+from jleaks.attacks.options import Options
+from jleaks.attacks.registry import ATTACKS, Attack
 from jleaks.bank.answers import of_posteriors
 from jleaks.blackbox.posteriors import Posteriors
 

@@ -34,15 +34,15 @@ class Limits:
       batch: Records in one request; None for as many as the endpoint takes.
       connect_timeout: Seconds until a connection must stand.
       read_timeout: Seconds that the endpoint may be silent.
-      retries: How often a request that failed is sent again.
+      retries: Number of times that a request is sent again if it fails.
       first_wait: Seconds before it is sent again for the first time; each later wait is twice as
         long.  The waits are drawn from the upper half of that, so that clients that failed
         together do not come back together.
       longest_wait: Seconds that no wait exceeds; an endpoint that asks for more is given up.
       requests_per_second: At most; None for no limit.
       records_per_second: At most; None for no limit.
-      budget: Records that may be sent to the endpoint at all, by all runs that share its answers;
-        None for no limit.
+      budget: Number of records that may be sent to the endpoint at all, by all runs that share its
+        answers; None for no limit.
     """
 
     batch: int | None = None

@@ -56,6 +56,7 @@ def describe(task_name: str, data_dir: str | os.PathLike[str]) -> dict[str, Any]
         raise InputError(
             f"{task.name} is not prepared in {data_dir}; run: "
             f"python -m launch.prepare --tasks={task.name} --data_dir={data_dir}"
+            " (or: jleaks prepare, with the same flags)"
         )
     try:
         path = Path(data_dir) / json.loads(pointer.read_text("utf-8"))["path"]

@@ -32,28 +32,32 @@ class PaperPlan:
 
     Attributes:
       tasks: Names of the tasks, in registry order.
-      seeds: Independent repetitions of each task, parallel to `tasks`: seeds 0..n-1.
-      scale: Name of the preset that the other values come from.
-      source: "prepared" (records from disk) or "synthetic".
-      share: Fraction of the paper's records per part, at least `plan.MIN_QUARTER` of them.
+      seeds: Numbers of independent repetitions, parallel to `tasks`: seeds 0..n-1 of each task.
+      scale: Preset that the other values come from: "smoke" (minutes, shows that everything runs, with
+        attack models of 10 epochs and batches of 50), "small" (a fifth of the paper's records, three
+        seeds) or "paper" (the paper's sizes, five seeds).
+      source: Where the records come from: "prepared" (from disk) or "synthetic".
+      share: Fraction of the paper's records per part, of which at least `plan.MIN_QUARTER` are kept.
       target: Recipe of target and shadow models; each task brings its own architecture.
       attack: Recipe of the attack models.
-      top: How many of the largest posteriors an attack model sees (E5 varies it).
-      tops: E5: the numbers tried; 0 stands for all.
-      num_shokri_shadows: k of the baseline (Shokri et al. 2017).
-      epochs: E3: the target's epochs.
-      shadow_counts: E6: the numbers of shadow models.
-      shadow_counts_mlp: E6: the same for tasks with the MLP, which are cheap enough for more.
-      hyperparameters: E8: which of the shadow's differ from the target's, "all" for all at once.
-      ratios: E17: the dropout ratios of input and hidden layer.
-      dropout: E16: ratios of input and hidden layer.
-      num_random_points: Random queries from which adversary 3 takes its threshold.
-      percentile: t of adversary 3.
-      percentiles: E14: the values tried.
-      num_trees: Of random forests.
-      combiner_c: E18: inverse penalty of a stack's combiner.  At scikit-learn's default of 1 it answers
+      top: Number of the largest posteriors that an attack model sees (E5 varies it).
+      tops: Values of `top` that E5 tries; 0 stands for all.
+      num_shokri_shadows: Number k of shadow models of the baseline (Shokri et al. 2017).
+      epochs: Numbers of the target's epochs that E3 tries.
+      shadow_counts: Numbers of shadow models that E6 tries.
+      shadow_counts_mlp: Numbers that E6 tries on tasks with the MLP, which are cheap enough for more.
+      hyperparameters: Hyper-parameters of the shadow that E8 makes differ from the target's, "all" for all
+        at once.
+      ratios: Dropout ratios of input and hidden layer that E17 tries.
+      dropout: Dropout ratios of input and hidden layer in E16.
+      num_random_points: Number of random queries from which adversary 3 takes its threshold.
+      percentile: Adversary 3's t: its threshold is the statistic's value at the top t percent of the
+        random queries.
+      percentiles: Values of `percentile` that E14 tries.
+      num_trees: Number of trees in a random forest.
+      combiner_c: Inverse penalty of a stack's combiner in E18.  At scikit-learn's default of 1 it answers
         almost uniform posteriors where there are many classes, and loses half of the accuracy.
-      num_embedded: E11: points of each kind in the t-SNE figure.
+      num_embedded: Number of points of each kind in E11's t-SNE figure.
     """
 
     tasks: tuple[str, ...]

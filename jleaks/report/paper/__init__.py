@@ -12,9 +12,3 @@
 
 Figures of overfitting, transfer, statistics and adversaries are those of `jleaks.report`.
 """
-
-from jleaks.report.paper.report import report_experiment
-from jleaks.report.paper.rows import read_rows
-from jleaks.report.paper.titles import EXPERIMENTS
-
-__all__ = ["EXPERIMENTS", "read_rows", "report_experiment"]
