@@ -11,6 +11,7 @@ from absl import flags
 
 from jleaks.bank import engine
 from jleaks.bank.plan import BankPlan, default_sizes
+from jleaks.datasets.origin import Origin, num_records
 from jleaks.datasets.registry import TASKS, get_task
 from jleaks.preemption import Preempted
 from jleaks.reporter import Reporter, describe_device
@@ -80,10 +81,10 @@ def make_plans() -> list[BankPlan]:
       InputError: a value cannot be used, or a task was not prepared.
     """
     names = list(TASKS) if _TASKS.value == ["all"] else [get_task(n).name for n in _TASKS.value]
-    source = "synthetic" if _DATA_DIR.value is None else "prepared"
+    source: Origin = "synthetic" if _DATA_DIR.value is None else "prepared"
     plans = []
     for name in sorted(set(names), key=list(TASKS).index):
-        candidates, population = default_sizes(engine.num_records(name, source, _DATA_DIR.value))
+        candidates, population = default_sizes(num_records(name, source, _DATA_DIR.value))
         plans.append(
             BankPlan(
                 task=name,
@@ -91,7 +92,7 @@ def make_plans() -> list[BankPlan]:
                 num_candidates=_CANDIDATES.value or candidates,
                 num_population=population if _POPULATION.value is None else _POPULATION.value,
                 seed=_SEED.value,
-                source=cast(Any, source),
+                source=source,
                 recipe=make_recipe(get_task(name)),
                 num_queries=_QUERIES.value,
                 noise=_NOISE.value,

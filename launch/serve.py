@@ -1,10 +1,9 @@
-"""Puts a trained target (or shadow) of a finished launch.sweep behind HTTP, for attacks on a black box.
+"""Puts a trained target or shadow of launch.sweep or launch.paper behind HTTP, for attacks on a black box.
 
 `jleaks/blackbox/protocol.py` documents requests and answers.  Prints the address in one line, then
 answers until it is stopped (Ctrl-C, SIGTERM): requests in flight are answered first.
 """
 
-import sys
 import time
 from typing import cast
 
@@ -17,8 +16,8 @@ from jleaks.blackbox.posteriors import make_records
 from jleaks.blackbox.protocol import About
 from jleaks.blackbox.server import make_app, serving
 from jleaks.errors import InputError
+from jleaks.paper.kept import ModelRole, kept_model
 from jleaks.preemption import StopSignal
-from jleaks.trained import ModelRole, trained_model
 from launch.flags import run
 
 _WHERE = "Where"
@@ -26,10 +25,13 @@ _WHAT = "What is served"
 _SPEED = "Speed only"
 
 _WORKDIR = flags.DEFINE_string(
-    "workdir", "checkpoints/sweep", "Of a finished launch.sweep.", module_name=_WHERE
+    "workdir", "checkpoints/sweep", "Of launch.sweep or launch.paper.", module_name=_WHERE
 )
 _DATA_DIR = flags.DEFINE_string(
-    "data_dir", None, "The datasets the sweep was run on, unless synthetic.", module_name=_WHERE
+    "data_dir", None, "The datasets it was run on, unless synthetic.", module_name=_WHERE
+)
+_MODELS_DIR = flags.DEFINE_string(
+    "models_dir", None, "Where its models are, unless in the work directory.", module_name=_WHERE
 )
 _HOST = flags.DEFINE_string("host", "127.0.0.1", "To listen on.", module_name=_WHERE)
 _PORT = flags.DEFINE_integer(
@@ -41,9 +43,12 @@ _RECORDS_OUT = flags.DEFINE_string(
     "Also writes the model's members and as many non-members here (npz), to audit it with.",
     module_name=_WHERE,
 )
-_TASK = flags.DEFINE_string("task", None, "One of the sweep's tasks.", module_name=_WHAT)
+_TASK = flags.DEFINE_string("task", None, "One of the run's tasks.", module_name=_WHAT)
 _SEED = flags.DEFINE_integer("seed", 0, "One of the task's seeds.", module_name=_WHAT)
 _ROLE = flags.DEFINE_enum("role", "target", ["target", "shadow"], "Model.", module_name=_WHAT)
+_INDEX = flags.DEFINE_integer(
+    "index", 0, "Which of the seed's shadows; 0 is the sweep's.", 0, module_name=_WHAT
+)
 _MOST = flags.DEFINE_integer(
     "most_records", 500, "Of one request.", lower_bound=1, module_name=_WHAT
 )
@@ -61,9 +66,9 @@ def main(_: list[str]) -> int:
         raise InputError("--task names the task whose model shall be served")
     role = cast(ModelRole, _ROLE.value)
     with StopSignal() as stop:
-        model = trained_model(
-            *(_WORKDIR.value, _TASK.value, _SEED.value, role, _DATA_DIR.value),
-            line=lambda text: print(text, file=sys.stderr),
+        model = kept_model(
+            *(_WORKDIR.value, _TASK.value, _SEED.value, role),
+            *(_DATA_DIR.value, _MODELS_DIR.value, _INDEX.value),
         )
         data = model.data
         about = About(

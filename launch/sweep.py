@@ -9,9 +9,10 @@ from typing import Any, cast
 
 from absl import flags
 
-from jleaks import engine, report
+from jleaks import report
 from jleaks.datasets.registry import TASKS, get_task
 from jleaks.errors import InputError
+from jleaks.paper import sweep as main_job
 from jleaks.plan import Plan
 from jleaks.preemption import Preempted
 from jleaks.reporter import Reporter, describe_device
@@ -107,7 +108,7 @@ def main(_: list[str]) -> int:
     log.line(f"plan {plan.fingerprint()}, {describe_device(execution)}, {_WORKDIR.value}")
     reporter = Reporter(log.line, log.progress)
     try:
-        rows = engine.run(plan, execution, _WORKDIR.value, _DATA_DIR.value, reporter)
+        rows = main_job.run(plan, execution, _WORKDIR.value, _DATA_DIR.value, reporter)
     except Preempted as stopped:
         log.line(f"{stopped}; the same command continues")
         return 0

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
@@ -24,7 +25,7 @@ _LOG_2 = (355 / 512, -2.1219444005469057e-4)
 # Of a sum of squares in two floats.
 _ROUNDING = 2.0**-44
 # The exponent of nothing.
-_NOTHING = jnp.int32(-(2**30))
+_NOTHING = np.int32(-(2**30))
 
 
 class Side(NamedTuple):

@@ -9,15 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from jleaks import datasets, packing
+from jleaks import packing
 from jleaks.attacks.quantile import prediction, quantile_models
 from jleaks.bank import bank as bank_lib
 from jleaks.bank.bank import Bank
 from jleaks.bank.plan import BankPlan
 from jleaks.checkpoints import Store
 from jleaks.datasets.dataset import Dataset
-from jleaks.datasets.registry import get_task
-from jleaks.datasets.synthetic import synthetic
+from jleaks.datasets.origin import num_records, records
 from jleaks.errors import InputError
 from jleaks.fingerprint import fingerprint
 from jleaks.fleet import key_words
@@ -89,8 +88,8 @@ def train_bank(
         state = trainer.initial() if plan.null == "untrained" else trainer.run(store)
         seconds["training"] = spent.keep(time.monotonic() - tick)
         tick = time.monotonic()
-        records = np.concatenate([split.candidates, split.population])
-        rows = np.broadcast_to(records, (plan.num_models, len(records)))
+        asked = np.concatenate([split.candidates, split.population])
+        rows = np.broadcast_to(asked, (plan.num_models, len(asked)))
         keep = bank_signal_fn(plan.temperature, plan.perturbation())
         answers = trainer.query(state, rows, keep)
         for name in ("phi", "correct"):
@@ -108,9 +107,9 @@ def train_bank(
         seconds["quantiles"] = time.monotonic() - tick
     bank = Bank(
         member=_membership(plan, split, data.num_records),
-        labels=data.labels[records],
+        labels=data.labels[asked],
         num_classes=data.task.num_classes,
-        population=np.arange(len(records)) >= plan.num_candidates,
+        population=np.arange(len(asked)) >= plan.num_candidates,
         twins=True,
         meta=_meta(plan, execution, data, trainer, seconds),
         **answers,
@@ -149,31 +148,16 @@ class _Spent:
         return total
 
 
-def num_records(task: str, source: str, data_dir: str | None) -> int:
-    """Returns how many records a task's data has, without reading them.
-
-    Raises:
-      InputError: it was not prepared.
-    """
-    if source == "synthetic":
-        return get_task(task).num_records
-    if data_dir is None:
-        raise InputError("real data was asked for without --data_dir")
-    return int(datasets.describe(task, data_dir)["num_records"])
-
-
 def _load(plan: BankPlan, data_dir: str | None) -> Dataset:
     needed = plan.num_candidates + plan.num_population
-    if plan.source == "synthetic":
-        return synthetic(plan.task, needed)
-    found = num_records(plan.task, plan.source, data_dir)
-    if found < needed:
-        raise InputError(
-            f"{plan.task}: {plan.num_candidates} candidates and {plan.num_population} population "
-            f"records were asked for, the data has {found}"
-        )
-    assert data_dir is not None
-    return datasets.load(plan.task, data_dir)
+    if plan.source == "prepared":
+        found = num_records(plan.task, plan.source, data_dir)
+        if found < needed:
+            raise InputError(
+                f"{plan.task}: {plan.num_candidates} candidates and {plan.num_population} population "
+                f"records were asked for, the data has {found}"
+            )
+    return records(plan.task, plan.source, data_dir, needed)
 
 
 def _crew(plan: BankPlan, execution: Execution, data: Dataset, split: Halves) -> Crew:

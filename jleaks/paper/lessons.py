@@ -1,8 +1,11 @@
-"""Attack models: what each learns from, and all of a kind trained as one fleet."""
+"""Attack models: what each learns from, and all of a kind trained as one fleet.
+
+Salem et al. 2019, sections IV and V: query the shadow model on its own training part (label 1) and on
+records it has not seen (label 0); the largest posteriors in descending order are the features.
+"""
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, Literal
 
 import numpy as np
 
@@ -14,7 +17,9 @@ from jleaks.plan import Recipe
 from jleaks.signals import membership_margin
 from jleaks.trainer import Crew
 
-AttackModel = Literal["mlp", "logistic", "forest"]
+# Lessons of one fleet are padded to the longest; where that would make it this many times as much work,
+# longer ones are a fleet of their own.
+_MOST_PADDING = 4
 
 
 @dataclasses.dataclass(eq=False)
@@ -27,7 +32,8 @@ class Lesson:
       words: Its key.
       features: [n, d] the shadows' posteriors.
       member: [n] the truth about them.
-      num_inputs: Of a network: it sees d posteriors and zeros in place of others, as the main job's does.
+      num_inputs: Of a network: it sees d posteriors and zeros in place of others, whose weights would
+        otherwise still be their random start.
       queries: Each [m, d], posteriors of targets.
     """
 
@@ -40,53 +46,61 @@ class Lesson:
     queries: list[np.ndarray] = dataclasses.field(default_factory=list)
 
 
-# For each attack model its scores of its own lesson, and of each of its queries.
-Scores = dict[Any, tuple[np.ndarray, list[np.ndarray]]]
+# An attack model's scores of its own lesson, and of each of its queries: of a network the logit of "member"
+# less that of "non-member".
+Scores = tuple[np.ndarray, list[np.ndarray]]
 
 
 def train_and_ask(
-    recipe: Recipe, num_trees: int, library: Library, lessons: dict[Any, Lesson]
-) -> Scores:
-    """Trains attack models, those of equal kind, inputs and number of rows as one fleet.
+    library: Library, lessons: Sequence[tuple[Recipe | ForestRecipe, Lesson]]
+) -> list[Scores]:
+    """Trains attack models, and asks them.
 
     Args:
-      recipe: Of the networks.
-      num_trees: Of the forests.
-      library: Where networks are kept.
-      lessons: By a key that starts with the kind of attack model.
-    """
-    groups: dict[Any, list[Any]] = {}
-    for key, lesson in lessons.items():
-        shape = len(lesson.features), lesson.num_inputs
-        groups.setdefault((key[0], *shape), []).append(key)
-    found: Scores = {}
-    for (model, *_), keys in groups.items():
-        chosen = [lessons[key] for key in keys]
-        if model == "forest":
-            for key, lesson in zip(keys, chosen, strict=True):
-                grown = forest_scores(
-                    ForestRecipe(num_trees),
-                    lesson.features,
-                    lesson.member,
-                    lesson.words,
-                    lesson.queries,
-                )
-                found[key] = grown.own, grown.queries
-        else:
-            scores = attack_fleet(dataclasses.replace(recipe, model=model), library, chosen)
-            found |= dict(zip(keys, scores, strict=True))
-    return found
-
-
-def attack_fleet(
-    recipe: Recipe, library: Library, lessons: Sequence[Lesson]
-) -> list[tuple[np.ndarray, list[np.ndarray]]]:
-    """Trains attack networks on their lessons and asks them.
+      library: Where networks are kept; forests are grown anew.
+      lessons: Each with the recipe of its attack model.  Networks of equal recipe and inputs are a fleet.
 
     Returns:
-      For each lesson the scores of its own rows and of each of its queries: the logit of "member"
-      less that of "non-member".
+      The scores of each, in order.
     """
+    found: list[Scores | None] = [None] * len(lessons)
+    groups: dict[tuple[Recipe, int], list[int]] = {}
+    for i, (recipe, lesson) in enumerate(lessons):
+        if isinstance(recipe, Recipe):
+            groups.setdefault((recipe, lesson.num_inputs), []).append(i)
+            continue
+        grown = forest_scores(recipe, lesson.features, lesson.member, lesson.words, lesson.queries)
+        found[i] = grown.own, grown.queries
+    for (recipe, _), at in groups.items():
+        scores = attack_fleet(recipe, library, [lessons[i][1] for i in at])
+        for i, one in zip(at, scores, strict=True):
+            found[i] = one
+    return [one for one in found if one is not None]
+
+
+def attack_fleet(recipe: Recipe, library: Library, lessons: Sequence[Lesson]) -> list[Scores]:
+    """Trains attack networks of equally many inputs as one fleet (see `_MOST_PADDING`), and asks them."""
+    found: list[Scores | None] = [None] * len(lessons)
+    for at in _about_equal([len(lesson.member) for lesson in lessons]):
+        scores = _fleet(recipe, library, [lessons[i] for i in at])
+        for i, one in zip(at, scores, strict=True):
+            found[i] = one
+    return [one for one in found if one is not None]
+
+
+def _about_equal(sizes: Sequence[int]) -> list[list[int]]:
+    """Returns positions in groups, each in order, whose sizes may be padded to the group's largest."""
+    groups: list[list[int]] = [[]]
+    for i in np.argsort(sizes, kind="stable").tolist():
+        longer = [*groups[-1], i]
+        if len(longer) * sizes[i] > _MOST_PADDING * sum(sizes[j] for j in longer):
+            groups.append([i])
+        else:
+            groups[-1].append(i)
+    return [sorted(group) for group in groups if group]
+
+
+def _fleet(recipe: Recipe, library: Library, lessons: Sequence[Lesson]) -> list[Scores]:
     blocks: list[np.ndarray] = []
     place: dict[int, np.ndarray] = {}
     total, num_inputs = 0, lessons[0].num_inputs
@@ -109,7 +123,7 @@ def attack_fleet(
     for i, rows in enumerate(own):
         indices[i, : len(rows)] = rows
     crew = Crew(
-        name=f"{len(lessons)} attack models",
+        name="attack models",
         names=[lesson.name for lesson in lessons],
         learner=Learner(recipe, "posteriors", 2),
         features=np.concatenate(blocks).astype(np.float32),

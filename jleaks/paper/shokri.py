@@ -94,15 +94,9 @@ def _task(context: Context, experiment: str, cases: Sequence[Baseline]) -> list[
                 num_inputs=posteriors.shape[1],
                 queries=[target[places[i][k]]],
             )
-    # Lessons of a fleet are padded to the longest: classes within a factor of four go together.
-    groups: dict[int, list[tuple[int, int]]] = {}
-    for key, lesson in lessons.items():
-        groups.setdefault(len(lesson.member).bit_length() // 2, []).append(key)
-    for keys in groups.values():
-        chosen = [lessons[key] for key in keys]
-        found = attack_fleet(recipe, context.asker.library, chosen)
-        for (i, k), (own, (answer,)) in zip(keys, found, strict=True):
-            scores[i][places[i][k]], own_scores[i, k] = answer, own
+    found = attack_fleet(recipe, context.asker.library, list(lessons.values()))
+    for (i, k), (own, (answer,)) in zip(lessons, found, strict=True):
+        scores[i][places[i][k]], own_scores[i, k] = answer, own
     truths = [truth(case.target) for case in cases]
     mesh = make_mesh(context.execution.num_devices)
     collapsed = _collapsed(context, experiment, lessons, own_scores)
