@@ -214,7 +214,7 @@ def _learned(
 
 
 def _lay_out(cases: Sequence[Case], attack: Recipe, top: int) -> tuple[Crew, list[_Pair]]:
-    """Lays out the attack models of all shadows as one fleet (see `jleaks.attacks.shadow`)."""
+    """Lays out the attack models of all shadows as one fleet (see `jleaks.paper.lessons`)."""
     place: dict[int, np.ndarray] = {}
     features: list[np.ndarray] = []
     labels: list[np.ndarray] = []
