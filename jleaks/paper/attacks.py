@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jleaks.attacks.attack_models import AttackDataset, fit_attack_models
 from jleaks.attacks.threshold import random_point_threshold
 from jleaks.datasets.registry import get_task
 from jleaks.evaluate import judge, judge_own_rows
@@ -24,7 +25,6 @@ from jleaks.keys import Role, identity_key
 from jleaks.metrics import row_fields
 from jleaks.paper.answers import Answers, random_point_sets
 from jleaks.paper.context import Context, Job, P, Row
-from jleaks.paper.lessons import Lesson, train_and_ask
 from jleaks.paper.subjects import AnySubject, Subject, truth
 from jleaks.plan import Recipe
 from jleaks.reporter import collapse_line
@@ -237,7 +237,7 @@ def _learned(job: Job[P], cases: Sequence[Case], answered: Answered, label: str)
     """Adversaries 1 and 2: attack models trained on shadows' largest posteriors."""
     if not cases:
         return []
-    lessons: dict[Any, tuple[Recipe | ForestRecipe, Lesson]] = {}
+    datasets: dict[Any, tuple[Recipe | ForestRecipe, AttackDataset]] = {}
     at: list[tuple[Any, int]] = []
     asked: dict[Any, int] = {}
     largest: dict[Any, np.ndarray] = {}
@@ -250,31 +250,30 @@ def _learned(job: Job[P], cases: Sequence[Case], answered: Answered, label: str)
             case.shadow_access,
             tuple(job.asker.identity(s) for s in case.shadows),
         )
-        if key not in lessons:
+        if key not in datasets:
             recipe = (
                 model
                 if isinstance(model, ForestRecipe)
                 else dataclasses.replace(job.plan.attack, model=model)
             )
-            lessons[key] = recipe, _lesson(job, case, _of_shadows(job, case, answered), key)
-        lesson, target = lessons[key][1], (_who(job, case), case.access)
+            datasets[key] = recipe, _dataset(job, case, _of_shadows(job, case, answered), key)
+        dataset, target = datasets[key][1], (_who(job, case), case.access)
         if (key, target) not in asked:
-            asked[key, target] = len(lesson.queries)
+            asked[key, target] = len(dataset.queries)
             if (target, case.width) not in largest:
                 largest[target, case.width] = answered.rows[target].largest(case.width)
-            lesson.queries.append(largest[target, case.width])
+            dataset.queries.append(largest[target, case.width])
         at.append((key, asked[key, target]))
-    scores = dict(
-        zip(lessons, train_and_ask(job.asker.library, list(lessons.values())), strict=True)
-    )
+    fitted = fit_attack_models(job.asker.library.train, list(datasets.values()))
+    scores = dict(zip(datasets, fitted, strict=True))
     own = judge_own_rows(
         [one[0] for one in scores.values()],
-        [lesson.member for _, lesson in lessons.values()],
+        [dataset.member for _, dataset in datasets.values()],
         make_mesh(job.execution.num_devices),
     )
-    models = {key: i for i, key in enumerate(lessons)}
+    models = {key: i for i, key in enumerate(datasets)}
     if own.collapsed.any():
-        names = [lesson.name for _, lesson in lessons.values()]
+        names = [dataset.name for _, dataset in datasets.values()]
         collapsed = [names[i] for i in np.flatnonzero(own.collapsed)]
         job.reporter.line(f"{label}{collapse_line(collapsed, len(names))}")
     return [
@@ -287,7 +286,7 @@ def _learned(job: Job[P], cases: Sequence[Case], answered: Answered, label: str)
             cut=float(own.cut[models[key]]),
             collapsed=bool(own.collapsed[models[key]]),
             model=key[0],
-            learned=lessons[key][1].fingerprint,
+            learned=datasets[key][1].fingerprint,
         )
         for case, (key, query) in zip(cases, at, strict=True)
     ]
@@ -302,10 +301,10 @@ def _of_shadows(job: Job[P], case: Case, answered: Answered) -> tuple[Answers, .
     return tuple(answered.rows[job.asker.identity(s), case.shadow_access] for s in case.shadows)
 
 
-def _lesson(job: Job[P], case: Case, shadows: Sequence[Answers], key: Any) -> Lesson:
+def _dataset(job: Job[P], case: Case, shadows: Sequence[Answers], key: Any) -> AttackDataset:
     task, width = case.shadows[0].task, case.width
     words = key_words([identity_key(case.seed, task, Role.ATTACK, width)])[0]
-    return Lesson(
+    return AttackDataset(
         name=f"attack model of {task}, seed {case.seed}, top {width}",
         fingerprint=fingerprint("attack model", job.plan.attack, list(key), words, digits=24),
         words=words,
