@@ -72,7 +72,3 @@ class Workdir:
     def outcome(self, name: str) -> Outcome:
         """Returns one of the run's results, which exists once what made it has finished."""
         return Outcome(self.path / name, self._plan.fingerprint())
-
-    def checkpoints(self, fleet: str) -> Path:
-        """Directory of a fleet's checkpoints."""
-        return self.path / fleet / "checkpoints"

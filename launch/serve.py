@@ -1,4 +1,4 @@
-"""Puts a trained target or shadow of launch.sweep or launch.paper behind HTTP, for attacks on a black box.
+"""Puts a trained model of a sweep, an experiment or a bank behind HTTP, for attacks on a black box.
 
 `jleaks/blackbox/protocol.py` documents requests and answers.  Prints the address in one line, then
 answers until it is stopped (Ctrl-C, SIGTERM): requests in flight are answered first.
@@ -25,7 +25,10 @@ _WHAT = "What is served"
 _SPEED = "Speed only"
 
 _WORKDIR = flags.DEFINE_string(
-    "workdir", "checkpoints/sweep", "Of launch.sweep or launch.paper.", module_name=_WHERE
+    "workdir",
+    "checkpoints/sweep",
+    "Of launch.sweep, launch.paper or one task of launch.bank.",
+    module_name=_WHERE,
 )
 _DATA_DIR = flags.DEFINE_string(
     "data_dir", None, "The datasets it was run on, unless synthetic.", module_name=_WHERE
@@ -45,9 +48,19 @@ _RECORDS_OUT = flags.DEFINE_string(
 )
 _TASK = flags.DEFINE_string("task", None, "One of the run's tasks.", module_name=_WHAT)
 _SEED = flags.DEFINE_integer("seed", 0, "One of the task's seeds.", module_name=_WHAT)
-_ROLE = flags.DEFINE_enum("role", "target", ["target", "shadow"], "Model.", module_name=_WHAT)
+_ROLE = flags.DEFINE_enum(
+    "role",
+    "target",
+    ["target", "shadow", "model"],
+    "Model; a bank has nothing but models.",
+    module_name=_WHAT,
+)
 _INDEX = flags.DEFINE_integer(
-    "index", 0, "Which of the seed's shadows; 0 is the sweep's.", 0, module_name=_WHAT
+    "index",
+    0,
+    "Which of the seed's shadows (0: the sweep's), or of a bank's models.",
+    0,
+    module_name=_WHAT,
 )
 _MOST = flags.DEFINE_integer(
     "most_records", 500, "Of one request.", lower_bound=1, module_name=_WHAT

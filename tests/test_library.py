@@ -1,6 +1,7 @@
 """The library of trained models: each is trained once, found again, and never mixed up."""
 
 import dataclasses
+import json
 import os
 import subprocess
 import sys
@@ -113,6 +114,18 @@ def test_a_stopped_training_continues_bit_for_bit(tmp_path):
     for one, two in zip(leaves(resumed), leaves(whole), strict=True):
         np.testing.assert_array_equal(one, two)
     assert not list((tmp_path / "a" / "fleets").iterdir())
+
+
+@pytest.mark.parametrize("value", [float("nan"), -5, float("inf"), "x", None])
+def test_seconds_that_nobody_spent_are_refused(tmp_path, value):
+    stop = StopSignal()
+    stop.received = 15
+    with pytest.raises(Preempted):
+        open_library(tmp_path, stop).train(crew_of([0]), names_of([0]))
+    (path,) = (tmp_path / "fleets").glob("*.seconds.json")
+    path.write_text(json.dumps({"training": value}))
+    with pytest.raises(InputError, match=r"seconds.json is damaged \(.*\); delete it"):
+        open_library(tmp_path).train(crew_of([0]), names_of([0]))
 
 
 def test_a_damaged_model_is_one_clear_line(tmp_path):

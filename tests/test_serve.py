@@ -14,6 +14,8 @@ import pytest
 import urllib3
 from conftest import ROOT
 
+from jleaks.bank import engine as bank_engine
+from jleaks.bank.plan import BankPlan
 from jleaks.blackbox import files
 from jleaks.blackbox.audit import audit
 from jleaks.blackbox.box import LearnerBox, callable_box
@@ -213,7 +215,7 @@ def test_models_that_are_not_there(sweep, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["plan.json"]
     with pytest.raises(InputError, match="shadow model 1 of location, seed 1 is not among the"):
         kept_model(str(tmp_path), "location", 1, "shadow", models_dir=str(sweep), index=1)
-    with pytest.raises(InputError, match="index is 1, but a seed has one target"):
+    with pytest.raises(InputError, match=r"index is 1, expected 0\.\.0"):
         kept_model(str(sweep), "location", 1, "target", index=1)
     elsewhere = kept_model(str(tmp_path), "location", 1, "shadow", models_dir=str(sweep))
     here = kept_model(str(sweep), "location", 1, "shadow")
@@ -225,7 +227,7 @@ def test_models_that_are_not_there(sweep, tmp_path):
         '{"plan": []}',
     ):
         (tmp_path / "plan.json").write_text(text)
-        with pytest.raises(InputError, match=r"plan\.json is not the plan of launch\.sweep or"):
+        with pytest.raises(InputError, match=r"plan\.json is not the plan of launch\.sweep, launch"):
             kept_model(str(tmp_path), "location", 0, "target")
 
 
@@ -254,6 +256,26 @@ def test_models_of_experiments_are_served(tmp_path):
     )
     assert any("location: 2 models of 400 records, none of them trained now" in x for x in lines)
     assert rows
+
+
+def test_models_of_banks_are_served(tmp_path):
+    recipe = Recipe(hidden=(16,), epochs=20, batch_size=20, learning_rate=3e-3)
+    plan = BankPlan("location", 4, 200, 50, recipe=recipe, num_queries=1)
+    bank = bank_engine.train_bank(plan, ONE, str(tmp_path))
+    model = kept_model(str(tmp_path), "location", 0, "model", index=3)
+    found = asked(model, "x")
+    # As in the bank, whose records are the candidates, then the population.
+    member, correct = bank.member[3, :200], bank.correct[0, 3, :200]
+    assert found.accuracy(member=True) == pytest.approx(correct[member].mean())
+    assert found.accuracy(member=False) == pytest.approx(correct[~member].mean())
+    for role, index, words in [
+        ("target", 0, "role is target; .* has model"),
+        ("model", 4, r"index is 4, expected 0\.\.3"),
+    ]:
+        with pytest.raises(InputError, match=words):
+            kept_model(str(tmp_path), "location", 0, role, index=index)
+    with pytest.raises(InputError, match=r"seed is 1; location in .* has 0"):
+        kept_model(str(tmp_path), "location", 1, "model")
 
 
 def test_a_plan_that_was_changed_after_the_run_is_refused(sweep, tmp_path):

@@ -9,6 +9,7 @@ models/<fingerprint>.fleet.npz    trained models, stacked on axis 0: parameters,
 models/<fingerprint>.npz          one model, as earlier versions kept each
 answers/<fingerprint>.npz         what a forest answered to some records
 fleets/<fingerprint>/             orbax: models in training, deleted when all of them are kept
+fleets/<fingerprint>.seconds.json what training them has taken so far, likewise
 training.lock                     one byte locked for every model in training
 """
 
@@ -16,11 +17,12 @@ import contextlib
 import dataclasses
 import errno
 import fcntl
+import json
 import math
 import os
 import shutil
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +37,9 @@ from jleaks.fingerprint import fingerprint
 from jleaks.learner import State
 from jleaks.plan import Execution
 from jleaks.preemption import Preempted, StopSignal
+from jleaks.report.files import replace_file
 from jleaks.reporter import Reporter
-from jleaks.trainer import Crew, Trainer
+from jleaks.trainer import Crew, Progress, Trainer
 
 # Host memory that the models of one fleet in training may take, optimiser state included.
 _MOST_BYTES = 2 << 30
@@ -48,7 +51,8 @@ class Cost:
 
     Attributes:
       device_seconds: Wall time of the fleet times its devices, divided among its models.
-      wall_seconds: Wall time of the fleet, divided among its models.
+      wall_seconds: Wall time of the fleet, that of interrupted processes included, divided among its
+        models.
       flops: Of all gradient steps, as XLA counts them; None where it was not counted.
     """
 
@@ -150,12 +154,12 @@ class Library:
           DivergedError: a loss was not finite.
           InputError: a kept model is damaged.
         """
-        missing = self._missing(names)
-        if missing:
+        trainer = None
+        if missing := self._missing(names):
             with self._alone([names[i] for i in missing]):
                 # Another run may have trained some in the meantime.
-                self._fit_all(crew, names, self._missing(names))
-        trainer = self._trainer(crew)
+                trainer = self._fit_all(crew, names, self._missing(names))
+        trainer = trainer or self._trainer(crew, self._reporter.progress)
         return trainer, self.load(names, train.template(crew.learner, crew.features))
 
     def _missing(self, names: Sequence[str]) -> list[int]:
@@ -186,33 +190,45 @@ class Library:
             # Closing the file ends all locks.
             yield
 
-    def _fit_all(self, crew: Crew, names: Sequence[str], missing: list[int]) -> None:
-        """Trains models of a crew in as few fleets as the host's memory takes."""
+    def _fit_all(self, crew: Crew, names: Sequence[str], missing: list[int]) -> Trainer | None:
+        """Trains models of a crew in as few fleets as the host's memory takes.
+
+        Returns:
+          The trainer of the whole crew, if one fleet was all of it.
+        """
         if not missing:
-            return
+            return None
+        trainer = None
         width = crew.members.indices.shape[1]
         shape = jax.ShapeDtypeStruct(crew.features.shape, crew.features.dtype)
         size = packing.measure(crew.learner, shape, width)
         most = max(1, _MOST_BYTES // max(size.state_bytes, 1))
         for start in range(0, len(missing), most):
             at = np.array(missing[start : start + most])
-            self._fit(take(crew, at), [names[i] for i in at], size.flops_per_epoch / width)
+            per_record = size.flops_per_epoch / width
+            trainer = self._fit(take(crew, at), [names[i] for i in at], per_record)
+        return trainer if crew.num_models == len(missing) <= most else None
 
-    def _trainer(self, crew: Crew) -> Trainer:
-        tell = self._reporter
-        return Trainer(crew, self._execution, tell.progress, self._stop, tell.line)
+    def _trainer(self, crew: Crew, progress: Callable[[Progress], None]) -> Trainer:
+        return Trainer(crew, self._execution, progress, self._stop, self._reporter.line)
 
-    def _fit(self, crew: Crew, names: list[str], flops_per_record: float) -> None:
+    def _fit(self, crew: Crew, names: list[str], flops_per_record: float) -> Trainer:
         """Trains a crew of which no model is kept, and keeps them."""
         fleet = fingerprint(*sorted(names), digits=24)
         folder = self.folder / "fleets" / fleet
+        spent = _Spent(folder.with_suffix(".seconds.json"))
+
+        def progress(p: Progress) -> None:
+            spent.keep(p.seconds)
+            self._reporter.progress(p)
+
         store = Store(folder, fleet, self._reporter.line)
         tick = time.monotonic()
-        trainer = self._trainer(crew)
+        trainer = self._trainer(crew, progress)
         state = trainer.run(store)
         store.close()
         seconds = time.monotonic() - tick
-        wall = seconds / crew.num_models
+        wall = spent.keep(seconds) / crew.num_models
         models = [
             {
                 "fingerprint": name,
@@ -230,9 +246,11 @@ class Library:
         path = self.folder / "models" / f"{fleet}{_FLEET}"
         write_kept(path, _flat(state._replace(opt_state=())), {"models": models})
         shutil.rmtree(folder, ignore_errors=True)
+        spent.path.unlink(missing_ok=True)
         self.num_trained += crew.num_models
         self.seconds_trained += seconds
         self._reporter.line(f"{crew.name}: {crew.num_models} models trained in {seconds:.1f} s")
+        return trainer
 
     def load(self, names: Sequence[str], template: State) -> State:
         """Reads kept models; each file once.
@@ -276,6 +294,29 @@ class Library:
         except (KeyError, TypeError, ValueError) as error:
             raise npz.damaged(path, f"what it cost is {about.get('cost')}", _RETRAIN) from error
         return cost
+
+
+class _Spent:
+    """Seconds of training, those of earlier processes included."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        try:
+            self._before = float(json.loads(path.read_bytes())["training"])
+            if not 0 <= self._before < math.inf:
+                raise ValueError(f"training is {self._before}")
+        except FileNotFoundError:
+            self._before = 0.0
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            raise InputError(
+                f"{path} is damaged ({error}); delete it to count the seconds from now on"
+            ) from error
+
+    def keep(self, seconds: float) -> float:
+        """Notes the seconds of this process; returns those of all."""
+        total = self._before + seconds
+        replace_file(self.path, json.dumps({"training": round(total, 3)}).encode())
+        return total
 
 
 _RETRAIN = "delete it to train again"
