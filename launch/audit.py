@@ -27,7 +27,7 @@ from typing import NamedTuple
 import numpy as np
 from absl import flags
 
-from jleaks.bank.results import write_records
+from jleaks import json_lines
 from jleaks.blackbox import files
 from jleaks.blackbox.answers import Answers
 from jleaks.blackbox.audit import audit
@@ -183,7 +183,7 @@ def main(_: list[str]) -> int:
     for line in said:
         log.line(line)
     table = audit_table(rows, said)
-    log.line(f"wrote {write_records(folder / 'rows.jsonl', rows)}")
+    log.line(f"wrote {json_lines.write(folder / 'rows.jsonl', rows)}")
     log.line(f"wrote {replace_file(folder / 'tables.md', table.to_markdown().encode())}")
     return 0
 

@@ -8,7 +8,7 @@ import naive_attacks as naive
 import numpy as np
 import pytest
 
-from jleaks import fleet
+from jleaks import fleet, json_lines
 from jleaks.attacks.references import assign
 from jleaks.attacks.registry import ATTACKS, Options
 from jleaks.bank import bank as bank_lib
@@ -426,7 +426,7 @@ def test_launchers_train_attack_and_report(tmp_path):
         "--attacks=lira_online,rmia_offline", f"--out_dir={tmp_path}/cost",
     )  # fmt: skip
     assert cost.returncode == 0, cost.stderr
-    records = results.read_records(tmp_path / "cost" / "location" / "cost.jsonl")
+    records = json_lines.read(tmp_path / "cost" / "location" / "cost.jsonl")
     assert [(r["attack"], r["num_references"]) for r in records] == [
         *(("rmia_offline", 1), ("lira_online", 1)),
         *(("rmia_offline", 4), ("lira_online", 4)),

@@ -227,7 +227,9 @@ def test_models_that_are_not_there(sweep, tmp_path):
         '{"plan": []}',
     ):
         (tmp_path / "plan.json").write_text(text)
-        with pytest.raises(InputError, match=r"plan\.json is not the plan of launch\.sweep, launch"):
+        with pytest.raises(
+            InputError, match=r"plan\.json is not the plan of launch\.sweep, launch"
+        ):
             kept_model(str(tmp_path), "location", 0, "target")
 
 

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 
-from jleaks.bank.results import read_records, write_records
+from jleaks import json_lines
 from jleaks.datasets.dataset import Dataset
 from jleaks.datasets.origin import num_records, records
 from jleaks.datasets.registry import get_task
@@ -68,7 +68,7 @@ def run(
         if outcome.finished():
             # Neither data nor models are needed.
             reporter.line(f"{name}: finished before")
-            found[name] = rows = read_records(outcome.path)
+            found[name] = rows = json_lines.read(outcome.path)
             outcome.check(rows)
     missing = [name for name, rows in found.items() if rows is None]
     if missing:
@@ -88,7 +88,7 @@ def _experiment(context: Context, name: str, outcome: Outcome) -> list[Row]:
         return rows
     # Last, because it says that the experiment has finished.
     with outcome.writing() as path:
-        write_records(path, rows)
+        json_lines.write(path, rows)
     tell(
         f"{name}: {len(rows)} attacks in {time.monotonic() - tick:.1f} s, "
         f"{library.num_trained - before} models trained"
