@@ -22,6 +22,7 @@ from benchmarks.accelerator_fleets import (
 )
 from benchmarks.roofline import Peaks, used
 from benchmarks.rows import append, spread
+from jleaks import json_lines
 from jleaks.errors import InputError
 from jleaks.fields import Form
 from jleaks.plan import Precision
@@ -235,8 +236,7 @@ def read_run(path: str | Path, name: str) -> list[dict[str, Any]]:
     """Returns the rows of one run in a file of several; none without the file."""
     if not Path(path).exists():
         return []
-    rows = [json.loads(line) for line in Path(path).read_text().splitlines() if line.strip()]
-    return [row for row in rows if row.get("run") == name]
+    return [row for row in json_lines.read(path) if row.get("run") == name]
 
 
 def check_names(flag: str, names: Sequence[str], allowed: Sequence[str]) -> None:

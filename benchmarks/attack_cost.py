@@ -24,7 +24,7 @@ from absl import flags
 from rich.console import Console
 
 from benchmarks.shadow_cost import shadow_cost
-from jleaks import packing
+from jleaks import json_lines, packing
 from jleaks.attacks.options import published
 from jleaks.attacks.references import assign, most_references
 from jleaks.attacks.registry import Attack, get_attacks
@@ -208,7 +208,7 @@ def main(_: list[str]) -> int:
         output.print(table.to_rich(output))
         if _OUT.value:
             folder = Path(_OUT.value) / records[0]["task"]
-            results.write_records(folder / "cost.jsonl", records)
+            json_lines.write(folder / "cost.jsonl", records)
             replace_file(folder / "cost.md", table.to_markdown().encode())
             replace_file(folder / "cost.png", png(draw_cost(table.title, records)))
             output.print(f"wrote {folder}/cost.jsonl, .md, .png", highlight=False)

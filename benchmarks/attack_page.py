@@ -17,8 +17,9 @@ from absl import flags
 from benchmarks.attack_page_text import COVERAGE, HEAD, NULL
 from benchmarks.coverage_table import coverage_table
 from benchmarks.evaluator_table import evaluator_table, latest
+from jleaks import json_lines
 from jleaks.attacks.registry import ATTACKS
-from jleaks.bank.results import Record, read_records
+from jleaks.bank.results import Record
 from jleaks.datasets.registry import TASKS
 from jleaks.errors import InputError
 from jleaks.recipes import RECIPES
@@ -111,7 +112,7 @@ def _banks(folder: Path) -> list[PageBank]:
 
     found = []
     for path in folder.glob("*/summary.jsonl"):
-        name, records = path.parent.name, read_records(path)
+        name, records = path.parent.name, json_lines.read(path)
         found.append(PageBank(name, _title(name, records[0]), records))
     if not found:
         raise InputError(f"{folder} has no NAME/summary.jsonl")
@@ -189,7 +190,7 @@ def _ordering(banks: list[PageBank], folder: Path) -> list[str]:
         )
         cost = folder / bank.name / "cost.jsonl"
         if cost.exists():
-            text += " " + _few_and_many(read_records(cost))
+            text += " " + _few_and_many(json_lines.read(cost))
         lines.append(text)
     return [*lines, ""]
 
@@ -231,7 +232,7 @@ def _null(folder: Path) -> list[str]:
         return []
     lines = ["## Null checks", "", NULL, "", _line(list(_NULLHEADS))]
     lines.append(_line(["---", "---", "---", *["---:"] * 8]))
-    for r in read_records(path):
+    for r in json_lines.read(path):
         cells = [r["task"], r["null"], ATTACKS[r["attack"]].title, str(r["draws"])]
         cells += [f"{r['mean_auc']:.5f}", f"{r['standard_error']:.5f}"]
         shares = (
@@ -250,7 +251,7 @@ def _coverage(folder: Path, link: str) -> list[str]:
     path = folder / "coverage.jsonl"
     if not path.exists():
         return []
-    table = coverage_table(read_records(path)).to_markdown()
+    table = coverage_table(json_lines.read(path)).to_markdown()
     lines = ["## How the intervals were checked", "", COVERAGE, "", table]
     return [*lines, f"![Coverage of intervals]({link}/coverage.png)", ""]
 
@@ -262,7 +263,7 @@ def _speed(folder: Path) -> list[str]:
     return [
         "## Speed of the evaluator",
         "",
-        evaluator_table(latest(read_records(path))).to_markdown(),
+        evaluator_table(latest(json_lines.read(path))).to_markdown(),
     ]
 
 
@@ -287,18 +288,18 @@ def page(folder: Path, beside: Path) -> str:
         here = folder / bank.name
         lines += [f"## {bank.title}", "", bank_table(bank.records).to_markdown()]
         if (here / "comparisons.jsonl").exists():
-            compared = read_records(here / "comparisons.jsonl")
+            compared = json_lines.read(here / "comparisons.jsonl")
             if compared:
                 lines.append(comparison_table(compared).to_markdown())
         if (here / "audit.jsonl").exists():
-            audits = read_records(here / "audit.jsonl")
+            audits = json_lines.read(here / "audit.jsonl")
             lines.append(audit_table(audits).to_markdown())
             # Rows of earlier commits have no bootstrap.
             if audits[0].get("num_resamples"):
                 lines.append(records_table(audits).to_markdown())
         lines += [f"![ROC curves of {bank.name}]({link}/{bank.name}/roc.png)", ""]
         if (here / "cost.jsonl").exists():
-            lines += [cost_table(read_records(here / "cost.jsonl")).to_markdown()]
+            lines += [cost_table(json_lines.read(here / "cost.jsonl")).to_markdown()]
             lines += [
                 f"![Attacks against references, {bank.name}]({link}/{bank.name}/cost.png)",
                 "",

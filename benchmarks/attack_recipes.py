@@ -23,6 +23,7 @@ from absl import flags
 
 from benchmarks.attack_recipes_page import recipes_table
 from benchmarks.rows import WHAT, WHERE, append, command, machine
+from jleaks.attacks.attack_models import AttackDataset, fit_networks
 from jleaks.datasets.registry import get_task
 from jleaks.evaluate import judge, judge_own_rows
 from jleaks.fingerprint import fingerprint
@@ -31,7 +32,6 @@ from jleaks.keys import Role, identity_key
 from jleaks.paper.answers import Answers
 from jleaks.paper.context import Context
 from jleaks.paper.engine import opened
-from jleaks.paper.lessons import Lesson, attack_fleet
 from jleaks.paper.plan import PRESETS, make_plan
 from jleaks.paper.subjects import truth
 from jleaks.plan import Activation, Recipe
@@ -125,14 +125,14 @@ def measure(
     context: Context, task: str, recipe: Recipe, found: Sequence[_Draw], num_keys: int
 ) -> dict[str, Any]:
     """Returns what a recipe makes of a task's shadows."""
-    lessons = []
+    datasets = []
     for draw, key in itertools.product(found, range(num_keys)):
         width = draw.shadow.shape[1]
         index = width if key == 0 else _MORE_KEYS + key
         words = key_words([identity_key(draw.seed, task, Role.ATTACK, index)])[0]
         own = fingerprint(draw.shadow, digits=24)
-        lessons.append(
-            Lesson(
+        datasets.append(
+            AttackDataset(
                 name=f"attack model {key} of {task}, seed {draw.seed}",
                 fingerprint=fingerprint("attack recipe", recipe, own, words, digits=24),
                 words=words,
@@ -142,9 +142,9 @@ def measure(
                 queries=[draw.target],
             )
         )
-    scores = attack_fleet(recipe, context.asker.library, lessons)
+    scores = fit_networks(recipe, context.asker.library.train, datasets)
     mesh = make_mesh(context.execution.num_devices)
-    own_rows = judge_own_rows([own for own, _ in scores], [x.member for x in lessons], mesh)
+    own_rows = judge_own_rows([own for own, _ in scores], [x.member for x in datasets], mesh)
     truths = [draw.target_member for draw in found for _ in range(num_keys)]
     cuts = [float(cut) for cut in own_rows.cut]
     judged = judge([asked[0] for _, asked in scores], truths, [0.0] * len(cuts), mesh, cuts)
@@ -152,12 +152,12 @@ def measure(
     values = {name: getattr(judged, name) for name in _METRICS[:-1]}
     values["accuracy_shadow_cut"] = judged.shadow_cut.balanced_accuracy
     shape = len(found), num_keys
-    seconds = [context.asker.library.cost(x.fingerprint).device_seconds for x in lessons]
+    seconds = [context.asker.library.cost(x.fingerprint).device_seconds for x in datasets]
     return {
         "num_seeds": len(found),
         "num_keys": num_keys,
-        "num_rows": len(lessons[0].member),
-        "num_steps": len(lessons[0].member) // recipe.batch_size * recipe.epochs,
+        "num_rows": len(datasets[0].member),
+        "num_steps": len(datasets[0].member) // recipe.batch_size * recipe.epochs,
         "collapsed": float(np.mean(own_rows.collapsed)),
         **{name: summary(np.asarray(values[name]).reshape(shape)) for name in _METRICS},
         "device_seconds": round(float(np.mean(seconds)), 4),

@@ -11,7 +11,7 @@ from typing import Any
 from absl import flags
 
 from benchmarks.rows import WHERE
-from jleaks.bank.results import read_records
+from jleaks import json_lines
 from jleaks.datasets.registry import TASKS
 from jleaks.errors import InputError
 from jleaks.plan import Recipe
@@ -260,7 +260,7 @@ def page(records: Sequence[Record]) -> str:
 
 def main(_: list[str]) -> int:
     """Writes the page."""
-    records = read_records(_ROWS.value)
+    records = json_lines.read(_ROWS.value)
     if not records:
         raise InputError(f"{_ROWS.value} has no rows")
     best = chosen(records)

@@ -21,12 +21,12 @@ from jax.sharding import Mesh
 from benchmarks.coverage_banks import ATTACKS, FPRS, PROCESSES, Process, Truth, draw, truths
 from benchmarks.coverage_table import coverage_table, draw_coverage
 from benchmarks.rows import WHAT, WHERE, command, machine
+from jleaks import json_lines
 from jleaks.attacks.references import assign
 from jleaks.attacks.registry import get_attacks
 from jleaks.bank.estimates import over_targets, tpr_over_records
 from jleaks.bank.evaluate import evaluate
 from jleaks.bank.judging import Verdicts
-from jleaks.bank.results import write_records
 from jleaks.errors import InputError
 from jleaks.fleet import make_mesh
 from jleaks.plan import Execution
@@ -216,7 +216,7 @@ def main(_: list[str]) -> int:
     output = console()
     output.print(coverage_table(records).to_rich(output))
     if _OUT.value:
-        write_records(_OUT.value, records)
+        json_lines.write(_OUT.value, records)
         output.print(f"wrote {_OUT.value}", highlight=False)
     if _FIGURE.value:
         replace_file(Path(_FIGURE.value), png(draw_coverage(records)))

@@ -18,10 +18,11 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
+from jleaks import json_lines
 from jleaks.attacks.references import assign
 from jleaks.attacks.registry import get_attacks
 from jleaks.audit import epsilon_one_run, epsilon_over_thresholds
-from jleaks.bank import files, results
+from jleaks.bank import files
 from jleaks.bank.bank import Bank
 from jleaks.bank.estimates import means
 from jleaks.bank.evaluate import evaluate, missing, scores
@@ -125,8 +126,8 @@ def main(_: list[str]) -> int:
         print({k: v for k, v in record.items() if k not in ("command", "versions", "fingerprint")})
         records.append(record)
     if _OUT.value:
-        before = results.read_records(_OUT.value) if Path(_OUT.value).exists() else []
-        results.write_records(_OUT.value, [*before, *records])
+        before = json_lines.read(_OUT.value) if Path(_OUT.value).exists() else []
+        json_lines.write(_OUT.value, [*before, *records])
         print(f"wrote {_OUT.value}")
     return 0
 

@@ -21,7 +21,6 @@ from absl import flags
 
 from benchmarks.precision_pairs import Contender, Values, compared, contenders, difference_table
 from benchmarks.rows import WHAT, WHERE, append, command, machine
-from jleaks import engine
 from jleaks.attacks.options import published
 from jleaks.attacks.references import assign
 from jleaks.attacks.registry import get_attacks
@@ -29,9 +28,11 @@ from jleaks.bank import engine as bank_engine
 from jleaks.bank.estimates import over_targets
 from jleaks.bank.evaluate import evaluate
 from jleaks.bank.plan import BankPlan, default_sizes
+from jleaks.datasets.origin import Origin, num_records
 from jleaks.datasets.registry import get_task
 from jleaks.errors import InputError
 from jleaks.fleet import make_mesh
+from jleaks.paper import sweep as main_job
 from jleaks.plan import Plan, Recipe
 from jleaks.reporter import provenance
 from jleaks.resampling import OverTargets
@@ -72,16 +73,16 @@ _BANK = ("auc", "tpr_at_fpr_0.01", "tpr_at_fpr_0.001")
 
 def sweep(task: str, contender: Contender, folder: str) -> tuple[Values, str]:
     """Trains targets and shadows of a task; returns a value per seed, and where the records come from."""
-    source = "synthetic" if _DATA_DIR.value is None else "prepared"
+    source: Origin = "synthetic" if _DATA_DIR.value is None else "prepared"
     plan = Plan(
         (task,),
         (_SEEDS.value,),
-        source=cast(Any, source),
+        source=source,
         scale=_SCALE.value,
         target=contender.recipe,
         adversaries=(1,),
     )
-    rows = engine.run(plan, contender.execution, folder, _DATA_DIR.value)
+    rows = main_job.run(plan, contender.execution, folder, _DATA_DIR.value)
     rows.sort(key=lambda row: row["seed"])
     records = [cast(dict[str, Any], row) for row in rows]
     values: Values = {("target", name): [row[name] for row in records] for name in _ACCURACY}
@@ -91,13 +92,13 @@ def sweep(task: str, contender: Contender, folder: str) -> tuple[Values, str]:
 
 def bank(task: str, contender: Contender, folder: str) -> tuple[Values, str]:
     """Trains and attacks a bank; returns values per model, and where the records come from."""
-    source = "synthetic" if _DATA_DIR.value is None else "prepared"
-    sizes = default_sizes(bank_engine.num_records(task, source, _DATA_DIR.value))
+    source: Origin = "synthetic" if _DATA_DIR.value is None else "prepared"
+    sizes = default_sizes(num_records(task, source, _DATA_DIR.value))
     plan = BankPlan(
         task,
         _MODELS.value,
         *sizes,
-        source=cast(Any, source),
+        source=source,
         recipe=contender.recipe,
         num_queries=1,
     )

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from jleaks.bank.results import read_records, write_records
+from jleaks import json_lines
 from jleaks.paper.context import Row
 from jleaks.paper.engine import opened
 from jleaks.paper.experiments import shadow_curve
@@ -37,9 +37,9 @@ def shadow_cost(
     folder = Path(workdir) / "shadow cost"
     path = folder / "rows.jsonl"
     if path.exists():
-        rows = read_records(path)
+        rows = json_lines.read(path)
     else:
         with opened(plan, execution, workdir, data_dir, None, command, reporter) as context:
             rows = shadow_curve(context, _EXPERIMENT, plan.tasks)
-        write_records(path, rows)
+        json_lines.write(path, rows)
     return rows, [path, *report_experiment(_EXPERIMENT, rows, folder)]

@@ -15,7 +15,7 @@ from benchmarks.precision_pairs import difference_table
 from benchmarks.profile_table import profile_table
 from benchmarks.start_up_table import start_up_table
 from benchmarks.training_table import training_table
-from jleaks.bank.results import read_records
+from jleaks import json_lines
 from jleaks.errors import InputError
 from jleaks.report.files import replace_file
 from jleaks.report.style import png
@@ -120,7 +120,7 @@ def page(results: Path, figures: Path) -> str:
         if not path.exists():
             continue
         answered += 1
-        records = last_run(read_records(path))
+        records = last_run(json_lines.read(path))
         parts += [f"## {question.asks}", "", f"`{records[0]['command']}`", ""]
         if question.figure:
             replace_file(figures / f"{question.name}.png", png(question.figure(records)))

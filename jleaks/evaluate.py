@@ -1,11 +1,8 @@
-"""The evaluator: every adversary on every (shadow task, target task, seed) in ONE compiled call.
-
-`judge` and `judge_own_rows` do the same for any lists of scores.
-"""
+"""The evaluator: any attacks, each with a list of records of its own, in ONE compiled call."""
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,133 +11,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array
 
 from jleaks import fleet
-from jleaks.attacks.shadow import Pairs
-from jleaks.attacks.threshold import random_point_threshold
-from jleaks.learner import Learner, State
 from jleaks.metrics import Metrics, OwnRows, metrics, own_rows
-from jleaks.signals import STATISTICS
-from jleaks.stack import Stack
-
-
-class Evaluation(NamedTuple):
-    """What the compiled call answers.
-
-    Attributes:
-      pairs: Metrics of adversaries 1 and 2, leaves [Q, ...].
-      collapsed: [Q] whether the attack model of a pair has collapsed (see `metrics.OwnRows`).
-      statistics: Metrics of adversary 3, leaves [T, S, 3, ...]; padding seeds hold no meaning.
-      thresholds: [T, S, 3] adversary 3's thresholds.
-    """
-
-    pairs: Metrics
-    collapsed: np.ndarray
-    statistics: Metrics
-    thresholds: np.ndarray
-
-
-def _at(tree: Any, model: Any) -> Any:
-    """Returns one model of a stacked tree."""
-    return jax.tree.map(lambda leaf: leaf[model], tree)
-
-
-def _truth(count: Array, size: int) -> tuple[Array, Array]:
-    """Membership and validity of the rows [member | non-member] of one target, each [2n]."""
-    member = jnp.arange(2 * size) < size
-    valid = jnp.tile(jnp.arange(size) < count, 2)
-    return member, valid
-
-
-@functools.cache
-def _program(learner: Learner, mesh: Mesh, percentile: float) -> Callable[..., Any]:
-    def evaluate(
-        shared: dict[str, Any], pairs: tuple[Array, ...], cells: tuple[Array, ...]
-    ) -> tuple[Any, Any]:
-        counts, top = shared["counts"], shared["top"]
-        size = top.shape[-2]
-
-        def margins(state: State, rows: Array) -> Array:
-            # The logit difference ranks like the posterior of "member" but does not saturate;
-            # zero is the 0.5 cut.
-            logits = learner.logits(state, rows.reshape(2 * size, -1))
-            return logits[:, 1] - logits[:, 0]
-
-        def attack_model(state: State, shadow: Array, seed: Array) -> OwnRows:
-            scores = margins(state, shared["shadow_top"][shadow, seed])
-            return own_rows(scores, *_truth(counts[shadow], size))
-
-        # Every device looks at all attack models, each once: pairs share them.
-        learned = (
-            fleet.over_models(attack_model, 1, shared["attack"], *shared["learned_from"])
-            if pairs
-            else None
-        )
-
-        def pair(target: Array, seed: Array, model: Array) -> tuple[Metrics, Array]:
-            scores = margins(_at(shared["attack"], model), top[target, seed])
-            own = _at(learned, model)
-            found = metrics(scores, *_truth(counts[target], size), 0.0, own.cut)
-            return found, own.collapsed
-
-        def cell(target: Array, seed: Array, statistic: Array) -> tuple[Metrics, Array]:
-            values = shared["statistics"][target, seed, :, :, statistic].reshape(-1)
-            random = shared["random"][target, seed, :, statistic]
-            threshold = random_point_threshold(random, percentile)
-            return metrics(values, *_truth(counts[target], size), threshold), threshold
-
-        return (
-            fleet.over_models(pair, 1, *pairs) if pairs else (),
-            fleet.over_models(cell, 1, *cells) if cells else (),
-        )
-
-    return fleet.spread("evaluate", evaluate, mesh, ("shared", "models", "models"))
-
-
-def evaluate(
-    stack: Stack,
-    pairs: Pairs,
-    learner: Learner,
-    attack: State | None,
-    percentile: float,
-    mesh: Mesh,
-) -> Evaluation:
-    """Evaluates all adversaries on all tasks and seeds.
-
-    Args:
-      stack: Signals of all tasks and seeds.
-      pairs: Attacks of adversaries 1 and 2.
-      learner: Of the attack models.
-      attack: Their trained state, leaves [A, ...]; None without adversaries 1 and 2.
-      percentile: t of adversary 3.
-      mesh: Devices to spread the attacks over.
-    """
-    _, first = np.unique(pairs.model, return_index=True)
-    # Targets, role 0, are attacked; attack models have learned from shadows, role 1.
-    shared = {
-        "counts": stack.counts,
-        "top": stack.top[:, :, 0],
-        "shadow_top": stack.top[:, :, 1],
-        "learned_from": (pairs.shadow[first], pairs.seed[first]),
-        "statistics": stack.statistics[:, :, 0],
-        "random": stack.random,
-        "attack": attack,
-    }
-    shape = (*stack.top.shape[:2], len(STATISTICS))
-    cells = tuple(c.reshape(-1).astype(np.int32) for c in np.indices(shape))
-    attacks = (pairs.target, pairs.seed, pairs.model) if attack is not None else ()
-    spread_cells, num_cells = fleet.put_models(cells, mesh)
-    spread_pairs, num_pairs = fleet.put_models(attacks, mesh) if attacks else ((), 0)
-    found = _program(learner, mesh, percentile)(
-        fleet.put_shared(shared, mesh), spread_pairs, spread_cells
-    )
-    statistics, thresholds = jax.tree.map(
-        lambda leaf: leaf.reshape(*shape, *leaf.shape[1:]), fleet.fetch(found[1], num_cells)
-    )
-    judged: Any = ()
-    collapsed = np.zeros(0, bool)
-    if attacks:
-        judged, collapsed = fleet.fetch(found[0], num_pairs)
-    return Evaluation(judged, collapsed, statistics, thresholds)
-
 
 # Rows that one call of `judge` may hold, padding included.
 _MOST_ROWS = 1 << 25

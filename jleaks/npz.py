@@ -6,7 +6,7 @@ format keeps a CRC-32 of every array, so that a flipped bit is noticed.
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -43,12 +43,15 @@ def save(
     return path
 
 
-def load(path: str | os.PathLike[str], remedy: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Reads all arrays, and the description (empty if there is none).
+def load(
+    path: str | os.PathLike[str], remedy: str, only: Collection[str] | None = None
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Reads arrays, and the description (empty if there is none).
 
     Args:
       path: The file.
       remedy: What a user can do about a damaged one, for the message.
+      only: Names of the arrays to read; None for all.
 
     Raises:
       InputError: it does not exist, is damaged, or is something else.
@@ -57,7 +60,11 @@ def load(path: str | os.PathLike[str], remedy: str) -> tuple[dict[str, np.ndarra
         with Path(path).open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             if len(set(file.files)) != len(file.files):
                 raise ValueError("two arrays have one name")
-            arrays = {name: file[name] for name in file.files}
+            arrays = {
+                name: file[name]
+                for name in file.files
+                if only is None or name == _META or name in only
+            }
         meta = json.loads(str(arrays.pop(_META))) if _META in arrays else {}
         if not isinstance(meta, dict):
             raise ValueError(f"{_META} is not an object of JSON")

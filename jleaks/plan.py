@@ -219,9 +219,25 @@ class Plan:
             )
         return q
 
+    def size(self, task: Task, available: int) -> int:
+        """Returns how many records of a task the run looks at.
+
+        Args:
+          task: One of the plan's.
+          available: Records that there are (see `jleaks.datasets.origin`); of a synthetic stand-in the
+            plan's share of them is made, always enough for four parts.
+        """
+        if self.source == "prepared":
+            return available
+        return max(round(self.scale * available), 4 * self.quarter(task, available))
+
     def recipe(self, task: Task) -> Recipe:
         """Returns the recipe of a task's target and shadow models."""
         return dataclasses.replace(self.target, model=self.model or task.model)
+
+    def num_seeds(self, task: str) -> int:
+        """Returns how many seeds a task of the plan has."""
+        return self.seeds[self.tasks.index(task)]
 
     def as_dict(self) -> dict[str, Any]:
         """Returns the plan as JSON values (tuples become lists)."""
@@ -230,18 +246,6 @@ class Plan:
     def fingerprint(self) -> str:
         """Returns 16 hex digits that differ whenever the plan does."""
         return fingerprint("plan", self)
-
-    def fleet_fingerprint(self, task: Task, data: str) -> str:
-        """Returns what tells apart the targets and shadows of a task: of their weights alone.
-
-        Plans that differ in attacks alone have the same models.
-
-        Args:
-          task: One of the plan's.
-          data: Fingerprint of its records.
-        """
-        num_seeds = self.seeds[self.tasks.index(task.name)]
-        return fingerprint("fleet", task.name, data, num_seeds, self.scale, self.recipe(task))
 
 
 def differences(ours: dict[str, Any], theirs: dict[str, Any], prefix: str = "") -> list[str]:

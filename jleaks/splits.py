@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from jleaks.errors import InputError
-from jleaks.keys import Role, identity_key
+from jleaks.keys import Role, identity_generator, identity_key
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -65,6 +65,22 @@ def shadow_part(split: Quarters, task: str, seed: int, index: int) -> tuple[np.n
     key = identity_key(seed, task, Role.SHADOW_SPLIT, index)
     order = np.asarray(jax.random.permutation(key, len(both)))
     return both[order[: len(both) // 2]], both[order[len(both) // 2 :]]
+
+
+def null_orders(task: str, seed: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draws the null check's membership: a coin tells members and others of target and shadow apart.
+
+    Args:
+      task: Name of the task; with `seed` it identifies the draw.
+      seed: Every seed has an independent draw.
+      count: Members and others of one model together.
+
+    Returns:
+      For the target and for the shadow an order [count] of their members and others: who stands in the
+      first half is called a member.
+    """
+    generator = identity_generator(seed, task, Role.SPLIT, 1)
+    return generator.permutation(count), generator.permutation(count)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -97,6 +97,7 @@ _BLOCK = flags.DEFINE_integer(
 
 def main(_: list[str]) -> int:
     """Attacks every file."""
+    from jleaks import json_lines
     from jleaks.attacks.references import assign
     from jleaks.attacks.registry import get_attacks
     from jleaks.bank import files, results
@@ -205,10 +206,10 @@ def main(_: list[str]) -> int:
             int(verdicts.negatives.min()),
         )
         written = [
-            results.write_records(folder / "rows.jsonl", rows),
-            results.write_records(folder / "summary.jsonl", summary),
-            results.write_records(folder / "comparisons.jsonl", comparisons),
-            results.write_records(folder / "audit.jsonl", audits),
+            json_lines.write(folder / "rows.jsonl", rows),
+            json_lines.write(folder / "summary.jsonl", summary),
+            json_lines.write(folder / "comparisons.jsonl", comparisons),
+            json_lines.write(folder / "audit.jsonl", audits),
             replace_file(folder / "results.csv", _csv(rows)),
             replace_file(
                 folder / "tables.md", "\n".join(table.to_markdown() for table in tables).encode()

@@ -43,7 +43,7 @@ def make_plans() -> list[BankPlan]:
     Raises:
       InputError: a value cannot be used, or a task was not prepared.
     """
-    from jleaks.bank.engine import num_records
+    from jleaks.datasets.origin import num_records
 
     plans = []
     for name in read_tasks(_TASKS.value):

@@ -1,4 +1,4 @@
-"""Puts a trained target (or shadow) of a finished launch.sweep behind HTTP, for attacks on a black box.
+"""Puts a trained model of a sweep, an experiment or a bank behind HTTP, for attacks on a black box.
 
 `jleaks/blackbox/protocol.py` documents requests and answers.  Prints the address in one line, then
 answers until it is stopped (Ctrl-C, SIGTERM): requests in flight are answered first.
@@ -6,9 +6,8 @@ answers until it is stopped (Ctrl-C, SIGTERM): requests in flight are answered f
 Example: python -m launch.serve --workdir=checkpoints/default --task=location --records_out=target.npz
 """
 
-import sys
 import time
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 from absl import flags
@@ -21,10 +20,16 @@ from .flags import SPEED, WHERE, run
 _WHAT = "What is served"
 
 _WORKDIR = flags.DEFINE_string(
-    "workdir", "checkpoints/sweep", "Directory of a finished launch.sweep.", module_name=WHERE
+    "workdir",
+    "checkpoints/sweep",
+    "Directory of a launch.sweep, a launch.paper or one task of a launch.bank.",
+    module_name=WHERE,
 )
 _DATA_DIR = flags.DEFINE_string(
-    "data_dir", None, "Datasets that the sweep was run on, unless synthetic.", module_name=WHERE
+    "data_dir", None, "Datasets that it was run on, unless synthetic.", module_name=WHERE
+)
+_MODELS_DIR = flags.DEFINE_string(
+    "models_dir", None, "Where its models are, unless in the work directory.", module_name=WHERE
 )
 _HOST = flags.DEFINE_string("host", "127.0.0.1", "Address to listen on.", module_name=WHERE)
 _PORT = flags.DEFINE_integer(
@@ -37,13 +42,24 @@ _RECORDS_OUT = flags.DEFINE_string(
     module_name=WHERE,
 )
 _TASK = flags.DEFINE_string(
-    "task", None, "Task whose model is served, one of the sweep's.", module_name=_WHAT
+    "task", None, "Task whose model is served, one of the run's.", module_name=_WHAT
 )
 _SEED = flags.DEFINE_integer(
     "seed", 0, "Seed whose model is served, one of the task's.", module_name=_WHAT
 )
 _ROLE = flags.DEFINE_enum(
-    "role", "target", ["target", "shadow"], "Model that is served.", module_name=_WHAT
+    "role",
+    "target",
+    ["target", "shadow", "model"],
+    "Model that is served; a bank has nothing but models.",
+    module_name=_WHAT,
+)
+_INDEX = flags.DEFINE_integer(
+    "index",
+    0,
+    "Number of the shadow among its seed's (0: the sweep's), or of the model in a bank.",
+    0,
+    module_name=_WHAT,
 )
 _MOST = flags.DEFINE_integer(
     "most_records", 500, "Most records that one request may have.", lower_bound=1, module_name=_WHAT
@@ -67,14 +83,15 @@ def main(_: list[str]) -> int:
     from jleaks.blackbox.posteriors import make_records
     from jleaks.blackbox.protocol import About
     from jleaks.blackbox.server import make_app, serving
-    from jleaks.trained import trained_model
+    from jleaks.paper.kept import ModelRole, kept_model
 
     if _TASK.value is None:
         raise InputError("--task names the task whose model shall be served")
+    role = cast(ModelRole, _ROLE.value)
     with StopSignal() as stop:
-        model = trained_model(
-            *(_WORKDIR.value, _TASK.value, _SEED.value, cast(Any, _ROLE.value), _DATA_DIR.value),
-            line=lambda text: print(text, file=sys.stderr),
+        model = kept_model(
+            *(_WORKDIR.value, _TASK.value, _SEED.value, role),
+            *(_DATA_DIR.value, _MODELS_DIR.value, _INDEX.value),
         )
         data = model.data
         about = About(

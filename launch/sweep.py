@@ -57,7 +57,7 @@ def make_plan() -> Plan:
 
 def main(_: list[str]) -> int:
     """Runs the sweep."""
-    from jleaks import engine
+    from jleaks.paper import sweep as main_job
     from jleaks.report.run import report_run
     from jleaks.reporter import Reporter, describe_device
 
@@ -67,7 +67,7 @@ def main(_: list[str]) -> int:
     log = Log(output)
     log.line(f"plan {plan.fingerprint()}, {describe_device(execution)}, {_WORKDIR.value}")
     reporter = Reporter(log.line, log.progress)
-    rows = engine.run(plan, execution, _WORKDIR.value, DATA_DIR.value, reporter)
+    rows = main_job.run(plan, execution, _WORKDIR.value, DATA_DIR.value, reporter)
     for path in report_run(rows, _WORKDIR.value, output):
         log.line(f"wrote {path}")
     return 0

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from benchmarks import attack_page
+from jleaks import json_lines
 from jleaks.attacks.registry import ATTACKS
 from jleaks.bank.judging import FPRS
-from jleaks.bank.results import METRICS, write_records
+from jleaks.bank.results import METRICS
 from jleaks.errors import InputError
 from jleaks.report.numbers import FEW_NOTE
 
@@ -60,7 +61,7 @@ def bank(
         record[f"tpr_at_fpr_{FPRS[1]}"] = {"mean": share, "low": share, "high": share, "n": 6}
         # Rows of earlier commits say nothing of a recipe.
         records.append(record if recipe is None else {**record, "recipe": recipe})
-    write_records(folder / name / "summary.jsonl", records)
+    json_lines.write(folder / name / "summary.jsonl", records)
 
 
 @pytest.fixture
@@ -141,7 +142,7 @@ def test_earlier_rows_show_no_intervals_over_targets(tmp_path):
     bank(tmp_path, "location", "location", 0.5, NARROW)
     path = tmp_path / "location" / "summary.jsonl"
     records = [json.loads(line) for line in path.read_text().splitlines()]
-    write_records(path, [{k: v for k, v in r.items() if k != "intervals"} for r in records])
+    json_lines.write(path, [{k: v for k, v in r.items() if k != "intervals"} for r in records])
     text = attack_page.page(tmp_path, tmp_path)
     tables = [line for line in text.splitlines() if line.startswith("| LiRA online")]
     assert tables
@@ -154,7 +155,7 @@ def test_how_intervals_were_checked_is_told_from_its_rows(results):
     shared = {"process": "null", "what": "mean over targets", "attack": "loss", "measure": "auc"}
     shared |= {**truth, "num_models": 16, "num_records": 4_000}
     methods = (("t over targets", 0.5), ("records", 0.9375))
-    write_records(
+    json_lines.write(
         results / "coverage.jsonl", [{**shared, "method": m, "coverage": c} for m, c in methods]
     )
     text = attack_page.page(results, results)

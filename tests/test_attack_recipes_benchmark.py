@@ -12,7 +12,7 @@ from absl.testing import flagsaver
 
 from benchmarks.attack_recipes import grid, summary
 from benchmarks.attack_recipes_page import chosen, page
-from jleaks.bank.results import read_records
+from jleaks import json_lines
 from jleaks.errors import InputError
 from jleaks.plan import ATTACK_RECIPE, Recipe
 from jleaks.recipes import ATTACK_RECIPES
@@ -109,7 +109,7 @@ def test_rows_that_are_not_one_comparison_are_refused():
 
 
 def test_the_default_is_what_the_committed_rows_choose_and_the_page_says_so():
-    records = read_records(ROOT / "results" / "attack_recipes.jsonl")
+    records = json_lines.read(ROOT / "results" / "attack_recipes.jsonl")
     assert chosen(records) == ATTACK_RECIPE
     text = (ROOT / "docs" / "attack_recipes.md").read_text()
     assert text == page(records)

@@ -8,7 +8,7 @@ import naive_attacks as naive
 import numpy as np
 import pytest
 
-from jleaks import fleet
+from jleaks import fleet, json_lines
 from jleaks.attacks.options import Options
 from jleaks.attacks.references import assign
 from jleaks.attacks.registry import ATTACKS
@@ -123,6 +123,12 @@ def test_training_seconds_count_interrupted_processes(tmp_path):
     by_epoch = Execution(chunk_seconds=0)
     with pytest.raises(KeyboardInterrupt):
         engine.train_bank(few, by_epoch, str(tmp_path), reporter=Reporter(progress=crash))
+    (path,) = (tmp_path / "fleets").glob("*.seconds.json")
+    content = path.read_text()
+    path.write_text("{}")
+    with pytest.raises(InputError, match=r"seconds.json is damaged"):
+        engine.train_bank(few, Execution(), str(tmp_path))
+    path.write_text(content)
     again = []
     bank = engine.train_bank(
         few,
@@ -131,10 +137,7 @@ def test_training_seconds_count_interrupted_processes(tmp_path):
         reporter=Reporter(progress=lambda p: again.append(p.seconds)),
     )
     assert bank.meta["seconds"]["training"] >= told[-1] + again[-1]
-    (tmp_path / "bank.npz").unlink()
-    (tmp_path / "seconds.json").write_text("{}")
-    with pytest.raises(InputError, match=r"seconds.json is damaged"):
-        engine.train_bank(few, Execution(), str(tmp_path))
+    assert not list((tmp_path / "fleets").iterdir())
 
 
 def test_a_model_s_answers_do_not_depend_on_how_many_models_there_are(trained, tmp_path):
@@ -424,7 +427,7 @@ def test_launchers_train_attack_and_report(tmp_path):
         "--attacks=lira_online,rmia_offline", f"--out_dir={tmp_path}/cost",
     )  # fmt: skip
     assert cost.returncode == 0, cost.stderr
-    records = results.read_records(tmp_path / "cost" / "location" / "cost.jsonl")
+    records = json_lines.read(tmp_path / "cost" / "location" / "cost.jsonl")
     assert [(r["attack"], r["num_references"]) for r in records] == [
         *(("rmia_offline", 1), ("lira_online", 1)),
         *(("rmia_offline", 4), ("lira_online", 4)),

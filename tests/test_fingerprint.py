@@ -9,13 +9,18 @@ import numpy as np
 import pytest
 
 from jleaks.bank.plan import BankPlan
-from jleaks.datasets.registry import get_task
+from jleaks.datasets.synthetic import synthetic
 from jleaks.errors import InputError
 from jleaks.fingerprint import FORMAT, fingerprint, stated
 from jleaks.forest import ForestRecipe
 from jleaks.keys import Role, identity_key
+from jleaks.paper.answers import Asker
+from jleaks.paper.library import Library
 from jleaks.paper.plan import make_plan
-from jleaks.plan import ATTACK_RECIPE, Plan, Recipe
+from jleaks.paper.subjects import Cast
+from jleaks.plan import ATTACK_RECIPE, Execution, Plan, Recipe
+from jleaks.preemption import StopSignal
+from jleaks.reporter import Reporter
 
 _INNER = Recipe(epochs=7)
 
@@ -102,16 +107,26 @@ def test_defaults_do_not_move():
         assert not moved, f"{name}: raise FORMAT"
 
 
-def test_one_model_has_one_fingerprint_whatever_attacks_it():
+def test_one_model_has_one_fingerprint_whatever_attacks_it(tmp_path):
+    """The main job's and the experiments' targets and shadows are the same models of any library."""
+
+    def names(plan, seed=1):
+        data = synthetic("location", 5010)
+        library = Library(tmp_path, Execution(), Reporter(), StopSignal())
+        asker, cast = Asker(library, lambda _: data, Execution()), Cast(plan, {"location": 5010})
+        subjects = cast.target("location", seed), cast.shadow("location", seed)
+        return [asker.name(subject) for subject in subjects]
+
     plan = Plan(("adult", "location"), (5, 2))
+    # As committed: a library's models are found by these.
+    assert names(plan) == ["7e22a709911cd69647890e3d", "7cd9b1213198414557ecbb3f"]
     other = dataclasses.replace(
         plan, attack=Recipe(epochs=3), top=1, tasks=("location",), seeds=(2,)
     )
-    task = get_task("location")
-    assert plan.fleet_fingerprint(task, "d") == other.fleet_fingerprint(task, "d")
-    assert plan.fleet_fingerprint(task, "d") != plan.fleet_fingerprint(task, "e")
+    assert names(other) == names(plan) == names(make_plan("paper", ("location",)))
+    assert not set(names(plan)) & set(names(plan, 0))
     longer = dataclasses.replace(plan, target=Recipe(epochs=51))
-    assert plan.fleet_fingerprint(task, "d") != longer.fleet_fingerprint(task, "d")
+    assert not set(names(plan)) & set(names(longer))
 
 
 @pytest.mark.parametrize("seed", [-1, 2**32, 2**40, 10**30, 0.5, True])

@@ -1,9 +1,15 @@
 """The library of trained models: each is trained once, found again, and never mixed up."""
 
 import dataclasses
+import json
+import os
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
+from conftest import ROOT
 
 from jleaks import npz, packing, train
 from jleaks.datasets.synthetic import synthetic
@@ -110,12 +116,30 @@ def test_a_stopped_training_continues_bit_for_bit(tmp_path):
     assert not list((tmp_path / "a" / "fleets").iterdir())
 
 
+@pytest.mark.parametrize("value", [float("nan"), -5, float("inf"), "x", None])
+def test_seconds_that_nobody_spent_are_refused(tmp_path, value):
+    stop = StopSignal()
+    stop.received = 15
+    with pytest.raises(Preempted):
+        open_library(tmp_path, stop).train(crew_of([0]), names_of([0]))
+    (path,) = (tmp_path / "fleets").glob("*.seconds.json")
+    path.write_text(json.dumps({"training": value}))
+    with pytest.raises(InputError, match=r"seconds.json is damaged \(.*\); delete it"):
+        open_library(tmp_path).train(crew_of([0]), names_of([0]))
+
+
 def test_a_damaged_model_is_one_clear_line(tmp_path):
     library = open_library(tmp_path)
     library.train(crew_of([0]), names_of([0]))
-    library.path(names_of([0])[0]).write_bytes(b"PK\x03\x04 not a zip")
-    with pytest.raises(InputError, match="is damaged"):
-        library.train(crew_of([0]), names_of([0]))
+    file_of(library, 0).write_bytes(b"PK\x03\x04 not a zip")
+    for one in (library, open_library(tmp_path)):
+        with pytest.raises(InputError, match="is damaged"):
+            one.train(crew_of([0]), names_of([0]))
+
+
+def file_of(library, index):
+    path, _, _ = library.find(*names_of([index]))
+    return path
 
 
 def rewritten(path, change=None, **meta):
@@ -126,8 +150,10 @@ def rewritten(path, change=None, **meta):
 @pytest.fixture
 def kept(tmp_path):
     library = open_library(tmp_path)
-    library.train(crew_of([0, 1]), names_of([0, 1]))
-    return library, [library.path(name) for name in names_of([0, 1])]
+    # Two fleets, in two files.
+    for index in (0, 1):
+        library.train(crew_of([index]), names_of([index]))
+    return library, [file_of(library, index) for index in (0, 1)]
 
 
 def refused(library):
@@ -148,12 +174,12 @@ def test_every_flipped_bit_of_a_model_is_noticed_or_changes_nothing(kept):
         flipped[int(rng.integers(len(content)))] ^= 1 << int(rng.integers(8))
         path.write_bytes(flipped)
         try:
-            found = library._load(path, template)
+            found = library.load(names_of([0]), template)
         except InputError:
             noticed += 1
             continue
         for one, two in zip(leaves(found), leaves(whole), strict=True):
-            np.testing.assert_array_equal(one, two[0])
+            np.testing.assert_array_equal(one[0], two[0])
     assert noticed > 50
 
 
@@ -165,7 +191,7 @@ def test_two_swapped_models_are_noticed(kept):
     message = refused(library)
     assert message.startswith(f"{first} holds '{second.stem}', another fingerprint")
     with pytest.raises(InputError, match="another fingerprint"):
-        library.cost(first.stem)
+        open_library(library.folder).cost(*names_of([0]))
 
 
 def test_a_model_of_an_earlier_version_is_refused(kept):
@@ -183,10 +209,16 @@ KERNEL = "params/Dense_0/kernel"
     ("change", "message"),
     [
         (lambda a: {KERNEL: a[KERNEL] * np.nan}, "params/Dense_0/kernel is not finite"),
-        (lambda a: {KERNEL: a[KERNEL].T}, "params/Dense_0/kernel is float32 (16, 446), expected"),
+        (
+            lambda a: {KERNEL: a[KERNEL].swapaxes(1, 2)},
+            "params/Dense_0/kernel is float32 (1, 16, 446), expected",
+        ),
         (lambda a: {KERNEL: a[KERNEL].astype(float)}, "params/Dense_0/kernel is float64"),
         (lambda a: {"params/Dense_2/kernel": a[KERNEL]}, "it has params/Dense_0/bias, "),
-        (lambda a: {"losses": a["losses"][:1]}, "losses is float32 (1,), expected float32 (4,)"),
+        (
+            lambda a: {"losses": a["losses"][:, :1]},
+            "losses is float32 (1, 1), expected float32 (1, 4)",
+        ),
     ],
 )
 def test_weights_that_no_training_gave_are_refused(kept, change, message):
@@ -216,9 +248,111 @@ def test_descriptions_that_are_none_are_refused(kept, text):
 )
 def test_costs_that_are_none_are_refused(kept, cost):
     library, (path, _) = kept
-    rewritten(path, cost=cost)
+    (about,) = npz.load(path, "")[1]["models"]
+    rewritten(path, models=[{**about, "cost": cost}])
     with pytest.raises(InputError, match=r"is damaged \(what it cost is "):
-        library.cost(path.stem)
+        open_library(library.folder).cost(*names_of([0]))
+
+
+@pytest.mark.parametrize("models", [None, 3, [3], [{"name": "x"}]])
+def test_fleets_that_do_not_say_what_they_hold_are_refused(kept, models):
+    library, (path, _) = kept
+    rewritten(path, models=models)
+    with pytest.raises(InputError, match="it does not say which models it holds"):
+        open_library(library.folder).find("any")
+
+
+def test_a_fleet_is_one_file_found_by_each_of_its_models(tmp_path):
+    library = open_library(tmp_path)
+    _, whole = library.train(crew_of([0, 1, 2]), names_of([0, 1, 2]))
+    (path,) = (tmp_path / "models").iterdir()
+    assert {file_of(library, i) for i in range(3)} == {path}
+    arrays, about = npz.load(path, "")
+    assert arrays[KERNEL].shape == (3, 446, 16)
+    assert [model["fingerprint"] for model in about["models"]] == names_of([0, 1, 2])
+    again = open_library(tmp_path)
+    _, some = again.train(crew_of([2, 0]), names_of([2, 0]))
+    assert again.num_trained == 0
+    for one, two in zip(leaves(some), leaves(whole), strict=True):
+        np.testing.assert_array_equal(one, two[[2, 0]])
+    with pytest.raises(InputError, match="has no model"):
+        library.load(names_of([7]), train.template(crew_of([0]).learner, crew_of([0]).features))
+
+
+def test_models_that_earlier_versions_kept_one_by_one_are_found(tmp_path):
+    library = open_library(tmp_path)
+    _, whole = library.train(crew_of([0, 1]), names_of([0, 1]))
+    (path,) = (tmp_path / "models").iterdir()
+    arrays, about = npz.load(path, "")
+    for i, model in enumerate(about["models"]):
+        one = {name: array[i] for name, array in arrays.items()}
+        npz.save(tmp_path / "models" / f"{model['fingerprint']}.npz", one, model)
+    path.unlink()
+    again = open_library(tmp_path)
+    _, found = again.train(crew_of([1, 0, 2]), names_of([1, 0, 2]))
+    assert again.num_trained == 1
+    for one, two in zip(leaves(found), leaves(whole), strict=True):
+        np.testing.assert_array_equal(one[:2], two[::-1])
+    for i in (0, 1):
+        assert again.cost(*names_of([i])) == library.cost(*names_of([i]))
+
+
+_RIVAL = """
+import pathlib, sys
+from test_library import EXECUTION, Library, Reporter, StopSignal, crew_of, names_of
+folder = pathlib.Path(sys.argv[1])
+tell = Reporter(line=lambda text: text.startswith("waiting") and (folder / "told").touch())
+library = Library(folder, EXECUTION, tell, StopSignal())
+library.train(crew_of([1, 2]), names_of([1, 2]))
+print(library.num_trained)
+"""
+
+
+def test_two_runs_at_once_train_nothing_twice(tmp_path):
+    """Another process that needs one of our models waits for us, then trains only the other one."""
+    lines, rival = [], None
+
+    def progress(_):
+        nonlocal rival
+        if rival is None:
+            rival = subprocess.Popen(
+                [sys.executable, "-c", _RIVAL, str(tmp_path)],
+                env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"},
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            # Time to start, find nothing, and wait.
+            deadline = time.monotonic() + 60
+            while not (tmp_path / "told").exists() and time.monotonic() < deadline:
+                time.sleep(0.05)
+
+    library = Library(tmp_path, EXECUTION, Reporter(lines.append, progress), StopSignal())
+    library.train(crew_of([0, 1]), names_of([0, 1]))
+    output, _ = rival.communicate(timeout=100)
+    assert output == "1\n"
+    assert len(list((tmp_path / "models").iterdir())) == 2
+
+
+def test_who_waits_for_another_run_can_be_stopped(kept):
+    library, _ = kept
+    stop, lines = StopSignal(), []
+    waiting = Library(library.folder, EXECUTION, Reporter(lines.append), stop)
+    stop.received = 15
+    code = (
+        "import fcntl, sys; file = open(sys.argv[1], 'wb'); fcntl.lockf(file, fcntl.LOCK_EX);"
+        "print(flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(library.folder / "training.lock")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as other:
+        other.stdout.readline()
+        with pytest.raises(Preempted, match="stopped while another run trained"):
+            waiting.train(crew_of([5]), names_of([5]))
+        other.stdin.close()
+    assert lines == [f"waiting: another run trains models of {library.folder}"]
+    assert waiting.num_trained == 0
 
 
 def test_what_a_forest_answered_is_checked(tmp_path):

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from jleaks.bank.results import read_records, write_records
+from jleaks import json_lines
 from jleaks.errors import InputError
 from jleaks.fingerprint import FORMAT
 from jleaks.outcome import Outcome
@@ -20,7 +20,7 @@ ROWS = [
 def outcome(tmp_path):
     found = Outcome(tmp_path / "rows.jsonl", "plan")
     with found.writing() as path:
-        write_records(path, ROWS)
+        json_lines.write(path, ROWS)
     return found
 
 
@@ -36,7 +36,7 @@ def refused(outcome, fingerprint="plan"):
 
 def test_what_was_written_is_the_result(outcome, tmp_path):
     assert outcome.finished()
-    outcome.check(read_records(outcome.path))
+    outcome.check(json_lines.read(outcome.path))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["finished.json", "rows.jsonl"]
     assert not Outcome(tmp_path / "other.jsonl", "plan").finished()
 
@@ -118,11 +118,11 @@ def test_a_run_killed_before_the_result_appears_has_not_finished(tmp_path):
     assert not outcome.finished()
     # Killed between the note and the result: made again.
     with outcome.writing() as path:
-        write_records(path, ROWS[:1])
+        json_lines.write(path, ROWS[:1])
     outcome.path.unlink()
     assert not outcome.finished()
     with outcome.writing() as path:
-        write_records(path, ROWS)
+        json_lines.write(path, ROWS)
     assert outcome.finished()
 
 
@@ -130,4 +130,4 @@ def test_a_failure_to_write_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     outcome = Outcome(tmp_path / "file" / "rows.jsonl", "plan")
     with pytest.raises(InputError, match="cannot write"), outcome.writing() as path:
-        write_records(path, ROWS)
+        json_lines.write(path, ROWS)

@@ -7,11 +7,10 @@ import shutil
 import numpy as np
 import pytest
 
-from jleaks import engine as main_engine
 from jleaks import npz
 from jleaks.errors import InputError
 from jleaks.forest import ForestRecipe
-from jleaks.paper import engine
+from jleaks.paper import engine, sweep
 from jleaks.paper.answers import Answers
 from jleaks.paper.context import Context
 from jleaks.paper.experiments import RUNS
@@ -61,6 +60,14 @@ def pick(rows, variant=None, **fields):
         if all(r[k] == v for k, v in fields.items())
         and all(r["variant"].get(k) == v for k, v in (variant or {}).items())
     ]
+
+
+def kept(folder):
+    """Every model of a library: its arrays, and what was noted of it."""
+    for path in sorted((folder / "models").iterdir()):
+        arrays, meta = npz.load(path, "")
+        for i, model in enumerate(meta["models"]):
+            yield {name: array[i] for name, array in arrays.items()}, model
 
 
 def same(ours, theirs):
@@ -128,8 +135,10 @@ def test_equal_models_are_trained_once(finished):
     assert trained
     for line in trained:
         assert line.endswith(", 0 models trained"), line
-    kept = sorted((workdir / "models").iterdir())
-    assert len({path.read_bytes() for path in kept}) == len(kept)
+    names = [model["fingerprint"] for _, model in kept(workdir)]
+    assert len(set(names)) == len(names)
+    weights = [b"".join(a.tobytes() for a in arrays.values()) for arrays, _ in kept(workdir)]
+    assert len(set(weights)) == len(weights)
 
 
 def test_a_finished_experiment_is_read_not_run(finished):
@@ -184,12 +193,6 @@ def test_adversary_1_by_hand(finished):
     cast = Cast(PLAN, sizes)
     data = synthetic("location", sizes["location"])
 
-    def kept(name):
-        for path in (workdir / "models").iterdir():
-            arrays, meta = npz.load(path, "")
-            if meta["name"] == name:
-                yield arrays
-
     def forward(arrays, x):
         x = np.tanh(x @ arrays["params/Dense_0/kernel"] + arrays["params/Dense_0/bias"])
         return x @ arrays["params/Dense_1/kernel"] + arrays["params/Dense_1/bias"]
@@ -211,8 +214,9 @@ def test_adversary_1_by_hand(finished):
     def networks(name, inputs):
         return [
             arrays
-            for arrays in kept(name)
-            if "params/Dense_1/kernel" in arrays
+            for arrays, model in kept(workdir)
+            if model["name"] == name
+            and "params/Dense_1/kernel" in arrays
             and arrays["params/Dense_0/kernel"].shape[0] == inputs
         ]
 
@@ -346,7 +350,7 @@ def test_the_main_job_and_the_paper_attack_alike(tmp_path):
         changes={"target": Recipe(epochs=6), "attack": Recipe("mlp", (16,), 6, 50, 1e-2, 1e-6)},
     )
     ours = engine.run(plan, ["E10", "E13"], EXECUTION, tmp_path / "paper")
-    main = main_engine.run(plan.main_plan(), EXECUTION, tmp_path / "main")
+    main = sweep.run(plan.main_plan(), EXECUTION, tmp_path / "main")
     learned = [r for r in main if r["adversary"] != 3]
     by = {(r["task"], r["shadow_task"]): r for r in ours["E10"]}
     assert len(learned) == len(by) == 4
@@ -358,8 +362,7 @@ def test_the_main_job_and_the_paper_attack_alike(tmp_path):
         ):
             assert row[name] == pytest.approx(other[name], abs=CLOSE), name
         assert row["collapsed"] == other["collapsed"]
-    kept = [npz.load(path, "") for path in (tmp_path / "paper" / "models").iterdir()]
-    attacks = [arrays for arrays, meta in kept if meta["name"].startswith("attack")]
+    attacks = [a for a, m in kept(tmp_path / "paper") if m["name"].startswith("attack")]
     assert {a["params/Dense_0/kernel"].shape for a in attacks} == {(3, 16)}
     assert sorted(a["statistics/mask"].sum() for a in attacks) == [2, 2, 3]
 
@@ -371,8 +374,7 @@ def test_the_attack_recipe_names_the_attack_model(tmp_path):
     )
     (row,) = engine.run(plan, ["E2"], EXECUTION, tmp_path)["E2"]
     assert row["attack_model"] == "logistic"
-    kept = [npz.load(path, "") for path in (tmp_path / "models").iterdir()]
-    (found,) = [arrays for arrays, meta in kept if meta["name"].startswith("attack")]
+    (found,) = [arrays for arrays, m in kept(tmp_path) if m["name"].startswith("attack")]
     assert found["params/Dense_0/kernel"].shape == (3, 2)
     assert not any(name.startswith("params/Dense_1") for name in found)
 

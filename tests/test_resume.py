@@ -62,7 +62,7 @@ def stop_when(process, workdir, moment, number):
     """Sends a signal once `moment` checkpoints of any fleet have been seen."""
     seen, deadline = set(), time.monotonic() + 200
     while len(seen) < moment and process.poll() is None and time.monotonic() < deadline:
-        seen |= set(workdir.glob("*/checkpoints/[0-9]*"))
+        seen |= set(workdir.glob("fleets/*/[0-9]*"))
         time.sleep(0.005)
     process.send_signal(number)
     output, _ = process.communicate(timeout=200)

@@ -8,12 +8,14 @@ import socket
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 import urllib3
 from conftest import ROOT
 
-from jleaks import engine
+from jleaks.bank import engine as bank_engine
+from jleaks.bank.plan import BankPlan
 from jleaks.blackbox import files
 from jleaks.blackbox.audit import audit
 from jleaks.blackbox.box import LearnerBox, callable_box
@@ -24,9 +26,13 @@ from jleaks.blackbox.protocol import About
 from jleaks.blackbox.server import make_app, serving
 from jleaks.errors import InputError
 from jleaks.fingerprint import FORMAT
+from jleaks.paper import engine
+from jleaks.paper import sweep as main_job
+from jleaks.paper.kept import kept_model
+from jleaks.paper.plan import make_plan
 from jleaks.plan import Execution, Plan, Recipe
 from jleaks.report.rows import check_row, read_rows
-from jleaks.trained import trained_model
+from jleaks.reporter import Reporter
 
 ABOUT = About("toy", 2, (2,), "uint8", 5, "f00d")
 ONE = Execution(num_devices=1)
@@ -152,7 +158,7 @@ def test_addresses_that_cannot_be_listened_on():
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("sweep")
-    engine.run(PLAN, ONE, str(workdir))
+    main_job.run(PLAN, ONE, str(workdir))
     return workdir
 
 
@@ -170,7 +176,7 @@ def test_posteriors_alone_give_the_rows_of_the_main_job(sweep):
     """The same models, the same attack models: the audit's rows are the sweep's."""
     cases = []
     for seed in range(2):
-        models = [trained_model(str(sweep), "location", seed, r) for r in ("target", "shadow")]
+        models = [kept_model(str(sweep), "location", seed, r) for r in ("target", "shadow")]
         target, shadow = (asked(m, "x") for m in models)
         about = {"source": "synthetic", "num_records": 5010, "epochs": 12, "model": "mlp"}
         cases.append(Case("location", target, shadow, seed=seed, about=about))
@@ -200,23 +206,78 @@ def test_models_that_are_not_there(sweep, tmp_path):
         ((str(sweep), "location", 2, "target"), r"seed is 2; location .* has 0\.\.1"),
     ]:
         with pytest.raises(InputError, match=words):
-            trained_model(*args)
+            kept_model(*args)
     (tmp_path / "plan.json").write_bytes((sweep / "plan.json").read_bytes())
     with pytest.raises(InputError, match="seed is -1, expected a whole number from 0"):
-        trained_model(str(tmp_path), "location", -1, "target")
-    with pytest.raises(InputError, match="location is not trained yet"):
-        trained_model(str(tmp_path), "location", 0, "target")
-    (tmp_path / "location" / "checkpoints").mkdir(parents=True)
-    with pytest.raises(InputError, match="the shadow of location, seed 1, has 0 of 12 epochs"):
-        trained_model(str(tmp_path), "location", 1, "shadow")
+        kept_model(str(tmp_path), "location", -1, "target")
+    with pytest.raises(InputError, match="has no trained models: run the command of"):
+        kept_model(str(tmp_path), "location", 0, "target")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["plan.json"]
+    with pytest.raises(InputError, match="shadow model 1 of location, seed 1 is not among the"):
+        kept_model(str(tmp_path), "location", 1, "shadow", models_dir=str(sweep), index=1)
+    with pytest.raises(InputError, match=r"index is 1, expected 0\.\.0"):
+        kept_model(str(sweep), "location", 1, "target", index=1)
+    elsewhere = kept_model(str(tmp_path), "location", 1, "shadow", models_dir=str(sweep))
+    here = kept_model(str(sweep), "location", 1, "shadow")
+    assert elsewhere.fingerprint == here.fingerprint
+    jax.tree.map(np.testing.assert_array_equal, elsewhere.state, here.state)
     for text in (
         "[]",
         f'{{"plan": {{"format": {FORMAT}, "tasks": ["location"]}}}}',
         '{"plan": []}',
     ):
         (tmp_path / "plan.json").write_text(text)
-        with pytest.raises(InputError, match=r"plan\.json is not the plan of launch\.sweep"):
-            trained_model(str(tmp_path), "location", 0, "target")
+        with pytest.raises(
+            InputError, match=r"plan\.json is not the plan of launch\.sweep, launch"
+        ):
+            kept_model(str(tmp_path), "location", 0, "target")
+
+
+def test_models_of_experiments_are_served(tmp_path):
+    """A paper run's plan lays out the same models as a sweep's: each is found in the other's library."""
+    plan = make_plan(
+        "smoke",
+        ("location",),
+        num_seeds=1,
+        changes={"target": PLAN.target, "attack": ATTACK, "shadow_counts_mlp": (2,)},
+    )
+    engine.run(plan, ["E6"], ONE, str(tmp_path / "paper"), models_dir=str(tmp_path / "models"))
+    args = str(tmp_path / "paper"), "location", 0
+    with pytest.raises(InputError, match=r"paper has no trained models"):
+        kept_model(*args, "target")
+    first, second = (
+        kept_model(*args, "shadow", models_dir=str(tmp_path / "models"), index=i) for i in (0, 1)
+    )
+    assert set(first.members) != set(second.members)
+    assert first.fingerprint != second.fingerprint
+    target = kept_model(*args, "target", models_dir=str(tmp_path / "models"))
+    assert asked(target, "x").accuracy(member=True) > asked(target, "x").accuracy(member=False)
+    lines = []
+    rows = main_job.run(
+        plan.main_plan(), ONE, str(tmp_path / "models"), reporter=Reporter(line=lines.append)
+    )
+    assert any("location: 2 models of 400 records, none of them trained now" in x for x in lines)
+    assert rows
+
+
+def test_models_of_banks_are_served(tmp_path):
+    recipe = Recipe(hidden=(16,), epochs=20, batch_size=20, learning_rate=3e-3)
+    plan = BankPlan("location", 4, 200, 50, recipe=recipe, num_queries=1)
+    bank = bank_engine.train_bank(plan, ONE, str(tmp_path))
+    model = kept_model(str(tmp_path), "location", 0, "model", index=3)
+    found = asked(model, "x")
+    # As in the bank, whose records are the candidates, then the population.
+    member, correct = bank.member[3, :200], bank.correct[0, 3, :200]
+    assert found.accuracy(member=True) == pytest.approx(correct[member].mean())
+    assert found.accuracy(member=False) == pytest.approx(correct[~member].mean())
+    for role, index, words in [
+        ("target", 0, "role is target; .* has model"),
+        ("model", 4, r"index is 4, expected 0\.\.3"),
+    ]:
+        with pytest.raises(InputError, match=words):
+            kept_model(str(tmp_path), "location", 0, role, index=index)
+    with pytest.raises(InputError, match=r"seed is 1; location in .* has 0"):
+        kept_model(str(tmp_path), "location", 1, "model")
 
 
 def test_a_plan_that_was_changed_after_the_run_is_refused(sweep, tmp_path):
@@ -225,7 +286,7 @@ def test_a_plan_that_was_changed_after_the_run_is_refused(sweep, tmp_path):
     with pytest.raises(
         InputError, match=r"plan\.json has the fingerprint .*: it was changed after"
     ):
-        trained_model(str(tmp_path), "location", 0, "target")
+        kept_model(str(tmp_path), "location", 0, "target")
 
 
 def start(module, *flags):
@@ -259,7 +320,7 @@ def test_an_audit_over_http_stopped_and_continued_equals_one_of_the_posteriors(
             r"serving the target of location, seed 1, at (http://127\.0\.0\.1:\d+)\n", line
         )
         assert found, line
-        shadow = asked(trained_model(str(sweep), "location", 1, "shadow"), "shadow")
+        shadow = asked(kept_model(str(sweep), "location", 1, "shadow"), "shadow")
         files.write(tmp_path / "shadow.csv", shadow)
         flags = [
             f"--target_url={found[1]}", f"--records={tmp_path / 'records.npz'}",
@@ -284,7 +345,7 @@ def test_an_audit_over_http_stopped_and_continued_equals_one_of_the_posteriors(
     assert int(sent[1]) + int(sent[2]) == 850
     assert "Membership from posteriors alone" in (tmp_path / "tables.md").read_text()
 
-    target = asked(trained_model(str(sweep), "location", 1, "target"), "target")
+    target = asked(kept_model(str(sweep), "location", 1, "target"), "target")
     over_http = files.read(tmp_path / "posteriors.npz")
     np.testing.assert_allclose(over_http.posteriors, target.posteriors, atol=1e-6)
     np.testing.assert_array_equal(over_http.label, target.label)

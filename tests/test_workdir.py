@@ -8,13 +8,12 @@ import json
 import os
 import shutil
 
-import numpy as np
 import pytest
 from rich.console import Console
 
-from jleaks import engine, npz
 from jleaks.errors import InputError
 from jleaks.fingerprint import completed
+from jleaks.paper import sweep
 from jleaks.plan import Execution, Plan, Recipe
 from jleaks.report import files
 from jleaks.report.run import report_run
@@ -30,19 +29,12 @@ PLAN = Plan(
     num_random_points=20,
 )
 OTHER = dataclasses.replace(PLAN, target=Recipe(epochs=3, batch_size=50))
-SHAPES = {
-    "top": (1, 2, 2, 400, 3),
-    "statistics": (1, 2, 2, 400, 3),
-    "phi": (1, 2, 2, 400),
-    "correct": (1, 2, 2, 400),
-    "random": (1, 20, 3),
-}
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
-    return folder, engine.run(PLAN, Execution(), folder)
+    return folder, sweep.run(PLAN, Execution(), folder)
 
 
 @pytest.fixture
@@ -51,7 +43,7 @@ def copy(finished, tmp_path):
 
 
 def read(folder, plan=PLAN):
-    return engine.run(plan, Execution(), folder)
+    return sweep.run(plan, Execution(), folder)
 
 
 def refused(folder, plan=PLAN):
@@ -83,7 +75,7 @@ def test_rows_of_another_plan_are_never_shown(copy):
     assert f"but {PLAN.fingerprint()} in finished.json" in refused(copy, OTHER)
     assert contents(copy) == before
     # Its own plan reads them all the same.
-    assert read(copy) == json.loads(json.dumps(engine.run(PLAN, Execution(), copy)))
+    assert read(copy) == json.loads(json.dumps(sweep.run(PLAN, Execution(), copy)))
     other = Workdir(copy / "other", OTHER)
     other.claim()
     shutil.copy(copy / "other" / "plan.json", copy / "plan.json")
@@ -97,11 +89,11 @@ def test_changed_rows_are_refused_and_made_again_from_what_is_kept(copy, finishe
     path.write_text(text[:at] + ("1" if text[at] != "1" else "2") + text[at + 1 :])
     assert f"{path} is not what this plan wrote" in refused(copy)
     path.unlink()
-    signals = (copy / "location" / "signals.npz").stat().st_mtime_ns
+    models = {p: p.stat().st_mtime_ns for p in (copy / "models").iterdir()}
     again = read(copy)
     for ours, theirs in zip(again, finished[1], strict=True):
         assert {**ours, "seconds": 0} == {**theirs, "seconds": 0}
-    assert (copy / "location" / "signals.npz").stat().st_mtime_ns == signals
+    assert {p: p.stat().st_mtime_ns for p in (copy / "models").iterdir()} == models
 
 
 def test_a_finished_run_prints_its_results_where_nothing_can_be_written(copy, monkeypatch):
@@ -159,85 +151,3 @@ def test_what_was_written_is_completed_by_declared_defaults():
 def test_plans_that_are_none_are_refused(copy, text):
     (copy / "plan.json").write_text(text)
     assert "plan.json is not a plan" in refused(copy)
-
-
-def load(folder, task="location"):
-    fingerprint = json.loads(str(np.load(folder / task / "signals.npz")["meta"]))["fingerprint"]
-    return Workdir(folder, PLAN).load_signals(task, fingerprint, 30, SHAPES)
-
-
-def test_every_flipped_bit_of_the_signals_is_noticed_or_changes_nothing(copy):
-    path, (whole, about) = copy / "location" / "signals.npz", load(copy)
-    content, rng = path.read_bytes(), np.random.default_rng(5)
-    work, noticed = Workdir(copy, PLAN), 0
-    for _ in range(60):
-        flipped = bytearray(content)
-        flipped[int(rng.integers(len(content)))] ^= 1 << int(rng.integers(8))
-        path.write_bytes(flipped)
-        try:
-            found, meta = work.load_signals("location", about["fingerprint"], 30, SHAPES)
-        except InputError:
-            noticed += 1
-            continue
-        assert meta == about
-        for name in SHAPES:
-            np.testing.assert_array_equal(getattr(found, name), getattr(whole, name))
-    assert noticed > 50
-
-
-def rewrite(path, change_arrays=None, **meta):
-    arrays, about = npz.load(path, "")
-    arrays.update(change_arrays(arrays) if change_arrays else {})
-    npz.save(path, arrays, {**about, **meta})
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda a: {"top": np.full_like(a["top"], np.nan)}, "top is not finite"),
-        (lambda a: {"phi": a["phi"][..., :200]}, r"phi is float32 \(1, 2, 2, 200\), expected"),
-        (lambda a: {"random": a["random"].astype(float)}, "random is float64"),
-        (lambda a: {"correct": a["correct"].astype(np.uint8)}, "correct is uint8"),
-        (lambda a: {"more": a["phi"]}, "it has .*, more, expected top, statistics"),
-    ],
-)
-def test_signals_that_no_model_answered_are_refused(copy, change, message):
-    rewrite(copy / "location" / "signals.npz", change)
-    with pytest.raises(InputError, match=rf"signals.npz is damaged \({message}"):
-        load(copy)
-
-
-@pytest.mark.parametrize(
-    ("meta", "message"),
-    [
-        ({"num_classes": 31}, "it is of 31 classes, expected 30"),
-        ({"source": "web"}, "source is web"),
-        ({"num_records": "5"}, "num_records or packing is not noted"),
-        ({"packing": None}, "num_records or packing is not noted"),
-        ({"seconds": None}, "seconds are not noted"),
-        ({"seconds": {"query": "1"}}, "seconds are not noted"),
-        ({"seconds": {"query": float("nan")}}, "seconds are not noted"),
-    ],
-)
-def test_what_was_noted_with_signals_is_checked(copy, meta, message):
-    rewrite(copy / "location" / "signals.npz", **meta)
-    with pytest.raises(InputError, match=rf"signals.npz is damaged \({message}\); delete it"):
-        load(copy)
-
-
-def test_signals_of_other_data_are_refused(copy):
-    rewrite(copy / "location" / "signals.npz", fingerprint=["x"])
-    (copy / "rows.jsonl").unlink()
-    assert "was made from other data (fingerprint ['x']" in refused(copy)
-
-
-def test_answers_that_are_not_finite_are_not_kept(copy):
-    signals, meta = load(copy)
-    signals.phi[0, 0, 0, 0] = np.inf
-    path = copy / "location" / "signals.npz"
-    path.unlink()
-    with pytest.raises(
-        InputError, match=r"location: what the models answered is not finite \(phi\)"
-    ):
-        Workdir(copy, PLAN).save_signals(signals, meta["fingerprint"], meta)
-    assert not path.exists()

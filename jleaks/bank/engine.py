@@ -1,35 +1,29 @@
-"""Trains a bank and asks every model about every record."""
+"""Trains a bank, M subjects on random halves, and asks every model about every record."""
 
 import dataclasses
-import json
-import math
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from jleaks import datasets, packing
 from jleaks.attacks.quantile import prediction, quantile_models
 from jleaks.bank import bank as bank_lib
 from jleaks.bank.bank import Bank
 from jleaks.bank.plan import BankPlan
-from jleaks.checkpoints import Store
 from jleaks.datasets.dataset import Dataset
-from jleaks.datasets.registry import get_task
-from jleaks.datasets.synthetic import synthetic
+from jleaks.datasets.origin import num_records, records
 from jleaks.errors import InputError
-from jleaks.fingerprint import fingerprint
 from jleaks.fleet import key_words
 from jleaks.keys import Role, identity_key
-from jleaks.learner import Members
+from jleaks.paper.answers import Asker
+from jleaks.paper.library import Library
+from jleaks.paper.subjects import Subject
 from jleaks.plan import Execution
 from jleaks.preemption import StopSignal
-from jleaks.report.files import replace_file
 from jleaks.reporter import Reporter, provenance
 from jleaks.signals import bank_signal_fn
 from jleaks.splits import Halves, halves
-from jleaks.trainer import Crew, Progress, Trainer
+from jleaks.trainer import Trainer
 from jleaks.workdir import Workdir
 
 
@@ -65,38 +59,29 @@ def train_bank(
         found = bank_lib.load(outcome.path)
         outcome.check([{"fingerprint": found.meta.get("fingerprint"), "format": found.format}])
         return found
-    data = _load(plan, data_dir)
-    split = halves(
-        plan.task,
-        plan.seed,
-        data.num_records,
-        plan.num_models,
-        plan.num_candidates,
-        plan.num_population,
-    )
+    data, split, models = lay_out(plan, data_dir)
     work.claim()
-    crew = _crew(plan, execution, data, split)
-    store = Store(work.checkpoints("models"), fingerprint(plan, data.fingerprint()), reporter.line)
-    seconds, spent = {}, _Spent(work.path / "seconds.json")
-
-    def progress(p: Progress) -> None:
-        spent.keep(p.seconds)
-        reporter.progress(p)
-
+    seconds = {}
     with StopSignal() as stop:
+        library = Library(work.path, execution, reporter, stop)
+        asker = Asker(library, lambda _: data, execution)
+        crew = asker.crew(models)
+        if plan.null == "untrained":
+            tick = time.monotonic()
+            trainer = Trainer(crew, execution, reporter.progress, stop, reporter.line)
+            state = trainer.initial()
+            seconds["training"] = time.monotonic() - tick
+        else:
+            trainer, state = library.train(crew, [asker.name(model) for model in models])
+            seconds["training"] = asker.cost(models).wall_seconds
         tick = time.monotonic()
-        trainer = Trainer(crew, execution, progress, stop, reporter.line)
-        state = trainer.initial() if plan.null == "untrained" else trainer.run(store)
-        seconds["training"] = spent.keep(time.monotonic() - tick)
-        tick = time.monotonic()
-        records = np.concatenate([split.candidates, split.population])
-        rows = np.broadcast_to(records, (plan.num_models, len(records)))
+        asked = np.concatenate([split.candidates, split.population])
+        rows = np.broadcast_to(asked, (plan.num_models, len(asked)))
         keep = bank_signal_fn(plan.temperature, plan.perturbation())
         answers = trainer.query(state, rows, keep)
         for name in ("phi", "correct"):
             answers[name] = np.ascontiguousarray(np.moveaxis(answers[name], 2, 0))
         seconds["query"] = time.monotonic() - tick
-        store.close()
         tick = time.monotonic()
         if plan.num_population >= plan.quantile.batch_size:
             phi = answers["phi"][0][:, plan.num_candidates :]
@@ -108,9 +93,9 @@ def train_bank(
         seconds["quantiles"] = time.monotonic() - tick
     bank = Bank(
         member=_membership(plan, split, data.num_records),
-        labels=data.labels[records],
+        labels=data.labels[asked],
         num_classes=data.task.num_classes,
-        population=np.arange(len(records)) >= plan.num_candidates,
+        population=np.arange(len(asked)) >= plan.num_candidates,
         twins=True,
         meta=_meta(plan, execution, data, trainer, seconds),
         **answers,
@@ -126,68 +111,38 @@ def train_bank(
     return bank
 
 
-class _Spent:
-    """Seconds of training, those of earlier processes of the same bank included."""
-
-    def __init__(self, path: Path):
-        self._path = path
-        try:
-            self._before = float(json.loads(path.read_bytes())["training"])
-            if not 0 <= self._before < math.inf:
-                raise ValueError(f"training is {self._before}")
-        except FileNotFoundError:
-            self._before = 0.0
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-            raise InputError(
-                f"{path} is damaged ({error}); delete it to count the seconds from now on"
-            ) from error
-
-    def keep(self, seconds: float) -> float:
-        """Notes the seconds of this process; returns those of all."""
-        total = self._before + seconds
-        replace_file(self._path, json.dumps({"training": round(total, 3)}).encode())
-        return total
-
-
-def num_records(task: str, source: str, data_dir: str | None) -> int:
-    """Returns how many records a task's data has, without reading them.
+def lay_out(plan: BankPlan, data_dir: str | None) -> tuple[Dataset, Halves, list[Subject]]:
+    """Returns a bank's data, who is a member of which model, and the models.
 
     Raises:
-      InputError: it was not prepared.
+      InputError: the data was not prepared, or has too few records.
     """
-    if source == "synthetic":
-        return get_task(task).num_records
-    if data_dir is None:
-        raise InputError("real data was asked for without --data_dir")
-    return int(datasets.describe(task, data_dir)["num_records"])
-
-
-def _load(plan: BankPlan, data_dir: str | None) -> Dataset:
     needed = plan.num_candidates + plan.num_population
-    if plan.source == "synthetic":
-        return synthetic(plan.task, needed)
-    found = num_records(plan.task, plan.source, data_dir)
-    if found < needed:
-        raise InputError(
-            f"{plan.task}: {plan.num_candidates} candidates and {plan.num_population} population "
-            f"records were asked for, the data has {found}"
-        )
-    assert data_dir is not None
-    return datasets.load(plan.task, data_dir)
-
-
-def _crew(plan: BankPlan, execution: Execution, data: Dataset, split: Halves) -> Crew:
-    task = data.task
-    members = np.stack([split.candidates[row] for row in split.member])
-    indices = range(plan.num_models)
-    return Crew(
-        name=plan.task,
-        names=[f"model {i} of the bank of {plan.task}, seed {plan.seed}" for i in indices],
-        learner=packing.make_learner(plan.recipe, task.encoding, task.num_classes, execution),
-        features=data.features,
-        labels=data.labels,
-        members=Members(members, np.full(len(members), members.shape[1], np.int32)),
-        words=key_words([identity_key(plan.seed, plan.task, Role.BANK_MODEL, i) for i in indices]),
+    if plan.source == "prepared":
+        found = num_records(plan.task, plan.source, data_dir)
+        if found < needed:
+            raise InputError(
+                f"{plan.task}: {plan.num_candidates} candidates and {plan.num_population} population "
+                f"records were asked for, the data has {found}"
+            )
+    data = records(plan.task, plan.source, data_dir, needed)
+    sizes = plan.num_models, plan.num_candidates, plan.num_population
+    split = halves(plan.task, plan.seed, data.num_records, *sizes)
+    keys = [identity_key(plan.seed, plan.task, Role.BANK_MODEL, i) for i in range(plan.num_models)]
+    return (
+        data,
+        split,
+        [
+            Subject(
+                name=f"model {i} of the bank of {plan.task}, seed {plan.seed}",
+                task=plan.task,
+                recipe=plan.recipe,
+                members=split.candidates[member],
+                others=split.candidates[~member],
+                words=words,
+            )
+            for i, (member, words) in enumerate(zip(split.member, key_words(keys), strict=True))
+        ],
     )
 
 

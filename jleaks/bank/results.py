@@ -7,7 +7,6 @@ curves.  Everything shown is computed from these.
 
 import collections
 import itertools
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +20,6 @@ from jleaks.bank.bank import Bank
 from jleaks.bank.estimates import MEASURES, means, over_targets, tpr_over_records
 from jleaks.bank.judging import FPRS, GRID, Verdicts
 from jleaks.errors import InputError
-from jleaks.report.files import replace_file
 from jleaks.resampling import paired_targets
 from jleaks.statistics import Interval
 
@@ -200,25 +198,6 @@ def recipe(bank: Bank) -> Record | None:
 def _number(value: float) -> float | None:
     """A JSON number of six digits; an undefined one is null."""
     return float(f"{value:.6g}") if np.isfinite(value) else None
-
-
-def write_records(path: str | os.PathLike[str], records: Sequence[Record]) -> Path:
-    """Writes records as JSON lines, whole or not at all."""
-    text = "".join(json.dumps(record, allow_nan=False) + "\n" for record in records)
-    return replace_file(path, text.encode())
-
-
-def read_records(path: str | os.PathLike[str]) -> list[Record]:
-    """Reads JSON lines.
-
-    Raises:
-      InputError: the file cannot be read or holds something else.
-    """
-    try:
-        lines = Path(path).read_text().splitlines()
-        return [json.loads(line) for line in lines if line.strip()]
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read {path}: {error}") from error
 
 
 def write_roc(path: str | os.PathLike[str], attacks: Sequence[Attack], verdicts: Verdicts) -> Path:

@@ -18,8 +18,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
+from jleaks.attacks.attack_models import AttackDataset, fit_networks
 from jleaks.attacks.threshold import random_point_threshold
 from jleaks.blackbox.case import Case, check_attack, check_case, statistics, top_posteriors
 from jleaks.blackbox.labelled import attack_labels
@@ -28,14 +29,14 @@ from jleaks.evaluate import judge, judge_own_rows
 from jleaks.fingerprint import stated
 from jleaks.fleet import key_words, make_mesh
 from jleaks.keys import Role, identity_key
-from jleaks.learner import Learner, Members
+from jleaks.learner import State
 from jleaks.metrics import FPRS, Metrics, number, row_fields
 from jleaks.operating_points import tpr_of_scores
 from jleaks.plan import ATTACK_RECIPE, Execution, Recipe
 from jleaks.preemption import StopSignal
 from jleaks.report.rows import ATTACK_MODEL
 from jleaks.reporter import Reporter, collapse_line, provenance
-from jleaks.signals import STATISTICS, membership_margin
+from jleaks.signals import STATISTICS
 from jleaks.trainer import Crew, Trainer
 
 Record = dict[str, Any]
@@ -148,24 +149,6 @@ class _Attack(NamedTuple):
     num_infinite: int | None = None
 
 
-class _Pair(NamedTuple):
-    """An attack model and the target it attacks.
-
-    Attributes:
-      case: Who is attacked.
-      shadow: What was learned from.
-      model: Position of the attack model in its fleet.
-      width: How many posteriors it sees.
-      rows: [n] positions of the target's records in the fleet's features.
-    """
-
-    case: Case
-    shadow: Posteriors
-    model: int
-    width: int
-    rows: Int[np.ndarray, "records"]
-
-
 def _learned(
     cases: Sequence[Case],
     attack: Recipe,
@@ -175,101 +158,66 @@ def _learned(
     stop: StopSignal,
 ) -> list[_Attack]:
     """Trains the attack models of adversaries 1 and 2 and asks them about their targets."""
-    if not any(case.shadow is not None for case in cases):
-        return []
-    crew, pairs = _lay_out(cases, attack, top)
-    trainer = Trainer(crew, execution, reporter.progress, stop)
-    state = trainer.run()
-    rows, sizes = np.asarray(crew.members.indices), crew.members.size
-    learned = trainer.query(state, rows, membership_margin)["margin"]
-    own = judge_own_rows(
-        [margin[:size] for margin, size in zip(learned, sizes, strict=True)],
-        [crew.labels[row[:size]] > 0 for row, size in zip(rows, sizes, strict=True)],
-        trainer.fleet.mesh,
-    )
-    if own.collapsed.any():
-        names = [crew.names[i] for i in np.flatnonzero(own.collapsed)]
-        reporter.line(collapse_line(names, crew.num_models))
-    models = np.array([pair.model for pair in pairs])
-    margins = trainer.query(
-        jax.tree.map(lambda leaf: leaf[models], state),
-        _padded([pair.rows for pair in pairs]),
-        membership_margin,
-    )["margin"]
-    return [
-        _Attack(
-            case=pair.case,
-            adversary=1 if pair.case.is_same_task else 2,
-            shadow=pair.shadow,
-            statistic=ATTACK_MODEL,
-            scores=margin[: len(pair.rows)],
-            cut=0.0,
-            shadow_cut=float(own.cut[pair.model]),
-            collapsed=bool(own.collapsed[pair.model]),
-            threshold=0.5,
-            num_posteriors=pair.width,
-        )
-        for margin, pair in zip(margins, pairs, strict=True)
-    ]
+    datasets: dict[tuple[int, str, int, int], AttackDataset] = {}
+    blocks: dict[tuple[int, int], np.ndarray] = {}
+    asked: list[tuple[Case, Posteriors, int, int]] = []
 
+    def largest(answers: Posteriors, width: int) -> np.ndarray:
+        """Returns the largest posteriors; the same array for the same answers."""
+        if (id(answers), width) not in blocks:
+            blocks[id(answers), width] = top_posteriors(answers.posteriors, width)
+        return blocks[id(answers), width]
 
-def _lay_out(cases: Sequence[Case], attack: Recipe, top: int) -> tuple[Crew, list[_Pair]]:
-    """Lays out the attack models of all shadows as one fleet (see `jleaks.attacks.shadow`)."""
-    place: dict[int, np.ndarray] = {}
-    features: list[np.ndarray] = []
-    labels: list[np.ndarray] = []
-
-    def put(answers: Posteriors, label: np.ndarray) -> np.ndarray:
-        """Adds rows to the features unless they are there; returns their positions."""
-        if id(answers) not in place:
-            start = sum(len(block) for block in features)
-            place[id(answers)] = np.arange(start, start + len(label), dtype=np.int32)
-            features.append(top_posteriors(answers.posteriors, top))
-            labels.append(label.astype(np.int32))
-        return place[id(answers)]
-
-    # Shadows first: a target's membership is no label, unless it is some other case's shadow.
-    for case in cases:
-        if case.shadow is not None:
-            put(case.shadow, np.asarray(case.shadow.member))
-    position: dict[tuple[int, str, int, int], int] = {}
-    names: list[str] = []
-    members: list[np.ndarray] = []
-    words: list[np.ndarray] = []
-    masks: list[np.ndarray] = []
-    pairs: list[_Pair] = []
     for case in cases:
         if (shadow := case.shadow) is None:
             continue
         task = case.shadow_task or case.task
         width = min(top, shadow.num_classes, case.target.num_classes)
         where = (id(shadow), task, case.seed, width)
-        if where not in position:
-            position[where] = len(names)
-            names.append(f"attack model of {shadow.name}, seed {case.seed}, top {width}")
-            # Members first: the order of the main job's attack rows.
-            members.append(place[id(shadow)][np.argsort(~np.asarray(shadow.member), kind="stable")])
-            words.append(key_words([identity_key(case.seed, task, Role.ATTACK, width)])[0])
-            masks.append((np.arange(top) < width).astype(np.float32))
-        rows = put(case.target, np.zeros(case.target.num_records))
-        pairs.append(_Pair(case, shadow, position[where], width, rows))
-    crew = Crew(
-        name="attack models",
-        names=names,
-        learner=Learner(attack, "posteriors", 2),
-        features=np.concatenate(features),
-        labels=np.concatenate(labels),
-        members=Members(_padded(members), np.array([len(m) for m in members], np.int32)),
-        words=np.stack(words),
-        masks=np.stack(masks),
-    )
-    return crew, pairs
+        if where not in datasets:
+            member = np.asarray(shadow.member)
+            # Members first: the order of the main job's rows.
+            order = np.argsort(~member, kind="stable")
+            datasets[where] = AttackDataset(
+                name=f"attack model of {shadow.name}, seed {case.seed}, top {width}",
+                fingerprint="",
+                words=key_words([identity_key(case.seed, task, Role.ATTACK, width)])[0],
+                features=largest(shadow, width)[order],
+                member=member[order],
+                num_inputs=top,
+            )
+        queries = datasets[where].queries
+        asked.append((case, shadow, list(datasets).index(where), len(queries)))
+        queries.append(largest(case.target, width))
+    if not datasets:
+        return []
 
+    def train(crew: Crew, _: Sequence[str]) -> tuple[Trainer, State]:
+        trainer = Trainer(crew, execution, reporter.progress, stop)
+        return trainer, trainer.run()
 
-def _padded(rows: Sequence[np.ndarray]) -> np.ndarray:
-    """Stacks positions of unequal number; the last of each is repeated."""
-    longest = max(len(row) for row in rows)
-    return np.stack([np.pad(row, (0, longest - len(row)), mode="edge") for row in rows])
+    learned = list(datasets.values())
+    scores = fit_networks(attack, train, learned)
+    mesh = make_mesh(execution.num_devices)
+    own = judge_own_rows([one for one, _ in scores], [one.member for one in learned], mesh)
+    if own.collapsed.any():
+        names = [learned[i].name for i in np.flatnonzero(own.collapsed)]
+        reporter.line(collapse_line(names, len(learned)))
+    return [
+        _Attack(
+            case=case,
+            adversary=1 if case.is_same_task else 2,
+            shadow=shadow,
+            statistic=ATTACK_MODEL,
+            scores=scores[model][1][query],
+            cut=0.0,
+            shadow_cut=float(own.cut[model]),
+            collapsed=bool(own.collapsed[model]),
+            threshold=0.5,
+            num_posteriors=learned[model].features.shape[1],
+        )
+        for case, shadow, model, query in asked
+    ]
 
 
 def _thresholded(cases: Sequence[Case], percentile: float) -> list[_Attack]:

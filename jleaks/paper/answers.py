@@ -14,6 +14,7 @@ from jleaks.datasets.dataset import Dataset
 from jleaks.datasets.random_points import random_points
 from jleaks.datasets.registry import get_task
 from jleaks.defences.stacking import Combiner
+from jleaks.errors import InputError
 from jleaks.fingerprint import fingerprint
 from jleaks.fleet import SignalFn
 from jleaks.forest import Forest, ForestRecipe
@@ -53,6 +54,16 @@ class Answers:
         """Returns the posteriors of all classes."""
         assert self.posteriors is not None, "only the largest posteriors were asked for"
         return self.posteriors
+
+    def reordered(self, order: Int[np.ndarray, "records"]) -> "Answers":
+        """Returns the answers about the same records in another order."""
+        return Answers(
+            None if self.top is None else self.top[order],
+            None if self.posteriors is None else self.posteriors[order],
+            self.statistics[order],
+            self.correct[order],
+            self.losses[order],
+        )
 
     def accuracy(self, num_members: int) -> tuple[float, float]:
         """Returns the accuracy on the first `num_members` records and on the others."""
@@ -102,6 +113,15 @@ class Asker:
             list(subject.dropout) if subject.dropout else None,
             digits=24,
         )
+
+    def identity(self, subject: AnySubject) -> str:
+        """Returns what tells subjects apart: equal ones answer alike, with the same truth about them."""
+        if isinstance(subject, Stacked):
+            parts = [self.name(part) for part in (subject.network, subject.forest)]
+            return f"stack of {' and '.join(parts)}, {subject.combiner.c:g}"
+        if subject.null_order is None:
+            return self.name(subject)
+        return f"{self.name(subject)}, told apart by a coin"
 
     def ask(
         self,
@@ -169,9 +189,7 @@ class Asker:
         for stack in stacks:
             groups.setdefault((stack.task, stack.network.recipe), []).append(stack.network)
         for networks in groups.values():
-            names = [self.name(network) for network in networks]
-            if not all(self.library.path(name).exists() for name in names):
-                self.library.train(self.crew(networks), names)
+            self.library.train(self.crew(networks), [self.name(network) for network in networks])
 
     def crew(self, subjects: Sequence[Subject]) -> Crew:
         """Lays out networks of one task and recipe as a fleet."""
@@ -216,6 +234,12 @@ class Asker:
             )
             indices = np.arange(count * len(points), dtype=np.int32).reshape(-1, count)
         answers = trainer.query(state, indices, keep, data)
+        for name, array in answers.items():
+            for subject, values in zip(subjects, array, strict=True):
+                if not np.isfinite(values).all():
+                    raise InputError(
+                        f"{subject.name}: what it answered is not finite ({name}); lower the learning rate"
+                    )
         return [
             Answers(
                 answers["top"][i] if top is not None else None,

@@ -1,10 +1,12 @@
-"""Attacks on subjects: lists of cases in, rows out.
+"""Attacks on subjects: lists of cases in, scores and rows out.
 
 A case says who attacks whom with what; everything that several cases need (a model, its answers, an
-attack model) is made once.  Attack models of a kind are trained as one fleet and kept in the library.
+attack model) is made once.  Attack models of a kind are trained as one fleet and kept in the library; all
+attacks are judged in one compiled call.
 """
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -12,21 +14,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jleaks.attacks.attack_models import AttackDataset, fit_attack_models
 from jleaks.attacks.threshold import random_point_threshold
 from jleaks.datasets.registry import get_task
 from jleaks.evaluate import judge, judge_own_rows
 from jleaks.fingerprint import fingerprint
 from jleaks.fleet import key_words, make_mesh
+from jleaks.forest import ForestRecipe
 from jleaks.keys import Role, identity_key
 from jleaks.metrics import row_fields
 from jleaks.paper.answers import Answers, random_point_sets
-from jleaks.paper.context import Context, Row
-from jleaks.paper.lessons import AttackModel, Lesson, Scores, train_and_ask
-from jleaks.paper.subjects import AnySubject, Stacked, truth
+from jleaks.paper.context import Context, Job, P, Row
+from jleaks.paper.subjects import AnySubject, Subject, truth
+from jleaks.plan import Recipe
 from jleaks.reporter import collapse_line
 from jleaks.signals import STATISTICS
 
 Access = Literal["direct", "http"]
+AttackModel = Literal["mlp", "logistic"] | ForestRecipe
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -67,131 +72,9 @@ class Case:
         return self.top or self.width
 
 
-def learned(context: Context, experiment: str, cases: Sequence[Case]) -> list[Row]:
-    """Runs adversaries 1 and 2: attack models trained on shadows' largest posteriors.
-
-    Returns:
-      One row per case, in order.
-    """
-    if not cases:
-        return []
-    answers = _answers(context, cases)
-    lessons: dict[Any, Lesson] = {}
-    at: list[tuple[Any, int]] = []
-    asked: dict[Any, int] = {}
-    largest: dict[Any, np.ndarray] = {}
-    for case in cases:
-        shadows = [answers[_who(context, s), case.shadow_access] for s in case.shadows]
-        key = (
-            case.model or context.plan.attack.model,
-            case.width,
-            case.num_inputs,
-            case.shadow_access,
-            tuple(_who(context, s) for s in case.shadows),
-        )
-        if key not in lessons:
-            lessons[key] = _lesson(context, case, shadows, key)
-        target = (_who(context, case.target), case.access)
-        if (key, target) not in asked:
-            asked[key, target] = len(lessons[key].queries)
-            if (target, case.width) not in largest:
-                largest[target, case.width] = answers[target].largest(case.width)
-            lessons[key].queries.append(largest[target, case.width])
-        at.append((key, asked[key, target]))
-    scores = train_and_ask(
-        context.plan.attack, context.plan.num_trees, context.asker.library, lessons
-    )
-    return _rows(context, experiment, cases, answers, lessons, at, scores)
-
-
-def _who(context: Context, subject: AnySubject) -> str:
-    """Identity of a subject: equal ones are asked once."""
-    if isinstance(subject, Stacked):
-        parts = [context.asker.name(part) for part in (subject.network, subject.forest)]
-        return f"stack of {' and '.join(parts)}, {subject.combiner.c:g}"
-    return context.asker.name(subject)
-
-
-def _answers(context: Context, cases: Sequence[Case]) -> dict[tuple[str, str], Answers]:
-    """Asks every target and shadow about its own members and others, each once."""
-    subjects: dict[tuple[str, str], AnySubject] = {}
-    for case in cases:
-        subjects[_who(context, case.target), case.access] = case.target
-        for shadow in case.shadows:
-            subjects[_who(context, shadow), case.shadow_access] = shadow
-    most = max(case.width for case in cases)
-    direct = [key for key in subjects if key[1] == "direct"]
-    top = most if most <= 8 else None
-    found = dict(
-        zip(direct, context.asker.ask([subjects[k] for k in direct], top=top), strict=True)
-    )
-    over_http = [key for key in subjects if key[1] == "http"]
-    if over_http:
-        remote = context.ask_over_http([subjects[key] for key in over_http])
-        found |= dict(zip(over_http, remote, strict=True))
-    return found
-
-
-def _lesson(context: Context, case: Case, shadows: Sequence[Answers], key: Any) -> Lesson:
-    task, width = case.shadows[0].task, case.width
-    words = key_words([identity_key(case.seed, task, Role.ATTACK, width)])[0]
-    return Lesson(
-        name=f"attack model of {task}, seed {case.seed}, top {width}",
-        fingerprint=fingerprint("attack model", context.plan.attack, list(key), words, digits=24),
-        words=words,
-        features=np.concatenate([a.largest(width) for a in shadows]),
-        member=np.concatenate([truth(s) for s in case.shadows]),
-        num_inputs=case.num_inputs,
-    )
-
-
-def _rows(
-    context: Context,
-    experiment: str,
-    cases: Sequence[Case],
-    answers: dict[tuple[str, str], Answers],
-    lessons: dict[Any, Lesson],
-    at: list[tuple[Any, int]],
-    scores: Scores,
-) -> list[Row]:
-    mesh = make_mesh(context.execution.num_devices)
-    chosen = [scores[key][1][query] for key, query in at]
-    truths = [truth(case.target) for case in cases]
-    models = list(scores)
-    own = judge_own_rows([scores[m][0] for m in models], [lessons[m].member for m in models], mesh)
-    if own.collapsed.any():
-        names = [lessons[models[i]].name for i in np.flatnonzero(own.collapsed)]
-        context.reporter.line(f"{experiment}: {collapse_line(names, len(models))}")
-    learned_by = [models.index(key) for key, _ in at]
-    cuts = [float(own.cut[model]) for model in learned_by]
-    found = judge(chosen, truths, [0.0] * len(cases), mesh, cuts)
-    rows = []
-    for i, case in enumerate(cases):
-        key = at[i][0]
-        target = answers[_who(context, case.target), case.access]
-        shadows = [answers[_who(context, s), case.shadow_access] for s in case.shadows]
-        context.compare_losses(case.target, target, case.shadows, shadows)
-        rows.append(
-            context.row(
-                experiment,
-                case.attack,
-                case.seed,
-                case.target,
-                target,
-                {**case.variant},
-                row_fields(jax.tree.map(lambda leaf, at=i: leaf[at], found))
-                | {"attack_model": key[0], "top": case.width}
-                | {"collapsed": bool(own.collapsed[learned_by[i]])}
-                | context.shadow_fields(case.shadows, shadows)
-                | {"attack_seconds": context.attack_seconds(lessons[key].fingerprint)},
-            )
-        )
-    return rows
-
-
 @dataclasses.dataclass(frozen=True, eq=False)
 class Threshold:
-    """One attack by adversary 3 on one target.
+    """Adversary 3 on one target: no shadow, no training; one attack for each statistic.
 
     Attributes:
       seed: Of the draw.
@@ -208,56 +91,277 @@ class Threshold:
     statistics: tuple[str, ...] = STATISTICS
 
 
-def unaided(
-    context: Context, targets: Sequence[tuple[int, AnySubject]], **fields: Any
-) -> list[Threshold]:
+AnyCase = Case | Threshold
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Answered:
+    """What the subjects of some cases answered; a key's first part is a subject's identity.
+
+    Attributes:
+      rows: By identity and access, about members, then others.
+      random: By identity, the statistics [R, 3] of the answers to random points.
+    """
+
+    rows: dict[tuple[str, Access], Answers] = dataclasses.field(default_factory=dict)
+    random: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Attack:
+    """One attack with its scores of the target's records.
+
+    Attributes:
+      case: Who attacks whom.
+      target: What the target answered.
+      shadows: What each shadow answered.
+      scores: [n + m] of members, then others; larger means likelier a member.
+      threshold: From which score a record is called a member.
+      cut: The same as the attack model's own rows choose it (see `metrics.OwnRows`); NaN for adversary 3.
+      collapsed: Whether the attack model has (see `metrics.OwnRows`); None for adversary 3.
+      model: The kind of attack model; None for adversary 3.
+      learned: Fingerprint of the attack model; None for adversary 3.
+      statistic: Of adversary 3; None for the others.
+    """
+
+    case: AnyCase
+    target: Answers
+    shadows: tuple[Answers, ...]
+    scores: np.ndarray
+    threshold: float
+    cut: float = math.nan
+    collapsed: bool | None = None
+    model: str | None = None
+    learned: str | None = None
+    statistic: str | None = None
+
+
+def attacked(context: Context, experiment: str, cases: Sequence[AnyCase]) -> list[Row]:
+    """Runs attacks of any kind.
+
+    Returns:
+      One row per attack, in the order of the cases.
+    """
+    if not cases:
+        return []
+    attacks = scored(context, cases, ask(context, cases), f"{experiment}: ")
+    return [
+        _row(context, experiment, attack, fields)
+        for attack, fields in zip(attacks, judged(context, attacks), strict=True)
+    ]
+
+
+def ask(job: Job[P], cases: Sequence[AnyCase]) -> Answered:
+    """Asks every target and shadow about its own members and others, and adversary 3's about random points.
+
+    Each is asked once; whatever is not trained yet is trained.  Tells of shadows that were trained as their
+    targets and ended at a very different loss.
+    """
+    subjects: dict[tuple[str, Access], AnySubject] = {}
+    learned = [case for case in cases if isinstance(case, Case)]
+    unaided = {_who(job, case): case for case in cases if isinstance(case, Threshold)}
+    for case in cases:
+        if isinstance(case, Threshold):
+            subjects[_who(job, case), "direct"] = case.target
+            continue
+        subjects[_who(job, case), case.access] = case.target
+        for shadow in case.shadows:
+            subjects[job.asker.identity(shadow), case.shadow_access] = shadow
+    most = max((case.width for case in learned), default=1)
+    whole = any(case.top == 0 for case in learned)
+    direct = [key for key in subjects if key[1] == "direct"]
+    asked = job.asker.ask([subjects[key] for key in direct], top=None if whole else most)
+    answers = dict(zip(direct, asked, strict=True))
+    if over_http := [key for key in subjects if key[1] == "http"]:
+        remote = job.ask_over_http([subjects[key] for key in over_http])
+        answers |= zip(over_http, remote, strict=True)
+    for case in learned:
+        job.compare_losses(
+            case.target,
+            answers[_who(job, case), case.access],
+            case.shadows,
+            [answers[job.asker.identity(s), case.shadow_access] for s in case.shadows],
+        )
+    for key, subject in subjects.items():
+        if isinstance(subject, Subject) and subject.null_order is not None:
+            answers[key] = answers[key].reordered(subject.null_order)
+    targets = [case.target for case in unaided.values()]
+    random = random_statistics(job, targets, [case.seed for case in unaided.values()])
+    return Answered(answers, dict(zip(unaided, random, strict=True)))
+
+
+def _who(job: Job[P], case: AnyCase) -> str:
+    return job.asker.identity(case.target)
+
+
+def scored(
+    job: Job[P], cases: Sequence[AnyCase], answered: Answered, label: str = ""
+) -> list[Attack]:
+    """Scores the targets' records; attack models are trained, all of a kind as one fleet.
+
+    Args:
+      job: The run.
+      cases: The attacks.
+      answered: What all their targets and shadows answered.
+      label: Starts the line that tells of attack models that have collapsed.
+
+    Returns:
+      One attack per case of adversaries 1 and 2, one per statistic of adversary 3's, in order.
+    """
+    learned = iter(_learned(job, [c for c in cases if isinstance(c, Case)], answered, label))
+    found: list[Attack] = []
+    for case in cases:
+        found += [next(learned)] if isinstance(case, Case) else _thresholded(job, case, answered)
+    return found
+
+
+def judged(job: Job[P], attacks: Sequence[Attack]) -> list[dict[str, Any]]:
+    """Computes the metrics of all attacks in one compiled call, as row fields."""
+    if not attacks:
+        return []
+    found = judge(
+        [attack.scores for attack in attacks],
+        [truth(attack.case.target) for attack in attacks],
+        [attack.threshold for attack in attacks],
+        make_mesh(job.execution.num_devices),
+        [attack.cut for attack in attacks],
+    )
+
+    def one(at: int) -> dict[str, Any]:
+        return row_fields(jax.tree.map(lambda leaf: leaf[at], found))
+
+    return [one(at) for at in range(len(attacks))]
+
+
+def _learned(job: Job[P], cases: Sequence[Case], answered: Answered, label: str) -> list[Attack]:
+    """Adversaries 1 and 2: attack models trained on shadows' largest posteriors."""
+    if not cases:
+        return []
+    datasets: dict[Any, tuple[Recipe | ForestRecipe, AttackDataset]] = {}
+    at: list[tuple[Any, int]] = []
+    asked: dict[Any, int] = {}
+    largest: dict[Any, np.ndarray] = {}
+    for case in cases:
+        model = case.model or job.plan.attack.model
+        key = (
+            kind_of(model),
+            case.width,
+            case.num_inputs,
+            case.shadow_access,
+            tuple(job.asker.identity(s) for s in case.shadows),
+        )
+        if key not in datasets:
+            recipe = (
+                model
+                if isinstance(model, ForestRecipe)
+                else dataclasses.replace(job.plan.attack, model=model)
+            )
+            datasets[key] = recipe, _dataset(job, case, _of_shadows(job, case, answered), key)
+        dataset, target = datasets[key][1], (_who(job, case), case.access)
+        if (key, target) not in asked:
+            asked[key, target] = len(dataset.queries)
+            if (target, case.width) not in largest:
+                largest[target, case.width] = answered.rows[target].largest(case.width)
+            dataset.queries.append(largest[target, case.width])
+        at.append((key, asked[key, target]))
+    fitted = fit_attack_models(job.asker.library.train, list(datasets.values()))
+    scores = dict(zip(datasets, fitted, strict=True))
+    own = judge_own_rows(
+        [one[0] for one in scores.values()],
+        [dataset.member for _, dataset in datasets.values()],
+        make_mesh(job.execution.num_devices),
+    )
+    models = {key: i for i, key in enumerate(datasets)}
+    if own.collapsed.any():
+        names = [dataset.name for _, dataset in datasets.values()]
+        collapsed = [names[i] for i in np.flatnonzero(own.collapsed)]
+        job.reporter.line(f"{label}{collapse_line(collapsed, len(names))}")
+    return [
+        Attack(
+            case=case,
+            target=answered.rows[_who(job, case), case.access],
+            shadows=_of_shadows(job, case, answered),
+            scores=scores[key][1][query],
+            threshold=0.0,
+            cut=float(own.cut[models[key]]),
+            collapsed=bool(own.collapsed[models[key]]),
+            model=key[0],
+            learned=datasets[key][1].fingerprint,
+        )
+        for case, (key, query) in zip(cases, at, strict=True)
+    ]
+
+
+def kind_of(model: str | ForestRecipe) -> str:
+    """Returns what rows call a kind of attack model."""
+    return "forest" if isinstance(model, ForestRecipe) else model
+
+
+def _of_shadows(job: Job[P], case: Case, answered: Answered) -> tuple[Answers, ...]:
+    return tuple(answered.rows[job.asker.identity(s), case.shadow_access] for s in case.shadows)
+
+
+def _dataset(job: Job[P], case: Case, shadows: Sequence[Answers], key: Any) -> AttackDataset:
+    task, width = case.shadows[0].task, case.width
+    words = key_words([identity_key(case.seed, task, Role.ATTACK, width)])[0]
+    return AttackDataset(
+        name=f"attack model of {task}, seed {case.seed}, top {width}",
+        fingerprint=fingerprint("attack model", job.plan.attack, list(key), words, digits=24),
+        words=words,
+        features=np.concatenate([a.largest(width) for a in shadows]),
+        member=np.concatenate([truth(s) for s in case.shadows]),
+        num_inputs=case.num_inputs,
+    )
+
+
+def _thresholded(job: Job[P], case: Threshold, answered: Answered) -> list[Attack]:
+    """Adversary 3 with each statistic."""
+    who, found = _who(job, case), []
+    for name in case.statistics:
+        column = STATISTICS.index(name)
+        random = jnp.asarray(answered.random[who][:, column])
+        target = answered.rows[who, "direct"]
+        found.append(
+            Attack(
+                case=case,
+                target=target,
+                shadows=(),
+                scores=target.statistics[:, column],
+                threshold=float(random_point_threshold(random, case.percentile)),
+                statistic=name,
+            )
+        )
+    return found
+
+
+def unaided(job: Job[P], targets: Sequence[tuple[int, AnySubject]], **fields: Any) -> list[AnyCase]:
     """Adversary 3 on some targets, at the plan's percentile."""
-    percentile = context.plan.percentile
+    percentile = job.plan.percentile
     return [Threshold(seed, target, percentile=percentile, **fields) for seed, target in targets]
 
 
 def random_statistics(
-    context: Context, subjects: Sequence[AnySubject], seeds: Sequence[int]
+    job: Job[P], subjects: Sequence[AnySubject], seeds: Sequence[int]
 ) -> list[np.ndarray]:
     """Returns the statistics [R, 3] of each subject's answers to its draw's random points."""
-    count = context.plan.num_random_points
-    points = random_point_sets(context.asker.datasets, subjects, seeds, count)
-    return context.asker.ask_points(subjects, points)
+    count = job.plan.num_random_points
+    points = random_point_sets(job.asker.datasets, subjects, seeds, count)
+    return job.asker.ask_points(subjects, points)
 
 
-def thresholds(context: Context, experiment: str, cases: Sequence[Threshold]) -> list[Row]:
-    """Runs adversary 3: no shadow, no training.
-
-    Returns:
-      One row per case and statistic, in order.
-    """
-    if not cases:
-        return []
-    unique: dict[str, tuple[int, AnySubject]] = {}
-    for case in cases:
-        unique[_who(context, case.target)] = case.seed, case.target
-    subjects = [subject for _, subject in unique.values()]
-    answers = dict(zip(unique, context.asker.ask(subjects, top=1), strict=True))
-    seeds = [seed for seed, _ in unique.values()]
-    random = dict(zip(unique, random_statistics(context, subjects, seeds), strict=True))
-    attacks = [(case, name) for case in cases for name in case.statistics]
-    scores, cuts, truths = [], [], []
-    for case, name in attacks:
-        who, column = _who(context, case.target), STATISTICS.index(name)
-        scores.append(answers[who].statistics[:, column])
-        level = random_point_threshold(jnp.asarray(random[who][:, column]), case.percentile)
-        cuts.append(float(level))
-        truths.append(truth(case.target))
-    found = judge(scores, truths, cuts, make_mesh(context.execution.num_devices))
-    return [
-        context.row(
-            experiment,
-            "adversary 3",
-            case.seed,
-            case.target,
-            answers[_who(context, case.target)],
-            {**case.variant, "statistic": name},
-            row_fields(jax.tree.map(lambda leaf, at=i: leaf[at], found)) | {"threshold": cuts[i]},
-        )
-        for i, (case, name) in enumerate(attacks)
-    ]
+def _row(context: Context, experiment: str, attack: Attack, fields: dict[str, Any]) -> Row:
+    case = attack.case
+    if isinstance(case, Case):
+        name, variant = case.attack, {**case.variant}
+        assert attack.learned is not None
+        fields |= {
+            "attack_model": attack.model,
+            "top": case.width,
+            "collapsed": attack.collapsed,
+            **context.shadow_fields(case.shadows, attack.shadows),
+            "attack_seconds": context.attack_seconds(attack.learned),
+        }
+    else:
+        name, variant = "adversary 3", {**case.variant, "statistic": attack.statistic}
+        fields |= {"threshold": attack.threshold}
+    return context.row(experiment, name, case.seed, case.target, attack.target, variant, fields)

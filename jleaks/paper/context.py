@@ -1,8 +1,8 @@
-"""What every experiment of a run shares: the plan, the models, and how a row is written."""
+"""What everything in a run shares: the plan, the models; and how an experiment's row is written."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from jleaks.metrics import number
 from jleaks.paper.answers import Answers, Asker
 from jleaks.paper.plan import PaperPlan
 from jleaks.paper.subjects import AnySubject, Cast, Stacked, Subject
-from jleaks.plan import Execution, Recipe
+from jleaks.plan import Execution, Plan, Recipe
 from jleaks.reporter import Reporter, loss_warning
 
 # One attack on one target, flat but for `variant` and `versions`; `docs/paper.md` is made from these.
@@ -21,9 +21,13 @@ Row = dict[str, Any]
 RemoteFn = Callable[[Sequence[AnySubject]], list[Answers]]
 
 
+# Of the main job, or of experiments.
+P = TypeVar("P", Plan, PaperPlan)
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
-class Context:
-    """One run of experiments.
+class Job(Generic[P]):
+    """One run: of the main job or of experiments.
 
     Attributes:
       plan: What defines the numbers.
@@ -36,7 +40,7 @@ class Context:
       told: Warnings that were told before: many rows share a target and its shadow.
     """
 
-    plan: PaperPlan
+    plan: P
     execution: Execution
     cast: Cast
     asker: Asker
@@ -151,8 +155,12 @@ class Context:
         """Returns the device seconds of training one attack model; None for one of the host."""
         library = self.asker.library
         return (
-            library.cost(fingerprint).device_seconds if library.path(fingerprint).exists() else None
+            None if library.find(fingerprint) is None else library.cost(fingerprint).device_seconds
         )
+
+
+# A run of experiments.
+Context = Job[PaperPlan]
 
 
 def _train_loss(subject: AnySubject, answers: Answers) -> float | None:

@@ -4,8 +4,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from jleaks.datasets.registry import TASKS
+from jleaks.defences.stacking import CombinerRecipe
+from jleaks.forest import ForestRecipe
 from jleaks.keys import Role
-from jleaks.paper.attacks import Case, learned, thresholds, unaided
+from jleaks.paper.attacks import AnyCase, Case, attacked, unaided
 from jleaks.paper.context import Context, Row
 from jleaks.paper.subjects import AnySubject
 
@@ -21,7 +23,8 @@ def _defended(
 
     The naive attacker's shadow has no defence, the aware one's has the target's.
     """
-    cases, alone = [], []
+    cases: list[AnyCase] = []
+    alone: list[AnyCase] = []
     for task, seed in context.draws(tasks):
         plain, shadow = context.cast.target(task, seed), context.cast.shadow(task, seed)
         target, aware = make(Role.TARGET, task, seed), make(Role.SHADOW, task, seed)
@@ -35,7 +38,7 @@ def _defended(
         for victim, what in ((plain, "none"), (target, defence)):
             variant = {"defence": what, "attacker": "naive"}
             alone += unaided(context, [(seed, victim)], variant=variant, statistics=("maximum",))
-    return learned(context, name, cases) + thresholds(context, name, alone)
+    return attacked(context, name, cases + alone)
 
 
 def dropout(context: Context, name: str, _: Path) -> list[Row]:
@@ -68,9 +71,15 @@ def dropout_grid(context: Context, name: str, _: Path) -> list[Row]:
                     cases.append(
                         Case("adversary 1", seed, target, (model,), variant, context.plan.top)
                     )
-    return learned(context, name, cases)
+    return attacked(context, name, cases)
 
 
 def stacking(context: Context, name: str, _: Path) -> list[Row]:
     """E18: model stacking."""
-    return _defended(context, name, tuple(TASKS), "stacking", context.cast.stacked)
+    forest = ForestRecipe(context.plan.num_trees)
+    combiner = CombinerRecipe(c=context.plan.combiner_c)
+
+    def make(role: Role, task: str, seed: int) -> AnySubject:
+        return context.cast.stacked(role, task, seed, forest, combiner)
+
+    return _defended(context, name, tuple(TASKS), "stacking", make)

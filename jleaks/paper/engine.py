@@ -1,20 +1,20 @@
-"""Runs experiments one after another, each resumable, all over one library of trained models."""
+"""Opens runs; runs experiments one after another, each resumable, over one library of trained models."""
 
 import contextlib
 import functools
+import os
 import time
 from collections.abc import Iterator, Sequence
 
-from jleaks import datasets
-from jleaks.bank.results import read_records, write_records
+from jleaks import json_lines
 from jleaks.datasets.dataset import Dataset
+from jleaks.datasets.origin import num_records, records
 from jleaks.datasets.registry import get_task
-from jleaks.datasets.synthetic import synthetic
 from jleaks.errors import InputError
 from jleaks.fleet import make_mesh
 from jleaks.outcome import Outcome
 from jleaks.paper.answers import Asker
-from jleaks.paper.context import Context, Row
+from jleaks.paper.context import Context, Job, P, Row
 from jleaks.paper.experiments import RUNS
 from jleaks.paper.library import Library
 from jleaks.paper.plan import PaperPlan
@@ -68,7 +68,7 @@ def run(
         if outcome.finished():
             # Neither data nor models are needed.
             reporter.line(f"{name}: finished before")
-            found[name] = rows = read_records(outcome.path)
+            found[name] = rows = json_lines.read(outcome.path)
             outcome.check(rows)
     missing = [name for name, rows in found.items() if rows is None]
     if missing:
@@ -88,7 +88,7 @@ def _experiment(context: Context, name: str, outcome: Outcome) -> list[Row]:
         return rows
     # Last, because it says that the experiment has finished.
     with outcome.writing() as path:
-        write_records(path, rows)
+        json_lines.write(path, rows)
     tell(
         f"{name}: {len(rows)} attacks in {time.monotonic() - tick:.1f} s, "
         f"{library.num_trained - before} models trained"
@@ -98,26 +98,28 @@ def _experiment(context: Context, name: str, outcome: Outcome) -> list[Row]:
 
 @contextlib.contextmanager
 def opened(
-    plan: PaperPlan,
+    plan: P,
     execution: Execution,
-    workdir: str,
+    workdir: str | os.PathLike[str],
     data_dir: str | None = None,
     models_dir: str | None = None,
-    command: str = "",
+    command: str | None = None,
     reporter: Reporter | None = None,
-) -> Iterator[Context]:
-    """Opens a run: checks everything that can be checked, and makes what its experiments share.
+    num_datasets: int | None = None,
+) -> Iterator[Job[P]]:
+    """Opens a run: checks everything that can be checked, and makes what is shared in it.
 
-    While the context is open a stop signal is caught; training then saves and raises `Preempted`.
+    While the job is open a stop signal is caught; training then saves and raises `Preempted`.
 
     Args:
-      plan: As in `run`, and all others too.
-      execution: How fast.
+      plan: What defines the numbers.
+      execution: What defines only the speed.
       workdir: Directory of this plan's results.
-      data_dir: Where prepared datasets are.
-      models_dir: Where trained models are kept.
-      command: Recorded in every row.
+      data_dir: Where prepared datasets are; needed unless the plan is synthetic.
+      models_dir: Where trained models are kept, `workdir` itself by default; runs may share one.
+      command: Recorded in every row; None to leave it out.
       reporter: Where to tell what is going on.
+      num_datasets: How many datasets stay in memory; None for all.
 
     Raises:
       InputError: anything about the input.
@@ -128,34 +130,22 @@ def opened(
     make_mesh(execution.num_devices)
     sizes = {}
     for name in plan.tasks:
-        sizes[name] = _num_records(plan, name, data_dir)
-        plan.main_plan().quarter(get_task(name), sizes[name])
+        task = get_task(name)
+        sizes[name] = plan.size(task, num_records(name, plan.source, data_dir))
+        plan.quarter(task, sizes[name])
     work = Workdir(workdir, plan)
     work.claim()
 
-    @functools.cache
+    @functools.lru_cache(maxsize=num_datasets)
     def load(task: str) -> Dataset:
-        if plan.source == "synthetic":
-            return synthetic(task, sizes[task])
-        assert data_dir is not None
-        return datasets.load(task, data_dir)
+        return records(task, plan.source, data_dir, sizes[task])
 
-    about = {**provenance(plan.fingerprint(), execution), "command": command}
+    about = provenance(plan.fingerprint(), execution)
+    if command is not None:
+        about["command"] = command
     with StopSignal() as stop:
         library = Library(models_dir or work.path, execution, reporter, stop)
         asker = Asker(library, load, execution)
         endpoint = Endpoint(asker, library.folder / "answers over http")
         cast = Cast(plan, sizes)
-        yield Context(plan, execution, cast, asker, endpoint.ask, reporter, about)
-
-
-def _num_records(plan: PaperPlan, task: str, data_dir: str | None) -> int:
-    """Returns how many records a task's data has, without reading them."""
-    if plan.source == "synthetic":
-        # As the main job: the published number, scaled; always enough for four parts.
-        known = get_task(task)
-        quarter = plan.main_plan().quarter(known, known.num_records)
-        return max(round(plan.share * known.num_records), 4 * quarter)
-    if data_dir is None:
-        raise InputError("real data was asked for without --data_dir")
-    return int(datasets.describe(task, data_dir)["num_records"])
+        yield Job(plan, execution, cast, asker, endpoint.ask, reporter, about)

@@ -20,9 +20,9 @@ from jleaks.paper.attacks import (
     Access,
     Case,
     Threshold,
-    learned,
+    attacked,
+    kind_of,
     random_statistics,
-    thresholds,
     unaided,
 )
 from jleaks.paper.context import Context, Row
@@ -55,10 +55,11 @@ def one_shadow(context: Context, tasks: Sequence[str], **fields: Any) -> list[Ca
 
 def _shokri(context: Context, name: str, _: Path) -> list[Row]:
     """E1: adversary 1 with three kinds of attack model, and the baseline."""
+    models = ("mlp", "logistic", ForestRecipe(context.plan.num_trees))
     cases = [
         case
-        for model in ("mlp", "logistic", "forest")
-        for case in one_shadow(context, _ALL, model=model, variant={"attack_model": model})
+        for model in models
+        for case in one_shadow(context, _ALL, model=model, variant={"attack_model": kind_of(model)})
     ]
     shadows = range(context.plan.num_shokri_shadows)
     against = [
@@ -70,14 +71,14 @@ def _shokri(context: Context, name: str, _: Path) -> list[Row]:
         )
         for task, seed in context.draws(_ALL)
     ]
-    return learned(context, name, cases) + baseline(context, name, against)
+    return attacked(context, name, cases) + baseline(context, name, against)
 
 
 def _plain(*tasks: str) -> RunFn:
     """Adversary 1 on some tasks; what varies is the task itself (E2: overfitting, E4: classes)."""
 
     def run(context: Context, name: str, _: Path) -> list[Row]:
-        return learned(context, name, one_shadow(context, tasks))
+        return attacked(context, name, one_shadow(context, tasks))
 
     return run
 
@@ -92,7 +93,7 @@ def _epochs(context: Context, name: str, _: Path) -> list[Row]:
             shadow = context.cast.shadow(task, seed, recipe=recipe)
             top = context.plan.top
             cases.append(Case("adversary 1", seed, target, (shadow,), {"epochs": epochs}, top))
-    return learned(context, name, cases)
+    return attacked(context, name, cases)
 
 
 def _posteriors(context: Context, name: str, _: Path) -> list[Row]:
@@ -102,7 +103,7 @@ def _posteriors(context: Context, name: str, _: Path) -> list[Row]:
         for case in one_shadow(context, ("cifar100", "location", "news", "purchase100")):
             variant = {"top": top or "all"}
             cases.append(dataclasses.replace(case, top=top, variant=variant))
-    return learned(context, name, cases)
+    return attacked(context, name, cases)
 
 
 def shadow_curve(context: Context, name: str, tasks: Sequence[str]) -> list[Row]:
@@ -118,7 +119,7 @@ def shadow_curve(context: Context, name: str, tasks: Sequence[str]) -> list[Row]
     return [
         row
         for task in dict.fromkeys(case.target.task for case in cases)
-        for row in learned(context, name, [c for c in cases if c.target.task == task])
+        for row in attacked(context, name, [c for c in cases if c.target.task == task])
     ]
 
 
@@ -139,7 +140,7 @@ def _api(context: Context, name: str, _: Path) -> list[Row]:
             variant={"access": access},
         )
     ]
-    return learned(context, name, cases)
+    return attacked(context, name, cases)
 
 
 def _halved(recipe: Recipe, what: str, factor: float) -> Recipe:
@@ -168,7 +169,7 @@ def _hyperparameters(context: Context, name: str, _: Path) -> list[Row]:
                 cases.append(
                     Case("adversary 1", seed, target, (shadow,), variant, context.plan.top)
                 )
-    return learned(context, name, cases)
+    return attacked(context, name, cases)
 
 
 def kinds(context: Context, task: str) -> dict[str, Recipe | ForestRecipe]:
@@ -197,7 +198,7 @@ def _kinds(context: Context, name: str, _: Path) -> list[Row]:
             ):
                 variant = {"target": kind, "shadow": label}
                 cases.append(Case("adversary 1", seed, target, chosen, variant, context.plan.top))
-    return learned(context, name, cases)
+    return attacked(context, name, cases)
 
 
 def transfer(
@@ -228,7 +229,7 @@ def transfer(
 
 def _transfer(context: Context, name: str, _: Path) -> list[Row]:
     """E10: adversary 2 with every shadow task on every target task."""
-    return learned(context, name, transfer(context, _ALL, _ALL))
+    return attacked(context, name, transfer(context, _ALL, _ALL))
 
 
 def preferred(context: Context, names: Sequence[str], besides: Sequence[str] = ()) -> list[str]:
@@ -263,7 +264,7 @@ def _tsne(context: Context, name: str, folder: Path) -> list[Row]:
             "member": np.array([labels[n][1] for n in names]),
         },
     )
-    return learned(context, name, transfer(context, tasks, tasks))
+    return attacked(context, name, transfer(context, tasks, tasks))
 
 
 def _transfer_api(context: Context, name: str, _: Path) -> list[Row]:
@@ -275,7 +276,7 @@ def _transfer_api(context: Context, name: str, _: Path) -> list[Row]:
         for access in _ACCESS
         for case in transfer(context, targets, shadows, access=access, variant={"access": access})
     ]
-    return learned(context, name, cases)
+    return attacked(context, name, cases)
 
 
 def _targets(context: Context, tasks: Sequence[str]) -> list[tuple[int, Subject]]:
@@ -284,7 +285,7 @@ def _targets(context: Context, tasks: Sequence[str]) -> list[tuple[int, Subject]
 
 def _statistics(context: Context, name: str, _: Path) -> list[Row]:
     """E13: adversary 3 with each statistic."""
-    return thresholds(context, name, unaided(context, _targets(context, _ALL)))
+    return attacked(context, name, unaided(context, _targets(context, _ALL)))
 
 
 def _threshold(context: Context, name: str, folder: Path) -> list[Row]:
@@ -295,7 +296,7 @@ def _threshold(context: Context, name: str, folder: Path) -> list[Row]:
         for seed, target in targets
         for t in context.plan.percentiles
     ]
-    rows = thresholds(context, name, cases)
+    rows = attacked(context, name, cases)
     first = [target for seed, target in targets if seed == 0]
     answers = context.asker.ask(first, top=1)
     arrays = {}
@@ -323,7 +324,7 @@ def _adversaries(context: Context, name: str, _: Path) -> list[Row]:
         if chosen:
             cases += transfer(context, (task,), chosen[:1])
     maximum = unaided(context, _targets(context, _ALL), statistics=("maximum",))
-    return learned(context, name, cases) + thresholds(context, name, maximum)
+    return attacked(context, name, cases + maximum)
 
 
 # What runs under each name; where nothing is said, all tasks take part.

@@ -1,19 +1,28 @@
 """Trained models kept on disk, each found by the fingerprint of all that defines its weights.
 
-Experiments ask for models; whatever one of them has trained, the others find.  A model whose recipe, data
-and key are equal is trained once, whichever experiment asks, in whatever order, before or after a restart.
+Runs ask for models; whatever one of them has trained, the others find.  A model whose recipe, data and key
+are equal is trained once, whoever asks, in whatever order, before or after a restart.  Several runs may use
+one library at the same time: files appear whole, and who needs a model that another run is training waits.
 
-models/<fingerprint>.npz          a trained model: parameters, statistics, what it cost, its fingerprint
-answers/<fingerprint>.npz         what a forest answered to some records, likewise
+models/<fingerprint>.fleet.npz    trained models, stacked on axis 0: parameters, statistics; and of each its
+                                  fingerprint, name and what it cost, by which it is found
+models/<fingerprint>.npz          one model, as earlier versions kept each
+answers/<fingerprint>.npz         what a forest answered to some records
 fleets/<fingerprint>/             orbax: models in training, deleted when all of them are kept
+fleets/<fingerprint>.seconds.json what training them has taken so far, likewise
+training.lock                     one byte locked for every model in training
 """
 
+import contextlib
 import dataclasses
+import errno
+import fcntl
+import json
 import math
 import os
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +36,10 @@ from jleaks.errors import InputError
 from jleaks.fingerprint import fingerprint
 from jleaks.learner import State
 from jleaks.plan import Execution
-from jleaks.preemption import StopSignal
+from jleaks.preemption import Preempted, StopSignal
+from jleaks.report.files import replace_file
 from jleaks.reporter import Reporter
-from jleaks.trainer import Crew, Trainer
+from jleaks.trainer import Crew, Progress, Trainer
 
 # Host memory that the models of one fleet in training may take, optimiser state included.
 _MOST_BYTES = 2 << 30
@@ -41,7 +51,8 @@ class Cost:
 
     Attributes:
       device_seconds: Wall time of the fleet times its devices, divided among its models.
-      wall_seconds: Wall time of the fleet, divided among its models.
+      wall_seconds: Wall time of the fleet, that of interrupted processes included, divided among its
+        models.
       flops: Of all gradient steps, as XLA counts them; None where it was not counted.
     """
 
@@ -59,7 +70,7 @@ class Cost:
 
 
 class Library:
-    """The models of one directory.  Several runs may use it, one at a time."""
+    """The models of one directory."""
 
     def __init__(
         self,
@@ -81,16 +92,51 @@ class Library:
         """
         self.folder = Path(folder).absolute()
         self._execution, self._reporter, self._stop = execution, reporter, stop
-        # Models trained by this process; the tests' and the log's word for "nothing was repeated".
-        self.num_trained = 0
+        # What is known of the kept fleets: files read so far, and where in them each model is.
+        self._read: set[Path] = set()
+        self._index: dict[str, tuple[Path, int, dict[str, Any]]] = {}
+        # Models trained by this process (the tests' and the log's word for "nothing was repeated"), and
+        # the seconds that it took.
+        self.num_trained, self.seconds_trained = 0, 0.0
         try:
             (self.folder / "models").mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"cannot write to {self.folder}: {error.strerror}") from error
 
-    def path(self, name: str) -> Path:
-        """Where the model with this fingerprint is kept."""
-        return self.folder / "models" / f"{name}.npz"
+    def find(self, name: str) -> tuple[Path, int, dict[str, Any]] | None:
+        """Returns where the model with this fingerprint is kept, or None.
+
+        Returns:
+          The file, the model's position on axis 0, and what was noted of it.
+
+        Raises:
+          InputError: a kept fleet is damaged.
+        """
+        if not self._is_known(name):
+            self._refresh()
+        return self._index.get(name)
+
+    def _is_known(self, name: str) -> bool:
+        """Whether a model is in the fleets read so far, or in a file of its own."""
+        single = self.folder / "models" / f"{name}.npz"
+        if name not in self._index and single.exists():
+            _, meta = read_kept(single, _RETRAIN, only=())
+            self._index[name] = single, 0, meta
+        return name in self._index
+
+    def _refresh(self) -> None:
+        """Looks for fleets that were kept since."""
+        for path in sorted(set((self.folder / "models").glob(f"*{_FLEET}")) - self._read):
+            _, meta = read_kept(path, _RETRAIN, only=())
+            models = meta.get("models")
+            if not isinstance(models, list) or not all(
+                isinstance(model, dict) and isinstance(model.get("fingerprint"), str)
+                for model in models
+            ):
+                raise npz.damaged(path, "it does not say which models it holds", _RETRAIN)
+            for row, model in enumerate(models):
+                self._index.setdefault(model["fingerprint"], (path, row, model))
+            self._read.add(path)
 
     def train(self, crew: Crew, names: Sequence[str]) -> tuple[Trainer, State]:
         """Trains those models of a crew that are not kept yet.
@@ -108,93 +154,225 @@ class Library:
           DivergedError: a loss was not finite.
           InputError: a kept model is damaged.
         """
+        trainer = None
+        if missing := self._missing(names):
+            with self._alone([names[i] for i in missing]):
+                # Another run may have trained some in the meantime.
+                trainer = self._fit_all(crew, names, self._missing(names))
+        trainer = trainer or self._trainer(crew, self._reporter.progress)
+        return trainer, self.load(names, train.template(crew.learner, crew.features))
+
+    def _missing(self, names: Sequence[str]) -> list[int]:
+        """Returns the positions of models that are not kept, each fingerprint once."""
         first = {name: i for i, name in reversed(list(enumerate(names)))}
-        missing = [i for name, i in first.items() if not self.path(name).exists()]
-        missing.sort()
+        self._refresh()
+        return sorted(i for name, i in first.items() if not self._is_known(name))
+
+    @contextlib.contextmanager
+    def _alone(self, names: Sequence[str]) -> Iterator[None]:
+        """Keeps other runs from training these models meanwhile; waits while one does."""
+        path = self.folder / "training.lock"
+        try:
+            file = path.open("wb")
+        except OSError as error:
+            raise InputError(f"cannot write {path}: {error.strerror}") from error
+        with file:
+            told = False
+            # In one order for all runs, so that none waits for another that waits for it.
+            for place in sorted(int(fingerprint(name), 16) >> 2 for name in names):
+                while not _locked(file.fileno(), place):
+                    if not told:
+                        told = True
+                        self._reporter.line(f"waiting: another run trains models of {self.folder}")
+                    if self._stop.received is not None:
+                        raise Preempted("stopped while another run trained")
+                    time.sleep(_LOOK)
+            # Closing the file ends all locks.
+            yield
+
+    def _fit_all(self, crew: Crew, names: Sequence[str], missing: list[int]) -> Trainer | None:
+        """Trains models of a crew in as few fleets as the host's memory takes.
+
+        Returns:
+          The trainer of the whole crew, if one fleet was all of it.
+        """
+        if not missing:
+            return None
+        trainer = None
         width = crew.members.indices.shape[1]
-        size = packing.measure(crew.learner, _shape(crew), width)
+        shape = jax.ShapeDtypeStruct(crew.features.shape, crew.features.dtype)
+        size = packing.measure(crew.learner, shape, width)
         most = max(1, _MOST_BYTES // max(size.state_bytes, 1))
         for start in range(0, len(missing), most):
             at = np.array(missing[start : start + most])
-            self._fit(take(crew, at), [names[i] for i in at], size.flops_per_epoch / width)
-        trainer = Trainer(crew, self._execution, self._reporter.progress, self._stop)
-        template = train.template(crew.learner, crew.features)
-        states = [self._load(self.path(name), template) for name in names]
-        return trainer, jax.tree.map(lambda *leaves: np.stack(leaves), *states)
+            per_record = size.flops_per_epoch / width
+            trainer = self._fit(take(crew, at), [names[i] for i in at], per_record)
+        return trainer if crew.num_models == len(missing) <= most else None
 
-    def _fit(self, crew: Crew, names: list[str], flops_per_record: float) -> None:
+    def _trainer(self, crew: Crew, progress: Callable[[Progress], None]) -> Trainer:
+        return Trainer(crew, self._execution, progress, self._stop, self._reporter.line)
+
+    def _fit(self, crew: Crew, names: list[str], flops_per_record: float) -> Trainer:
         """Trains a crew of which no model is kept, and keeps them."""
         fleet = fingerprint(*sorted(names), digits=24)
-        store = Store(self.folder / "fleets" / fleet, fleet, self._reporter.line)
+        folder = self.folder / "fleets" / fleet
+        spent = _Spent(folder.with_suffix(".seconds.json"))
+
+        def progress(p: Progress) -> None:
+            spent.keep(p.seconds)
+            self._reporter.progress(p)
+
+        store = Store(folder, fleet, self._reporter.line)
         tick = time.monotonic()
-        trainer = Trainer(crew, self._execution, self._reporter.progress, self._stop)
+        trainer = self._trainer(crew, progress)
         state = trainer.run(store)
         store.close()
-        wall = (time.monotonic() - tick) / crew.num_models
-        epochs = crew.learner.recipe.epochs
-        for i, name in enumerate(names):
-            cost = Cost(
-                device_seconds=wall * trainer.fleet.mesh.size,
-                wall_seconds=wall,
-                flops=flops_per_record * int(crew.members.size[i]) * epochs,
-            )
-            model = jax.tree.map(lambda leaf, i=i: leaf[i], state._replace(opt_state=()))
-            self._keep(self.path(name), model, crew.names[i], cost)
-        shutil.rmtree(self.folder / "fleets" / fleet, ignore_errors=True)
+        seconds = time.monotonic() - tick
+        wall = spent.keep(seconds) / crew.num_models
+        models = [
+            {
+                "fingerprint": name,
+                "name": crew.names[i],
+                "cost": {
+                    "device_seconds": wall * trainer.fleet.mesh.size,
+                    "wall_seconds": wall,
+                    "flops": flops_per_record
+                    * int(crew.members.size[i])
+                    * crew.learner.recipe.epochs,
+                },
+            }
+            for i, name in enumerate(names)
+        ]
+        path = self.folder / "models" / f"{fleet}{_FLEET}"
+        write_kept(path, _flat(state._replace(opt_state=())), {"models": models})
+        shutil.rmtree(folder, ignore_errors=True)
+        spent.path.unlink(missing_ok=True)
         self.num_trained += crew.num_models
-        self._reporter.line(
-            f"{crew.name}: {crew.num_models} models trained in {wall * crew.num_models:.1f} s"
-        )
+        self.seconds_trained += seconds
+        self._reporter.line(f"{crew.name}: {crew.num_models} models trained in {seconds:.1f} s")
+        return trainer
 
-    def _keep(self, path: Path, state: State, name: str, cost: Cost) -> None:
-        """Writes one model, whole or not at all."""
-        write_kept(path, _flat(state), {"name": name, "cost": dataclasses.asdict(cost)})
-
-    def _load(self, path: Path, template: State) -> State:
-        """Reads one model.
+    def load(self, names: Sequence[str], template: State) -> State:
+        """Reads kept models; each file once.
 
         Args:
-          path: Where it is kept.
-          template: Shapes and types of its state.
+          names: Their fingerprints.
+          template: Shapes and types of one model's state.
+
+        Returns:
+          Their state without that of the optimiser, leaves [M, ...].
+
+        Raises:
+          InputError: one is not kept, or is damaged.
         """
-        arrays, _ = read_kept(path, _RETRAIN)
+        places: dict[Path, list[tuple[int, int]]] = {}
+        for i, name in enumerate(names):
+            if (found := self.find(name)) is None:
+                raise InputError(f"{self.folder} has no model {name}")
+            places.setdefault(found[0], []).append((i, found[1]))
         expected = _flat(template)
-        if arrays.keys() != expected.keys():
-            raise npz.damaged(
-                path, f"it has {_named(arrays)}, this model has {_named(expected)}", _RETRAIN
-            )
-        for name, like in expected.items():
-            found = arrays[name]
-            if found.shape != like.shape or found.dtype != like.dtype:
-                what = f"{found.dtype} {found.shape}, expected {like.dtype} {like.shape}"
-                raise npz.damaged(path, f"{name} is {what}", _RETRAIN)
-            if not np.isfinite(found).all():
-                raise npz.damaged(path, f"{name} is not finite", _RETRAIN)
-        fields: dict[str, Any] = {"opt_state": ()}
-        for field in State._fields:
-            own = {
-                tuple(key.split("/")[1:]): leaf
-                for key, leaf in arrays.items()
-                if key.split("/")[0] == field
-            }
-            if field != "opt_state":
-                fields[field] = own[()] if () in own else traverse_util.unflatten_dict(own)
-        return State(**fields)
+        leaves = {
+            name: np.empty((len(names), *like.shape), like.dtype) for name, like in expected.items()
+        }
+        for path, pairs in places.items():
+            arrays = _read_models(path, expected)
+            to, at = np.array(pairs).T
+            for name, leaf in leaves.items():
+                leaf[to] = arrays[name][at]
+        return _nested(leaves)
 
     def cost(self, name: str) -> Cost:
         """Returns what training the model with this fingerprint took."""
-        path = self.path(name)
-        _, meta = read_kept(path, _RETRAIN)
+        found = self.find(name)
+        if found is None:
+            raise InputError(f"{self.folder} has no model {name}")
+        path, _, about = found
         try:
-            cost = Cost(**meta["cost"])
+            cost = Cost(**about["cost"])
             if not all(x is None or math.isfinite(x) for x in dataclasses.astuple(cost)):
                 raise ValueError("not finite")
         except (KeyError, TypeError, ValueError) as error:
-            raise npz.damaged(path, f"what it cost is {meta.get('cost')}", _RETRAIN) from error
+            raise npz.damaged(path, f"what it cost is {about.get('cost')}", _RETRAIN) from error
         return cost
 
 
+class _Spent:
+    """Seconds of training, those of earlier processes included."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        try:
+            self._before = float(json.loads(path.read_bytes())["training"])
+            if not 0 <= self._before < math.inf:
+                raise ValueError(f"training is {self._before}")
+        except FileNotFoundError:
+            self._before = 0.0
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            raise InputError(
+                f"{path} is damaged ({error}); delete it to count the seconds from now on"
+            ) from error
+
+    def keep(self, seconds: float) -> float:
+        """Notes the seconds of this process; returns those of all."""
+        total = self._before + seconds
+        replace_file(self.path, json.dumps({"training": round(total, 3)}).encode())
+        return total
+
+
 _RETRAIN = "delete it to train again"
+# Ends the name of a file that holds a fleet.
+_FLEET = ".fleet.npz"
+# Seconds between two looks at whether another run has finished.
+_LOOK = 0.2
+
+
+def _locked(file: int, place: int) -> bool:
+    """Tries to lock one byte for this process, until the file is closed; False if another has it."""
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
+    except OSError as error:
+        # File systems without locks: runs that use one library at once train some models twice.
+        return error.errno not in (errno.EAGAIN, errno.EACCES)
+    return True
+
+
+def _read_models(path: Path, expected: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Reads a file of models, leaves [M, ...].
+
+    Args:
+      path: Where they are kept.
+      expected: Shapes and types of one model's leaves.
+    """
+    arrays, meta = read_kept(path, _RETRAIN)
+    if "models" not in meta:
+        arrays = {name: array[None] for name, array in arrays.items()}
+    count = len(meta.get("models", [meta]))
+    if arrays.keys() != expected.keys():
+        raise npz.damaged(
+            path, f"it has {_named(arrays)}, this model has {_named(expected)}", _RETRAIN
+        )
+    for name, like in expected.items():
+        found, shape = arrays[name], (count, *like.shape)
+        if found.shape != shape or found.dtype != like.dtype:
+            what = f"{found.dtype} {found.shape}, expected {like.dtype} {shape}"
+            raise npz.damaged(path, f"{name} is {what}", _RETRAIN)
+        if not np.isfinite(found).all():
+            raise npz.damaged(path, f"{name} is not finite", _RETRAIN)
+    return arrays
+
+
+def _nested(leaves: Mapping[str, np.ndarray]) -> State:
+    """Undoes `_flat`."""
+    fields: dict[str, Any] = {"opt_state": ()}
+    for field in State._fields:
+        own = {
+            tuple(key.split("/")[1:]): leaf
+            for key, leaf in leaves.items()
+            if key.split("/")[0] == field
+        }
+        if field != "opt_state":
+            fields[field] = own[()] if () in own else traverse_util.unflatten_dict(own)
+    return State(**fields)
 
 
 def _flat(state: State) -> dict[str, Any]:
@@ -211,10 +389,6 @@ def _flat(state: State) -> dict[str, Any]:
 
 def _named(arrays: Mapping[str, Any]) -> str:
     return ", ".join(name for name in sorted(arrays) if name.startswith("params/")) or "no layers"
-
-
-def _shape(crew: Crew) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(crew.features.shape, crew.features.dtype)
 
 
 def take(crew: Crew, at: np.ndarray) -> Crew:
@@ -241,17 +415,20 @@ def write_kept(path: Path, arrays: Mapping[str, Any], meta: Mapping[str, Any]) -
     )
 
 
-def read_kept(path: Path, remedy: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def read_kept(
+    path: Path, remedy: str, only: Collection[str] | None = None
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Reads what is kept under a fingerprint.
 
     Args:
       path: Whose name is the fingerprint.
       remedy: What to do about a file that cannot be used.
+      only: Names of the arrays to read; None for all.
 
     Raises:
       InputError: it is missing or damaged, or the file of another fingerprint.
     """
-    arrays, meta = npz.load(path, remedy)
+    arrays, meta = npz.load(path, remedy, only)
     if "fingerprint" not in meta:
         raise InputError(f"{path} does not hold its fingerprint (an earlier version's?); {remedy}")
     if meta["fingerprint"] != path.stem:

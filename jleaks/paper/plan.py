@@ -111,6 +111,14 @@ class PaperPlan:
             percentile=self.percentile,
         )
 
+    def quarter(self, task: Task, num_records: int) -> int:
+        """Returns the records in each part of a split (see `jleaks.plan.Plan.quarter`)."""
+        return self.main_plan().quarter(task, num_records)
+
+    def size(self, task: Task, available: int) -> int:
+        """Returns how many records of a task the run looks at (see `jleaks.plan.Plan.size`)."""
+        return self.main_plan().size(task, available)
+
     def recipe(self, task: Task) -> Recipe:
         """Returns the recipe of a task's target and shadow models."""
         return dataclasses.replace(self.target, model=task.model)

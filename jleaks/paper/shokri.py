@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jleaks.attacks.attack_models import AttackDataset, fit_networks
 from jleaks.datasets.registry import get_task
 from jleaks.evaluate import judge, judge_own_rows
 from jleaks.fingerprint import fingerprint
@@ -18,7 +19,6 @@ from jleaks.fleet import key_words, make_mesh
 from jleaks.keys import Role, identity_key
 from jleaks.metrics import row_fields
 from jleaks.paper.context import Context, Row
-from jleaks.paper.lessons import Lesson, attack_fleet
 from jleaks.paper.subjects import Subject, truth
 from jleaks.reporter import collapse_line
 
@@ -67,7 +67,7 @@ def _task(context: Context, experiment: str, cases: Sequence[Baseline]) -> list[
     task = get_task(cases[0].target.task)
     labels = asker.datasets(task.name).labels
     recipe = dataclasses.replace(context.plan.attack, model="mlp")
-    lessons: dict[tuple[int, int], Lesson] = {}
+    datasets: dict[tuple[int, int], AttackDataset] = {}
     own_scores: dict[tuple[int, int], np.ndarray] = {}
     scores, places = [], []
     for i, case in enumerate(cases):
@@ -85,7 +85,7 @@ def _task(context: Context, experiment: str, cases: Sequence[Baseline]) -> list[
             if at.sum() < recipe.batch_size or len(set(member[at])) < 2:
                 continue
             words = key_words([identity_key(case.seed, task.name, Role.ATTACK, 1000 + k)])[0]
-            lessons[i, k] = Lesson(
+            datasets[i, k] = AttackDataset(
                 name=f"attack model of class {k} of {task.name}, seed {case.seed}",
                 fingerprint=fingerprint("class", recipe, names, k, words, digits=24),
                 words=words,
@@ -94,24 +94,18 @@ def _task(context: Context, experiment: str, cases: Sequence[Baseline]) -> list[
                 num_inputs=posteriors.shape[1],
                 queries=[target[places[i][k]]],
             )
-    # Lessons of a fleet are padded to the longest: classes within a factor of four go together.
-    groups: dict[int, list[tuple[int, int]]] = {}
-    for key, lesson in lessons.items():
-        groups.setdefault(len(lesson.member).bit_length() // 2, []).append(key)
-    for keys in groups.values():
-        chosen = [lessons[key] for key in keys]
-        found = attack_fleet(recipe, context.asker.library, chosen)
-        for (i, k), (own, (answer,)) in zip(keys, found, strict=True):
-            scores[i][places[i][k]], own_scores[i, k] = answer, own
+    found = fit_networks(recipe, context.asker.library.train, list(datasets.values()))
+    for (i, k), (own, (answer,)) in zip(datasets, found, strict=True):
+        scores[i][places[i][k]], own_scores[i, k] = answer, own
     truths = [truth(case.target) for case in cases]
     mesh = make_mesh(context.execution.num_devices)
-    collapsed = _collapsed(context, experiment, lessons, own_scores)
+    collapsed = _collapsed(context, experiment, datasets, own_scores)
     judged = judge(scores, truths, [0.0] * len(cases), mesh)
     rows = []
     for i, case in enumerate(cases):
-        mine = [lesson for (j, _), lesson in lessons.items() if j == i]
+        mine = [dataset for (j, _), dataset in datasets.items() if j == i]
         num_collapsed = sum(j == i for j, _ in collapsed)
-        spent = sum(context.attack_seconds(lesson.fingerprint) or 0.0 for lesson in mine)
+        spent = sum(context.attack_seconds(dataset.fingerprint) or 0.0 for dataset in mine)
         rows.append(
             context.row(
                 experiment,
@@ -136,17 +130,17 @@ def _task(context: Context, experiment: str, cases: Sequence[Baseline]) -> list[
 def _collapsed(
     context: Context,
     experiment: str,
-    lessons: dict[tuple[int, int], Lesson],
+    datasets: dict[tuple[int, int], AttackDataset],
     scores: dict[tuple[int, int], np.ndarray],
 ) -> list[tuple[int, int]]:
     """Returns case and class of every attack network that has collapsed, and tells of them."""
-    if not lessons:
+    if not datasets:
         return []
-    truths = [lesson.member for lesson in lessons.values()]
+    truths = [dataset.member for dataset in datasets.values()]
     mesh = make_mesh(context.execution.num_devices)
-    own = judge_own_rows([scores[key] for key in lessons], truths, mesh)
-    found = [key for key, collapsed in zip(lessons, own.collapsed, strict=True) if collapsed]
+    own = judge_own_rows([scores[key] for key in datasets], truths, mesh)
+    found = [key for key, collapsed in zip(datasets, own.collapsed, strict=True) if collapsed]
     if found:
-        names = [lessons[key].name for key in found]
-        context.reporter.line(f"{experiment}: {collapse_line(names, len(lessons))}")
+        names = [datasets[key].name for key in found]
+        context.reporter.line(f"{experiment}: {collapse_line(names, len(datasets))}")
     return found

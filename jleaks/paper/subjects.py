@@ -12,7 +12,7 @@ from jleaks.fleet import key_words
 from jleaks.forest import ForestRecipe
 from jleaks.keys import Role, identity_key
 from jleaks.paper.plan import PaperPlan
-from jleaks.plan import Recipe
+from jleaks.plan import Plan, Recipe
 from jleaks.splits import Quarters, quarters, shadow_part
 
 Words = UInt32[np.ndarray, "2"]
@@ -30,6 +30,8 @@ class Subject:
       others: [m] records it does not.
       words: Its key.
       dropout: Ratios of input and hidden layer, or None.
+      null_order: [n + m] of the null check (see `jleaks.splits.null_orders`): its answers are put into this
+        order, after which the first n are called members; None for the truth.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Subject:
     others: Int[np.ndarray, "others"]
     words: Words
     dropout: tuple[float, float] | None = None
+    null_order: Int[np.ndarray, "rows"] | None = None
 
     @property
     def rows(self) -> Int[np.ndarray, "rows"]:
@@ -89,19 +92,18 @@ class Cast:
     """Lays out the targets and shadows of a plan.
 
     Attributes:
-      plan: Whose.
+      plan: Says which tasks are split how, and how their networks are trained.
       sizes: Records of each task's data.
     """
 
-    plan: PaperPlan
+    plan: Plan | PaperPlan
     sizes: dict[str, int]
 
     @functools.lru_cache(maxsize=256)  # noqa: B019 - a run has one cast
     def split(self, task: str, seed: int) -> Quarters:
         """Returns one draw of the paper's split."""
         size = self.sizes[task]
-        quarter = self.plan.main_plan().quarter(get_task(task), size)
-        return quarters(task, seed, size, quarter)
+        return quarters(task, seed, size, self.plan.quarter(get_task(task), size))
 
     def network(self, task: str) -> Recipe:
         """Returns the recipe of a task's own network."""
@@ -146,7 +148,9 @@ class Cast:
             dropout=dropout,
         )
 
-    def stacked(self, role: Role, task: str, seed: int) -> Stacked:
+    def stacked(
+        self, role: Role, task: str, seed: int, forest: ForestRecipe, combiner: CombinerRecipe
+    ) -> Stacked:
         """Returns the stacked target or shadow (`Role.TARGET` or `Role.SHADOW`) of one draw."""
         whole = self.target(task, seed) if role == Role.TARGET else self.shadow(task, seed)
         parts = thirds(
@@ -155,19 +159,19 @@ class Cast:
         network = dataclasses.replace(
             whole, name=f"network of the stacked {whole.name}", members=parts.network
         )
-        forest = dataclasses.replace(
+        grown = dataclasses.replace(
             whole,
             name=f"forest of the stacked {whole.name}",
-            recipe=ForestRecipe(num_trees=self.plan.num_trees),
+            recipe=forest,
             members=parts.forest,
         )
         return Stacked(
             name=f"stacked {whole.name}",
             task=task,
             network=network,
-            forest=forest,
+            forest=grown,
             held=parts.combiner,
-            combiner=CombinerRecipe(c=self.plan.combiner_c),
+            combiner=combiner,
             members=whole.members,
             others=whole.others,
         )

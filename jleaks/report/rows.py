@@ -26,6 +26,7 @@ from typing import (
     get_type_hints,
 )
 
+from jleaks import json_lines
 from jleaks.datasets.registry import Source
 from jleaks.errors import InputError
 from jleaks.report.files import replace_file
@@ -231,8 +232,7 @@ def write_rows(path: str | os.PathLike[str], rows: Sequence[Row]) -> Path:
     Raises:
       InputError: there are no rows, one is not as `Row` says, or the file cannot be written.
     """
-    lines = [json.dumps(row, ensure_ascii=False, allow_nan=False) for row in _check_rows(rows)]
-    return replace_file(path, ("\n".join(lines) + "\n").encode())
+    return json_lines.write(path, _check_rows(rows))
 
 
 def read_rows(path: str | os.PathLike[str]) -> list[Row]:
@@ -248,22 +248,7 @@ def read_rows(path: str | os.PathLike[str]) -> list[Row]:
       InputError: the file cannot be read, holds no row, or a line is not a row; the message
         names file and line.
     """
-    try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-    rows = []
-    for number, line in enumerate(content.split(b"\n"), start=1):
-        if not line.strip():
-            continue
-        where = f"{path}:{number}"
-        try:
-            record = json.loads(line.decode())
-        except UnicodeDecodeError as error:
-            raise InputError(f"{where}: not UTF-8 text ({error.reason})") from error
-        except json.JSONDecodeError as error:
-            raise InputError(f"{where}: not JSON ({error.msg} at column {error.colno})") from error
-        rows.append(check_row(record, where))
+    rows = [check_row(row, f"{path}:{number}") for number, row in json_lines.numbered(path)]
     if not rows:
         raise InputError(f"{path}: no result rows; expected one JSON object per line")
     return rows

@@ -4,16 +4,14 @@ A row is one attack on one target, flat but for `variant`, which names what the 
 and `versions`.  On disk it is one JSON object per line; `rows.jsonl.gz` is the same, compressed.
 """
 
-import gzip
-import json
 import math
 import numbers
 import os
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast, get_args
 
+from jleaks import json_lines
 from jleaks.datasets.registry import Source
 from jleaks.errors import InputError
 from jleaks.report.paper.titles import ATTACKS, get_experiment
@@ -178,23 +176,7 @@ def read_rows(name: str, path: str | os.PathLike[str]) -> list[PaperRow]:
       InputError: the file cannot be read, holds no row, or a line is not a row of this experiment;
         the message names file and line.
     """
-    path = Path(path)
-    try:
-        content = path.read_bytes()
-        if path.suffix == ".gz":
-            content = gzip.decompress(content)
-        lines = content.decode().split("\n")
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise InputError(
-            f"cannot read {path}: {getattr(error, 'strerror', None) or error}"
-        ) from error
-    records = []
-    for i, line in enumerate(lines, start=1):
-        if line.strip():
-            try:
-                records.append(json.loads(line))
-            except json.JSONDecodeError as error:
-                raise InputError(f"{path}:{i}: not JSON ({error.msg})") from error
+    records = json_lines.read(path)
     if not records:
         raise InputError(f"{path}: no result rows; expected one JSON object per line")
     return check_rows(name, records, f"{path}, row ")

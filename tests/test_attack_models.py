@@ -5,7 +5,8 @@ import pytest
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import roc_auc_score
 
-from jleaks.attacks.classifiers import forest_scores
+from jleaks.attacks import attack_models
+from jleaks.attacks.attack_models import forest_scores
 from jleaks.errors import InputError
 from jleaks.forest import ForestRecipe
 
@@ -84,3 +85,21 @@ def test_input_that_cannot_be_used(rng, member):
         forest_scores(RECIPE, shadow, member, WORDS, [shadow, shadow * np.float32(np.inf)])
     with pytest.raises(InputError, match="forest min_leaf is 0"):
         forest_scores(ForestRecipe(min_leaf=0), shadow, member, WORDS, [shadow])
+
+
+@pytest.mark.parametrize(
+    ("sizes", "groups"),
+    [
+        ([5], [[0]]),
+        ([24420, 932, 2504, 20010], [[0, 1, 2, 3]]),
+        # Short ones beside one a hundred times as long would each take as long as it.
+        ([100, 1, 1, 1, 1, 1], [[1, 2, 3, 4, 5], [0]]),
+        ([1, 2, 3, 5, 7, 10, 20, 50, 100], [[0, 1, 2, 3, 4, 5, 6], [7, 8]]),
+    ],
+)
+def test_data_sets_of_very_different_length_are_fleets_of_their_own(sizes, groups):
+    found = attack_models._about_equal(sizes)
+    assert found == groups
+    for group in found:
+        longest = max(sizes[i] for i in group)
+        assert longest * len(group) <= 4 * sum(sizes[i] for i in group)
