@@ -1,25 +1,17 @@
-"""Metrics of one attack on one target, for masked rows: pure, jit-friendly, exact under ties.
-
-Conventions: a score is larger for likelier members; records of equal score move together (one step of
-the empirical ROC); TPR at FPR f is the largest TPR among thresholds whose realised FPR is at most f.
-"""
+"""Metrics of one attack on one target, for masked rows: pure, jit-friendly, over `jleaks.roc`."""
 
 import math
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
-from jaxtyping import Array, Bool, Float, Int, Num
+from jaxtyping import Array, Bool, Float, Num
 
 from jleaks.arrays import AnyArray
+from jleaks.roc import auc, best_threshold, called, operating_points, rank
 
 # Operating points reported beside precision and recall (Carlini et al. 2022).
 FPRS = (0.01, 0.001)
-
-# Gains in balanced accuracy that differ by no more are equal: that is float32's rounding.
-GAIN_ROUNDING = 2.5e-7
 
 
 class Decision(NamedTuple):
@@ -73,98 +65,6 @@ class Metrics(NamedTuple):
     shadow_cut: Decision | None = None
 
 
-class Ranking(NamedTuple):
-    """All records of one target from the highest score to the lowest, padding last.
-
-    Attributes:
-      scores: [n] descending.
-      tp: [n] members among the records down to the end of this one's tie.
-      fp: [n] non-members likewise.
-      positives: Members.
-      negatives: Non-members.
-    """
-
-    scores: Float[Array, "rows"]
-    tp: Int[Array, "rows"]
-    fp: Int[Array, "rows"]
-    positives: Int[Array, ""]
-    negatives: Int[Array, ""]
-
-
-def rank(
-    scores: Float[AnyArray, "rows"], member: Bool[AnyArray, "rows"], valid: Bool[AnyArray, "rows"]
-) -> Ranking:
-    """Ranks records with one sort.
-
-    Args:
-      scores: Larger means likelier a member; must be finite where valid.
-      member: The truth.
-      valid: Rows that exist; the others are padding.
-    """
-    scores, member, valid = jnp.asarray(scores), jnp.asarray(member), jnp.asarray(valid)
-    # The code carries membership through the sort: 2 member, 1 other, 0 padding.
-    code = (member & valid) * 2 + (~member & valid)
-    ordered, code = lax.sort(
-        (jnp.where(valid, -scores, jnp.inf), code), num_keys=1, is_stable=False
-    )
-    tp, fp = jnp.cumsum(code == 2), jnp.cumsum(code == 1)
-    last_of_tie = jnp.append(ordered[1:] != ordered[:-1], True)
-
-    def at_end_of_tie(count: Array) -> Array:
-        return lax.cummin(jnp.where(last_of_tie, count, count[-1]), reverse=True)
-
-    return Ranking(-ordered, at_end_of_tie(tp), at_end_of_tie(fp), tp[-1], fp[-1])
-
-
-def auc(ranking: Ranking) -> Float[Array, ""]:
-    """Area under the ROC curve: Mann-Whitney, ties counted half (Fawcett 2006, algorithm 3)."""
-
-    def steps(count: Array) -> tuple[Array, Array]:
-        before = jnp.concatenate([jnp.zeros(1, count.dtype), count[:-1]])
-        return before, count - before
-
-    # Rows of one tie share their counts, so only the first of them makes a step.
-    tp_before, _ = steps(ranking.tp)
-    _, fp_step = steps(ranking.fp)
-    height = (tp_before + ranking.tp).astype(jnp.float32) / (2 * ranking.positives)
-    return (height * (fp_step.astype(jnp.float32) / ranking.negatives)).sum()
-
-
-def operating_points(
-    ranking: Ranking, fprs: Sequence[float] | np.ndarray
-) -> tuple[Int[Array, "fprs"], Int[Array, "fprs"]]:
-    """True and false positives at the largest TPR whose realised FPR is at most each of `fprs`.
-
-    With no threshold allowed but the infinite one, nobody is called a member.
-    """
-    allowed = jnp.floor(jnp.asarray(fprs, jnp.float32) * ranking.negatives + 1e-4)
-    rows = jnp.searchsorted(ranking.fp, allowed.astype(ranking.fp.dtype), side="right")
-    tp = jnp.where(rows > 0, ranking.tp[rows - 1], 0)
-    # The TPR may have been reached before: at the first row with as many members.
-    fp = jnp.where(tp > 0, ranking.fp[jnp.searchsorted(ranking.tp, tp)], 0)
-    return tp, fp
-
-
-def best_threshold(ranking: Ranking) -> Float[Array, ""]:
-    """The score that maximises balanced accuracy with the rule "member if score >= threshold".
-
-    Of equal maxima the highest threshold (Song & Mittal 2021 try values in that order).
-    """
-    gain = ranking.tp / ranking.positives - ranking.fp / ranking.negatives
-    return ranking.scores[jnp.argmax(gain >= gain.max() - GAIN_ROUNDING)]
-
-
-def called(
-    scores: Float[AnyArray, "rows"],
-    member: Bool[AnyArray, "rows"],
-    valid: Bool[AnyArray, "rows"],
-    threshold: Num[AnyArray, ""] | np.floating | float,
-) -> tuple[Int[Array, ""], Int[Array, ""]]:
-    """True and false positives of the rule "member if score >= threshold"."""
-    chosen = (jnp.asarray(scores) >= threshold) & valid
-    return (chosen & member).sum(), (chosen & ~jnp.asarray(member)).sum()
-
-
 def own_rows(
     scores: Float[AnyArray, "rows"], member: Bool[AnyArray, "rows"], valid: Bool[AnyArray, "rows"]
 ) -> OwnRows:
@@ -176,7 +76,7 @@ def own_rows(
       valid: Rows that exist; the others are padding.
     """
     ranking = rank(scores, member, valid)
-    true_positives, false_positives = called(scores, member, valid, 0.0)
+    true_positives, false_positives = called(ranking, 0.0)
     num_called = true_positives + false_positives
     everybody = ranking.positives + ranking.negatives
     return OwnRows(best_threshold(ranking), (num_called == 0) | (num_called == everybody))
@@ -201,11 +101,11 @@ def metrics(
     """
     ranking = rank(scores, member, valid)
     positives, negatives = ranking.positives, ranking.negatives
-    true_positives, false_positives = called(scores, member, valid, threshold)
+    true_positives, false_positives = called(ranking, threshold)
     tp, fp = operating_points(ranking, FPRS)
     shadow_cut = None
     if cut is not None:
-        hits, misses = called(scores, member, valid, cut)
+        hits, misses = called(ranking, cut)
         recall, fpr = hits / positives, misses / negatives
         recall = jnp.where(jnp.isnan(cut), jnp.nan, recall)
         shadow_cut = Decision(hits / (hits + misses), recall, (recall + 1 - fpr) / 2)

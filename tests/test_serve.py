@@ -210,7 +210,7 @@ def test_models_that_are_not_there(sweep, tmp_path):
     (tmp_path / "plan.json").write_bytes((sweep / "plan.json").read_bytes())
     with pytest.raises(InputError, match="seed is -1, expected a whole number from 0"):
         kept_model(str(tmp_path), "location", -1, "target")
-    with pytest.raises(InputError, match="has no trained models: run the command of"):
+    with pytest.raises(InputError, match="has no trained models: say where they are with"):
         kept_model(str(tmp_path), "location", 0, "target")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["plan.json"]
     with pytest.raises(InputError, match="shadow model 1 of location, seed 1 is not among the"):

@@ -6,7 +6,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from jleaks.attacks.evidence import Evidence
-from jleaks.metrics import GAIN_ROUNDING
+from jleaks.roc import GAIN_ROUNDING
 
 
 def correctness(evidence: Evidence) -> Array:

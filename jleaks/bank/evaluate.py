@@ -16,7 +16,7 @@ from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
-from jleaks import fleet
+from jleaks import fleet, roc
 from jleaks.attacks import baseline, difficulty, rmia
 from jleaks.attacks.evidence import Evidence
 from jleaks.attacks.options import Options
@@ -294,12 +294,12 @@ def _groups(attacks: tuple[Attack, ...]) -> dict[_Kind, list[int]]:
     return found
 
 
-def _rank(role: str, row: Array, at: Array, shared: Arrays) -> judging.Ranked:
+def _rank(role: str, row: Array, at: Array, shared: Arrays) -> roc.Ranked:
     """Ranks the scores of a role's model for target number `at`, on the records it is audited on."""
     audited = shared.get(f"{role} audited")
     candidate = shared["candidate"] if audited is None else audited[at]
     listed = (side[at] for side in shared[role])
-    return judging.rank(row, shared[f"{role} member"][at], candidate, *listed)
+    return roc.rank(row, shared[f"{role} member"][at], candidate, *listed)
 
 
 def _finish(
@@ -317,7 +317,7 @@ def _finish(
 
             def quality(value: Array, parts: Array = shadow) -> Array:
                 row = variants.form(parts, value)
-                return judging.auc(_rank("shadow", row, rows["at"], shared))
+                return roc.auc(_rank("shadow", row, rows["at"], shared))
 
             chosen = values[jnp.argmax(lax.map(quality, values))]
             shadow = variants.form(shadow, chosen)
@@ -362,7 +362,7 @@ def _judge(kind: _Kind, num_attacks: int, options: Options, num_classes: int, me
     """
     threshold_from = kind[1]
 
-    def threshold(row: Array, ranked: judging.Ranked, member: Array, candidate: Array) -> Array:
+    def threshold(row: Array, ranked: roc.Ranked, member: Array, candidate: Array) -> Array:
         if threshold_from == "one half":
             return jnp.float32(0.5)
         if threshold_from == "zero":
@@ -370,7 +370,7 @@ def _judge(kind: _Kind, num_attacks: int, options: Options, num_classes: int, me
         if threshold_from == "mean member loss":
             mine = member & candidate
             return jnp.where(mine, row, 0).sum() / mine.sum()
-        return judging.best_threshold(ranked)
+        return roc.best_threshold(ranked)
 
     def one(rows: dict[str, Array], shared: Arrays) -> tuple[Verdicts, Array]:
         row, shadow, variant = _finish(kind, options, rows, shared, num_classes)

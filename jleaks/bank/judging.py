@@ -1,16 +1,13 @@
 """Judging rows: one target's scores of all records, against the truth.
 
 Who is a member is known before anything is scored.  So each target's members and others are listed once, on
-the host (`roster`).  Then the scores of the non-members are sorted, one short sort of floats alone, where
-one of all records would have to carry membership along; each record is looked up among them; and every
-measure follows from how many non-members are above and beside each record.  The definitions are those
-of `jleaks.metrics`, and so are the results.
+the host (`roster`), and each row's non-members are sorted alone (see `jleaks.roc`).
 
 What each record adds to the error of every measure (`influence`) follows from the same numbers, and is
 summed over the targets, which share their records: intervals over records are made of these sums.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -18,10 +15,9 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from jleaks import sorting
 from jleaks.arrays import AnyArray
-from jleaks.metrics import GAIN_ROUNDING
 from jleaks.operating_points import Counts, counts
+from jleaks.roc import NOBODY, Ranked, auc, called, operating_points
 
 # Operating points in rows and tables.
 FPRS = (0.01, 0.001, 0.0001)
@@ -38,12 +34,8 @@ INFLUENCES = (
     *(f"{kind}_at_fpr_{fpr}" for kind in ("members", "others") for fpr in FPRS),
 )
 
-# Behind the end of every row.
-_NOBODY = np.iinfo(np.int32).max
 # Lists are as long as a multiple of this.
 _WIDTH = 64
-# Ranks are summed as integers in blocks of so many, which keeps them exact.
-_BLOCK = 128
 
 
 class Verdicts(NamedTuple):
@@ -84,7 +76,7 @@ class Verdicts(NamedTuple):
 
 
 class Roster(NamedTuple):
-    """Positions of each target's audited members and others, filled up behind with `_NOBODY`.
+    """Positions of each target's audited members and others, filled up behind with `NOBODY`.
 
     Attributes:
       inside: [T, p].
@@ -104,7 +96,7 @@ def roster(
         counts = rows.sum(1)
         # Whole steps: memberships of about equal size share a compiled program.
         width = -(-int(counts.max()) // _WIDTH) * _WIDTH
-        found = np.full((len(rows), width), _NOBODY, np.int32)
+        found = np.full((len(rows), width), NOBODY, np.int32)
         found[np.arange(found.shape[1]) < counts[:, None]] = np.nonzero(rows)[1]
         return found
 
@@ -130,103 +122,6 @@ def lists(members: dict[str, np.ndarray], audited: dict[str, np.ndarray]) -> dic
     return rosters | {"near": near(members["target"], audited["target"])}
 
 
-class Ranked(NamedTuple):
-    """One row's records among its non-members.
-
-    Attributes:
-      scores: [N].
-      is_member: [N] audited members.
-      is_other: [N] audited non-members.
-      others: [n] scores of the non-members, negated and ascending; +inf behind the last.
-      above: [N] non-members above each record.
-      let_in: [N] non-members that a threshold at each record's score lets in.
-      up_to: [2n + 1] members whose `above` + `let_in` is at most the index.
-      tie: [n + 1] `above` of the non-member in each place of `others`; n behind the last.
-      tie_end: [n + 1] its `let_in`.
-      positives: Members.
-      negatives: Non-members.
-    """
-
-    scores: Float[Array, "records"]
-    is_member: Bool[Array, "records"]
-    is_other: Bool[Array, "records"]
-    others: Float[Array, "most_others"]
-    above: Int[Array, "records"]
-    let_in: Int[Array, "records"]
-    up_to: Int[Array, "twice_counts"]
-    tie: Int[Array, "counts"]
-    tie_end: Int[Array, "counts"]
-    positives: Int[Array, ""]
-    negatives: Int[Array, ""]
-
-    @property
-    def tp(self) -> Int[Array, "counts"]:
-        """[n + 1] members that let in so many or fewer."""
-        return self.up_to[2 * self.tie]
-
-
-def rank(
-    row: Float[Array, "records"],
-    member: Bool[Array, "records"],
-    candidate: Bool[Array, "records"],
-    inside: Int[Array, "most_members"],
-    outside: Int[Array, "most_others"],
-) -> Ranked:
-    """Ranks a target's records among its non-members.
-
-    One binary search finds how many of these are above a record; how many are beside it follows from
-    where ties end.  A member between two places lies at twice its place in `up_to`, one beside
-    non-members halfway through them, so that one cumulated histogram tells members above a tie from
-    those in it and those below.
-
-    Args:
-      row: Scores.
-      member: Of the target.
-      candidate: Records that are audited.
-      inside: The target's row of a `Roster`.
-      outside: Likewise.
-    """
-    others = sorting.ascending(-row.at[outside].get(mode="fill", fill_value=-jnp.inf))
-    n = len(others)
-    place = jnp.arange(n + 1, dtype=jnp.int32)
-    new = jnp.concatenate([jnp.ones(1, bool), others[1:] != others[:-1], jnp.ones(1, bool)])
-    tie = lax.cummax(jnp.where(new, place, 0))
-    starts = jnp.where(new, place, n)
-    tie_end = lax.cummin(jnp.concatenate([starts[1:], starts[-1:]]), reverse=True)
-    above = jnp.searchsorted(others, -row, side="left")
-    beside = others[jnp.minimum(above, n - 1)] == -row
-    let_in = jnp.where(beside, tie_end[above], above)
-    at = (above + let_in).at[inside].get(mode="fill", fill_value=2 * n + 1)
-    up_to = jnp.cumsum(jnp.zeros(2 * n + 1, jnp.int32).at[at].add(1, mode="drop"))
-    is_member, is_other = member & candidate, ~member & candidate
-    return Ranked(
-        *(row, is_member, is_other, others, above, let_in, up_to, tie, tie_end),
-        *(is_member.sum(), is_other.sum()),
-    )
-
-
-def auc(ranked: Ranked) -> Float[Array, ""]:
-    """Area under the ROC curve: Mann-Whitney, ties counted half."""
-    # Twice the non-members below each member, those beside it counted half.
-    below = jnp.where(ranked.is_member, 2 * ranked.negatives - ranked.above - ranked.let_in, 0)
-    blocks = jnp.pad(below, (0, -len(below) % _BLOCK)).reshape(-1, _BLOCK).sum(1)
-    pairs = 2.0 * ranked.positives * ranked.negatives
-    return blocks.astype(jnp.float32).sum() / pairs
-
-
-def operating_points(
-    ranked: Ranked, fprs: Sequence[float] | np.ndarray
-) -> tuple[Int[Array, "fprs"], Int[Array, "fprs"]]:
-    """True and false positives at the largest TPR whose realised FPR is at most each of `fprs`.
-
-    A threshold at the lowest member found lets in no more than allowed; the FPR is its own.
-    """
-    allowed = jnp.floor(jnp.asarray(fprs, jnp.float32) * ranked.negatives + 1e-4)
-    found = ranked.is_member & (ranked.let_in <= allowed.astype(jnp.int32)[:, None])
-    at = jnp.minimum(allowed.astype(jnp.int32), len(ranked.others))
-    return ranked.up_to[2 * ranked.tie[at]], jnp.where(found, ranked.let_in, 0).max(1)
-
-
 def found_near(ranked: Ranked, near: Int[Array, "fprs counts"]) -> Int[Array, "fprs counts"]:
     """Members found at the thresholds around each FPR (one target's of `near`)."""
     at = jnp.clip(near, 0, len(ranked.others))
@@ -236,25 +131,6 @@ def found_near(ranked: Ranked, near: Int[Array, "fprs counts"]) -> Int[Array, "f
     return jnp.where(
         jnp.arange(len(Counts._fields)) == Counts._fields.index("high"), beside, strict
     )
-
-
-def best_threshold(ranked: Ranked) -> Float[Array, ""]:
-    """The score that maximises balanced accuracy with the rule "member if score >= threshold".
-
-    Of equal maxima the highest.  It is some member's score: going down to a non-member's gains nothing.
-    """
-    tp = ranked.tp
-    gain = tp / ranked.positives - jnp.arange(len(tp)) / ranked.negatives
-    gain = jnp.where(tp > 0, gain, -jnp.inf)
-    fewest = jnp.argmax(gain >= gain.max() - GAIN_ROUNDING)
-    called = ranked.is_member & (ranked.let_in <= fewest)
-    return jnp.where(called, ranked.scores, jnp.inf).min()
-
-
-def called(ranked: Ranked, threshold: Array) -> tuple[Int[Array, ""], Int[Array, ""]]:
-    """True and false positives of the rule "member if score >= threshold"."""
-    tp = (ranked.is_member & (ranked.scores >= threshold)).sum()
-    return tp, jnp.searchsorted(ranked.others, -threshold, side="right")
 
 
 def influence(

@@ -19,7 +19,8 @@ from jleaks.fingerprint import fingerprint
 from jleaks.fleet import SignalFn
 from jleaks.forest import Forest, ForestRecipe
 from jleaks.learner import Members
-from jleaks.paper.library import Cost, Library, read_kept, write_kept
+from jleaks.paper.library import Cost, Library
+from jleaks.paper.library_files import read_kept, write_kept
 from jleaks.paper.subjects import AnySubject, Stacked, Subject
 from jleaks.plan import Execution, Recipe
 from jleaks.signals import cross_entropy, posterior_signals, signal_fn

@@ -100,7 +100,10 @@ def kept_model(
         )
     assert isinstance(subject.recipe, Recipe)
     if not (folder / "models").is_dir():
-        raise InputError(f"{folder} has no trained models: run the command of {workdir} first")
+        raise InputError(
+            f"{folder} has no trained models: say where they are with --models_dir, or run the command of "
+            f"{workdir} (an earlier version kept them elsewhere: delete its results first)"
+        )
     execution = Execution()
     learner = packing.make_learner(subject.recipe, task.encoding, task.num_classes, execution)
     library = Library(folder, execution, Reporter(), StopSignal())

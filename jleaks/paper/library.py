@@ -22,19 +22,19 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-from flax import traverse_util
 
 from jleaks import npz, packing, train
 from jleaks.checkpoints import Store
 from jleaks.errors import InputError
 from jleaks.fingerprint import fingerprint
 from jleaks.learner import State
+from jleaks.paper.library_files import RETRAIN, flat, nested, read_kept, read_models, write_kept
 from jleaks.plan import Execution
 from jleaks.preemption import Preempted, StopSignal
 from jleaks.report.files import replace_file
@@ -120,20 +120,20 @@ class Library:
         """Whether a model is in the fleets read so far, or in a file of its own."""
         single = self.folder / "models" / f"{name}.npz"
         if name not in self._index and single.exists():
-            _, meta = read_kept(single, _RETRAIN, only=())
+            _, meta = read_kept(single, RETRAIN, only=())
             self._index[name] = single, 0, meta
         return name in self._index
 
     def _refresh(self) -> None:
         """Looks for fleets that were kept since."""
         for path in sorted(set((self.folder / "models").glob(f"*{_FLEET}")) - self._read):
-            _, meta = read_kept(path, _RETRAIN, only=())
+            _, meta = read_kept(path, RETRAIN, only=())
             models = meta.get("models")
             if not isinstance(models, list) or not all(
                 isinstance(model, dict) and isinstance(model.get("fingerprint"), str)
                 for model in models
             ):
-                raise npz.damaged(path, "it does not say which models it holds", _RETRAIN)
+                raise npz.damaged(path, "it does not say which models it holds", RETRAIN)
             for row, model in enumerate(models):
                 self._index.setdefault(model["fingerprint"], (path, row, model))
             self._read.add(path)
@@ -244,7 +244,7 @@ class Library:
             for i, name in enumerate(names)
         ]
         path = self.folder / "models" / f"{fleet}{_FLEET}"
-        write_kept(path, _flat(state._replace(opt_state=())), {"models": models})
+        write_kept(path, flat(state._replace(opt_state=())), {"models": models})
         shutil.rmtree(folder, ignore_errors=True)
         spent.path.unlink(missing_ok=True)
         self.num_trained += crew.num_models
@@ -270,16 +270,16 @@ class Library:
             if (found := self.find(name)) is None:
                 raise InputError(f"{self.folder} has no model {name}")
             places.setdefault(found[0], []).append((i, found[1]))
-        expected = _flat(template)
+        expected = flat(template)
         leaves = {
             name: np.empty((len(names), *like.shape), like.dtype) for name, like in expected.items()
         }
         for path, pairs in places.items():
-            arrays = _read_models(path, expected)
+            arrays = read_models(path, expected)
             to, at = np.array(pairs).T
             for name, leaf in leaves.items():
                 leaf[to] = arrays[name][at]
-        return _nested(leaves)
+        return nested(leaves)
 
     def cost(self, name: str) -> Cost:
         """Returns what training the model with this fingerprint took."""
@@ -292,7 +292,7 @@ class Library:
             if not all(x is None or math.isfinite(x) for x in dataclasses.astuple(cost)):
                 raise ValueError("not finite")
         except (KeyError, TypeError, ValueError) as error:
-            raise npz.damaged(path, f"what it cost is {about.get('cost')}", _RETRAIN) from error
+            raise npz.damaged(path, f"what it cost is {about.get('cost')}", RETRAIN) from error
         return cost
 
 
@@ -319,7 +319,6 @@ class _Spent:
         return total
 
 
-_RETRAIN = "delete it to train again"
 # Ends the name of a file that holds a fleet.
 _FLEET = ".fleet.npz"
 # Seconds between two looks at whether another run has finished.
@@ -336,61 +335,6 @@ def _locked(file: int, place: int) -> bool:
     return True
 
 
-def _read_models(path: Path, expected: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Reads a file of models, leaves [M, ...].
-
-    Args:
-      path: Where they are kept.
-      expected: Shapes and types of one model's leaves.
-    """
-    arrays, meta = read_kept(path, _RETRAIN)
-    if "models" not in meta:
-        arrays = {name: array[None] for name, array in arrays.items()}
-    count = len(meta.get("models", [meta]))
-    if arrays.keys() != expected.keys():
-        raise npz.damaged(
-            path, f"it has {_named(arrays)}, this model has {_named(expected)}", _RETRAIN
-        )
-    for name, like in expected.items():
-        found, shape = arrays[name], (count, *like.shape)
-        if found.shape != shape or found.dtype != like.dtype:
-            what = f"{found.dtype} {found.shape}, expected {like.dtype} {shape}"
-            raise npz.damaged(path, f"{name} is {what}", _RETRAIN)
-        if not np.isfinite(found).all():
-            raise npz.damaged(path, f"{name} is not finite", _RETRAIN)
-    return arrays
-
-
-def _nested(leaves: Mapping[str, np.ndarray]) -> State:
-    """Undoes `_flat`."""
-    fields: dict[str, Any] = {"opt_state": ()}
-    for field in State._fields:
-        own = {
-            tuple(key.split("/")[1:]): leaf
-            for key, leaf in leaves.items()
-            if key.split("/")[0] == field
-        }
-        if field != "opt_state":
-            fields[field] = own[()] if () in own else traverse_util.unflatten_dict(own)
-    return State(**fields)
-
-
-def _flat(state: State) -> dict[str, Any]:
-    """Returns the leaves of a model by path, without those of its optimiser."""
-    return {
-        "/".join((field, *key)): leaf
-        for field, value in state._asdict().items()
-        if field != "opt_state"
-        for key, leaf in (
-            traverse_util.flatten_dict(value) if isinstance(value, dict) else {(): value}
-        ).items()
-    }
-
-
-def _named(arrays: Mapping[str, Any]) -> str:
-    return ", ".join(name for name in sorted(arrays) if name.startswith("params/")) or "no layers"
-
-
 def take(crew: Crew, at: np.ndarray) -> Crew:
     """Returns the crew of some of the models."""
     return dataclasses.replace(
@@ -400,37 +344,3 @@ def take(crew: Crew, at: np.ndarray) -> Crew:
         words=crew.words[at],
         masks=None if crew.masks is None else crew.masks[at],
     )
-
-
-def write_kept(path: Path, arrays: Mapping[str, Any], meta: Mapping[str, Any]) -> None:
-    """Writes what is kept under a fingerprint, which is the file's name; the file holds it as well.
-
-    Raises:
-      InputError: it cannot be written.
-    """
-    npz.save(
-        path,
-        {name: np.asarray(array) for name, array in arrays.items()},
-        {"fingerprint": path.stem, **meta},
-    )
-
-
-def read_kept(
-    path: Path, remedy: str, only: Collection[str] | None = None
-) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Reads what is kept under a fingerprint.
-
-    Args:
-      path: Whose name is the fingerprint.
-      remedy: What to do about a file that cannot be used.
-      only: Names of the arrays to read; None for all.
-
-    Raises:
-      InputError: it is missing or damaged, or the file of another fingerprint.
-    """
-    arrays, meta = npz.load(path, remedy, only)
-    if "fingerprint" not in meta:
-        raise InputError(f"{path} does not hold its fingerprint (an earlier version's?); {remedy}")
-    if meta["fingerprint"] != path.stem:
-        raise InputError(f"{path} holds {meta['fingerprint']!r:.40}, another fingerprint; {remedy}")
-    return arrays, meta

@@ -83,7 +83,7 @@ def _rows(job: Job[Plan]) -> list[Row]:
         answered.random.update(found.random)
     attacks = scored(job, _cases(job, draws), answered)
     learned = {attack.learned for attack in attacks if attack.learned is not None}
-    stages = {"attack models": sum(library.cost(name).wall_seconds for name in learned)}
+    stages = {"attack models": sum((library.cost(name).wall_seconds for name in learned), 0.0)}
     tick = time.monotonic()
     metrics = judged(job, attacks)
     stages["evaluation"] = time.monotonic() - tick
