@@ -35,7 +35,7 @@ from jleaks.learner import Members
 from jleaks.plan import Execution, Recipe
 from jleaks.preemption import StopSignal
 from jleaks.reporter import provenance
-from jleaks.trainer import Crew, Progress, Trainer
+from jleaks.trainer import FleetSpec, Progress, Trainer
 from launch.execution import make_execution, start
 from launch.flags import run
 from launch.log import console
@@ -139,14 +139,14 @@ def _numbers() -> dict[str, list[int]]:
     return found
 
 
-def _crew(size: Size, execution: Execution) -> Crew:
+def _spec(size: Size, execution: Execution) -> FleetSpec:
     """Returns models, each of which trains on random records of the one dataset."""
     data = synthetic(_TASK, 2 * _numbers()["records"][-1])
     draw = np.random.default_rng(0)
     rows = [draw.permutation(data.num_records)[: size.records] for _ in range(size.models)]
     recipe = Recipe(epochs=size.epochs)
     task = data.task
-    return Crew(
+    return FleetSpec(
         name=_TASK,
         names=[f"model {i}" for i in range(size.models)],
         learner=packing.make_learner(recipe, task.encoding, task.num_classes, execution),
@@ -162,7 +162,7 @@ def _crew(size: Size, execution: Execution) -> Crew:
 class _Models(NamedTuple):
     """Models, what trains them, and what it tells."""
 
-    crew: Crew
+    spec: FleetSpec
     trainer: Trainer
     progress: list[Progress]
 
@@ -175,10 +175,10 @@ class _Models(NamedTuple):
 
     def about(self) -> Found:
         """Compiles; returns the packing, and how many collectives are in the training programs."""
-        crew, trainer = self.crew, self.trainer
+        spec, trainer = self.spec, self.trainer
         state, count = trainer.initial(), trainer.packing.models_per_call
-        whole, found = (state, crew.members, crew.words), 0
-        for first in range(0, crew.num_models, count):
+        whole, found = (state, spec.members, spec.words), 0
+        for first in range(0, spec.num_models, count):
             part = jax.tree.map(lambda leaf, at=first: leaf[at : at + count], whole)
             trainer.fleet.prepare(trainer.data, *part)
             if first == 0:
@@ -187,8 +187,8 @@ class _Models(NamedTuple):
 
 
 def _models(size: Size, execution: Execution) -> _Models:
-    crew, progress = _crew(size, execution), list[Progress]()
-    return _Models(crew, Trainer(crew, execution, progress.append, StopSignal()), progress)
+    spec, progress = _spec(size, execution), list[Progress]()
+    return _Models(spec, Trainer(spec, execution, progress.append, StopSignal()), progress)
 
 
 def _measure_sizes(execution: Execution) -> tuple[Found, TurnFn]:

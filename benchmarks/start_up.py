@@ -39,7 +39,7 @@ from jleaks.plan import Execution, Recipe
 from jleaks.preemption import StopSignal
 from jleaks.recipes import RECIPES
 from jleaks.reporter import provenance
-from jleaks.trainer import Crew, Trainer
+from jleaks.trainer import FleetSpec, Trainer
 from launch.execution import make_execution, start
 from launch.flags import run
 from launch.log import console
@@ -101,7 +101,7 @@ def _take_step(architecture: Architecture, execution: Execution) -> None:
     recipe, task = architecture
     count, batch = jax.device_count(), recipe.batch_size
     data = synthetic(task, 2 * batch)
-    crew = Crew(
+    spec = FleetSpec(
         name=task,
         names=[f"model {i}" for i in range(count)],
         learner=packing.make_learner(recipe, data.task.encoding, data.task.num_classes, execution),
@@ -112,7 +112,7 @@ def _take_step(architecture: Architecture, execution: Execution) -> None:
         ),
         words=key_words([identity_key(0, task, Role.BANK_MODEL, i) for i in range(count)]),
     )
-    Trainer(crew, execution, lambda _: None, StopSignal()).run()
+    Trainer(spec, execution, lambda _: None, StopSignal()).run()
 
 
 def _start_up(name: str, began: float) -> Found:

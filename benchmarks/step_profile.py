@@ -64,7 +64,7 @@ def make_learner(network: str, execution: Execution) -> Learner:
     return packing.make_learner(recipe, cast(Any, encoding), classes, execution)
 
 
-def make_crew(network: str, num_models: int) -> tuple[Any, Members, np.ndarray]:
+def make_models(network: str, num_models: int) -> tuple[Any, Members, np.ndarray]:
     """Returns random records on the host, training parts and key words."""
     rng = np.random.default_rng(0)
     shape, classes, _, encoding = NETWORKS[network]
@@ -236,7 +236,7 @@ class Timed:
 
 def _whole(network: str, learner: Learner, mesh: Any) -> Callable[[], float]:
     """Returns a function that trains a fleet and returns seconds per step of one device."""
-    data, members, words = make_crew(network, 4 * mesh.size)
+    data, members, words = make_models(network, 4 * mesh.size)
     small = learner.recipe.model == "cnn"
     if small:
         members = Members(members.indices[:, :500], np.full_like(members.size, 500))
@@ -283,7 +283,7 @@ def _measure(network: str, executions: dict[str, Execution], mesh: Any) -> dict[
     timed: dict[str, dict[str, Callable[[], float]]] = {}
     for name, execution in executions.items():
         learner = make_learner(network, execution)
-        data, members, words = make_crew(network, 1)
+        data, members, words = make_models(network, 1)
         fleet = Fleet(learner, make_mesh(1))
         state = fleet.init(fleet.put_data(data.features, data.labels), members, words)
         one = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), state)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from fleets import crew
+from fleets import fleet_spec
 from test_fleet import assert_close, trained
 
 from jleaks import descent, optimizer, train
@@ -64,7 +64,7 @@ def test_moves_are_uniform_and_independent(kind, flips):
 
 def logistic(num_models=2, *, augmentation="flips and crops", block=None):
     """A fleet of linear models of images, quick to compile."""
-    c = crew("cnn", num_models, ragged=True, block=block)
+    c = fleet_spec("cnn", num_models, ragged=True, block=block)
     recipe = dataclasses.replace(
         c.learner.recipe, model="logistic", augmentation=augmentation, optimizer="sgd"
     )

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from fleets import crew
+from fleets import fleet_spec
 from test_convolution import naive_convolution
 from test_fleet import assert_close, assert_identical, trained
 
@@ -39,9 +39,9 @@ class TinyLearner(Learner):
         return ResNet(self.num_classes, 3, (4, 6), 1, self.order, Computing(self.form, "float32"))
 
 
-def tiny_crew(num_models=2, *, epochs=2, order="pre-activation"):
+def tiny_spec(num_models=2, *, epochs=2, order="pre-activation"):
     """A fleet of residual networks on 8x8 images."""
-    c = crew("cnn", num_models, epochs=epochs)
+    c = fleet_spec("cnn", num_models, epochs=epochs)
     recipe = Recipe(
         "wrn28_2", epochs=epochs, batch_size=20, learning_rate=0.05, l2=2.5e-4, optimizer="sgd"
     )
@@ -55,7 +55,7 @@ respond = jax.jit(Learner.respond, static_argnums=0)
 
 def untrained(order="pre-activation", form="products"):
     """A tiny network, its state, and 24 records."""
-    c = tiny_crew(1, order=order)
+    c = tiny_spec(1, order=order)
     learner = dataclasses.replace(c.learner, form=form)
     data = Data(jnp.asarray(c.features), jnp.asarray(c.labels))
     members = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), c.members)
@@ -214,7 +214,7 @@ def test_dropout_of_the_features_before_the_read_out():
 
 
 def test_a_fleet_on_four_devices_equals_each_model_alone():
-    c = tiny_crew(2)
+    c = tiny_spec(2)
     size = 49
     c = dataclasses.replace(c, members=Members(c.members.indices, np.full(2, size, np.int32)))
     state = trained(c, num_devices=4)
@@ -233,7 +233,7 @@ def test_a_fleet_on_four_devices_equals_each_model_alone():
 
 
 def test_the_compiled_program_has_no_collective():
-    c = tiny_crew(4)
+    c = tiny_spec(4)
     f = Fleet(c.learner, make_mesh(4), 1)
     data = f.put_data(c.features, c.labels)
     text = f.load(f.init(data, c.members, c.words), c.members, c.words).compiled_text(data)
@@ -255,7 +255,7 @@ class StopAfter(StopSignal):
 
 
 def test_a_resumed_fleet_equals_an_uninterrupted_one(tmp_path):
-    c = tiny_crew(2, epochs=3, order="post-activation")
+    c = tiny_spec(2, epochs=3, order="post-activation")
     turns = {"num_devices": 1, "models_per_vmap": 1, "models_per_call": 2}
     before = fleet_lib.TRACES["fit"]
     whole = trained(c, **turns, chunk_seconds=9)

@@ -12,7 +12,7 @@ import sys
 import jax
 import numpy as np
 import pytest
-from fleets import crew
+from fleets import fleet_spec
 
 from jleaks import fleet as fleet_lib
 from jleaks.fleet import key_words
@@ -48,7 +48,7 @@ def compilations():
 
 def of_own_shape(model, kernels, num_models=2 * PACK):
     """A fleet that shares no program with other tests: its batches are of a size of their own."""
-    c = crew(model, num_models, epochs=3)
+    c = fleet_spec(model, num_models, epochs=3)
     recipe = dataclasses.replace(c.learner.recipe, batch_size=15)
     return dataclasses.replace(
         c, learner=dataclasses.replace(c.learner, recipe=recipe, kernels=choose(kernels))

@@ -24,10 +24,10 @@ from jleaks.forest import ForestRecipe, grow
 from jleaks.learner import Learner, Members, State
 from jleaks.plan import Recipe
 from jleaks.signals import membership_margin
-from jleaks.trainer import Crew, Trainer
+from jleaks.trainer import FleetSpec, Trainer
 
 # Trains the networks of a fleet that have these fingerprints; returns who asks them, and their state.
-TrainFn = Callable[[Crew, Sequence[str]], tuple[Trainer, State]]
+TrainFn = Callable[[FleetSpec, Sequence[str]], tuple[Trainer, State]]
 
 # Data sets of one fleet are padded to the longest; where that would make it this many times as much work,
 # longer ones are a fleet of their own.
@@ -136,7 +136,7 @@ def _fleet(recipe: Recipe, train_fn: TrainFn, datasets: Sequence[AttackDataset])
     indices = np.zeros((len(datasets), size.max()), np.int32)
     for i, rows in enumerate(own):
         indices[i, : len(rows)] = rows
-    crew = Crew(
+    spec = FleetSpec(
         name="attack models",
         names=[one.name for one in datasets],
         learner=Learner(recipe, "posteriors", 2),
@@ -148,7 +148,7 @@ def _fleet(recipe: Recipe, train_fn: TrainFn, datasets: Sequence[AttackDataset])
             np.float32
         ),
     )
-    trainer, state = train_fn(crew, [one.fingerprint for one in datasets])
+    trainer, state = train_fn(spec, [one.fingerprint for one in datasets])
     wanted = [np.concatenate([mine, *others]) for mine, others in zip(own, asked, strict=True)]
     longest = max(len(row) for row in wanted)
     padded = np.stack([np.pad(row, (0, longest - len(row)), mode="edge") for row in wanted])

@@ -14,7 +14,7 @@ from jleaks.fleet import AnswerFn, Signals, key_words
 from jleaks.keys import Role, identity_key
 from jleaks.learner import Members
 from jleaks.plan import Execution, Recipe
-from jleaks.trainer import Crew
+from jleaks.trainer import FleetSpec
 
 
 def quantile_models(
@@ -24,7 +24,7 @@ def quantile_models(
     seed: int,
     recipe: Recipe,
     execution: Execution,
-) -> Crew:
+) -> FleetSpec:
     """Lays out one regression per target as a fleet.
 
     Args:
@@ -37,7 +37,7 @@ def quantile_models(
     """
     num_models = len(phi)
     name = data.task.name
-    return Crew(
+    return FleetSpec(
         name=f"{name}, quantiles",
         names=[f"quantile model of target {i} of {name}, seed {seed}" for i in range(num_models)],
         learner=packing.make_learner(recipe, data.task.encoding, 1, execution),

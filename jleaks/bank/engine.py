@@ -65,14 +65,14 @@ def train_bank(
     with StopSignal() as stop:
         library = Library(work.path, execution, reporter, stop)
         asker = Asker(library, lambda _: data, execution)
-        crew = asker.crew(models)
+        spec = asker.fleet_spec(models)
         if plan.null == "untrained":
             tick = time.monotonic()
-            trainer = Trainer(crew, execution, reporter.progress, stop, reporter.line)
+            trainer = Trainer(spec, execution, reporter.progress, stop, reporter.line)
             state = trainer.initial()
             seconds["training"] = time.monotonic() - tick
         else:
-            trainer, state = library.train(crew, [asker.name(model) for model in models])
+            trainer, state = library.train(spec, [asker.name(model) for model in models])
             seconds["training"] = asker.cost(models).wall_seconds
         tick = time.monotonic()
         asked = np.concatenate([split.candidates, split.population])

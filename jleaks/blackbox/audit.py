@@ -37,7 +37,7 @@ from jleaks.preemption import StopSignal
 from jleaks.report.rows import ATTACK_MODEL
 from jleaks.reporter import Reporter, collapse_line, provenance
 from jleaks.signals import STATISTICS
-from jleaks.trainer import Crew, Trainer
+from jleaks.trainer import FleetSpec, Trainer
 
 Record = dict[str, Any]
 
@@ -192,8 +192,8 @@ def _learned(
     if not datasets:
         return []
 
-    def train(crew: Crew, _: Sequence[str]) -> tuple[Trainer, State]:
-        trainer = Trainer(crew, execution, reporter.progress, stop)
+    def train(spec: FleetSpec, _: Sequence[str]) -> tuple[Trainer, State]:
+        trainer = Trainer(spec, execution, reporter.progress, stop)
         return trainer, trainer.run()
 
     learned = list(datasets.values())

@@ -24,7 +24,7 @@ from jleaks.paper.library_files import read_kept, write_kept
 from jleaks.paper.subjects import AnySubject, Stacked, Subject
 from jleaks.plan import Execution, Recipe
 from jleaks.signals import cross_entropy, posterior_signals, signal_fn
-from jleaks.trainer import Crew
+from jleaks.trainer import FleetSpec
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -190,9 +190,11 @@ class Asker:
         for stack in stacks:
             groups.setdefault((stack.task, stack.network.recipe), []).append(stack.network)
         for networks in groups.values():
-            self.library.train(self.crew(networks), [self.name(network) for network in networks])
+            self.library.train(
+                self.fleet_spec(networks), [self.name(network) for network in networks]
+            )
 
-    def crew(self, subjects: Sequence[Subject]) -> Crew:
+    def fleet_spec(self, subjects: Sequence[Subject]) -> FleetSpec:
         """Lays out networks of one task and recipe as a fleet."""
         first = subjects[0]
         assert isinstance(first.recipe, Recipe)
@@ -204,7 +206,7 @@ class Asker:
         dropout = None
         if first.dropout is not None:
             dropout = np.array([s.dropout for s in subjects], np.float32)
-        return Crew(
+        return FleetSpec(
             name=first.task,
             names=[subject.name for subject in subjects],
             learner=packing.make_learner(
@@ -223,8 +225,8 @@ class Asker:
         top: int | None,
         points: Sequence[np.ndarray] | None,
     ) -> list[Answers]:
-        crew = self.crew(subjects)
-        trainer, state = self.library.train(crew, [self.name(subject) for subject in subjects])
+        spec = self.fleet_spec(subjects)
+        trainer, state = self.library.train(spec, [self.name(subject) for subject in subjects])
         keep: SignalFn = posterior_signals if top is None else signal_fn(top)
         indices = np.stack(rows).astype(np.int32)
         data = None

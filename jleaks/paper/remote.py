@@ -44,8 +44,8 @@ class Endpoint:
         if not isinstance(subject, Subject) or not isinstance(subject.recipe, Recipe):
             raise InputError(f"{subject.name} is not a network; only networks are served")
         data, name = self._asker.datasets(subject.task), self._asker.name(subject)
-        crew = self._asker.crew([subject])
-        _, state = self._asker.library.train(crew, [name])
+        spec = self._asker.fleet_spec([subject])
+        _, state = self._asker.library.train(spec, [name])
         about = About(
             task=subject.task,
             num_classes=data.task.num_classes,
@@ -54,7 +54,7 @@ class Endpoint:
             most_records=_BATCH,
             fingerprint=name,
         )
-        box = LearnerBox(crew.learner, jax.tree.map(lambda leaf: leaf[0], state))
+        box = LearnerBox(spec.learner, jax.tree.map(lambda leaf: leaf[0], state))
         with (
             KeptAnswers(self._folder / "answers.sqlite") as kept,
             serving(make_app(box, about)) as url,
