@@ -27,7 +27,7 @@ from jleaks.attacks.attack_models import AttackDataset, fit_networks
 from jleaks.datasets.registry import get_task
 from jleaks.evaluate import judge, judge_own_rows
 from jleaks.fingerprint import fingerprint
-from jleaks.fleet import key_words, make_mesh
+from jleaks.fleet import make_mesh, stack_key_data
 from jleaks.keys import Role, identity_key
 from jleaks.paper.answers import Answers
 from jleaks.paper.context import Context
@@ -129,13 +129,13 @@ def measure(
     for draw, key in itertools.product(found, range(num_keys)):
         width = draw.shadow.shape[1]
         index = width if key == 0 else _MORE_KEYS + key
-        words = key_words([identity_key(draw.seed, task, Role.ATTACK, index)])[0]
+        key_data = stack_key_data([identity_key(draw.seed, task, Role.ATTACK, index)])[0]
         own = fingerprint(draw.shadow, digits=24)
         datasets.append(
             AttackDataset(
                 name=f"attack model {key} of {task}, seed {draw.seed}",
-                fingerprint=fingerprint("attack recipe", recipe, own, words, digits=24),
-                words=words,
+                fingerprint=fingerprint("attack recipe", recipe, own, key_data, digits=24),
+                key_data=key_data,
                 features=draw.shadow,
                 member=draw.shadow_member,
                 num_inputs=context.plan.top,

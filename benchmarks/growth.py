@@ -3,7 +3,7 @@
 python -m benchmarks.growth --out=results/speed/growth.jsonl
 
 MLPs of Location's shape (446-128-30) learn its synthetic stand-in through `Trainer`, as every launcher
-trains, its programs compiled before.  Seconds are those of training, and of the whole run: from key words
+trains, its programs compiled before.  Seconds are those of training, and of the whole run: from key data
 to trained states on the host.  What does not grow has the middle of its own sizes.  All sizes take turns
 (A B A B).  A line is fitted through the medians; the slope between neighbouring sizes is compared with the
 line's.  Weak scaling keeps the models per device and adds host devices: devices beyond the cores share
@@ -29,7 +29,7 @@ from benchmarks.rows import WHAT, WHERE, append, command, machine, spread
 from jleaks import packing
 from jleaks.datasets.synthetic import synthetic
 from jleaks.errors import InputError
-from jleaks.fleet import key_words
+from jleaks.fleet import stack_key_data
 from jleaks.keys import Role, identity_key
 from jleaks.learner import Members
 from jleaks.plan import Execution, Recipe
@@ -155,7 +155,9 @@ def _spec(size: Size, execution: Execution) -> FleetSpec:
         members=Members(
             np.stack(rows).astype(np.int32), np.full(size.models, size.records, np.int32)
         ),
-        words=key_words([identity_key(0, _TASK, Role.BANK_MODEL, i) for i in range(size.models)]),
+        key_data=stack_key_data(
+            [identity_key(0, _TASK, Role.BANK_MODEL, i) for i in range(size.models)]
+        ),
     )
 
 
@@ -177,7 +179,7 @@ class _Models(NamedTuple):
         """Compiles; returns the packing, and how many collectives are in the training programs."""
         spec, trainer = self.spec, self.trainer
         state, count = trainer.initial(), trainer.packing.models_per_call
-        whole, found = (state, spec.members, spec.words), 0
+        whole, found = (state, spec.members, spec.key_data), 0
         for first in range(0, spec.num_models, count):
             part = jax.tree.map(lambda leaf, at=first: leaf[at : at + count], whole)
             trainer.fleet.prepare(trainer.data, *part)

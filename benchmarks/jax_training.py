@@ -32,7 +32,7 @@ from benchmarks.training_contenders import (
     train_groups,
 )
 from jleaks import packing
-from jleaks.fleet import key_words, make_mesh
+from jleaks.fleet import make_mesh, stack_key_data
 from jleaks.keys import Role, identity_key
 from jleaks.learner import Members
 from jleaks.plan import Execution, Recipe
@@ -178,7 +178,9 @@ def _spec(workload: Workload, execution: Execution, num_models: int, epochs: int
         features=workload.features,
         labels=workload.labels,
         members=Members(parts, np.full(num_models, parts.shape[1], np.int32)),
-        words=key_words([identity_key(0, task.name, Role.SHADOW, i) for i in range(num_models)]),
+        key_data=stack_key_data(
+            [identity_key(0, task.name, Role.SHADOW, i) for i in range(num_models)]
+        ),
     )
 
 

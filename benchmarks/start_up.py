@@ -31,7 +31,7 @@ from benchmarks.start_up_table import CACHES, STAGES, start_up_table
 from jleaks import packing
 from jleaks.datasets.synthetic import synthetic
 from jleaks.errors import InputError
-from jleaks.fleet import key_words
+from jleaks.fleet import stack_key_data
 from jleaks.host import library
 from jleaks.keys import Role, identity_key
 from jleaks.learner import Members
@@ -110,7 +110,7 @@ def _take_step(architecture: Architecture, execution: Execution) -> None:
         members=Members(
             np.tile(np.arange(batch, dtype=np.int32), (count, 1)), np.full(count, batch, np.int32)
         ),
-        words=key_words([identity_key(0, task, Role.BANK_MODEL, i) for i in range(count)]),
+        key_data=stack_key_data([identity_key(0, task, Role.BANK_MODEL, i) for i in range(count)]),
     )
     Trainer(spec, execution, lambda _: None, StopSignal()).run()
 

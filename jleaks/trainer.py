@@ -57,7 +57,7 @@ class FleetSpec:
       features: [N, ...] the dataset.
       labels: [N] its labels.
       members: Training parts, [M, n] indices and [M] counts.
-      words: [M, 2] key words.
+      key_data: [M, 2] data of their PRNG keys.
       masks: Attack models only, [M, top].
     """
 
@@ -67,7 +67,7 @@ class FleetSpec:
     features: np.ndarray
     labels: np.ndarray
     members: Members
-    words: np.ndarray
+    key_data: np.ndarray
     masks: np.ndarray | None = None
 
     @property
@@ -244,7 +244,7 @@ class Trainer:
             part = self.fleet.init(
                 self.data,
                 _take(spec.members, pack),
-                spec.words[pack],
+                spec.key_data[pack],
                 None if spec.masks is None else spec.masks[pack],
             )
             if not states:
@@ -296,7 +296,7 @@ class Trainer:
     def _load(self, course: _Course, models: np.ndarray) -> Pack:
         """Moves models onto the devices, once it is known what training them takes."""
         spec = self._spec
-        parts = _take(course.state, models), _take(spec.members, models), spec.words[models]
+        parts = _take(course.state, models), _take(spec.members, models), spec.key_data[models]
         whole = len(models) == self.packing.models_per_call
         try:
             counted = self.fleet.prepare(self.data, *parts)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from jleaks.fleet import key_words
+from jleaks.fleet import stack_key_data
 from jleaks.keys import Role, identity_key
 from jleaks.learner import Learner, Members
 from jleaks.plan import Recipe
@@ -31,5 +31,7 @@ def fleet_spec(model="mlp", num_models=5, *, ragged=False, epochs=3, block=None,
         features=features,
         labels=labels,
         members=Members(indices.astype(np.int32), counts),
-        words=key_words([identity_key(0, "test", Role.TARGET, i) for i in range(num_models)]),
+        key_data=stack_key_data(
+            [identity_key(0, "test", Role.TARGET, i) for i in range(num_models)]
+        ),
     )

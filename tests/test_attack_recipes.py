@@ -11,7 +11,7 @@ from test_fleet import trained
 
 from jleaks import train
 from jleaks.errors import InputError
-from jleaks.fleet import key_words
+from jleaks.fleet import stack_key_data
 from jleaks.keys import Role, identity_key
 from jleaks.learner import Learner, Members, State
 from jleaks.paper.plan import SMOKE_ATTACK, make_plan
@@ -38,7 +38,9 @@ def attack_spec(recipe: Recipe) -> FleetSpec:
         features=features,
         labels=labels,
         members=Members(indices, np.array(SIZES, np.int32)),
-        words=key_words([identity_key(i, "test", Role.ATTACK, 3) for i in range(len(SIZES))]),
+        key_data=stack_key_data(
+            [identity_key(i, "test", Role.ATTACK, 3) for i in range(len(SIZES))]
+        ),
         masks=np.array([[1, 1, 1], [1, 1, 1], [1, 1, 0]], np.float32),
     )
 

@@ -76,7 +76,7 @@ def test_training_sees_the_augmented_records_and_queries_the_stored_ones():
     learner = c.learner
     data = Data(jnp.asarray(c.features), jnp.asarray(c.labels))
     members = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), c.members)
-    key = jax.random.wrap_key_data(jnp.asarray(c.words[0]))
+    key = jax.random.wrap_key_data(jnp.asarray(c.key_data[0]))
     state = train.init(learner, data, members, key, None)
     found = train.fit(learner, data, members, key, state, jnp.int32(0), jnp.int32(2))
     plain = dataclasses.replace(

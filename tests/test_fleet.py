@@ -33,7 +33,7 @@ def alone(c, i):
     """Model i without fleet, mesh, vmap or map."""
     data = Data(jnp.asarray(c.features), jnp.asarray(c.labels))
     members = jax.tree.map(lambda a: jnp.asarray(a[i]), c.members)
-    key = jax.random.wrap_key_data(jnp.asarray(c.words[i]))
+    key = jax.random.wrap_key_data(jnp.asarray(c.key_data[i]))
     state = train.init(c.learner, data, members, key, None)
     for epoch in range(c.learner.recipe.epochs):
         state = jax.jit(train.epoch, static_argnums=0)(
@@ -69,7 +69,7 @@ def test_compiled_program_has_no_collective(model):
     c = fleet_spec(model, 8)
     f = Fleet(c.learner, make_mesh(4), 2)
     data = f.put_data(c.features, c.labels)
-    text = f.load(f.init(data, c.members, c.words), c.members, c.words).compiled_text(data)
+    text = f.load(f.init(data, c.members, c.key_data), c.members, c.key_data).compiled_text(data)
     assert "fusion" in text  # it is a real program
     collective = r"(all-reduce|all-gather|all-to-all|collective|reduce-scatter)[\w-]*\("
     assert not re.search(collective, text)
@@ -112,7 +112,7 @@ def test_a_model_does_not_depend_on_how_many_others_there_are():
         c,
         names=c.names[2:4],
         members=jax.tree.map(lambda leaf: leaf[2:4], c.members),
-        words=c.words[2:4],
+        key_data=c.key_data[2:4],
     )
     whole = trained(c, models_per_vmap=1)
     assert_close(trained(part, models_per_vmap=1), jax.tree.map(lambda leaf: leaf[2:4], whole))

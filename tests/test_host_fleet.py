@@ -111,7 +111,7 @@ def test_queries_and_collectives(model, rng):
     found = f.query(data, state, rows, signal_fn(3), 10)
     for name, values in plain.query(data, state, rows, signal_fn(3), 10).items():
         np.testing.assert_allclose(found[name], values, rtol=1e-4, atol=1e-5)
-    text = f.load(state, c.members, c.words).compiled_text(data)
+    text = f.load(state, c.members, c.key_data).compiled_text(data)
     assert ("jleaks_adam" if model == "cnn" else "jleaks_dense_descent") in text
     assert not re.search(r"(all-reduce|all-gather|all-to-all|collective)[\w-]*\(", text)
 
@@ -135,7 +135,7 @@ def test_the_step_writes_in_place():
     learner = dataclasses.replace(c.learner, kernels=CPU)
     f = Fleet(learner, make_mesh(2), 1)
     data = f.put_data(c.features, c.labels)
-    text = f.load(f.init(data, c.members, c.words), c.members, c.words).compiled_text(data)
+    text = f.load(f.init(data, c.members, c.key_data), c.members, c.key_data).compiled_text(data)
     (step,) = [part for part in text.split("\n\n") if "jleaks_dense_forward" in part]
     assert not re.findall(r"f32\[(?:1,)?20,16\]\S* copy\(", step)
 

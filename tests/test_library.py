@@ -14,7 +14,7 @@ from conftest import ROOT
 from jleaks import npz, packing, train
 from jleaks.datasets.synthetic import synthetic
 from jleaks.errors import InputError
-from jleaks.fleet import key_words
+from jleaks.fleet import stack_key_data
 from jleaks.forest import ForestRecipe
 from jleaks.keys import Role, identity_key
 from jleaks.learner import Members
@@ -40,7 +40,7 @@ def spec_of(indices, seed=0, recipe=RECIPE):
         features=data.features,
         labels=data.labels,
         members=Members(rows.astype(np.int32), np.full(len(rows), 100, np.int32)),
-        words=key_words([identity_key(seed, "location", Role.SHADOW, i) for i in indices]),
+        key_data=stack_key_data([identity_key(seed, "location", Role.SHADOW, i) for i in indices]),
     )
 
 
@@ -360,7 +360,7 @@ def test_what_a_forest_answered_is_checked(tmp_path):
     asker = Asker(open_library(tmp_path), lambda _: data, EXECUTION)
     subject = Subject(
         "forest", "location", ForestRecipe(5), np.arange(100), np.arange(100, 200),
-        key_words([identity_key(0, "location", Role.SHADOW)])[0],
+        stack_key_data([identity_key(0, "location", Role.SHADOW)])[0],
     )  # fmt: skip
     (answers,) = asker.ask([subject])
     (path,) = (tmp_path / "answers").iterdir()

@@ -222,7 +222,7 @@ def test_a_fleet_on_four_devices_equals_each_model_alone():
         data = Data(jnp.asarray(c.features), jnp.asarray(c.labels))
         # Without padding there are no surplus steps, which must not move the averages.
         members = Members(jnp.asarray(c.members.indices[i, :size]), jnp.int32(size))
-        key = jax.random.wrap_key_data(jnp.asarray(c.words[i]))
+        key = jax.random.wrap_key_data(jnp.asarray(c.key_data[i]))
         one = train.init(c.learner, data, members, key, None)
         one = jax.jit(train.fit, static_argnums=0)(
             c.learner, data, members, key, one, jnp.int32(0), jnp.int32(2)
@@ -236,7 +236,7 @@ def test_the_compiled_program_has_no_collective():
     c = tiny_spec(4)
     f = Fleet(c.learner, make_mesh(4), 1)
     data = f.put_data(c.features, c.labels)
-    text = f.load(f.init(data, c.members, c.words), c.members, c.words).compiled_text(data)
+    text = f.load(f.init(data, c.members, c.key_data), c.members, c.key_data).compiled_text(data)
     assert "fusion" in text
     collective = r"(all-reduce|all-gather|all-to-all|collective|reduce-scatter)[\w-]*\("
     assert not re.search(collective, text)

@@ -65,7 +65,7 @@ def counted(c, found):
     """What XLA counts for the training program of a packing's first call."""
     fleet = Fleet(c.learner, make_mesh(found.num_devices), found.models_per_vmap)
     data = fleet.put_data(c.features, c.labels)
-    part = jax.tree.map(lambda leaf: leaf[: found.models_per_call], (c.members, c.words))
+    part = jax.tree.map(lambda leaf: leaf[: found.models_per_call], (c.members, c.key_data))
     return fleet.prepare(data, untrained(c, found.models_per_call), *part)
 
 
@@ -106,7 +106,7 @@ def test_a_prediction_from_what_was_counted_is_closer():
 
 def test_state_bytes_are_those_of_the_arrays():
     c = wide(1)
-    parts = jax.tree.leaves((untrained(c, 1), c.members, c.words))
+    parts = jax.tree.leaves((untrained(c, 1), c.members, c.key_data))
     assert chosen(c).state_bytes == sum(leaf.size * leaf.dtype.itemsize for leaf in parts)
 
 

@@ -305,8 +305,8 @@ def test_shadows_that_ended_elsewhere_are_told_once():
     members, others = np.arange(4), np.arange(4, 8)
 
     def of(loss, recipe=PLAN.target, role="shadow", dropout=None):
-        words = np.zeros(2, np.uint32)
-        subject = Subject(f"{role} of x", "location", recipe, members, others, words, dropout)
+        key_data = np.zeros(2, np.uint32)
+        subject = Subject(f"{role} of x", "location", recipe, members, others, key_data, dropout)
         losses = np.r_[np.full(4, loss), np.full(4, 50.0)]
         return subject, Answers(None, None, np.zeros((8, 3)), np.ones(8, bool), losses)
 

@@ -342,7 +342,7 @@ def test_sgd_with_dropout_equals_a_loop_written_by_hand():
 
 def test_models_drop_differently():
     c = fleet_spec("mlp", 2, epochs=1)
-    words = np.stack([c.words[0], c.words[1]])
+    words = np.stack([c.key_data[0], c.key_data[1]])
     learner, state, records = mlp()
     ratios = jnp.array([0.5, 0.5])
     first, second = (

@@ -41,7 +41,7 @@ class AttackDataset:
     Attributes:
       name: For messages.
       fingerprint: Of everything that defines its weights.
-      words: Its key.
+      key_data: Its PRNG key, as two words.
       features: [n, d] the shadows' posteriors.
       member: [n] the truth about them.
       num_inputs: Of a network: it sees d posteriors and zeros in place of others, whose weights would
@@ -51,7 +51,7 @@ class AttackDataset:
 
     name: str
     fingerprint: str
-    words: np.ndarray
+    key_data: np.ndarray
     features: np.ndarray
     member: np.ndarray
     num_inputs: int
@@ -81,7 +81,7 @@ def fit_attack_models(
         if isinstance(recipe, Recipe):
             groups.setdefault((recipe, one.num_inputs), []).append(i)
             continue
-        grown = forest_scores(recipe, one.features, one.member, one.words, one.queries)
+        grown = forest_scores(recipe, one.features, one.member, one.key_data, one.queries)
         found[i] = grown.own, grown.queries
     for (recipe, _), at in groups.items():
         scores = fit_networks(recipe, train_fn, [datasets[i][1] for i in at])
@@ -143,7 +143,7 @@ def _fleet(recipe: Recipe, train_fn: TrainFn, datasets: Sequence[AttackDataset])
         features=np.concatenate(blocks).astype(np.float32),
         labels=labels,
         members=Members(indices, size),
-        words=np.stack([one.words for one in datasets]),
+        key_data=np.stack([one.key_data for one in datasets]),
         masks=np.stack([np.arange(num_inputs) < one.features.shape[1] for one in datasets]).astype(
             np.float32
         ),
@@ -181,7 +181,7 @@ def forest_scores(
     recipe: ForestRecipe,
     features: Float[np.ndarray, "rows top"],
     member: Bool[np.ndarray, "rows"],
-    words: UInt32[np.ndarray, "2"],
+    key_data: UInt32[np.ndarray, "2"],
     queries: Sequence[Float[np.ndarray, "_ top"]],
 ) -> ForestScores:
     """Trains one attack forest on shadow rows and scores the answers of any number of targets.
@@ -194,7 +194,7 @@ def forest_scores(
       features: [n, top] what the shadow models answered.  For the combining attack the rows of
         shadows of all kinds, one below the other.
       member: [n] whether the shadow trained on the record.
-      words: Key words of the attack model.
+      key_data: Key data of the attack model.
       queries: For each target [m, top] what it answered.
 
     Raises:
@@ -213,7 +213,7 @@ def forest_scores(
             )
         if not np.isfinite(rows).all():
             raise InputError(f"{name} rows are not all finite")
-    trees = grow(recipe, features, member.astype(np.int32), 2, words)
+    trees = grow(recipe, features, member.astype(np.int32), 2, key_data)
     half = np.float32(0.5)
     return ForestScores(
         trees.out_of_bag(features)[:, 1] - half,

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from jleaks import packing
 from jleaks.datasets.dataset import Dataset
-from jleaks.fleet import AnswerFn, Signals, key_words
+from jleaks.fleet import AnswerFn, Signals, stack_key_data
 from jleaks.keys import Role, identity_key
 from jleaks.learner import Members
 from jleaks.plan import Execution, Recipe
@@ -48,7 +48,9 @@ def quantile_models(
             np.full(num_models, len(population), np.int32),
             phi.astype(np.float32),
         ),
-        words=key_words([identity_key(seed, name, Role.QUANTILE, i) for i in range(num_models)]),
+        key_data=stack_key_data(
+            [identity_key(seed, name, Role.QUANTILE, i) for i in range(num_models)]
+        ),
     )
 
 

@@ -13,7 +13,7 @@ from jleaks.bank.plan import BankPlan
 from jleaks.datasets.dataset import Dataset
 from jleaks.datasets.origin import num_records, records
 from jleaks.errors import InputError
-from jleaks.fleet import key_words
+from jleaks.fleet import stack_key_data
 from jleaks.keys import Role, identity_key
 from jleaks.paper.answers import Asker
 from jleaks.paper.library import Library
@@ -139,9 +139,11 @@ def lay_out(plan: BankPlan, data_dir: str | None) -> tuple[Dataset, Halves, list
                 recipe=plan.recipe,
                 members=split.candidates[member],
                 others=split.candidates[~member],
-                words=words,
+                key_data=key_data,
             )
-            for i, (member, words) in enumerate(zip(split.member, key_words(keys), strict=True))
+            for i, (member, key_data) in enumerate(
+                zip(split.member, stack_key_data(keys), strict=True)
+            )
         ],
     )
 

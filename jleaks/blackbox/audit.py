@@ -27,7 +27,7 @@ from jleaks.blackbox.labelled import attack_labels
 from jleaks.blackbox.posteriors import Posteriors
 from jleaks.evaluate import judge, judge_own_rows
 from jleaks.fingerprint import stated
-from jleaks.fleet import key_words, make_mesh
+from jleaks.fleet import make_mesh, stack_key_data
 from jleaks.keys import Role, identity_key
 from jleaks.learner import State
 from jleaks.metrics import FPRS, Metrics, number, row_fields
@@ -181,7 +181,7 @@ def _learned(
             datasets[where] = AttackDataset(
                 name=f"attack model of {shadow.name}, seed {case.seed}, top {width}",
                 fingerprint="",
-                words=key_words([identity_key(case.seed, task, Role.ATTACK, width)])[0],
+                key_data=stack_key_data([identity_key(case.seed, task, Role.ATTACK, width)])[0],
                 features=largest(shadow, width)[order],
                 member=member[order],
                 num_inputs=top,

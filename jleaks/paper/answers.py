@@ -110,7 +110,7 @@ class Asker:
             subject.recipe,
             [task.encoding, task.num_classes, self._digests[task.name]],
             subject.members.astype(np.int32),
-            subject.words,
+            subject.key_data,
             list(subject.dropout) if subject.dropout else None,
             digits=24,
         )
@@ -215,7 +215,7 @@ class Asker:
             features=data.features,
             labels=data.labels,
             members=Members(indices, size, dropout=dropout),
-            words=np.stack([subject.words for subject in subjects]),
+            key_data=np.stack([subject.key_data for subject in subjects]),
         )
 
     def _networks(
@@ -314,7 +314,7 @@ class Asker:
             data.labels,
             subject.members,
             data.task.num_classes,
-            subject.words,
+            subject.key_data,
         )
 
 

@@ -19,7 +19,7 @@ from jleaks.attacks.threshold import random_point_threshold
 from jleaks.datasets.registry import get_task
 from jleaks.evaluate import judge, judge_own_rows
 from jleaks.fingerprint import fingerprint
-from jleaks.fleet import key_words, make_mesh
+from jleaks.fleet import make_mesh, stack_key_data
 from jleaks.forest import ForestRecipe
 from jleaks.keys import Role, identity_key
 from jleaks.metrics import row_fields
@@ -303,11 +303,11 @@ def _of_shadows(job: Job[P], case: Case, answered: Answered) -> tuple[Answers, .
 
 def _dataset(job: Job[P], case: Case, shadows: Sequence[Answers], key: Any) -> AttackDataset:
     task, width = case.shadows[0].task, case.width
-    words = key_words([identity_key(case.seed, task, Role.ATTACK, width)])[0]
+    key_data = stack_key_data([identity_key(case.seed, task, Role.ATTACK, width)])[0]
     return AttackDataset(
         name=f"attack model of {task}, seed {case.seed}, top {width}",
-        fingerprint=fingerprint("attack model", job.plan.attack, list(key), words, digits=24),
-        words=words,
+        fingerprint=fingerprint("attack model", job.plan.attack, list(key), key_data, digits=24),
+        key_data=key_data,
         features=np.concatenate([a.largest(width) for a in shadows]),
         member=np.concatenate([truth(s) for s in case.shadows]),
         num_inputs=case.num_inputs,

@@ -341,6 +341,6 @@ def take(spec: FleetSpec, at: np.ndarray) -> FleetSpec:
         spec,
         names=[spec.names[i] for i in at],
         members=jax.tree.map(lambda leaf: leaf[at], spec.members),
-        words=spec.words[at],
+        key_data=spec.key_data[at],
         masks=None if spec.masks is None else spec.masks[at],
     )

@@ -15,7 +15,7 @@ from jleaks.attacks.attack_models import AttackDataset, fit_networks
 from jleaks.datasets.registry import get_task
 from jleaks.evaluate import judge, judge_own_rows
 from jleaks.fingerprint import fingerprint
-from jleaks.fleet import key_words, make_mesh
+from jleaks.fleet import make_mesh, stack_key_data
 from jleaks.keys import Role, identity_key
 from jleaks.metrics import row_fields
 from jleaks.paper.context import Context, Row
@@ -84,11 +84,13 @@ def _task(context: Context, experiment: str, cases: Sequence[Baseline]) -> list[
             at = classes == k
             if at.sum() < recipe.batch_size or len(set(member[at])) < 2:
                 continue
-            words = key_words([identity_key(case.seed, task.name, Role.ATTACK, 1000 + k)])[0]
+            key_data = stack_key_data([identity_key(case.seed, task.name, Role.ATTACK, 1000 + k)])[
+                0
+            ]
             datasets[i, k] = AttackDataset(
                 name=f"attack model of class {k} of {task.name}, seed {case.seed}",
-                fingerprint=fingerprint("class", recipe, names, k, words, digits=24),
-                words=words,
+                fingerprint=fingerprint("class", recipe, names, k, key_data, digits=24),
+                key_data=key_data,
                 features=posteriors[at],
                 member=member[at],
                 num_inputs=posteriors.shape[1],
