@@ -77,7 +77,7 @@ class FleetSpec:
 
 
 @dataclasses.dataclass(eq=False)
-class _Course:
+class _TrainingProgress:
     """How far the training of a fleet is.
 
     Attributes:
@@ -87,7 +87,7 @@ class _Course:
       began: When, by the monotonic clock.
       before: Model-epochs that were behind then.
       saved: When the last checkpoint was saved.
-      told: Whether the packing was.
+      packing_reported: Whether the packing was reported.
     """
 
     state: State
@@ -96,14 +96,14 @@ class _Course:
     began: float
     before: int
     saved: float
-    told: bool = False
+    packing_reported: bool = False
 
     def keep(self, models: np.ndarray, part: State, epoch: int) -> None:
         """Takes over the state of some models after so many epochs."""
         _write(self.state, models, part)
         self.epochs[models] = epoch
 
-    def rescue(self, models: np.ndarray, pack: Pack) -> None:
+    def keep_last_epoch(self, models: np.ndarray, pack: Pack) -> None:
         """Takes over the last finished epoch of a pack whose buffers a failed call left alone."""
         if pack.epoch is not None:
             with contextlib.suppress(RuntimeError, MemoryError):
@@ -271,32 +271,32 @@ class Trainer:
         if store is not None and (found := store.restore(state)) is not None:
             state, epochs = found
         now = time.monotonic()
-        course = _Course(state, epochs, store, now, int(epochs.sum()), now)
-        self._in_packs(len(epochs), lambda pack: self._train(course, pack))
+        progress = _TrainingProgress(state, epochs, store, now, int(epochs.sum()), now)
+        self._in_packs(len(epochs), lambda pack: self._train(progress, pack))
         if store is not None:
             store.save(state, epochs)
         return state
 
-    def _train(self, course: _Course, span: slice) -> None:
+    def _train(self, progress: _TrainingProgress, span: slice) -> None:
         """Trains the models of a pack to their last epoch."""
-        epochs, num_epochs = course.epochs[span], self._spec.learner.recipe.epochs
+        epochs, num_epochs = progress.epochs[span], self._spec.learner.recipe.epochs
         # Models of a pack advance together, so they are at the same epoch, unless the packing
         # changed since the checkpoint: then those behind catch up first.
         while (start := int(epochs.min())) < num_epochs:
             behind = np.flatnonzero(epochs == start) + span.start
             ceiling = int(min((e for e in epochs if e > start), default=num_epochs))
-            pack = self._load(course, behind)
+            pack = self._load(progress, behind)
             try:
-                self._advance(course, pack, behind, start, ceiling)
+                self._advance(progress, pack, behind, start, ceiling)
             except (MemoryError, jax.errors.JaxRuntimeError) as error:
                 if exhausted(error):
-                    course.rescue(behind, pack)
+                    progress.keep_last_epoch(behind, pack)
                 raise
 
-    def _load(self, course: _Course, models: np.ndarray) -> Pack:
+    def _load(self, progress: _TrainingProgress, models: np.ndarray) -> Pack:
         """Moves models onto the devices, once it is known what training them takes."""
         spec = self._spec
-        parts = _take(course.state, models), _take(spec.members, models), spec.key_data[models]
+        parts = _take(progress.state, models), _take(spec.members, models), spec.key_data[models]
         whole = len(models) == self.packing.models_per_call
         try:
             counted = self.fleet.prepare(self.data, *parts)
@@ -306,13 +306,13 @@ class Trainer:
             raise
         if whole and counted is not None:
             self.packing = self.packing.counted(counted)
-        if not course.told:
+        if not progress.packing_reported:
             self._line(f"{spec.name}: {self.packing}")
-            course.told = True
+            progress.packing_reported = True
         return self.fleet.load(*parts)
 
     def _advance(
-        self, course: _Course, pack: Pack, models: np.ndarray, start: int, ceiling: int
+        self, progress: _TrainingProgress, pack: Pack, models: np.ndarray, start: int, ceiling: int
     ) -> None:
         """Trains a pack in chunks from epoch `start` to `ceiling`."""
         spec = self._spec
@@ -331,20 +331,20 @@ class Trainer:
                     f"{int(bad[first])} (epoch {stop}); lower the learning rate"
                 )
             at = stop
-            ahead = int((at - course.epochs[models]).sum())
-            self._tell(course, ahead, float(losses[:, at - 1].mean()))
+            ahead = int((at - progress.epochs[models]).sum())
+            self._report_progress(progress, ahead, float(losses[:, at - 1].mean()))
             chunk = max(1, int(self._execution.chunk_seconds / max(per_epoch, 1e-6)))
             halted = self._stop.received is not None
-            due = now - course.saved >= self._execution.checkpoint_seconds
+            due = now - progress.saved >= self._execution.checkpoint_seconds
             if halted or due or at == ceiling:
-                course.keep(models, pack.fetch(), at)
-            if course.store is not None and (halted or due):
-                course.store.save(course.state, course.epochs)
-                course.saved = now
+                progress.keep(models, pack.fetch(), at)
+            if progress.store is not None and (halted or due):
+                progress.store.save(progress.state, progress.epochs)
+                progress.saved = now
             if halted:
-                if course.store is not None:
-                    course.store.close()
-                raise Preempted(f"{spec.name}: stopped after {int(course.epochs.sum())} epochs")
+                if progress.store is not None:
+                    progress.store.close()
+                raise Preempted(f"{spec.name}: stopped after {int(progress.epochs.sum())} epochs")
 
     def query(
         self, state: State, rows: np.ndarray, keep: SignalFn, data: Data | None = None
@@ -380,10 +380,10 @@ class Trainer:
         self._line(f"{self._what(error)}: records asked about at a time {self._block} -> {block}")
         self._block = block
 
-    def _tell(self, course: _Course, ahead: int, loss: float) -> None:
+    def _report_progress(self, progress: _TrainingProgress, ahead: int, loss: float) -> None:
         """Reports progress; `ahead` model-epochs are behind the pack, but not yet in the host's state."""
-        done = int(course.epochs.sum()) + ahead
-        total = len(course.epochs) * self._spec.learner.recipe.epochs
-        seconds = time.monotonic() - course.began
-        eta = seconds / max(done - course.before, 1) * (total - done)
+        done = int(progress.epochs.sum()) + ahead
+        total = len(progress.epochs) * self._spec.learner.recipe.epochs
+        seconds = time.monotonic() - progress.began
+        eta = seconds / max(done - progress.before, 1) * (total - done)
         self._report(Progress(self._spec.name, done, total, loss, seconds, eta))

@@ -35,9 +35,9 @@ class Job(Generic[P]):
       cast: Lays out targets and shadows.
       asker: Trains and asks them.
       ask_over_http: Asks them through an endpoint.
-      reporter: Where to tell what is going on.
+      reporter: Where the run reports what it is doing.
       about: Fields that every row carries: fingerprint, device, versions, command.
-      told: Warnings that were told before: many rows share a target and its shadow.
+      reported: Warnings that were reported before: many rows share a target and its shadow.
     """
 
     plan: P
@@ -47,7 +47,7 @@ class Job(Generic[P]):
     ask_over_http: RemoteFn
     reporter: Reporter
     about: dict[str, Any]
-    told: set[str] = dataclasses.field(default_factory=set)
+    reported: set[str] = dataclasses.field(default_factory=set)
 
     def draws(self, tasks: Sequence[str]) -> list[tuple[str, int]]:
         """Returns every (task, seed) of those tasks that the plan has."""
@@ -140,15 +140,15 @@ class Job(Generic[P]):
         shadows: Sequence[AnySubject],
         shadow_answers: Sequence[Answers],
     ) -> None:
-        """Tells, once, of shadows that were trained as the target and ended at a very different loss."""
+        """Reports, once, shadows that were trained as the target and ended at a very different loss."""
         loss = _train_loss(target, answers)
         for shadow, found in zip(shadows, shadow_answers, strict=True):
             other = _train_loss(shadow, found)
             if loss is None or other is None or _training(shadow) != _training(target):
                 continue
             line = loss_warning(f"{target.name} and {shadow.name}", loss, other)
-            if line is not None and line not in self.told:
-                self.told.add(line)
+            if line is not None and line not in self.reported:
+                self.reported.add(line)
                 self.reporter.line(line)
 
     def attack_seconds(self, fingerprint: str) -> float | None:

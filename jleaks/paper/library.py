@@ -177,12 +177,12 @@ class Library:
         except OSError as error:
             raise InputError(f"cannot write {path}: {error.strerror}") from error
         with file:
-            told = False
+            reported = False
             # In one order for all runs, so that none waits for another that waits for it.
             for place in sorted(int(fingerprint(name), 16) >> 2 for name in names):
                 while not _locked(file.fileno(), place):
-                    if not told:
-                        told = True
+                    if not reported:
+                        reported = True
                         self._reporter.line(f"waiting: another run trains models of {self.folder}")
                     if self._stop.received is not None:
                         raise Preempted("stopped while another run trained")
