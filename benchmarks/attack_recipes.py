@@ -112,11 +112,11 @@ def draws(context: Context, task: str) -> list[_Draw]:
     subjects = [
         subject
         for seed in seeds
-        for subject in (context.cast.shadow(task, seed), context.cast.target(task, seed))
+        for subject in (context.layout.shadow(task, seed), context.layout.target(task, seed))
     ]
     top = context.plan.top
     width = min(top, get_task(task).num_classes)
-    answers: list[Answers] = context.asker.ask(subjects, top=top)
+    answers: list[Answers] = context.querier.query(subjects, top=top)
     sides = [(a.largest(width), truth(s)) for s, a in zip(subjects, answers, strict=True)]
     return [_Draw(seed, *sides[2 * seed], *sides[2 * seed + 1]) for seed in seeds]
 
@@ -142,7 +142,7 @@ def measure(
                 queries=[draw.target],
             )
         )
-    scores = fit_networks(recipe, context.asker.library.train, datasets)
+    scores = fit_networks(recipe, context.querier.library.train, datasets)
     mesh = make_mesh(context.execution.num_devices)
     own_rows = judge_own_rows([own for own, _ in scores], [x.member for x in datasets], mesh)
     truths = [draw.target_member for draw in found for _ in range(num_keys)]
@@ -152,7 +152,7 @@ def measure(
     values = {name: getattr(judged, name) for name in _METRICS[:-1]}
     values["accuracy_shadow_cut"] = judged.shadow_cut.balanced_accuracy
     shape = len(found), num_keys
-    seconds = [context.asker.library.cost(x.fingerprint).device_seconds for x in datasets]
+    seconds = [context.querier.library.cost(x.fingerprint).device_seconds for x in datasets]
     return {
         "num_seeds": len(found),
         "num_keys": num_keys,
@@ -220,7 +220,7 @@ def main(_: list[str]) -> int:
                 record = {
                     "benchmark": "attack recipes",
                     "task": task,
-                    "source": context.asker.datasets(task).source,
+                    "source": context.querier.datasets(task).source,
                     "recipe": dataclasses.asdict(recipe),
                     **measure(context, task, recipe, found, _KEYS.value),
                     "scale": _SCALE.value,

@@ -18,7 +18,7 @@ from jleaks.fleet import stack_key_data
 from jleaks.forest import ForestRecipe
 from jleaks.keys import Role, identity_key
 from jleaks.learner import Members
-from jleaks.paper.answers import Asker, from_posteriors
+from jleaks.paper.answers import Querier, from_posteriors
 from jleaks.paper.library import Cost, Library, fingerprint
 from jleaks.paper.subjects import Subject
 from jleaks.plan import Execution, Recipe
@@ -357,22 +357,22 @@ def test_who_waits_for_another_run_can_be_stopped(kept):
 
 def test_what_a_forest_answered_is_checked(tmp_path):
     data = synthetic("location", 300)
-    asker = Asker(open_library(tmp_path), lambda _: data, EXECUTION)
+    querier = Querier(open_library(tmp_path), lambda _: data, EXECUTION)
     subject = Subject(
         "forest", "location", ForestRecipe(5), np.arange(100), np.arange(100, 200),
         stack_key_data([identity_key(0, "location", Role.SHADOW)])[0],
     )  # fmt: skip
-    (answers,) = asker.ask([subject])
+    (answers,) = querier.query([subject])
     (path,) = (tmp_path / "answers").iterdir()
     content = path.read_bytes()
-    (again,) = Asker(open_library(tmp_path), lambda _: data, EXECUTION).ask([subject])
+    (again,) = Querier(open_library(tmp_path), lambda _: data, EXECUTION).query([subject])
     np.testing.assert_array_equal(again.posteriors, answers.posteriors)
 
     def damage(arrays=None, **meta):
         path.write_bytes(content)
         rewritten(path, arrays, **meta)
         with pytest.raises(InputError, match="delete it to grow the forest again") as caught:
-            asker.ask([subject])
+            querier.query([subject])
         return str(caught.value)
 
     assert "another fingerprint" in damage(fingerprint="x")

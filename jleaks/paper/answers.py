@@ -1,4 +1,4 @@
-"""Asking subjects: networks in the fleet, forests and stacks on the host, all behind one function."""
+"""Querying subjects: networks in the fleet, forests and stacks on the host, all behind one function."""
 
 import dataclasses
 import time
@@ -83,8 +83,8 @@ def from_posteriors(
     return Answers(None, p, statistics, p.argmax(1) == labels, losses)
 
 
-class Asker:
-    """Trains whatever is missing, and asks."""
+class Querier:
+    """Trains whatever is missing, and queries."""
 
     def __init__(
         self,
@@ -124,13 +124,13 @@ class Asker:
             return self.name(subject)
         return f"{self.name(subject)}, told apart by a coin"
 
-    def ask(
+    def query(
         self,
         subjects: Sequence[AnySubject],
         rows: Sequence[Int[np.ndarray, "rows"]] | None = None,
         top: int | None = None,
     ) -> list[Answers]:
-        """Asks each subject about its own list of records.
+        """Queries each subject on its own list of records.
 
         Args:
           subjects: Targets and shadows of any tasks and kinds.
@@ -140,7 +140,9 @@ class Asker:
         rows = [subject.rows for subject in subjects] if rows is None else rows
         return self._ask(subjects, rows, top, None)
 
-    def ask_points(self, subjects: Sequence[AnySubject], points: Sequence[np.ndarray]) -> list[Any]:
+    def query_points(
+        self, subjects: Sequence[AnySubject], points: Sequence[np.ndarray]
+    ) -> list[Any]:
         """Returns the statistics [R, 3] of each subject's answers to random points [R, ...]."""
         rows = [np.arange(len(own)) for own in points]
         return [found.statistics for found in self._ask(subjects, rows, 1, points)]

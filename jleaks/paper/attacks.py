@@ -166,11 +166,11 @@ def ask(job: Job[P], cases: Sequence[AnyCase]) -> Answered:
             continue
         subjects[_who(job, case), case.access] = case.target
         for shadow in case.shadows:
-            subjects[job.asker.identity(shadow), case.shadow_access] = shadow
+            subjects[job.querier.identity(shadow), case.shadow_access] = shadow
     most = max((case.width for case in learned), default=1)
     whole = any(case.top == 0 for case in learned)
     direct = [key for key in subjects if key[1] == "direct"]
-    asked = job.asker.ask([subjects[key] for key in direct], top=None if whole else most)
+    asked = job.querier.query([subjects[key] for key in direct], top=None if whole else most)
     answers = dict(zip(direct, asked, strict=True))
     if over_http := [key for key in subjects if key[1] == "http"]:
         remote = job.ask_over_http([subjects[key] for key in over_http])
@@ -180,7 +180,7 @@ def ask(job: Job[P], cases: Sequence[AnyCase]) -> Answered:
             case.target,
             answers[_who(job, case), case.access],
             case.shadows,
-            [answers[job.asker.identity(s), case.shadow_access] for s in case.shadows],
+            [answers[job.querier.identity(s), case.shadow_access] for s in case.shadows],
         )
     for key, subject in subjects.items():
         if isinstance(subject, Subject) and subject.null_order is not None:
@@ -191,7 +191,7 @@ def ask(job: Job[P], cases: Sequence[AnyCase]) -> Answered:
 
 
 def _who(job: Job[P], case: AnyCase) -> str:
-    return job.asker.identity(case.target)
+    return job.querier.identity(case.target)
 
 
 def scored(
@@ -248,7 +248,7 @@ def _learned(job: Job[P], cases: Sequence[Case], answered: Answered, label: str)
             case.width,
             case.num_inputs,
             case.shadow_access,
-            tuple(job.asker.identity(s) for s in case.shadows),
+            tuple(job.querier.identity(s) for s in case.shadows),
         )
         if key not in datasets:
             recipe = (
@@ -264,7 +264,7 @@ def _learned(job: Job[P], cases: Sequence[Case], answered: Answered, label: str)
                 largest[target, case.width] = answered.rows[target].largest(case.width)
             dataset.queries.append(largest[target, case.width])
         at.append((key, asked[key, target]))
-    fitted = fit_attack_models(job.asker.library.train, list(datasets.values()))
+    fitted = fit_attack_models(job.querier.library.train, list(datasets.values()))
     scores = dict(zip(datasets, fitted, strict=True))
     own = judge_own_rows(
         [one[0] for one in scores.values()],
@@ -298,7 +298,7 @@ def kind_of(model: str | ForestRecipe) -> str:
 
 
 def _of_shadows(job: Job[P], case: Case, answered: Answered) -> tuple[Answers, ...]:
-    return tuple(answered.rows[job.asker.identity(s), case.shadow_access] for s in case.shadows)
+    return tuple(answered.rows[job.querier.identity(s), case.shadow_access] for s in case.shadows)
 
 
 def _dataset(job: Job[P], case: Case, shadows: Sequence[Answers], key: Any) -> AttackDataset:
@@ -345,8 +345,8 @@ def random_statistics(
 ) -> list[np.ndarray]:
     """Returns the statistics [R, 3] of each subject's answers to its draw's random points."""
     count = job.plan.num_random_points
-    points = random_point_sets(job.asker.datasets, subjects, seeds, count)
-    return job.asker.ask_points(subjects, points)
+    points = random_point_sets(job.querier.datasets, subjects, seeds, count)
+    return job.querier.query_points(subjects, points)
 
 
 def _row(context: Context, experiment: str, attack: Attack, fields: dict[str, Any]) -> Row:

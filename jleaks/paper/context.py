@@ -8,9 +8,9 @@ import numpy as np
 
 from jleaks.datasets.registry import get_task
 from jleaks.metrics import number
-from jleaks.paper.answers import Answers, Asker
+from jleaks.paper.answers import Answers, Querier
 from jleaks.paper.plan import PaperPlan
-from jleaks.paper.subjects import AnySubject, Cast, Stacked, Subject
+from jleaks.paper.subjects import AnySubject, Stacked, Subject, SubjectLayout
 from jleaks.plan import Execution, Plan, Recipe
 from jleaks.reporter import Reporter, loss_warning
 
@@ -32,9 +32,9 @@ class Job(Generic[P]):
     Attributes:
       plan: What defines the numbers.
       execution: How fast.
-      cast: Lays out targets and shadows.
-      asker: Trains and asks them.
-      ask_over_http: Asks them through an endpoint.
+      layout: Lays out targets and shadows.
+      querier: Trains and queries them.
+      ask_over_http: Queries them through an endpoint.
       reporter: Where the run reports what it is doing.
       about: Fields that every row carries: fingerprint, device, versions, command.
       reported: Warnings that were reported before: many rows share a target and its shadow.
@@ -42,8 +42,8 @@ class Job(Generic[P]):
 
     plan: P
     execution: Execution
-    cast: Cast
-    asker: Asker
+    layout: SubjectLayout
+    querier: Querier
     ask_over_http: RemoteFn
     reporter: Reporter
     about: dict[str, Any]
@@ -96,7 +96,7 @@ class Job(Generic[P]):
             "experiment": experiment,
             "task": task.name,
             "seed": seed,
-            "source": self.asker.datasets(task.name).source,
+            "source": self.querier.datasets(task.name).source,
             "attack": attack,
             "variant": variant,
             **empty,
@@ -120,10 +120,10 @@ class Job(Generic[P]):
         accuracy = [a.accuracy(len(s.members)) for s, a in pairs]
         losses = [_train_loss(s, a) for s, a in pairs]
         known = [loss for loss in losses if loss is not None]
-        cost = self.asker.cost(shadows)
+        cost = self.querier.cost(shadows)
         return {
             "shadow_task": shadows[0].task,
-            "shadow_source": self.asker.datasets(shadows[0].task).source,
+            "shadow_source": self.querier.datasets(shadows[0].task).source,
             "num_shadows": len(shadows),
             "shadow_train_accuracy": float(np.mean([pair[0] for pair in accuracy])),
             "shadow_test_accuracy": float(np.mean([pair[1] for pair in accuracy])),
@@ -153,7 +153,7 @@ class Job(Generic[P]):
 
     def attack_seconds(self, fingerprint: str) -> float | None:
         """Returns the device seconds of training one attack model; None for one of the host."""
-        library = self.asker.library
+        library = self.querier.library
         return (
             None if library.find(fingerprint) is None else library.cost(fingerprint).device_seconds
         )

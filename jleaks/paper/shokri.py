@@ -61,25 +61,25 @@ def baseline(context: Context, experiment: str, cases: Sequence[Baseline]) -> li
 
 def _task(context: Context, experiment: str, cases: Sequence[Baseline]) -> list[Row]:
     """All cases of one task: their networks have equally many inputs."""
-    asker = context.asker
-    subjects = {asker.name(s): s for case in cases for s in (case.target, *case.shadows)}
-    answers = dict(zip(subjects, asker.ask(list(subjects.values())), strict=True))
+    querier = context.querier
+    subjects = {querier.name(s): s for case in cases for s in (case.target, *case.shadows)}
+    answers = dict(zip(subjects, querier.query(list(subjects.values())), strict=True))
     task = get_task(cases[0].target.task)
-    labels = asker.datasets(task.name).labels
+    labels = querier.datasets(task.name).labels
     recipe = dataclasses.replace(context.plan.attack, model="mlp")
     datasets: dict[tuple[int, int], AttackDataset] = {}
     own_scores: dict[tuple[int, int], np.ndarray] = {}
     scores, places = [], []
     for i, case in enumerate(cases):
-        shadows = [answers[asker.name(s)] for s in case.shadows]
+        shadows = [answers[querier.name(s)] for s in case.shadows]
         posteriors = np.concatenate([a.whole() for a in shadows])
         classes = np.concatenate([labels[s.rows] for s in case.shadows])
         member = np.concatenate([truth(s) for s in case.shadows])
-        target = answers[asker.name(case.target)].whole()
+        target = answers[querier.name(case.target)].whole()
         asked = labels[case.target.rows]
         scores.append(np.full(len(asked), _UNKNOWN, np.float32))
         places.append([np.flatnonzero(asked == k) for k in range(task.num_classes)])
-        names = [asker.name(s) for s in case.shadows]
+        names = [querier.name(s) for s in case.shadows]
         for k in range(task.num_classes):
             at = classes == k
             if at.sum() < recipe.batch_size or len(set(member[at])) < 2:
@@ -96,7 +96,7 @@ def _task(context: Context, experiment: str, cases: Sequence[Baseline]) -> list[
                 num_inputs=posteriors.shape[1],
                 queries=[target[places[i][k]]],
             )
-    found = fit_networks(recipe, context.asker.library.train, list(datasets.values()))
+    found = fit_networks(recipe, context.querier.library.train, list(datasets.values()))
     for (i, k), (own, (answer,)) in zip(datasets, found, strict=True):
         scores[i][places[i][k]], own_scores[i, k] = answer, own
     truths = [truth(case.target) for case in cases]
@@ -114,14 +114,14 @@ def _task(context: Context, experiment: str, cases: Sequence[Baseline]) -> list[
                 "shokri",
                 case.seed,
                 case.target,
-                answers[asker.name(case.target)],
+                answers[querier.name(case.target)],
                 {**case.variant},
                 row_fields(jax.tree.map(lambda leaf, at=i: leaf[at], judged))
                 # With no network left that tells records apart, the class alone decides.
                 | {"attack_model": recipe.model, "collapsed": num_collapsed == len(mine)}
                 | {"collapsed_classes": num_collapsed, "attacked_classes": len(mine)}
                 | context.shadow_fields(
-                    case.shadows, [answers[asker.name(s)] for s in case.shadows]
+                    case.shadows, [answers[querier.name(s)] for s in case.shadows]
                 )
                 | {"attack_seconds": spent},
             )

@@ -88,7 +88,7 @@ def truth(subject: AnySubject) -> Bool[np.ndarray, "rows"]:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Cast:
+class SubjectLayout:
     """Lays out the targets and shadows of a plan.
 
     Attributes:
@@ -99,7 +99,7 @@ class Cast:
     plan: Plan | PaperPlan
     sizes: dict[str, int]
 
-    @functools.lru_cache(maxsize=256)  # noqa: B019 - a run has one cast
+    @functools.lru_cache(maxsize=256)  # noqa: B019 - a run has one layout
     def split(self, task: str, seed: int) -> Quarters:
         """Returns one draw of the paper's split."""
         size = self.sizes[task]
