@@ -18,8 +18,8 @@ from jaxtyping import Array
 
 from jleaks import fleet, roc
 from jleaks.attacks import baseline, difficulty, rmia
-from jleaks.attacks.evidence import Evidence
 from jleaks.attacks.options import Options
+from jleaks.attacks.reference_statistics import ReferenceStatistics
 from jleaks.attacks.references import References
 from jleaks.attacks.registry import Attack, Variants
 from jleaks.bank import judging
@@ -253,9 +253,9 @@ def _raw(
     totals: dict[str, Array] | None = None,
 ) -> tuple[list[Array], dict[str, Array]]:
     """Raw scores of every attack, [T, N]; of one with variants what they share, [T, C, N]."""
-    evidence = Evidence(arrays, references, totals)
-    found = [attack.score(evidence, options) for attack in attacks]
-    return [jnp.moveaxis(a, 0, 1) if a.ndim == 3 else a for a in found], evidence.totals
+    statistics = ReferenceStatistics(arrays, references, totals)
+    found = [attack.score(statistics, options) for attack in attacks]
+    return [jnp.moveaxis(a, 0, 1) if a.ndim == 3 else a for a in found], statistics.totals
 
 
 @functools.cache
