@@ -7,7 +7,7 @@ from typing import Literal
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from jleaks.attacks import baseline, bavaria, difficulty, lira, rmia
+from jleaks.attacks import baseline, bavaria, calibration, lira, rmia
 from jleaks.attacks.options import Options
 from jleaks.attacks.reference_statistics import ReferenceStatistics
 from jleaks.errors import InputError
@@ -153,14 +153,14 @@ _ALL = (
         "quantile", "Quantile regression", "Bertran et al. 2023",
         lambda e, _: e.own("phi", 0) - e.own("quantile"), signals=("quantile",),
     ),
-    Attack("attack_r", "Attack-R", _YE, _plain(difficulty.attack_r), "out"),
+    Attack("attack_r", "Attack-R", _YE, _plain(calibration.attack_r), "out"),
     Attack(
         "attack_r_logit", "Attack-R, linear and logit", f"{_YE}, code",
-        _plain(difficulty.attack_r_logit), "out",
+        _plain(calibration.attack_r_logit), "out",
     ),
-    Attack("attack_r_share", "Attack-R, share", _YE, _plain(difficulty.attack_r_share), "out"),
+    Attack("attack_r_share", "Attack-R, share", _YE, _plain(calibration.attack_r_share), "out"),
     Attack(
-        "calibrated", "Calibrated loss", "Watson et al. 2022", _plain(difficulty.calibrated), "out",
+        "calibrated", "Calibrated loss", "Watson et al. 2022", _plain(calibration.calibrated), "out",
     ),
     Attack(
         "lira_offline", "LiRA offline", _CARLINI, _lira(lira.offline), "out", variants=_VARIANCES,

@@ -17,7 +17,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
 from jleaks import fleet, roc
-from jleaks.attacks import baseline, difficulty, rmia
+from jleaks.attacks import baseline, calibration, rmia
 from jleaks.attacks.options import Options
 from jleaks.attacks.reference_statistics import ReferenceStatistics
 from jleaks.attacks.references import References
@@ -338,7 +338,7 @@ def _finished(finish: str, options: Options, row: Array, shared: Arrays) -> Arra
     if finish == "share of population":
         population = shared["valid"] & ~shared["candidate"]
         population = jnp.where(population.any(), population, shared["valid"])
-        return difficulty.population_share(row, population)
+        return calibration.population_share(row, population)
     return row
 
 

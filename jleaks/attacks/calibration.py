@@ -1,4 +1,4 @@
-"""Attacks that ask how hard a record is: for the population, or for models that did not train on it."""
+"""Attacks that calibrate a record's loss: by the population's, or by models that did not train on it."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
