@@ -273,7 +273,7 @@ def whole_bank(plan: BankPlan, names: Sequence[str]) -> dict[str, Any]:
     evaluations = []
     for _ in range(2):
         tick = time.perf_counter()
-        verdicts = evaluate(bank, attacks, references, shadows, make_mesh())
+        metrics = evaluate(bank, attacks, references, shadows, make_mesh())
         evaluations.append(round(time.perf_counter() - tick, 3))
     members, others = bank.accuracy()
     return {
@@ -286,6 +286,6 @@ def whole_bank(plan: BankPlan, names: Sequence[str]) -> dict[str, Any]:
         "accuracy": {"members": round(members, 4), "others": round(others, 4)},
         "auc": {
             a.name: round(float(np.mean(row)), 4)
-            for a, row in zip(attacks, np.asarray(verdicts.auc), strict=True)
+            for a, row in zip(attacks, np.asarray(metrics.auc), strict=True)
         },
     }

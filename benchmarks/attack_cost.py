@@ -132,9 +132,9 @@ def measure(bank: Bank, attacks: list[Attack], counts: list[int]) -> list[result
         if not possible:
             continue
         tick = time.monotonic()
-        verdicts = evaluate(bank, possible, references, shadows, mesh, options)
+        metrics = evaluate(bank, possible, references, shadows, mesh, options)
         wall = time.monotonic() - tick
-        rows = results.attack_rows(bank, possible, verdicts, references)
+        rows = results.attack_rows(bank, possible, metrics, references)
         about: dict[str, Any] = {
             "device_seconds": round(per_model * count, 3),
             "flops": None if flops is None else flops * count,
@@ -142,7 +142,7 @@ def measure(bank: Bank, attacks: list[Attack], counts: list[int]) -> list[result
             "trained_on": bank.meta.get("device"),
             **provenance(bank.meta.get("fingerprint"), Execution(), bank.format),
         }
-        records += results.summarise(rows, possible, verdicts, about)
+        records += results.summarise(rows, possible, metrics, about)
     return records
 
 

@@ -84,13 +84,13 @@ def main(_: list[str]) -> int:
     for draw in range(_DRAWS.value):
         null = redrawn(bank, draw)
         references, shadows = assign(null)
-        verdicts = evaluate(null, attacks, references, shadows, mesh)
+        metrics = evaluate(null, attacks, references, shadows, mesh)
         kept = scores(null, attacks, references, shadows)
         target = draw % bank.num_models
         audited = ~null.population
-        for a, (row, attack) in enumerate(zip(verdicts.auc, attacks, strict=True)):
+        for a, (row, attack) in enumerate(zip(metrics.auc, attacks, strict=True)):
             aucs[attack.name].append(float(row.mean()))
-            mean, over_targets = means(verdicts, a)["auc"], t_interval(row)
+            mean, over_targets = means(metrics, a)["auc"], t_interval(row)
             mine, member = kept[attack.name][target, audited], null.member[target, audited]
             over_records = bootstrap_records(mine, member, seed=draw, num_resamples=400)
             counts[attack.name] += [

@@ -105,7 +105,7 @@ def bank(task: str, contender: Contender, folder: str) -> tuple[Values, str]:
     trained = bank_engine.train_bank(plan, contender.execution, folder, _DATA_DIR.value)
     attacks = get_attacks(_ATTACKS.value)
     references, shadows = assign(trained)
-    verdicts = evaluate(trained, attacks, references, shadows, make_mesh(), published(task))
+    metrics = evaluate(trained, attacks, references, shadows, make_mesh(), published(task))
     values: Values = {}
     if trained.correct is not None:
         correct, audited = trained.correct[0], ~trained.population
@@ -115,7 +115,7 @@ def bank(task: str, contender: Contender, folder: str) -> tuple[Values, str]:
             apart = np.where(asked, correct - shares[:, None], 0) / sizes[:, None]
             values["model", name] = OverTargets(shares, apart.mean(0), int(sizes.min()))
     for a, attack in enumerate(attacks):
-        found = over_targets(verdicts, a)
+        found = over_targets(metrics, a)
         values |= {(attack.name, metric): found[metric] for metric in _BANK}
     return values, str(trained.meta["source"])
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from jleaks.attacks.registry import ATTACKS
-from jleaks.bank.judging import FPRS
 from jleaks.bank.results import COMPARED, OVER
+from jleaks.bank.row_metrics import FPRS
 from jleaks.report.numbers import FEW_NOTE, UNDEFINED, few_mark, interval_text, notes
 from jleaks.report.table import Cell, Table
 from jleaks.statistics import Interval
