@@ -25,7 +25,7 @@ from benchmarks.attack_recipes_page import recipes_table
 from benchmarks.rows import WHAT, WHERE, append, command, machine
 from jleaks.attacks.attack_models import AttackDataset, fit_networks
 from jleaks.datasets.registry import get_task
-from jleaks.evaluate import judge, judge_own_rows
+from jleaks.evaluate import evaluate_own_rows, evaluate_scores
 from jleaks.fingerprint import fingerprint
 from jleaks.fleet import make_mesh, stack_key_data
 from jleaks.keys import Role, identity_key
@@ -144,13 +144,15 @@ def measure(
         )
     scores = fit_networks(recipe, context.querier.library.train, datasets)
     mesh = make_mesh(context.execution.num_devices)
-    own_rows = judge_own_rows([own for own, _ in scores], [x.member for x in datasets], mesh)
+    own_rows = evaluate_own_rows([own for own, _ in scores], [x.member for x in datasets], mesh)
     truths = [draw.target_member for draw in found for _ in range(num_keys)]
     cuts = [float(cut) for cut in own_rows.cut]
-    judged = judge([asked[0] for _, asked in scores], truths, [0.0] * len(cuts), mesh, cuts)
-    assert judged.shadow_cut is not None
-    values = {name: getattr(judged, name) for name in _METRICS[:-1]}
-    values["accuracy_shadow_cut"] = judged.shadow_cut.balanced_accuracy
+    metrics = evaluate_scores(
+        [asked[0] for _, asked in scores], truths, [0.0] * len(cuts), mesh, cuts
+    )
+    assert metrics.shadow_cut is not None
+    values = {name: getattr(metrics, name) for name in _METRICS[:-1]}
+    values["accuracy_shadow_cut"] = metrics.shadow_cut.balanced_accuracy
     shape = len(found), num_keys
     seconds = [context.querier.library.cost(x.fingerprint).device_seconds for x in datasets]
     return {

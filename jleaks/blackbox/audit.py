@@ -25,7 +25,7 @@ from jleaks.attacks.threshold import random_point_threshold
 from jleaks.blackbox.case import Case, check_attack, check_case, statistics, top_posteriors
 from jleaks.blackbox.labelled import attack_labels
 from jleaks.blackbox.posteriors import Posteriors
-from jleaks.evaluate import judge, judge_own_rows
+from jleaks.evaluate import evaluate_own_rows, evaluate_scores
 from jleaks.fingerprint import stated
 from jleaks.fleet import make_mesh, stack_key_data
 from jleaks.keys import Role, identity_key
@@ -100,7 +100,7 @@ def audit(
     seconds = {"attack models": round(time.monotonic() - tick, 3)}
     tick = time.monotonic()
     attacks += _thresholded(cases, percentile) + _labelled(cases)
-    found = judge(
+    found = evaluate_scores(
         [one.scores for one in attacks],
         [np.asarray(one.case.target.member) for one in attacks],
         [one.cut for one in attacks],
@@ -199,7 +199,7 @@ def _learned(
     learned = list(datasets.values())
     scores = fit_networks(attack, train, learned)
     mesh = make_mesh(execution.num_devices)
-    own = judge_own_rows([one for one, _ in scores], [one.member for one in learned], mesh)
+    own = evaluate_own_rows([one for one, _ in scores], [one.member for one in learned], mesh)
     if own.collapsed.any():
         names = [learned[i].name for i in np.flatnonzero(own.collapsed)]
         reporter.line(collapse_line(names, len(learned)))

@@ -2,7 +2,7 @@
 
 A case says who attacks whom with what; everything that several cases need (a model, its answers, an
 attack model) is made once.  Attack models of a kind are trained as one fleet and kept in the library; all
-attacks are judged in one compiled call.
+attacks are evaluated in one compiled call.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ import numpy as np
 from jleaks.attacks.attack_models import AttackDataset, fit_attack_models
 from jleaks.attacks.threshold import random_point_threshold
 from jleaks.datasets.registry import get_task
-from jleaks.evaluate import judge, judge_own_rows
+from jleaks.evaluate import evaluate_own_rows, evaluate_scores
 from jleaks.fingerprint import fingerprint
 from jleaks.fleet import make_mesh, stack_key_data
 from jleaks.forest import ForestRecipe
@@ -147,7 +147,7 @@ def attacked(context: Context, experiment: str, cases: Sequence[AnyCase]) -> lis
     attacks = scored(context, cases, ask(context, cases), f"{experiment}: ")
     return [
         _row(context, experiment, attack, fields)
-        for attack, fields in zip(attacks, judged(context, attacks), strict=True)
+        for attack, fields in zip(attacks, evaluated(context, attacks), strict=True)
     ]
 
 
@@ -215,11 +215,11 @@ def scored(
     return found
 
 
-def judged(job: Job[P], attacks: Sequence[Attack]) -> list[dict[str, Any]]:
+def evaluated(job: Job[P], attacks: Sequence[Attack]) -> list[dict[str, Any]]:
     """Computes the metrics of all attacks in one compiled call, as row fields."""
     if not attacks:
         return []
-    found = judge(
+    found = evaluate_scores(
         [attack.scores for attack in attacks],
         [truth(attack.case.target) for attack in attacks],
         [attack.threshold for attack in attacks],
@@ -266,7 +266,7 @@ def _learned(job: Job[P], cases: Sequence[Case], answered: Answered, label: str)
         at.append((key, asked[key, target]))
     fitted = fit_attack_models(job.querier.library.train, list(datasets.values()))
     scores = dict(zip(datasets, fitted, strict=True))
-    own = judge_own_rows(
+    own = evaluate_own_rows(
         [one[0] for one in scores.values()],
         [dataset.member for _, dataset in datasets.values()],
         make_mesh(job.execution.num_devices),

@@ -13,7 +13,7 @@ import numpy as np
 
 from jleaks.attacks.attack_models import AttackDataset, fit_networks
 from jleaks.datasets.registry import get_task
-from jleaks.evaluate import judge, judge_own_rows
+from jleaks.evaluate import evaluate_own_rows, evaluate_scores
 from jleaks.fingerprint import fingerprint
 from jleaks.fleet import make_mesh, stack_key_data
 from jleaks.keys import Role, identity_key
@@ -102,7 +102,7 @@ def _task(context: Context, experiment: str, cases: Sequence[Baseline]) -> list[
     truths = [truth(case.target) for case in cases]
     mesh = make_mesh(context.execution.num_devices)
     collapsed = _collapsed(context, experiment, datasets, own_scores)
-    judged = judge(scores, truths, [0.0] * len(cases), mesh)
+    metrics = evaluate_scores(scores, truths, [0.0] * len(cases), mesh)
     rows = []
     for i, case in enumerate(cases):
         mine = [dataset for (j, _), dataset in datasets.items() if j == i]
@@ -116,7 +116,7 @@ def _task(context: Context, experiment: str, cases: Sequence[Baseline]) -> list[
                 case.target,
                 answers[querier.name(case.target)],
                 {**case.variant},
-                row_fields(jax.tree.map(lambda leaf, at=i: leaf[at], judged))
+                row_fields(jax.tree.map(lambda leaf, at=i: leaf[at], metrics))
                 # With no network left that tells records apart, the class alone decides.
                 | {"attack_model": recipe.model, "collapsed": num_collapsed == len(mine)}
                 | {"collapsed_classes": num_collapsed, "attacked_classes": len(mine)}
@@ -140,7 +140,7 @@ def _collapsed(
         return []
     truths = [dataset.member for dataset in datasets.values()]
     mesh = make_mesh(context.execution.num_devices)
-    own = judge_own_rows([scores[key] for key in datasets], truths, mesh)
+    own = evaluate_own_rows([scores[key] for key in datasets], truths, mesh)
     found = [key for key, collapsed in zip(datasets, own.collapsed, strict=True) if collapsed]
     if found:
         names = [datasets[key].name for key in found]

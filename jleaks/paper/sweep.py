@@ -15,7 +15,7 @@ import numpy as np
 from jleaks.datasets.registry import get_task
 from jleaks.metrics import number
 from jleaks.paper.answers import Answers
-from jleaks.paper.attacks import Answered, AnyCase, Attack, Case, ask, judged, scored, unaided
+from jleaks.paper.attacks import Answered, AnyCase, Attack, Case, ask, evaluated, scored, unaided
 from jleaks.paper.context import Job
 from jleaks.paper.engine import opened
 from jleaks.paper.subjects import Subject
@@ -85,7 +85,7 @@ def _rows(job: Job[Plan]) -> list[Row]:
     learned = {attack.learned for attack in attacks if attack.learned is not None}
     stages = {"attack models": sum((library.cost(name).wall_seconds for name in learned), 0.0)}
     tick = time.monotonic()
-    metrics = judged(job, attacks)
+    metrics = evaluated(job, attacks)
     stages["evaluation"] = time.monotonic() - tick
     job.reporter.line(
         f"{len(attacks)} attacks evaluated in one compiled call, {stages['evaluation']:.1f} s"
