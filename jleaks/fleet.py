@@ -34,9 +34,9 @@ _SHARED = PartitionSpec()
 
 Signals = dict[str, Array]
 # Network inputs of a batch to logits.
-AnswerFn = Callable[[Array], Array]
-# What is kept of a batch: (answer_fn, inputs [B, ...], labels [B]) -> signals, each [B, ...].
-SignalFn = Callable[[AnswerFn, Array, Array], Signals]
+PredictFn = Callable[[Array], Array]
+# What is kept of a batch: (predict_fn, inputs [B, ...], labels [B]) -> signals, each [B, ...].
+SignalFn = Callable[[PredictFn, Array, Array], Signals]
 
 
 def make_mesh(num_devices: int | None = None) -> Mesh:
@@ -138,13 +138,13 @@ def _query_program(
         def one(state: State, indices: Array) -> Signals:
             padded = jnp.pad(indices, (0, num_blocks * block - num_records), mode="edge")
 
-            def answer(rows: Array) -> Signals:
+            def kept(rows: Array) -> Signals:
                 inputs = learner.encode(state, data.features[rows])
                 return signal_fn(
-                    functools.partial(learner.answer, state), inputs, data.labels[rows]
+                    functools.partial(learner.predict, state), inputs, data.labels[rows]
                 )
 
-            blocks = lax.map(answer, padded.reshape(num_blocks, block))
+            blocks = lax.map(kept, padded.reshape(num_blocks, block))
             return jax.tree.map(
                 lambda a: a.reshape(num_blocks * block, *a.shape[2:])[:num_records], blocks
             )

@@ -78,8 +78,8 @@ def test_what_is_kept_equals_what_a_trainer_makes(tmp_path):
     for one, two in zip(leaves(kept), leaves(direct), strict=True):
         np.testing.assert_array_equal(one, two)
 
-    def keep(answer, inputs, labels):
-        return {"logits": answer(inputs), "labels": labels}
+    def keep(predict_fn, inputs, labels):
+        return {"logits": predict_fn(inputs), "labels": labels}
 
     rows = np.tile(np.arange(50, dtype=np.int32), (3, 1))
     ours, theirs = trainer.query(kept, rows, keep), trainer.query(direct, rows, keep)

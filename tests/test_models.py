@@ -50,7 +50,7 @@ def tiny_spec(num_models=2, *, epochs=2, order="pre-activation"):
 
 
 query = jax.jit(Learner.logits, static_argnums=0)
-respond = jax.jit(Learner.respond, static_argnums=0)
+apply = jax.jit(Learner.apply, static_argnums=0)
 
 
 def untrained(order="pre-activation", form="products"):
@@ -161,7 +161,7 @@ def test_networks_equal_a_loop_in_training_and_in_queries(order, form):
     np.testing.assert_allclose(query(learner, state, records), expected, rtol=1e-3, atol=1e-3)
 
     expected, statistics = naive_forward(order, state.params, state.averages, x, training=True)
-    found, averages = respond(learner, state, Batch(records, data.labels[:6]))
+    found, averages = apply(learner, state, Batch(records, data.labels[:6]))
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
     leaves = jax.tree_util.tree_flatten_with_path(averages)[0]
     assert len(leaves) == 2 * len(statistics)
@@ -193,8 +193,8 @@ def test_a_query_does_not_depend_on_what_else_is_asked(order):
     np.testing.assert_allclose(brighter, alone, rtol=1e-5, atol=1e-5)
     # Training does depend on it, or the test above would show nothing.
     labels = jnp.zeros(25, jnp.int32)
-    trained_among, _ = respond(learner, state, Batch(jnp.concatenate([records, others]), labels))
-    trained_brighter, _ = respond(
+    trained_among, _ = apply(learner, state, Batch(jnp.concatenate([records, others]), labels))
+    trained_brighter, _ = apply(
         learner, state, Batch(jnp.concatenate([records, 255 - others // 4]), labels)
     )
     assert np.abs(trained_among[:5] - trained_brighter[:5]).max() > 1e-2
@@ -203,7 +203,7 @@ def test_a_query_does_not_depend_on_what_else_is_asked(order):
 def test_dropout_of_the_features_before_the_read_out():
     learner, state, data = untrained()
     factors = Factors(jnp.ones((6, *SHAPE)), (jnp.zeros((6, 6)),))
-    found, _ = respond(learner, state, Batch(data.features[:6], data.labels[:6], factors))
+    found, _ = apply(learner, state, Batch(data.features[:6], data.labels[:6], factors))
     bias = state.params["MLP_0"]["Dense_0"]["bias"]
     np.testing.assert_allclose(found, np.broadcast_to(bias, (6, 4)), atol=1e-6)
     cnn = models.CNN(4)

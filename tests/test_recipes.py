@@ -290,7 +290,7 @@ def test_dropped_activations_are_multiplied_and_queries_never_drop():
         return x @ layers["Dense_2"]["kernel"] + layers["Dense_2"]["bias"]
 
     batch = Batch(records, jnp.zeros(50, jnp.int32), factors)
-    found, averages = learner.respond(state, batch)
+    found, averages = learner.apply(state, batch)
     assert averages == {}
     dropped = forward(factors.inputs, *factors.hidden)
     np.testing.assert_allclose(found, dropped, rtol=1e-4, atol=1e-5)
@@ -305,7 +305,7 @@ def test_a_linear_network_answers_the_same_on_average():
 
     def answer(key):
         factors = train.drop(learner, state, records, jnp.array([0.5, 0.0]), key)
-        return learner.respond(state, Batch(records, labels, factors))[0]
+        return learner.apply(state, Batch(records, labels, factors))[0]
 
     answers = np.asarray(jax.vmap(answer)(jax.random.split(jax.random.key(3), 4000)))
     error = answers.std(0) / np.sqrt(len(answers))

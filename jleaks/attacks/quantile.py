@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from jleaks import packing
 from jleaks.datasets.dataset import Dataset
-from jleaks.fleet import AnswerFn, Signals, stack_key_data
+from jleaks.fleet import PredictFn, Signals, stack_key_data
 from jleaks.keys import Role, identity_key
 from jleaks.learner import Members
 from jleaks.plan import Execution, Recipe
@@ -54,7 +54,7 @@ def quantile_models(
     )
 
 
-def prediction(answer: AnswerFn, inputs: Array, labels: Array) -> Signals:
+def prediction(predict_fn: PredictFn, inputs: Array, labels: Array) -> Signals:
     """What is kept of a regression's answer: `quantile` [B]."""
     del labels
-    return {"quantile": answer(inputs)[:, 0]}
+    return {"quantile": predict_fn(inputs)[:, 0]}
