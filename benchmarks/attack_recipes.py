@@ -207,7 +207,7 @@ def main(_: list[str]) -> int:
     about = provenance("", execution)
     # Of a plan; attack recipes are compared under one.
     del about["fingerprint"]
-    records = []
+    rows = []
     reporter = Reporter(log.line, log.progress)
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -219,7 +219,7 @@ def main(_: list[str]) -> int:
         for task in plan.tasks:
             found = draws(context, task)
             for recipe in recipes:
-                record = {
+                row = {
                     "benchmark": "attack recipes",
                     "task": task,
                     "source": context.querier.datasets(task).source,
@@ -230,9 +230,9 @@ def main(_: list[str]) -> int:
                     **before,
                     **about,
                 }
-                records.append(record)
-    output.print(recipes_table(records).to_rich(output))
-    append(_OUT.value, records)
+                rows.append(row)
+    output.print(recipes_table(rows).to_rich(output))
+    append(_OUT.value, rows)
     if _OUT.value:
         output.print(f"wrote {_OUT.value}", highlight=False)
     return 0

@@ -139,7 +139,7 @@ def measure(
     mesh: Mesh,
     seed: int = 0,
 ) -> list[dict[str, Any]]:
-    """Returns one record per quantity and method: how often its intervals cover the truth.
+    """Returns one row per quantity and method: how often its intervals cover the truth.
 
     Fields: process; what, attack, measure, method, as in `Key`; truth and estimate, means over banks;
     coverage with its standard_error over banks; below and above, how often the truth lies on either side
@@ -163,11 +163,11 @@ def measure(
         for key, several in mine.items():
             # Of single targets a bank has several, which are not independent.
             found.setdefault(key, []).append(np.mean(several, axis=0))
-    records = []
+    rows = []
     for key, banks in found.items():
         true, mean, below, above, width = np.array(banks).T
         missed = below + above
-        records.append(
+        rows.append(
             {
                 "benchmark": "coverage",
                 "process": process.name,
@@ -184,7 +184,7 @@ def measure(
                 "num_records": num_records,
             }
         )
-    return records
+    return rows
 
 
 def main(_: list[str]) -> int:
@@ -198,7 +198,7 @@ def main(_: list[str]) -> int:
             f"--truth_records is {_LARGE.value}, expected at least --num_records={_RECORDS.value}"
         )
     use_all_cores()
-    mesh, before, tick, records = make_mesh(), machine(), time.monotonic(), []
+    mesh, before, tick, rows = make_mesh(), machine(), time.monotonic(), []
     sizes = (_BANKS, _MODELS, _RECORDS, _LARGE, _REPETITIONS)
     about = {**before, **provenance("", Execution())}
     # Of a plan; there is none.
@@ -206,20 +206,18 @@ def main(_: list[str]) -> int:
     for i, process in enumerate(PROCESSES):
         large = _LARGE.value, _REPETITIONS.value
         truth = truths(process, 1 + i, _MODELS.value, _RECORDS.value, *large, ATTACKS)
-        records += measure(
-            process, truth, _BANKS.value, _MODELS.value, _RECORDS.value, mesh, seed=i
-        )
+        rows += measure(process, truth, _BANKS.value, _MODELS.value, _RECORDS.value, mesh, seed=i)
         print(f"{process.name}: {time.monotonic() - tick:.0f} s", flush=True)
     seconds = round(time.monotonic() - tick, 1)
     shown = {"seconds": seconds, "command": command("benchmarks.coverage", sizes)}
-    records = [{**record, **shown, **about} for record in records]
+    rows = [{**row, **shown, **about} for row in rows]
     output = console()
-    output.print(coverage_table(records).to_rich(output))
+    output.print(coverage_table(rows).to_rich(output))
     if _OUT.value:
-        json_lines.write(_OUT.value, records)
+        json_lines.write(_OUT.value, rows)
         output.print(f"wrote {_OUT.value}", highlight=False)
     if _FIGURE.value:
-        replace_file(Path(_FIGURE.value), png(draw_coverage(records)))
+        replace_file(Path(_FIGURE.value), png(draw_coverage(rows)))
         output.print(f"wrote {_FIGURE.value}", highlight=False)
     return 0
 

@@ -100,13 +100,13 @@ def main(_: list[str]) -> int:
                 epsilon_over_thresholds(mine, member).epsilon > 0,
                 epsilon_one_run(mine, member, seed=draw).epsilon > 0,
             ]
-    records = []
+    rows = []
     for attack in attacks:
         values = np.array(aucs[attack.name])
         of_mean, over_targets, over_records, thresholds, one_run = (
             counts[attack.name] / len(values)
         ).tolist()
-        record = {
+        summary = {
             "task": bank.meta.get("task", "bank"),
             "null": bank.meta.get("plan", {}).get("null", "none").replace("none", "redrawn"),
             "attack": attack.name,
@@ -123,11 +123,11 @@ def main(_: list[str]) -> int:
             "command": shlex.join(["python", "-m", "benchmarks.null_banks", *sys.argv[1:]]),
             **provenance(bank.meta.get("fingerprint"), Execution(), bank.format),
         }
-        print({k: v for k, v in record.items() if k not in ("command", "versions", "fingerprint")})
-        records.append(record)
+        print({k: v for k, v in summary.items() if k not in ("command", "versions", "fingerprint")})
+        rows.append(summary)
     if _OUT.value:
         before = json_lines.read(_OUT.value) if Path(_OUT.value).exists() else []
-        json_lines.write(_OUT.value, [*before, *records])
+        json_lines.write(_OUT.value, [*before, *rows])
         print(f"wrote {_OUT.value}")
     return 0
 

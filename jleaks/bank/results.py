@@ -33,12 +33,12 @@ OVER = "records"
 # Measures on which attacks are compared in pairs.
 COMPARED = ("auc", *(f"tpr_at_fpr_{fpr}" for fpr in FPRS[:2]))
 
-Record = dict[str, Any]
+Row = dict[str, Any]
 
 
 def attack_rows(
     bank: Bank, attacks: Sequence[Attack], metrics: BankMetrics, references: References
-) -> list[Record]:
+) -> list[Row]:
     """Returns one row per attack and target.
 
     Fields: task, source, seed, attack, target, num_references, num_models; num_in and num_out, how many
@@ -55,7 +55,7 @@ def attack_rows(
         uses = attack.references != "none"
         for target in range(metrics.auc.shape[1]):
             p, n = int(metrics.positives[a, target]), int(metrics.negatives[a, target])
-            row: Record = {
+            row: Row = {
                 "task": bank.meta.get("task", "bank"),
                 "source": bank.meta.get("source", "scores"),
                 "seed": bank.meta.get("plan", {}).get("seed", 0),
@@ -89,7 +89,7 @@ def _variant(attack: Attack, value: float) -> str | float | None:
     return None if attack.variants is None or np.isnan(value) else attack.variants.name(value)
 
 
-def _at_threshold(metrics: BankMetrics, a: int, target: int, p: int, n: int) -> Record:
+def _at_threshold(metrics: BankMetrics, a: int, target: int, p: int, n: int) -> dict[str, Any]:
     threshold = float(metrics.threshold[a, target])
     names = ("precision", "recall", "balanced_accuracy", "threshold")
     if np.isnan(threshold):
@@ -100,12 +100,12 @@ def _at_threshold(metrics: BankMetrics, a: int, target: int, p: int, n: int) -> 
 
 
 def summarise(
-    rows: Sequence[Record],
+    rows: Sequence[Row],
     attacks: Sequence[Attack],
     metrics: BankMetrics,
-    about: Record | None = None,
-) -> list[Record]:
-    """Returns one record per attack: means over targets with 95% intervals over records.
+    about: dict[str, Any] | None = None,
+) -> list[Row]:
+    """Returns one row per attack: means over targets with 95% intervals over records.
 
     Each of `METRICS` is an object: mean; low and high (see `jleaks.resampling.mean_over_targets`; null for
     the realised FPR, which is what these records happen to give); n, of how many targets: those for which
@@ -115,13 +115,13 @@ def summarise(
       rows: Of one bank.
       attacks: Those that were run, in order.
       metrics: What the rows were made from.
-      about: Added to every record.
+      about: Added to every row.
     """
     found = []
     for a, attack in enumerate(attacks):
         mine = [row for row in rows if row["attack"] == attack.name]
         first = mine[0]
-        record: Record = {
+        summary: Row = {
             key: first[key]
             for key in (
                 *("task", "source", "seed", "attack", "num_models", "num_references"),
@@ -129,7 +129,7 @@ def summarise(
             )
         }
         chosen = collections.Counter(row["variant"] for row in mine if row["variant"] is not None)
-        record |= {
+        summary |= {
             "needs": attack.references,
             "labels": attack.labels,
             "queries": attack.queries,
@@ -142,21 +142,21 @@ def summarise(
         intervals = means(metrics, a)
         for metric in METRICS:
             if metric in intervals:
-                record[metric] = _plain(intervals[metric])
+                summary[metric] = _plain(intervals[metric])
             else:
                 mean = float(np.mean([row[metric] for row in mine]))
-                record[metric] = {"mean": _number(mean), "low": None, "high": None, "n": len(mine)}
-        found.append({**record, **(about or {})})
+                summary[metric] = {"mean": _number(mean), "low": None, "high": None, "n": len(mine)}
+        found.append({**summary, **(about or {})})
     return found
 
 
 def compare(
-    rows: Sequence[Record],
+    rows: Sequence[Row],
     attacks: Sequence[Attack],
     metrics: BankMetrics,
     names: Sequence[str],
-) -> list[Record]:
-    """Returns one record per pair of attacks: how far the first is ahead on the same targets.
+) -> list[Row]:
+    """Returns one row per pair of attacks: how far the first is ahead on the same targets.
 
     Each of `COMPARED` is an object: mean, low and high of first - second over records (see
     `jleaks.resampling.paired_targets`); n targets; ahead, behind: on how many of them the first is.
@@ -170,25 +170,25 @@ def compare(
     place = {attack.name: a for a, attack in enumerate(attacks)}
     estimates = {name: over_targets(metrics, place[name]) for name in names}
     first = rows[0]
-    shared: Record = {key: first[key] for key in ("task", "source", "seed", "num_models")}
+    shared: dict[str, Any] = {key: first[key] for key in ("task", "source", "seed", "num_models")}
     shared["num_nonmembers"] = round(float(np.mean(metrics.negatives)), 1)
     found = []
     for one, other in itertools.combinations(names, 2):
-        record = {**shared, "first": one, "second": other, "intervals": OVER}
+        row = {**shared, "first": one, "second": other, "intervals": OVER}
         for metric in COMPARED:
             pair = paired_targets(estimates[one][metric], estimates[other][metric])
             counts = {"ahead": pair.ahead, "behind": pair.behind}
-            record[metric] = {**_plain(pair.difference), **counts}
-        found.append(record)
+            row[metric] = {**_plain(pair.difference), **counts}
+        found.append(row)
     return found
 
 
-def _plain(interval: Interval) -> Record:
+def _plain(interval: Interval) -> dict[str, Any]:
     numbers = {name: _number(getattr(interval, name)) for name in ("mean", "low", "high")}
     return {**numbers, "n": interval.n}
 
 
-def recipe(bank: Bank) -> Record | None:
+def recipe(bank: Bank) -> dict[str, Any] | None:
     """Returns how a bank's models were trained, in short; None for a bank from elsewhere."""
     whole = bank.meta.get("plan", {}).get("recipe")
     kept = ("model", "hidden", "activation", "epochs", "optimizer", "augmentation")

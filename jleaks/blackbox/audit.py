@@ -39,7 +39,7 @@ from jleaks.reporter import Reporter, collapse_line, provenance
 from jleaks.signals import STATISTICS
 from jleaks.trainer import FleetSpec, Trainer
 
-Record = dict[str, Any]
+Row = dict[str, Any]
 
 
 def audit(
@@ -50,7 +50,7 @@ def audit(
     execution: Execution | None = None,
     reporter: Reporter | None = None,
     stop: StopSignal | None = None,
-) -> list[Record]:
+) -> list[Row]:
     """Attacks every target: all attack models in one fleet, all attacks in one compiled call.
 
     A shadow that several cases share is learned from once for each seed; a target that several cases
@@ -283,11 +283,11 @@ def _labelled(cases: Sequence[Case]) -> list[_Attack]:
     return attacks
 
 
-def _row(attack: _Attack, values: Metrics, about: Record) -> Record:
+def _row(attack: _Attack, values: Metrics, about: dict[str, Any]) -> Row:
     case, shadow = attack.case, attack.shadow
     target, task = case.target, case.shadow_task or case.task
     num_members = int(np.asarray(target.member).sum())
-    row: Record = {
+    row: Row = {
         "task": case.task,
         "shadow_task": None if shadow is None else task,
         "adversary": attack.adversary,
@@ -327,7 +327,7 @@ def _row(attack: _Attack, values: Metrics, about: Record) -> Record:
     }
 
 
-def _fingerprint(cases: Sequence[Case], choices: Record) -> str:
+def _fingerprint(cases: Sequence[Case], choices: dict[str, Any]) -> str:
     """Returns 16 hex digits over everything that defines the numbers."""
     digest = hashlib.sha256(json.dumps(choices, sort_keys=True).encode())
     for case in cases:
