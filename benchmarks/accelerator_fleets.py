@@ -24,7 +24,7 @@ from jleaks.bank.evaluate import evaluate
 from jleaks.bank.plan import BankPlan
 from jleaks.datasets.registry import Task, get_task
 from jleaks.fields import Form
-from jleaks.fleet import Fleet, key_words, make_mesh
+from jleaks.fleet import Fleet, make_mesh, stack_key_data
 from jleaks.keys import Role, identity_key
 from jleaks.learner import Learner, Members, State
 from jleaks.plan import Execution, Recipe
@@ -76,8 +76,8 @@ def _random(task: Task, total: int) -> tuple[np.ndarray, np.ndarray]:
     return features, rng.integers(0, task.num_classes, total).astype(np.int32)
 
 
-def _words(name: str, count: int) -> np.ndarray:
-    return key_words([identity_key(i, name, Role.TARGET) for i in range(count)])
+def _key_data(name: str, count: int) -> np.ndarray:
+    return stack_key_data([identity_key(i, name, Role.TARGET) for i in range(count)])
 
 
 @functools.cache
@@ -86,7 +86,7 @@ def _untrained(name: str, recipe: Recipe) -> State:
     task, total = get_task(name), 2 * recipe.batch_size
     fleet = Fleet(Learner(recipe, task.encoding, task.num_classes), make_mesh(1))
     members = Members(np.arange(total, dtype=np.int32)[None], np.full(1, total, np.int32))
-    return fleet.init(fleet.put_data(*_random(task, total)), members, _words(name, 1))
+    return fleet.init(fleet.put_data(*_random(task, total)), members, _key_data(name, 1))
 
 
 class Timed:
@@ -103,14 +103,17 @@ class Timed:
         rng = np.random.default_rng(1)
         parts = np.stack([rng.permutation(2 * size)[:size] for _ in range(min(count, 8))])
         indices = np.resize(parts, (count, size)).astype(np.int32)
-        members, words = Members(indices, np.full(count, size, np.int32)), _words(case.task, count)
+        members, key_data = (
+            Members(indices, np.full(count, size, np.int32)),
+            _key_data(case.task, count),
+        )
         # Only the time matters: all models start alike, and as in float32.
         one = _untrained(case.task, dataclasses.replace(case.recipe, precision="float32"))
         state = jax.tree.map(lambda leaf: np.repeat(leaf, count, 0), one)
         tick = time.perf_counter()
-        self.program_bytes = fleet.prepare(self.data, state, members, words)
+        self.program_bytes = fleet.prepare(self.data, state, members, key_data)
         self.compile_seconds = time.perf_counter() - tick
-        self._pack = fleet.load(state, members, words)
+        self._pack = fleet.load(state, members, key_data)
         tick = time.perf_counter()
         self._pack.fit(self.data, 0, 1)
         self.first_epoch_seconds = time.perf_counter() - tick
@@ -270,7 +273,7 @@ def whole_bank(plan: BankPlan, names: Sequence[str]) -> dict[str, Any]:
     evaluations = []
     for _ in range(2):
         tick = time.perf_counter()
-        verdicts = evaluate(bank, attacks, references, shadows, make_mesh())
+        metrics = evaluate(bank, attacks, references, shadows, make_mesh())
         evaluations.append(round(time.perf_counter() - tick, 3))
     members, others = bank.accuracy()
     return {
@@ -283,6 +286,6 @@ def whole_bank(plan: BankPlan, names: Sequence[str]) -> dict[str, Any]:
         "accuracy": {"members": round(members, 4), "others": round(others, 4)},
         "auc": {
             a.name: round(float(np.mean(row)), 4)
-            for a, row in zip(attacks, np.asarray(verdicts.auc), strict=True)
+            for a, row in zip(attacks, np.asarray(metrics.auc), strict=True)
         },
     }

@@ -116,8 +116,8 @@ def flops_per_model(bank: Bank) -> float | None:
     return cost.flops_per_epoch * recipe.epochs
 
 
-def measure(bank: Bank, attacks: list[Attack], counts: list[int]) -> list[results.Record]:
-    """Returns one record per attack and number of references."""
+def measure(bank: Bank, attacks: list[Attack], counts: list[int]) -> list[results.Row]:
+    """Returns one row per attack and number of references."""
     mesh = make_mesh()
     options = published(bank.meta.get("task", ""))
     seconds = bank.meta.get("seconds", {}).get("training", float("nan"))
@@ -125,16 +125,16 @@ def measure(bank: Bank, attacks: list[Attack], counts: list[int]) -> list[result
     devices = int(str(bank.meta.get("device", "x1")).rsplit("x", 1)[-1])
     per_model = seconds * devices / bank.num_models
     flops = flops_per_model(bank)
-    records = []
+    rows = []
     for count in counts:
         references, shadows = assign(bank, count)
         possible = [a for a in attacks if lacking(a, bank, references) is None]
         if not possible:
             continue
         tick = time.monotonic()
-        verdicts = evaluate(bank, possible, references, shadows, mesh, options)
+        metrics = evaluate(bank, possible, references, shadows, mesh, options)
         wall = time.monotonic() - tick
-        rows = results.attack_rows(bank, possible, verdicts, references)
+        per_target = results.attack_rows(bank, possible, metrics, references)
         about: dict[str, Any] = {
             "device_seconds": round(per_model * count, 3),
             "flops": None if flops is None else flops * count,
@@ -142,8 +142,8 @@ def measure(bank: Bank, attacks: list[Attack], counts: list[int]) -> list[result
             "trained_on": bank.meta.get("device"),
             **provenance(bank.meta.get("fingerprint"), Execution(), bank.format),
         }
-        records += results.summarise(rows, possible, verdicts, about)
-    return records
+        rows += results.summarise(per_target, possible, metrics, about)
+    return rows
 
 
 def _shadows(tasks: list[str], output: Console) -> int:
@@ -203,14 +203,14 @@ def main(_: list[str]) -> int:
             if not all(text.isdigit() and 1 <= int(text) <= most for text in _COUNTS.value):
                 raise InputError(f"--counts is {','.join(_COUNTS.value)}, expected 1 to {most}")
             counts = sorted({int(text) for text in _COUNTS.value})
-        records = measure(bank, runnable, counts)
-        table = cost_table(records)
+        rows = measure(bank, runnable, counts)
+        table = cost_table(rows)
         output.print(table.to_rich(output))
         if _OUT.value:
-            folder = Path(_OUT.value) / records[0]["task"]
-            json_lines.write(folder / "cost.jsonl", records)
+            folder = Path(_OUT.value) / rows[0]["task"]
+            json_lines.write(folder / "cost.jsonl", rows)
             replace_file(folder / "cost.md", table.to_markdown().encode())
-            replace_file(folder / "cost.png", png(draw_cost(table.title, records)))
+            replace_file(folder / "cost.png", png(draw_cost(table.title, rows)))
             output.print(f"wrote {folder}/cost.jsonl, .md, .png", highlight=False)
     return 0
 

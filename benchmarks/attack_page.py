@@ -19,7 +19,7 @@ from benchmarks.coverage_table import coverage_table
 from benchmarks.evaluator_table import evaluator_table, latest
 from jleaks import json_lines
 from jleaks.attacks.registry import ATTACKS
-from jleaks.bank.results import Record
+from jleaks.bank.results import Row
 from jleaks.datasets.registry import TASKS
 from jleaks.errors import InputError
 from jleaks.recipes import RECIPES
@@ -65,15 +65,15 @@ class PageBank:
     Attributes:
       name: Of its directory.
       title: The task's, and what its recipe differs in from the main job's.
-      records: Its summary.
+      rows: Its summary, one for each attack.
     """
 
     name: str
     title: str
-    records: list[Record]
+    rows: list[Row]
 
 
-def _differences(task: str, recipe: Record) -> list[str]:
+def _differences(task: str, recipe: Row) -> list[str]:
     """Returns what a recipe differs in from that of the main job."""
     usual = RECIPES["ml_leaks"].recipe
     found = []
@@ -93,7 +93,7 @@ def _differences(task: str, recipe: Record) -> list[str]:
     return found
 
 
-def _title(name: str, first: Record) -> str:
+def _title(name: str, first: Row) -> str:
     task, recipe = first["task"], first.get("recipe")
     if task not in TASKS:
         return name
@@ -107,13 +107,13 @@ def _banks(folder: Path) -> list[PageBank]:
     order = list(TASKS)
 
     def rank(bank: PageBank) -> tuple[int, str]:
-        task = bank.records[0]["task"]
+        task = bank.rows[0]["task"]
         return order.index(task) if task in order else len(order), bank.name
 
     found = []
     for path in folder.glob("*/summary.jsonl"):
-        name, records = path.parent.name, json_lines.read(path)
-        found.append(PageBank(name, _title(name, records[0]), records))
+        name, rows = path.parent.name, json_lines.read(path)
+        found.append(PageBank(name, _title(name, rows[0]), rows))
     if not found:
         raise InputError(f"{folder} has no NAME/summary.jsonl")
     titles = [bank.title for bank in found]
@@ -137,8 +137,8 @@ def _what_was_run(banks: list[PageBank]) -> list[str]:
     ]
     lines = ["## The banks", "", _line(heads), _line(["---"] * len(heads))]
     for bank in banks:
-        first = bank.records[0]
-        count = len(bank.records) * first["num_targets"]
+        first = bank.rows[0]
+        count = len(bank.rows) * first["num_targets"]
         lines.append(
             _line(
                 [
@@ -153,7 +153,7 @@ def _what_was_run(banks: list[PageBank]) -> list[str]:
                 ]
             )
         )
-    versions = ", ".join(f"{k} {v}" for k, v in banks[0].records[0]["versions"].items())
+    versions = ", ".join(f"{k} {v}" for k, v in banks[0].rows[0]["versions"].items())
     return [*lines, "", f"Versions: {versions}.", ""]
 
 
@@ -162,7 +162,7 @@ def _side_by_side(banks: list[PageBank], metric: str) -> list[str]:
     lines = [_line(["Attack", "Needs", *(bank.title for bank in banks)])]
     lines.append(_line(["---", "---", *["---:"] * len(banks)]))
     needs = {"none": "-", "out": "OUT", "in and out": "IN, OUT"}
-    by = [{r["attack"]: r for r in bank.records} for bank in banks]
+    by = [{r["attack"]: r for r in bank.rows} for bank in banks]
     texts: list[str] = []
     for attack in _MAIN:
         cells = [number(found[attack], metric) if attack in found else UNDEFINED for found in by]
@@ -170,15 +170,15 @@ def _side_by_side(banks: list[PageBank], metric: str) -> list[str]:
             entry = ATTACKS[attack]
             lines.append(_line([entry.title, needs[entry.references], *cells]))
             texts += cells
-    records = [record for bank in banks for record in bank.records]
-    return [*lines, "", f"{interval_note(records)} {notes(texts)}".rstrip()]
+    rows = [row for bank in banks for row in bank.rows]
+    return [*lines, "", f"{interval_note(rows)} {notes(texts)}".rstrip()]
 
 
 def _ordering(banks: list[PageBank], folder: Path) -> list[str]:
     """What the literature reports, beside what was found."""
     lines = ["## What the literature reports, and what is found here", ""]
     for bank in banks:
-        by = {r["attack"]: r for r in bank.records}
+        by = {r["attack"]: r for r in bank.rows}
         tpr = {a: r[_TPR]["mean"] for a, r in by.items()}
         plain = max(v for a, v in tpr.items() if by[a]["needs"] == "none")
         best = max((a for a in tpr if by[a]["needs"] != "none"), key=lambda a: tpr[a])
@@ -195,12 +195,12 @@ def _ordering(banks: list[PageBank], folder: Path) -> list[str]:
     return [*lines, ""]
 
 
-def _few_and_many(records: list[Record]) -> str:
-    counts = sorted({r["num_references"] for r in records})
-    by = {(r["attack"], r["num_references"]): r[_TPR]["mean"] for r in records}
-    names = list(dict.fromkeys(r["attack"] for r in records))
+def _few_and_many(rows: list[Row]) -> str:
+    counts = sorted({r["num_references"] for r in rows})
+    by = {(r["attack"], r["num_references"]): r[_TPR]["mean"] for r in rows}
+    names = list(dict.fromkeys(r["attack"] for r in rows))
 
-    mark = few_mark(_TPR, records[0]["num_nonmembers"])
+    mark = few_mark(_TPR, rows[0]["num_nonmembers"])
 
     def ahead(count: int) -> str:
         best = max(names, key=lambda name: by[name, count])
@@ -208,7 +208,7 @@ def _few_and_many(records: list[Record]) -> str:
 
     few = 2 if 2 in counts else counts[0]
     knees = ", ".join(
-        f"{ATTACKS[name].title} {knee(curve(records, name, 'auc'))}"
+        f"{ATTACKS[name].title} {knee(curve(rows, name, 'auc'))}"
         for name in ("lira_online", "rmia_online", "bavaria")
         if name in names
     )
@@ -286,7 +286,7 @@ def page(folder: Path, beside: Path) -> str:
     lines += _ordering(banks, folder) + _null(folder) + _coverage(folder, link) + _speed(folder)
     for bank in banks:
         here = folder / bank.name
-        lines += [f"## {bank.title}", "", bank_table(bank.records).to_markdown()]
+        lines += [f"## {bank.title}", "", bank_table(bank.rows).to_markdown()]
         if (here / "comparisons.jsonl").exists():
             compared = json_lines.read(here / "comparisons.jsonl")
             if compared:

@@ -25,9 +25,9 @@ from benchmarks.attack_recipes_page import recipes_table
 from benchmarks.rows import WHAT, WHERE, append, command, machine
 from jleaks.attacks.attack_models import AttackDataset, fit_networks
 from jleaks.datasets.registry import get_task
-from jleaks.evaluate import judge, judge_own_rows
+from jleaks.evaluate import evaluate_own_rows, evaluate_scores
 from jleaks.fingerprint import fingerprint
-from jleaks.fleet import key_words, make_mesh
+from jleaks.fleet import make_mesh, stack_key_data
 from jleaks.keys import Role, identity_key
 from jleaks.paper.answers import Answers
 from jleaks.paper.context import Context
@@ -112,11 +112,11 @@ def draws(context: Context, task: str) -> list[_Draw]:
     subjects = [
         subject
         for seed in seeds
-        for subject in (context.cast.shadow(task, seed), context.cast.target(task, seed))
+        for subject in (context.layout.shadow(task, seed), context.layout.target(task, seed))
     ]
     top = context.plan.top
     width = min(top, get_task(task).num_classes)
-    answers: list[Answers] = context.asker.ask(subjects, top=top)
+    answers: list[Answers] = context.querier.query(subjects, top=top)
     sides = [(a.largest(width), truth(s)) for s, a in zip(subjects, answers, strict=True)]
     return [_Draw(seed, *sides[2 * seed], *sides[2 * seed + 1]) for seed in seeds]
 
@@ -129,30 +129,32 @@ def measure(
     for draw, key in itertools.product(found, range(num_keys)):
         width = draw.shadow.shape[1]
         index = width if key == 0 else _MORE_KEYS + key
-        words = key_words([identity_key(draw.seed, task, Role.ATTACK, index)])[0]
+        key_data = stack_key_data([identity_key(draw.seed, task, Role.ATTACK, index)])[0]
         own = fingerprint(draw.shadow, digits=24)
         datasets.append(
             AttackDataset(
                 name=f"attack model {key} of {task}, seed {draw.seed}",
-                fingerprint=fingerprint("attack recipe", recipe, own, words, digits=24),
-                words=words,
+                fingerprint=fingerprint("attack recipe", recipe, own, key_data, digits=24),
+                key_data=key_data,
                 features=draw.shadow,
                 member=draw.shadow_member,
                 num_inputs=context.plan.top,
                 queries=[draw.target],
             )
         )
-    scores = fit_networks(recipe, context.asker.library.train, datasets)
+    scores = fit_networks(recipe, context.querier.library.train, datasets)
     mesh = make_mesh(context.execution.num_devices)
-    own_rows = judge_own_rows([own for own, _ in scores], [x.member for x in datasets], mesh)
+    own_rows = evaluate_own_rows([own for own, _ in scores], [x.member for x in datasets], mesh)
     truths = [draw.target_member for draw in found for _ in range(num_keys)]
     cuts = [float(cut) for cut in own_rows.cut]
-    judged = judge([asked[0] for _, asked in scores], truths, [0.0] * len(cuts), mesh, cuts)
-    assert judged.shadow_cut is not None
-    values = {name: getattr(judged, name) for name in _METRICS[:-1]}
-    values["accuracy_shadow_cut"] = judged.shadow_cut.balanced_accuracy
+    metrics = evaluate_scores(
+        [asked[0] for _, asked in scores], truths, [0.0] * len(cuts), mesh, cuts
+    )
+    assert metrics.shadow_cut is not None
+    values = {name: getattr(metrics, name) for name in _METRICS[:-1]}
+    values["accuracy_shadow_cut"] = metrics.shadow_cut.balanced_accuracy
     shape = len(found), num_keys
-    seconds = [context.asker.library.cost(x.fingerprint).device_seconds for x in datasets]
+    seconds = [context.querier.library.cost(x.fingerprint).device_seconds for x in datasets]
     return {
         "num_seeds": len(found),
         "num_keys": num_keys,
@@ -205,7 +207,7 @@ def main(_: list[str]) -> int:
     about = provenance("", execution)
     # Of a plan; attack recipes are compared under one.
     del about["fingerprint"]
-    records = []
+    rows = []
     reporter = Reporter(log.line, log.progress)
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -217,10 +219,10 @@ def main(_: list[str]) -> int:
         for task in plan.tasks:
             found = draws(context, task)
             for recipe in recipes:
-                record = {
+                row = {
                     "benchmark": "attack recipes",
                     "task": task,
-                    "source": context.asker.datasets(task).source,
+                    "source": context.querier.datasets(task).source,
                     "recipe": dataclasses.asdict(recipe),
                     **measure(context, task, recipe, found, _KEYS.value),
                     "scale": _SCALE.value,
@@ -228,9 +230,9 @@ def main(_: list[str]) -> int:
                     **before,
                     **about,
                 }
-                records.append(record)
-    output.print(recipes_table(records).to_rich(output))
-    append(_OUT.value, records)
+                rows.append(row)
+    output.print(recipes_table(rows).to_rich(output))
+    append(_OUT.value, rows)
     if _OUT.value:
         output.print(f"wrote {_OUT.value}", highlight=False)
     return 0

@@ -23,7 +23,7 @@ from launch.flags import run
 _ROWS = flags.DEFINE_string("rows", "results/attack_recipes.jsonl", "Committed rows.", **WHERE)
 _PAGE = flags.DEFINE_string("page", "docs/attack_recipes.md", "The page to write.", **WHERE)
 
-Record = dict[str, Any]
+Row = dict[str, Any]
 
 # A task leaks if some recipe's AUC, mean over seeds and keys, is at least this.
 LEAKS = 0.52
@@ -71,25 +71,25 @@ _TASK_HEADS = (
 )
 
 
-def of(record: Record) -> Recipe:
+def of(row: Row) -> Recipe:
     """Returns the recipe of a row."""
-    fields = record["recipe"]
+    fields = row["recipe"]
     return Recipe(**{**fields, "hidden": tuple(fields["hidden"])})
 
 
-def by_recipe(records: Sequence[Record]) -> dict[Recipe, list[Record]]:
+def by_recipe(rows: Sequence[Row]) -> dict[Recipe, list[Row]]:
     """Returns the rows of each recipe, one per task.
 
     Raises:
       InputError: a recipe and task occur twice, or some recipe lacks a task that others have.
     """
-    found: dict[Recipe, dict[str, Record]] = {}
-    for record in records:
-        mine = found.setdefault(of(record), {})
-        if record["task"] in mine:
-            raise InputError(f"two rows of {describe(of(record))} on {record['task']}")
-        mine[record["task"]] = record
-    tasks = {record["task"] for record in records}
+    found: dict[Recipe, dict[str, Row]] = {}
+    for row in rows:
+        mine = found.setdefault(of(row), {})
+        if row["task"] in mine:
+            raise InputError(f"two rows of {describe(of(row))} on {row['task']}")
+        mine[row["task"]] = row
+    tasks = {row["task"] for row in rows}
     for recipe, mine in found.items():
         if lacking := tasks - mine.keys():
             raise InputError(f"{describe(recipe)} has no row of {', '.join(sorted(lacking))}")
@@ -112,32 +112,32 @@ def describe(recipe: Recipe) -> str:
     )
 
 
-def mean(records: Sequence[Record], value_fn: Callable[[Record], float | None]) -> float | None:
+def mean(rows: Sequence[Row], value_fn: Callable[[Row], float | None]) -> float | None:
     """Returns the mean over tasks of what they define."""
-    values = [value for record in records if (value := value_fn(record)) is not None]
+    values = [value for row in rows if (value := value_fn(row)) is not None]
     return statistics.fmean(values) if values else None
 
 
-def _auc(records: Sequence[Record]) -> float:
-    return mean(records, lambda r: r["auc"]["mean"]) or 0.0
+def _auc(rows: Sequence[Row]) -> float:
+    return mean(rows, lambda r: r["auc"]["mean"]) or 0.0
 
 
-def leaking(records: Sequence[Record]) -> list[str]:
+def leaking(rows: Sequence[Row]) -> list[str]:
     """Returns the tasks that leak under some recipe."""
-    tasks = dict.fromkeys(record["task"] for record in records)
-    best = {task: max(r["auc"]["mean"] for r in records if r["task"] == task) for task in tasks}
+    tasks = dict.fromkeys(row["task"] for row in rows)
+    best = {task: max(r["auc"]["mean"] for r in rows if r["task"] == task) for task in tasks}
     return [task for task in tasks if best[task] >= LEAKS]
 
 
-def chosen(records: Sequence[Record]) -> Recipe:
+def chosen(rows: Sequence[Row]) -> Recipe:
     """Returns the recipe that the rule of the page chooses.
 
     Raises:
       InputError: the rows are not of one comparison, or none qualifies.
     """
-    leaks = leaking(records)
-    steady: dict[Recipe, list[Record]] = {}
-    for recipe, every in by_recipe(records).items():
+    leaks = leaking(rows)
+    steady: dict[Recipe, list[Row]] = {}
+    for recipe, every in by_recipe(rows).items():
         mine = [r for r in every if r["task"] in leaks]
         if recipe.model == "mlp" and all(
             r["collapsed"] == 0 and (r["recall"]["over_keys"] or 0.0) <= STEADY for r in mine
@@ -154,19 +154,19 @@ def _number(value: float | None, digits: int = 3) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
 
 
-def _titles(records: Sequence[Record]) -> dict[str, str]:
+def _titles(rows: Sequence[Row]) -> dict[str, str]:
     """Returns the title of every task, with its source where that is not real."""
     found = {}
-    for record in records:
-        suffix = "" if record["source"] == "real" else f" ({record['source']})"
-        found[record["task"]] = TASKS[record["task"]].title + suffix
+    for row in rows:
+        suffix = "" if row["source"] == "real" else f" ({row['source']})"
+        found[row["task"]] = TASKS[row["task"]].title + suffix
     return found
 
 
-def recipes_table(records: Sequence[Record]) -> Table:
+def recipes_table(rows: Sequence[Row]) -> Table:
     """Returns the table of all recipes, averaged over tasks."""
-    rows, leaks = [], leaking(records)
-    for recipe, every in by_recipe(records).items():
+    body, leaks = [], leaking(rows)
+    for recipe, every in by_recipe(rows).items():
         mine = [r for r in every if r["task"] in leaks]
         others = [r for r in every if r["task"] not in leaks]
         shares = [mean(some, lambda r: 100 * r["collapsed"]) for some in (mine, others)]
@@ -185,11 +185,11 @@ def recipes_table(records: Sequence[Record]) -> Table:
             _number(mean(mine, lambda r: r["accuracy_shadow_cut"]["mean"]), 4),
             _number(mean(every, lambda r: r["device_seconds"]), 1),
         ]
-        rows.append(tuple(map(Cell, cells)))
-    first = records[0]
+        body.append(tuple(map(Cell, cells)))
+    first = rows[0]
     return Table(
         title="Attack recipes, means over tasks",
-        caption=f"{', '.join(_titles(records).values())}; {first['num_seeds']} seeds, {first['num_keys']} "
+        caption=f"{', '.join(_titles(rows).values())}; {first['num_seeds']} seeds, {first['num_keys']} "
         "keys each.  Collapsed: of tasks that leak / of the others.  All else but seconds: of tasks that "
         "leak.  Standard deviations of recall at 0.5: over the keys of a shadow (largest of a task, mean "
         "over tasks) and over the means of seeds.  Accuracy: balanced, at 0.5, and at the cut that is best "
@@ -198,15 +198,15 @@ def recipes_table(records: Sequence[Record]) -> Table:
         "start), which makes equal work differ by a factor of two and more.",
         heads=_HEADS,
         num_text_columns=3,
-        rows=tuple(rows),
+        rows=tuple(body),
     )
 
 
-def tasks_table(records: Sequence[Record]) -> Table:
+def tasks_table(rows: Sequence[Row]) -> Table:
     """Returns the table of the named recipes on each task."""
-    rows, ends = [], set()
-    named = [(name(recipe), mine) for recipe, mine in by_recipe(records).items() if name(recipe)]
-    for i, title in enumerate(_titles(records).values()):
+    body, ends = [], set()
+    named = [(name(recipe), mine) for recipe, mine in by_recipe(rows).items() if name(recipe)]
+    for i, title in enumerate(_titles(rows).values()):
         for j, (text, mine) in enumerate(named):
             r = mine[i]
             cells = [
@@ -218,8 +218,8 @@ def tasks_table(records: Sequence[Record]) -> Table:
                 _number(r["accuracy"]["mean"]),
                 _number(r["accuracy_shadow_cut"]["mean"]),
             ]
-            rows.append(tuple(map(Cell, cells)))
-        ends.add(len(rows) - 1)
+            body.append(tuple(map(Cell, cells)))
+        ends.add(len(body) - 1)
     return Table(
         title="Named recipes on each task",
         caption="Precision and recall at 0.5: mean, and standard deviation over the keys of one shadow / "
@@ -227,46 +227,46 @@ def tasks_table(records: Sequence[Record]) -> Table:
         "balanced, at 0.5, and at the cut that is best for the shadow's rows.",
         heads=_TASK_HEADS,
         num_text_columns=2,
-        rows=tuple(rows),
+        rows=tuple(body),
         section_ends=frozenset(ends),
     )
 
 
-def _spread(value: Record) -> str:
+def _spread(value: dict[str, Any]) -> str:
     return (
         f"{_number(value['mean'])} ({_number(value['over_keys'])} / {_number(value['over_seeds'])})"
     )
 
 
-def page(records: Sequence[Record]) -> str:
+def page(rows: Sequence[Row]) -> str:
     """Returns the page.
 
     Raises:
       InputError: the rows are not of one comparison, or no recipe qualifies as a default.
     """
-    first, titles = records[0], _titles(records)
+    first, titles = rows[0], _titles(rows)
     rule = _RULE.format(
         leaks=LEAKS,
-        leaking=", ".join(titles[task] for task in leaking(records)),
+        leaking=", ".join(titles[task] for task in leaking(rows)),
         steady=STEADY,
         equal=EQUAL_AUC,
-        chosen=describe(chosen(records)),
+        chosen=describe(chosen(rows)),
     )
     versions = ", ".join(f"{package} {v}" for package, v in first["versions"].items())
     made = f"`{first['command']}`, commit {first['commit']}; {versions}.\n"
-    parts = [tasks_table(records).to_markdown(), rule, recipes_table(records).to_markdown(), made]
+    parts = [tasks_table(rows).to_markdown(), rule, recipes_table(rows).to_markdown(), made]
     return "\n".join([_HEAD.format(num_keys=first["num_keys"]), *parts])
 
 
 def main(_: list[str]) -> int:
     """Writes the page."""
-    records = json_lines.read(_ROWS.value)
-    if not records:
+    rows = json_lines.read(_ROWS.value)
+    if not rows:
         raise InputError(f"{_ROWS.value} has no rows")
-    best = chosen(records)
+    best = chosen(rows)
     if name(best) != "stable":
         print(f"the rows choose {describe(best)}, which is not the default")
-    replace_file(Path(_PAGE.value), page(records).encode())
+    replace_file(Path(_PAGE.value), page(rows).encode())
     print(f"wrote {_PAGE.value}")
     return 0
 

@@ -26,7 +26,7 @@ from jleaks.attacks.references import assign
 from jleaks.attacks.registry import get_attacks
 from jleaks.bank.estimates import over_targets, tpr_over_records
 from jleaks.bank.evaluate import evaluate
-from jleaks.bank.judging import Verdicts
+from jleaks.bank.row_metrics import BankMetrics
 from jleaks.errors import InputError
 from jleaks.fleet import make_mesh
 from jleaks.plan import Execution
@@ -86,26 +86,26 @@ def _true(truth: Truth, measure: str) -> float:
     return dict(zip(_COMPARED, (truth.auc, *truth.tpr), strict=True))[measure]
 
 
-def _true_mean(truth: Truth, measure: str, verdicts: Verdicts, a: int) -> float:
+def _true_mean(truth: Truth, measure: str, metrics: BankMetrics, a: int) -> float:
     """What a mean over targets would be on fresh records, at the thresholds that the bank has."""
     if measure in _COMPARED:
         return _true(truth, measure)
-    recall, fallout = truth.rates(np.asarray(verdicts.threshold, np.float64)[a])
+    recall, fallout = truth.rates(np.asarray(metrics.threshold, np.float64)[a])
     if measure == "balanced_accuracy":
         return float((recall + 1 - fallout).mean() / 2)
-    p, n = (np.asarray(part)[a] for part in (verdicts.positives, verdicts.negatives))
+    p, n = (np.asarray(part)[a] for part in (metrics.positives, metrics.negatives))
     called = recall * p + fallout * n
     return float((recall * p / called)[called > 0].mean())
 
 
 def trials(
-    verdicts: Verdicts, truth: dict[str, Truth], names: tuple[str, ...]
+    metrics: BankMetrics, truth: dict[str, Truth], names: tuple[str, ...]
 ) -> Iterable[tuple[Key, Trial]]:
     """Returns every interval of one evaluated bank, with what it should cover."""
-    estimates = [over_targets(verdicts, a) for a in range(len(names))]
+    estimates = [over_targets(metrics, a) for a in range(len(names))]
     for a, name in enumerate(names):
         for measure in (*_COMPARED, *(_THRESHOLDED if name == "loss" else ())):
-            true = _true_mean(truth[name], measure, verdicts, a)
+            true = _true_mean(truth[name], measure, metrics, a)
             estimate = estimates[a][measure]
             for method, interval in (
                 ("t over targets", t_interval(estimate.values)),
@@ -115,9 +115,9 @@ def trials(
         for f, fpr in enumerate(FPRS):
             measure = f"tpr_at_fpr_{fpr}"
             true = _true(truth[name], measure)
-            for target, k in enumerate(np.asarray(verdicts.tp)[a, :, f]):
-                realised = clopper_pearson(int(k), int(np.asarray(verdicts.positives)[a, target]))
-                named = tpr_over_records(verdicts, a, target, f)
+            for target, k in enumerate(np.asarray(metrics.tp)[a, :, f]):
+                realised = clopper_pearson(int(k), int(np.asarray(metrics.positives)[a, target]))
+                named = tpr_over_records(metrics, a, target, f)
                 key = Key("one target", name, measure, "Clopper-Pearson at the realised threshold")
                 yield key, Trial(realised, true)
                 yield key._replace(method="records, named FPR"), Trial(named, true)
@@ -139,7 +139,7 @@ def measure(
     mesh: Mesh,
     seed: int = 0,
 ) -> list[dict[str, Any]]:
-    """Returns one record per quantity and method: how often its intervals cover the truth.
+    """Returns one row per quantity and method: how often its intervals cover the truth.
 
     Fields: process; what, attack, measure, method, as in `Key`; truth and estimate, means over banks;
     coverage with its standard_error over banks; below and above, how often the truth lies on either side
@@ -154,20 +154,20 @@ def measure(
     for _ in range(num_banks):
         bank = draw(process, rng, num_models, num_records)
         references, shadows = assign(bank)
-        verdicts = evaluate(bank, attacks, references, shadows, mesh)
+        metrics = evaluate(bank, attacks, references, shadows, mesh)
         mine: dict[Key, list[tuple[float, ...]]] = {}
-        for key, (interval, true) in trials(verdicts, truth, names):
+        for key, (interval, true) in trials(metrics, truth, names):
             below, above = true < interval.low, true > interval.high
             numbers = (true, interval.mean, below, above, interval.high - interval.low)
             mine.setdefault(key, []).append(numbers)
         for key, several in mine.items():
             # Of single targets a bank has several, which are not independent.
             found.setdefault(key, []).append(np.mean(several, axis=0))
-    records = []
+    rows = []
     for key, banks in found.items():
         true, mean, below, above, width = np.array(banks).T
         missed = below + above
-        records.append(
+        rows.append(
             {
                 "benchmark": "coverage",
                 "process": process.name,
@@ -184,7 +184,7 @@ def measure(
                 "num_records": num_records,
             }
         )
-    return records
+    return rows
 
 
 def main(_: list[str]) -> int:
@@ -198,7 +198,7 @@ def main(_: list[str]) -> int:
             f"--truth_records is {_LARGE.value}, expected at least --num_records={_RECORDS.value}"
         )
     use_all_cores()
-    mesh, before, tick, records = make_mesh(), machine(), time.monotonic(), []
+    mesh, before, tick, rows = make_mesh(), machine(), time.monotonic(), []
     sizes = (_BANKS, _MODELS, _RECORDS, _LARGE, _REPETITIONS)
     about = {**before, **provenance("", Execution())}
     # Of a plan; there is none.
@@ -206,20 +206,18 @@ def main(_: list[str]) -> int:
     for i, process in enumerate(PROCESSES):
         large = _LARGE.value, _REPETITIONS.value
         truth = truths(process, 1 + i, _MODELS.value, _RECORDS.value, *large, ATTACKS)
-        records += measure(
-            process, truth, _BANKS.value, _MODELS.value, _RECORDS.value, mesh, seed=i
-        )
+        rows += measure(process, truth, _BANKS.value, _MODELS.value, _RECORDS.value, mesh, seed=i)
         print(f"{process.name}: {time.monotonic() - tick:.0f} s", flush=True)
     seconds = round(time.monotonic() - tick, 1)
     shown = {"seconds": seconds, "command": command("benchmarks.coverage", sizes)}
-    records = [{**record, **shown, **about} for record in records]
+    rows = [{**row, **shown, **about} for row in rows]
     output = console()
-    output.print(coverage_table(records).to_rich(output))
+    output.print(coverage_table(rows).to_rich(output))
     if _OUT.value:
-        json_lines.write(_OUT.value, records)
+        json_lines.write(_OUT.value, rows)
         output.print(f"wrote {_OUT.value}", highlight=False)
     if _FIGURE.value:
-        replace_file(Path(_FIGURE.value), png(draw_coverage(records)))
+        replace_file(Path(_FIGURE.value), png(draw_coverage(rows)))
         output.print(f"wrote {_FIGURE.value}", highlight=False)
     return 0
 

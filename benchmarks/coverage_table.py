@@ -41,34 +41,34 @@ def _title(attack: str) -> str:
     return " - ".join(ATTACKS[name].title for name in attack.split(" - "))
 
 
-def _by_quantity(records: Sequence[dict[str, Any]]) -> _By:
-    """Returns records by process, what, measure and attack, then by method, in the order of reports."""
+def _by_quantity(rows: Sequence[dict[str, Any]]) -> _By:
+    """Returns rows by process, what, measure and attack, then by method, in the order of reports."""
     found: _By = {}
-    for process in dict.fromkeys(r["process"] for r in records):
+    for process in dict.fromkeys(r["process"] for r in rows):
         for what in _METHODS:
             for measure in _MEASURES:
-                for r in records:
+                for r in rows:
                     if (r["process"], r["what"], r["measure"]) == (process, what, measure):
                         key = (process, what, measure, r["attack"])
                         found.setdefault(key, {})[r["method"]] = r
     return found
 
 
-def coverage_table(records: Sequence[dict[str, Any]]) -> Table:
+def coverage_table(rows: Sequence[dict[str, Any]]) -> Table:
     """Returns how often 95% intervals cover the truth, by the earlier method and by the one in use."""
-    rows: list[tuple[Cell, ...]] = []
+    body: list[tuple[Cell, ...]] = []
     ends: set[int] = set()
     previous = None
-    for (process, what, measure, attack), by_method in _by_quantity(records).items():
+    for (process, what, measure, attack), by_method in _by_quantity(rows).items():
         if previous not in (None, (process, what)):
-            ends.add(len(rows) - 1)
+            ends.add(len(body) - 1)
         previous = (process, what)
         old, new = (by_method[method] for method in _METHODS[what][:2])
         cells = [process, _METHODS[what][2], _MEASURES[measure], _title(attack)]
         cells += [f"{new['truth']:.4f}", f"{new['estimate']:.4f}"]
         cells += [f"{r[name]:.3f}" for r in (old, new) for name in ("coverage", "width")]
-        rows.append(tuple(map(Cell, cells)))
-    first = records[0]
+        body.append(tuple(map(Cell, cells)))
+    first = rows[0]
     return Table(
         title="How often 95% intervals cover the truth",
         caption=f"{first['banks']} simulated banks of each process, {first['num_models']} models and "
@@ -82,20 +82,20 @@ def coverage_table(records: Sequence[dict[str, Any]]) -> Table:
             *("Coverage\nbefore", "Width\nbefore", "Coverage\nnow", "Width\nnow"),
         ),
         num_text_columns=4,
-        rows=tuple(rows),
+        rows=tuple(body),
         section_ends=frozenset(ends),
     )
 
 
-def draw_coverage(records: Sequence[dict[str, Any]]) -> Figure:
+def draw_coverage(rows: Sequence[dict[str, Any]]) -> Figure:
     """Draws the coverage of every quantity, before (hollow) and now (filled), a panel per process."""
-    by = _by_quantity(records)
+    by = _by_quantity(rows)
     processes = list(dict.fromkeys(key[0] for key in by))
     lines = list(dict.fromkeys(key[1:3] for key in by))
     attacks = list(dict.fromkeys(key[3] for key in by))
     figure = new_figure(11.5, 1.9 + 0.42 * len(lines))
     panels = figure.subplots(1, len(processes), sharey=True, squeeze=False)[0]
-    first = records[0]
+    first = rows[0]
     noise = 2 * (0.95 * 0.05 / first["banks"]) ** 0.5
     for axes, process in zip(panels, processes, strict=True):
         axes.axvspan(0.95 - noise, min(1.0, 0.95 + noise), color="0.9", lw=0)

@@ -141,7 +141,7 @@ def differences(
     return {"score": found.get("scores"), "auc": found.get("auc")}
 
 
-def _record(
+def _row(
     name: str, runs: dict[str, list[dict[str, Any]]], ours: dict[str, str], before: dict[str, Any]
 ) -> dict[str, Any]:
     """Returns the row of one contender."""
@@ -150,7 +150,7 @@ def _record(
 
     mine, is_jleaks = runs[name], name not in CONTENDERS
     attacks = name.removeprefix("jleaks:").split("+") if is_jleaks else CONTENDERS[name].attacks
-    record: dict[str, Any] = {
+    row: dict[str, Any] = {
         "benchmark": "evaluator",
         "contender": "jleaks" if is_jleaks else name,
         "attacks": list(attacks),
@@ -163,18 +163,18 @@ def _record(
         "extrapolated": "no" if is_jleaks else CONTENDERS[name].extrapolated,
     }
     for key in ("seconds", "cpu_seconds", "measured_seconds", "peak_megabytes"):
-        record[key] = spread([found[key] for found in mine])
+        row[key] = spread([found[key] for found in mine])
     if is_jleaks:
-        record["compile_seconds"] = spread([found["compile_seconds"] for found in mine])
+        row["compile_seconds"] = spread([found["compile_seconds"] for found in mine])
     else:
         against = runs[ours[name]]
         pairs = list(zip(mine, against, strict=True))
-        record["times_jleaks"] = spread([a["seconds"] / b["seconds"] for a, b in pairs])
-        record["largest_difference"] = differences(name, mine[0]["arrays"], against[0]["arrays"])
+        row["times_jleaks"] = spread([a["seconds"] / b["seconds"] for a, b in pairs])
+        row["largest_difference"] = differences(name, mine[0]["arrays"], against[0]["arrays"])
     about = provenance(None, Execution())
     sizes = (_MODELS, _RECORDS, _TARGETS, _LOOP_RECORDS, _REPETITIONS)
     shown = command("benchmarks.evaluator", sizes)
-    return {**record, "turns": len(mine), "command": shown, **before, **about}
+    return {**row, "turns": len(mine), "command": shown, **before, **about}
 
 
 def main(_: list[str]) -> int:
@@ -197,10 +197,10 @@ def main(_: list[str]) -> int:
             for name, found in runs.items():
                 found.append(_run(name, folder))
                 print(f"turn {turn + 1}, {name}: {found[-1]['seconds']:.1f} s", flush=True)
-    records = [_record(name, runs, ours, before) for name in runs]
+    rows = [_row(name, runs, ours, before) for name in runs]
     output = console()
-    output.print(evaluator_table(records).to_rich(output))
-    append(_OUT.value, records)
+    output.print(evaluator_table(rows).to_rich(output))
+    append(_OUT.value, rows)
     if _OUT.value:
         output.print(f"wrote {_OUT.value}", highlight=False)
     return 0

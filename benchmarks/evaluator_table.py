@@ -16,16 +16,14 @@ TITLES = {
 }
 
 
-def latest(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def latest(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Returns the rows of the last run in a file that several appended to."""
-    firsts = [
-        i for i, r in enumerate(records) if r["contender"] == "jleaks" and _is_first(records, i)
-    ]
-    return list(records[firsts[-1] :])
+    firsts = [i for i, r in enumerate(rows) if r["contender"] == "jleaks" and _is_first(rows, i)]
+    return list(rows[firsts[-1] :])
 
 
-def _is_first(records: Sequence[dict[str, Any]], i: int) -> bool:
-    return i == 0 or records[i - 1]["contender"] != "jleaks"
+def _is_first(rows: Sequence[dict[str, Any]], i: int) -> bool:
+    return i == 0 or rows[i - 1]["contender"] != "jleaks"
 
 
 def _range(value: dict[str, float], digits: int) -> str:
@@ -33,10 +31,10 @@ def _range(value: dict[str, float], digits: int) -> str:
     return f"{median} ({least}-{largest})"
 
 
-def evaluator_table(records: Sequence[dict[str, Any]]) -> Table:
+def evaluator_table(rows: Sequence[dict[str, Any]]) -> Table:
     """Returns the table of one run."""
-    rows = []
-    for r in records:
+    body = []
+    for r in rows:
         compiled, times = r.get("compile_seconds"), r.get("times_jleaks")
         apart = r.get("largest_difference", {"score": None, "auc": None})
         cells = [
@@ -50,9 +48,9 @@ def evaluator_table(records: Sequence[dict[str, Any]]) -> Table:
             _range(times, 1) if times else "1",
             *("-" if value is None else f"{value:.0e}" for value in apart.values()),
         ]
-        rows.append(tuple(map(Cell, cells)))
-    first = records[0]
-    measured = next((r["measured_targets"] for r in records if r["contender"] != "jleaks"), 0)
+        body.append(tuple(map(Cell, cells)))
+    first = rows[0]
+    measured = next((r["measured_targets"] for r in rows if r["contender"] != "jleaks"), 0)
     return Table(
         title=f"Seven attacks on {first['num_models']} models and {first['num_records']:,} records",
         caption=f"Medians over {first['turns']} turns (least-largest) on {first['cores']} cores of "
@@ -67,5 +65,5 @@ def evaluator_table(records: Sequence[dict[str, Any]]) -> Table:
             *("Peak MB", "Times\njleaks", "Score\ndifference", "AUC\ndifference"),
         ),
         num_text_columns=3,
-        rows=tuple(rows),
+        rows=tuple(body),
     )

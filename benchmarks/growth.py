@@ -3,7 +3,7 @@
 python -m benchmarks.growth --out=results/speed/growth.jsonl
 
 MLPs of Location's shape (446-128-30) learn its synthetic stand-in through `Trainer`, as every launcher
-trains, its programs compiled before.  Seconds are those of training, and of the whole run: from key words
+trains, its programs compiled before.  Seconds are those of training, and of the whole run: from key data
 to trained states on the host.  What does not grow has the middle of its own sizes.  All sizes take turns
 (A B A B).  A line is fitted through the medians; the slope between neighbouring sizes is compared with the
 line's.  Weak scaling keeps the models per device and adds host devices: devices beyond the cores share
@@ -29,13 +29,13 @@ from benchmarks.rows import WHAT, WHERE, append, command, machine, spread
 from jleaks import packing
 from jleaks.datasets.synthetic import synthetic
 from jleaks.errors import InputError
-from jleaks.fleet import key_words
+from jleaks.fleet import stack_key_data
 from jleaks.keys import Role, identity_key
 from jleaks.learner import Members
 from jleaks.plan import Execution, Recipe
 from jleaks.preemption import StopSignal
 from jleaks.reporter import provenance
-from jleaks.trainer import Crew, Progress, Trainer
+from jleaks.trainer import FleetSpec, Progress, Trainer
 from launch.execution import make_execution, start
 from launch.flags import run
 from launch.log import console
@@ -139,14 +139,14 @@ def _numbers() -> dict[str, list[int]]:
     return found
 
 
-def _crew(size: Size, execution: Execution) -> Crew:
+def _spec(size: Size, execution: Execution) -> FleetSpec:
     """Returns models, each of which trains on random records of the one dataset."""
     data = synthetic(_TASK, 2 * _numbers()["records"][-1])
     draw = np.random.default_rng(0)
     rows = [draw.permutation(data.num_records)[: size.records] for _ in range(size.models)]
     recipe = Recipe(epochs=size.epochs)
     task = data.task
-    return Crew(
+    return FleetSpec(
         name=_TASK,
         names=[f"model {i}" for i in range(size.models)],
         learner=packing.make_learner(recipe, task.encoding, task.num_classes, execution),
@@ -155,14 +155,16 @@ def _crew(size: Size, execution: Execution) -> Crew:
         members=Members(
             np.stack(rows).astype(np.int32), np.full(size.models, size.records, np.int32)
         ),
-        words=key_words([identity_key(0, _TASK, Role.BANK_MODEL, i) for i in range(size.models)]),
+        key_data=stack_key_data(
+            [identity_key(0, _TASK, Role.BANK_MODEL, i) for i in range(size.models)]
+        ),
     )
 
 
 class _Models(NamedTuple):
     """Models, what trains them, and what it tells."""
 
-    crew: Crew
+    spec: FleetSpec
     trainer: Trainer
     progress: list[Progress]
 
@@ -175,10 +177,10 @@ class _Models(NamedTuple):
 
     def about(self) -> Found:
         """Compiles; returns the packing, and how many collectives are in the training programs."""
-        crew, trainer = self.crew, self.trainer
+        spec, trainer = self.spec, self.trainer
         state, count = trainer.initial(), trainer.packing.models_per_call
-        whole, found = (state, crew.members, crew.words), 0
-        for first in range(0, crew.num_models, count):
+        whole, found = (state, spec.members, spec.key_data), 0
+        for first in range(0, spec.num_models, count):
             part = jax.tree.map(lambda leaf, at=first: leaf[at : at + count], whole)
             trainer.fleet.prepare(trainer.data, *part)
             if first == 0:
@@ -187,8 +189,8 @@ class _Models(NamedTuple):
 
 
 def _models(size: Size, execution: Execution) -> _Models:
-    crew, progress = _crew(size, execution), list[Progress]()
-    return _Models(crew, Trainer(crew, execution, progress.append, StopSignal()), progress)
+    spec, progress = _spec(size, execution), list[Progress]()
+    return _Models(spec, Trainer(spec, execution, progress.append, StopSignal()), progress)
 
 
 def _measure_sizes(execution: Execution) -> tuple[Found, TurnFn]:

@@ -32,13 +32,13 @@ from benchmarks.training_contenders import (
     train_groups,
 )
 from jleaks import packing
-from jleaks.fleet import key_words, make_mesh
+from jleaks.fleet import make_mesh, stack_key_data
 from jleaks.keys import Role, identity_key
 from jleaks.learner import Members
 from jleaks.plan import Execution, Recipe
 from jleaks.preemption import Preempted, StopSignal
 from jleaks.signals import signal_fn
-from jleaks.trainer import Crew, Progress, Trainer
+from jleaks.trainer import FleetSpec, Progress, Trainer
 from launch.execution import start
 
 # Steps that one call of a scan takes at most: MLPs' an epoch, CNNs' two, which are seconds.
@@ -166,19 +166,21 @@ class Vmapped:
 _PLAIN = ("jax_vmap", "jax_steps")
 
 
-def _crew(workload: Workload, execution: Execution, num_models: int, epochs: int) -> Crew:
+def _spec(workload: Workload, execution: Execution, num_models: int, epochs: int) -> FleetSpec:
     """Lays out the first models of a workload as a fleet."""
     task = workload.task
     recipe = Recipe(task.model, (HIDDEN,), epochs, BATCH, LEARNING_RATE, l2=0.0)
     parts = workload.members[:num_models]
-    return Crew(
+    return FleetSpec(
         name=task.name,
         names=[f"shadow model {i} of {task.name}" for i in range(num_models)],
         learner=packing.make_learner(recipe, task.encoding, task.num_classes, execution),
         features=workload.features,
         labels=workload.labels,
         members=Members(parts, np.full(num_models, parts.shape[1], np.int32)),
-        words=key_words([identity_key(0, task.name, Role.SHADOW, i) for i in range(num_models)]),
+        key_data=stack_key_data(
+            [identity_key(0, task.name, Role.SHADOW, i) for i in range(num_models)]
+        ),
     )
 
 
@@ -197,7 +199,7 @@ def _time_fleet(workload: Workload, execution: Execution, num_models: int, secon
             stop.received = 1
 
     tick = time.perf_counter()
-    trainer = Trainer(_crew(workload, execution, num_models, epochs), execution, halt, stop)
+    trainer = Trainer(_spec(workload, execution, num_models, epochs), execution, halt, stop)
     try:
         trainer.run()
     except Preempted:
@@ -264,8 +266,8 @@ def learn(
         make = functools.partial(Vmapped, 1)
         return train_groups(make, workload, num_models, count, epochs)
     execution = _execution(name)
-    crew = _crew(workload, execution, num_models, epochs)
-    trainer = Trainer(crew, execution, lambda _: None, StopSignal())
+    spec = _spec(workload, execution, num_models, epochs)
+    trainer = Trainer(spec, execution, lambda _: None, StopSignal())
     state = trainer.run()
     rows = np.broadcast_to(workload.tests, (num_models, len(workload.tests)))
     correct = trainer.query(state, rows, signal_fn(1))["correct"]

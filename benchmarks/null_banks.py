@@ -84,13 +84,13 @@ def main(_: list[str]) -> int:
     for draw in range(_DRAWS.value):
         null = redrawn(bank, draw)
         references, shadows = assign(null)
-        verdicts = evaluate(null, attacks, references, shadows, mesh)
+        metrics = evaluate(null, attacks, references, shadows, mesh)
         kept = scores(null, attacks, references, shadows)
         target = draw % bank.num_models
         audited = ~null.population
-        for a, (row, attack) in enumerate(zip(verdicts.auc, attacks, strict=True)):
+        for a, (row, attack) in enumerate(zip(metrics.auc, attacks, strict=True)):
             aucs[attack.name].append(float(row.mean()))
-            mean, over_targets = means(verdicts, a)["auc"], t_interval(row)
+            mean, over_targets = means(metrics, a)["auc"], t_interval(row)
             mine, member = kept[attack.name][target, audited], null.member[target, audited]
             over_records = bootstrap_records(mine, member, seed=draw, num_resamples=400)
             counts[attack.name] += [
@@ -100,13 +100,13 @@ def main(_: list[str]) -> int:
                 epsilon_over_thresholds(mine, member).epsilon > 0,
                 epsilon_one_run(mine, member, seed=draw).epsilon > 0,
             ]
-    records = []
+    rows = []
     for attack in attacks:
         values = np.array(aucs[attack.name])
         of_mean, over_targets, over_records, thresholds, one_run = (
             counts[attack.name] / len(values)
         ).tolist()
-        record = {
+        summary = {
             "task": bank.meta.get("task", "bank"),
             "null": bank.meta.get("plan", {}).get("null", "none").replace("none", "redrawn"),
             "attack": attack.name,
@@ -123,11 +123,11 @@ def main(_: list[str]) -> int:
             "command": shlex.join(["python", "-m", "benchmarks.null_banks", *sys.argv[1:]]),
             **provenance(bank.meta.get("fingerprint"), Execution(), bank.format),
         }
-        print({k: v for k, v in record.items() if k not in ("command", "versions", "fingerprint")})
-        records.append(record)
+        print({k: v for k, v in summary.items() if k not in ("command", "versions", "fingerprint")})
+        rows.append(summary)
     if _OUT.value:
         before = json_lines.read(_OUT.value) if Path(_OUT.value).exists() else []
-        json_lines.write(_OUT.value, [*before, *records])
+        json_lines.write(_OUT.value, [*before, *rows])
         print(f"wrote {_OUT.value}")
     return 0
 

@@ -28,7 +28,7 @@ from jleaks import packing
 from jleaks.datasets.dataset import Dataset
 from jleaks.datasets.synthetic import synthetic
 from jleaks.errors import InputError
-from jleaks.fleet import Fleet, key_words, make_mesh
+from jleaks.fleet import Fleet, make_mesh, stack_key_data
 from jleaks.host import library
 from jleaks.keys import Role, identity_key
 from jleaks.learner import Members
@@ -137,10 +137,10 @@ class Fleets:
         rows = [draw.permutation(data.num_records)[:records] for _ in range(most)]
         self._members = Members(np.stack(rows).astype(np.int32), np.full(most, records, np.int32))
         keys = [identity_key(0, task.name, Role.BANK_MODEL, i) for i in range(most)]
-        self._words = key_words(keys)
+        self._key_data = stack_key_data(keys)
         fleet = Fleet(self.learner, self.mesh)
         self._data = fleet.put_data(data.features, data.labels)
-        self._state = fleet.init(self._data, self._members, self._words)
+        self._state = fleet.init(self._data, self._members, self._key_data)
         self.packing = packing.choose(
             self.learner, self._data, records, most, list(self.mesh.devices.flat), execution
         )
@@ -149,10 +149,10 @@ class Fleets:
     def seconds_per_step(self, shape: Shape) -> float:
         """Times one call; one that trains nothing compiles before.  Returns seconds a model and step."""
         fleet, count = Fleet(self.learner, self.mesh, shape.per_vmap), shape.per_call
-        state, members, words = jax.tree.map(
-            lambda leaf: leaf[:count], (self._state, self._members, self._words)
+        state, members, key_data = jax.tree.map(
+            lambda leaf: leaf[:count], (self._state, self._members, self._key_data)
         )
-        pack = fleet.load(state, members, words)
+        pack = fleet.load(state, members, key_data)
         pack.fit(self._data, 0, 0)
         began = time.perf_counter()
         pack.fit(self._data, 0, self.epochs_per_call)

@@ -84,10 +84,10 @@ def sweep(task: str, contender: Contender, folder: str) -> tuple[Values, str]:
     )
     rows = main_job.run(plan, contender.execution, folder, _DATA_DIR.value)
     rows.sort(key=lambda row: row["seed"])
-    records = [cast(dict[str, Any], row) for row in rows]
-    values: Values = {("target", name): [row[name] for row in records] for name in _ACCURACY}
-    values |= {("adversary 1", name): [row[name] for row in records] for name in _ADVERSARY}
-    return values, str(records[0]["source"])
+    found = [cast(dict[str, Any], row) for row in rows]
+    values: Values = {("target", name): [row[name] for row in found] for name in _ACCURACY}
+    values |= {("adversary 1", name): [row[name] for row in found] for name in _ADVERSARY}
+    return values, str(found[0]["source"])
 
 
 def bank(task: str, contender: Contender, folder: str) -> tuple[Values, str]:
@@ -105,7 +105,7 @@ def bank(task: str, contender: Contender, folder: str) -> tuple[Values, str]:
     trained = bank_engine.train_bank(plan, contender.execution, folder, _DATA_DIR.value)
     attacks = get_attacks(_ATTACKS.value)
     references, shadows = assign(trained)
-    verdicts = evaluate(trained, attacks, references, shadows, make_mesh(), published(task))
+    metrics = evaluate(trained, attacks, references, shadows, make_mesh(), published(task))
     values: Values = {}
     if trained.correct is not None:
         correct, audited = trained.correct[0], ~trained.population
@@ -115,7 +115,7 @@ def bank(task: str, contender: Contender, folder: str) -> tuple[Values, str]:
             apart = np.where(asked, correct - shares[:, None], 0) / sizes[:, None]
             values["model", name] = OverTargets(shares, apart.mean(0), int(sizes.min()))
     for a, attack in enumerate(attacks):
-        found = over_targets(verdicts, a)
+        found = over_targets(metrics, a)
         values |= {(attack.name, metric): found[metric] for metric in _BANK}
     return values, str(trained.meta["source"])
 
@@ -133,7 +133,7 @@ def main(_: list[str]) -> int:
     recipe = Recipe(epochs=_EPOCHS.value)
     execution = make_execution()
     contenders(_FORMATS.value, recipe, execution)
-    execution, before, records = start(execution), machine(), []
+    execution, before, rows = start(execution), machine(), []
     shown = command("benchmarks.precision", (_TASKS, _BANKS, _SEEDS, _MODELS, _SCALE, _EPOCHS))
     for part, over, task, measure_fn in parts:
         reference: Values = {}
@@ -148,7 +148,7 @@ def main(_: list[str]) -> int:
                 reference = values
                 continue
             about = provenance(None, contender.execution)
-            records += [
+            rows += [
                 {
                     "benchmark": "precision",
                     "part": part,
@@ -168,8 +168,8 @@ def main(_: list[str]) -> int:
                 for found in compared(reference, values)
             ]
     output = console()
-    output.print(difference_table(records).to_rich(output))
-    append(_OUT.value, records)
+    output.print(difference_table(rows).to_rich(output))
+    append(_OUT.value, rows)
     if _OUT.value:
         output.print(f"wrote {_OUT.value}", highlight=False)
     return 0

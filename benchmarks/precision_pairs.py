@@ -86,11 +86,11 @@ def compared(reference: Values, other: Values) -> list[dict[str, Any]]:
     return found
 
 
-def difference_table(records: Sequence[dict[str, Any]]) -> Table:
+def difference_table(rows: Sequence[dict[str, Any]]) -> Table:
     """Returns the table of one run: a line per metric, a column per format."""
-    names = list(dict.fromkeys(r["precision"] for r in records))
+    names = list(dict.fromkeys(r["precision"] for r in rows))
     lines: dict[tuple[str, str, str], dict[str, dict[str, Any]]] = {}
-    for r in records:
+    for r in rows:
         key = (f"{r['task']}, {r['part']}", r["attack"], r["metric"])
         lines.setdefault(key, {})[r["precision"]] = r
 
@@ -105,17 +105,17 @@ def difference_table(records: Sequence[dict[str, Any]]) -> Table:
         text = interval_text(interval, (r["n"], r["n"]), sign="+", digits=5, mark=mark)
         return Cell(text, marked=low > 0 or high < 0)
 
-    rows = []
+    body = []
     for key, by_name in lines.items():
         first = next(iter(by_name.values()))
         reference = "-" if first["reference"] is None else f"{first['reference']:.4f}"
-        rows.append((*map(Cell, (*key, reference)), *(shown(by_name.get(n)) for n in names)))
-    signs = notes([cell.text for row in rows for cell in row])
-    first = records[0]
-    sources = ", ".join(dict.fromkeys(r["source"] for r in records))
+        body.append((*map(Cell, (*key, reference)), *(shown(by_name.get(n)) for n in names)))
+    signs = notes([cell.text for row in body for cell in row])
+    first = rows[0]
+    sources = ", ".join(dict.fromkeys(r["source"] for r in rows))
     return Table(
         title="What narrower operands of products change: mean paired difference from float32",
-        caption=f"Means over {_counts(records)}.  ±: half-width of a 95% interval, t over seeds, over the "
+        caption=f"Means over {_counts(rows)}.  ±: half-width of a 95% interval, t over seeds, over the "
         "shared records for targets of a bank, none for banks evaluated before intervals were over "
         "records; bold or * where it leaves out zero, which chance alone does once in twenty.  "
         f"{_OTHER_ORDER}: gradients added up in two halves.  Records: {sources}.  Epochs: "
@@ -123,10 +123,10 @@ def difference_table(records: Sequence[dict[str, Any]]) -> Table:
         f"{'  ' + signs if signs else ''}",
         heads=("Task", "Attack", "Metric", "float32", *names),
         num_text_columns=3,
-        rows=tuple(rows),
+        rows=tuple(body),
     )
 
 
-def _counts(records: Sequence[dict[str, Any]]) -> str:
-    most = {r["over"]: max(q["n"] for q in records if q["over"] == r["over"]) for r in records}
+def _counts(rows: Sequence[dict[str, Any]]) -> str:
+    most = {r["over"]: max(q["n"] for q in rows if q["over"] == r["over"]) for r in rows}
     return " or ".join(f"{n} {over}" for over, n in most.items())

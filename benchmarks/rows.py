@@ -71,11 +71,11 @@ def command(module: str, sizes: Sequence[flags.FlagHolder[Any]]) -> str:
     return f"python -m {module} {shown}".rstrip()
 
 
-def append(path: str | None, records: Sequence[dict[str, Any]]) -> None:
+def append(path: str | None, rows: Sequence[dict[str, Any]]) -> None:
     """Appends JSON lines to a file, made if missing; None for nowhere."""
     if path is None:
         return
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with Path(path).open("a", encoding="utf-8") as file:
-        for record in records:
-            file.write(json.dumps(record) + "\n")
+        for row in rows:
+            file.write(json.dumps(row) + "\n")

@@ -19,26 +19,26 @@ from jleaks.report.style import (
     new_figure,
 )
 
-Record = dict[str, Any]
+Row = dict[str, Any]
 
 _OURS = ("jleaks", "jleaks_xla")
 
 
-def _ran_on(record: Record) -> str:
-    return f"{record['cores']} cores of {record['cpu']}, commit {record['commit']}"
+def _ran_on(row: Row) -> str:
+    return f"{row['cores']} cores of {row['cpu']}, commit {row['commit']}"
 
 
-def training_figure(records: Sequence[Record]) -> Figure:
+def training_figure(rows: Sequence[Row]) -> Figure:
     """Returns GFLOP/s of every contender, a panel for each network, beside the matrix product's."""
-    networks = list(dict.fromkeys(r["network"] for r in records))
+    networks = list(dict.fromkeys(r["network"] for r in rows))
     figure = new_figure(3.1 * len(networks) + 0.6, 3.6)
     panels = figure.subplots(1, len(networks), squeeze=False, sharey=True)[0]
-    names = [n for n in CONTENDERS if any(r["contender"] == n for r in records)]
+    names = [n for n in CONTENDERS if any(r["contender"] == n for r in rows)]
     for axes, network in zip(panels, networks, strict=True):
-        most = max(r["num_models"] for r in records if r["network"] == network)
+        most = max(r["num_models"] for r in rows if r["network"] == network)
         mine = {
             r["contender"]: r
-            for r in records
+            for r in rows
             if r["network"] == network and r["num_models"] == most and not r["failed"]
         }
         for i, name in enumerate(names):
@@ -61,15 +61,15 @@ def training_figure(records: Sequence[Record]) -> Figure:
     head_and_caption(
         figure,
         "Training shadow models: necessary operations per second",
-        f"Medians over {records[0]['turns']} turns with least and largest, {_ran_on(records[0])}. Dashed: "
+        f"Medians over {rows[0]['turns']} turns with least and largest, {_ran_on(rows[0])}. Dashed: "
         "the best matrix product that any contender's process measured.",
     )
     return figure
 
 
-def growth_figure(records: Sequence[Record]) -> Figure:
+def growth_figure(rows: Sequence[Row]) -> Figure:
     """Returns seconds against the number of models, epochs and records, with the fitted lines."""
-    timed = [r for r in records if "training_line" in r]
+    timed = [r for r in rows if "training_line" in r]
     figure = new_figure(3.2 * len(timed) + 0.4, 3.2)
     for axes, r in zip(figure.subplots(1, len(timed), squeeze=False)[0], timed, strict=True):
         sizes, seconds = r["sizes"], r["training_seconds"]
@@ -99,14 +99,14 @@ def growth_figure(records: Sequence[Record]) -> Figure:
     return figure
 
 
-def packing_figure(records: Sequence[Record]) -> Figure:
+def packing_figure(rows: Sequence[Row]) -> Figure:
     """Returns steps per second against models per call, the automatic choice marked."""
-    networks = list(dict.fromkeys(r["model"] for r in records))
+    networks = list(dict.fromkeys(r["model"] for r in rows))
     figure = new_figure(3.6 * len(networks) + 0.6, 3.4)
     panels = figure.subplots(1, len(networks), squeeze=False)[0]
     for axes, network in zip(panels, networks, strict=True):
         for colour, r in zip(
-            SERIES_COLOURS, [r for r in records if r["model"] == network], strict=False
+            SERIES_COLOURS, [r for r in rows if r["model"] == network], strict=False
         ):
             group = r["chosen"]["per_vmap"]
             cells = [c for c in r["cells"] if c["per_vmap"] == group]
@@ -131,17 +131,17 @@ def packing_figure(records: Sequence[Record]) -> Figure:
     head_and_caption(
         figure,
         "Models per call",
-        f"Squares: what jleaks.packing chooses. Medians over {records[0]['turns']} turns, "
-        f"{_ran_on(records[0])}.",
+        f"Squares: what jleaks.packing chooses. Medians over {rows[0]['turns']} turns, "
+        f"{_ran_on(rows[0])}.",
     )
     return figure
 
 
-def profile_figure(records: Sequence[Record]) -> Figure:
+def profile_figure(rows: Sequence[Row]) -> Figure:
     """Returns a bar of parts for every network, with the host kernels, and XLA's whole step."""
-    networks = list(dict.fromkeys(r["network"] for r in records))
-    hosts = {r["network"]: r["microseconds"] for r in records if r["kernels"] == "host"}
-    plain = {r["network"]: r["microseconds"] for r in records if r["kernels"] == "xla"}
+    networks = list(dict.fromkeys(r["network"] for r in rows))
+    hosts = {r["network"]: r["microseconds"] for r in rows if r["kernels"] == "host"}
+    plain = {r["network"]: r["microseconds"] for r in rows if r["kernels"] == "xla"}
     groups = {
         "layers (fully connected: with Adam)": lambda part: part.startswith(
             ("dense", "convolution")
@@ -174,7 +174,7 @@ def profile_figure(records: Sequence[Record]) -> Figure:
     head_and_caption(
         figure,
         "One training step of one model on one core",
-        f"Medians over {records[0]['turns']} turns, {_ran_on(records[0])}. Parts timed alone; rest: "
+        f"Medians over {rows[0]['turns']} turns, {_ran_on(rows[0])}. Parts timed alone; rest: "
         "dispatch, and memory that other parts pushed out of the caches.",
     )
     handles = [

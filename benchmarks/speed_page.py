@@ -21,7 +21,7 @@ from jleaks.report.files import replace_file
 from jleaks.report.style import png
 from jleaks.report.table import Table
 
-Record = dict[str, Any]
+Row = dict[str, Any]
 
 
 class Question(NamedTuple):
@@ -38,13 +38,13 @@ class Question(NamedTuple):
     name: str
     module: str
     asks: str
-    tables: Callable[[list[Record]], list[Table]]
-    figure: Callable[[Sequence[Record]], Figure] | None = None
+    tables: Callable[[list[Row]], list[Table]]
+    figure: Callable[[Sequence[Row]], Figure] | None = None
 
 
-def _profiles(records: list[Record]) -> list[Table]:
-    networks = list(dict.fromkeys(r["network"] for r in records))
-    return [profile_table(name, [r for r in records if r["network"] == name]) for name in networks]
+def _profiles(rows: list[Row]) -> list[Table]:
+    networks = list(dict.fromkeys(r["network"] for r in rows))
+    return [profile_table(name, [r for r in rows if r["network"] == name]) for name in networks]
 
 
 QUESTIONS = (
@@ -86,13 +86,13 @@ QUESTIONS = (
 _OF_RUN = ("command", "commit", "load_before")
 
 
-def last_run(records: Sequence[Record]) -> list[Record]:
+def last_run(rows: Sequence[Row]) -> list[Row]:
     """Returns the rows at the end of a file that one run appended."""
-    run_of = [tuple(r.get(key) for key in _OF_RUN) for r in records]
-    first = len(records)
+    run_of = [tuple(r.get(key) for key in _OF_RUN) for r in rows]
+    first = len(rows)
     while first > 0 and run_of[first - 1] == run_of[-1]:
         first -= 1
-    return list(records[first:])
+    return list(rows[first:])
 
 
 def page(results: Path, figures: Path) -> str:
@@ -120,13 +120,13 @@ def page(results: Path, figures: Path) -> str:
         if not path.exists():
             continue
         answered += 1
-        records = last_run(json_lines.read(path))
-        parts += [f"## {question.asks}", "", f"`{records[0]['command']}`", ""]
+        rows = last_run(json_lines.read(path))
+        parts += [f"## {question.asks}", "", f"`{rows[0]['command']}`", ""]
         if question.figure:
-            replace_file(figures / f"{question.name}.png", png(question.figure(records)))
+            replace_file(figures / f"{question.name}.png", png(question.figure(rows)))
             parts += [f"![{question.asks}]({figures.name}/{question.name}.png)", ""]
-        parts += [table.to_markdown() for table in question.tables(records)]
-        versions = ", ".join(f"{k} {v}" for k, v in records[0]["versions"].items())
+        parts += [table.to_markdown() for table in question.tables(rows)]
+        versions = ", ".join(f"{k} {v}" for k, v in rows[0]["versions"].items())
         parts += [f"Versions: {versions}.", ""]
     if not answered:
         raise InputError(f"no rows in {results}: run python -m benchmarks.speed first")

@@ -31,7 +31,7 @@ from benchmarks.start_up_table import CACHES, STAGES, start_up_table
 from jleaks import packing
 from jleaks.datasets.synthetic import synthetic
 from jleaks.errors import InputError
-from jleaks.fleet import key_words
+from jleaks.fleet import stack_key_data
 from jleaks.host import library
 from jleaks.keys import Role, identity_key
 from jleaks.learner import Members
@@ -39,7 +39,7 @@ from jleaks.plan import Execution, Recipe
 from jleaks.preemption import StopSignal
 from jleaks.recipes import RECIPES
 from jleaks.reporter import provenance
-from jleaks.trainer import Crew, Trainer
+from jleaks.trainer import FleetSpec, Trainer
 from launch.execution import make_execution, start
 from launch.flags import run
 from launch.log import console
@@ -101,7 +101,7 @@ def _take_step(architecture: Architecture, execution: Execution) -> None:
     recipe, task = architecture
     count, batch = jax.device_count(), recipe.batch_size
     data = synthetic(task, 2 * batch)
-    crew = Crew(
+    spec = FleetSpec(
         name=task,
         names=[f"model {i}" for i in range(count)],
         learner=packing.make_learner(recipe, data.task.encoding, data.task.num_classes, execution),
@@ -110,9 +110,9 @@ def _take_step(architecture: Architecture, execution: Execution) -> None:
         members=Members(
             np.tile(np.arange(batch, dtype=np.int32), (count, 1)), np.full(count, batch, np.int32)
         ),
-        words=key_words([identity_key(0, task, Role.BANK_MODEL, i) for i in range(count)]),
+        key_data=stack_key_data([identity_key(0, task, Role.BANK_MODEL, i) for i in range(count)]),
     )
-    Trainer(crew, execution, lambda _: None, StopSignal()).run()
+    Trainer(spec, execution, lambda _: None, StopSignal()).run()
 
 
 def _start_up(name: str, began: float) -> Found:

@@ -22,7 +22,7 @@ from benchmarks.profile_table import FUSED, REST, WHOLE, profile_table
 from benchmarks.rows import WHAT, WHERE, append, command, machine, spread
 from jleaks import models, optimizer, packing, train
 from jleaks.errors import InputError
-from jleaks.fleet import Fleet, key_words, make_mesh, put_models
+from jleaks.fleet import Fleet, make_mesh, put_models, stack_key_data
 from jleaks.fleet import spread as spread_models
 from jleaks.kernels import Descend
 from jleaks.learner import Data, Learner, Members, State
@@ -64,15 +64,15 @@ def make_learner(network: str, execution: Execution) -> Learner:
     return packing.make_learner(recipe, cast(Any, encoding), classes, execution)
 
 
-def make_crew(network: str, num_models: int) -> tuple[Any, Members, np.ndarray]:
-    """Returns random records on the host, training parts and key words."""
+def make_models(network: str, num_models: int) -> tuple[Any, Members, np.ndarray]:
+    """Returns random records on the host, training parts and key data."""
     rng = np.random.default_rng(0)
     shape, classes, _, encoding = NETWORKS[network]
     records = rng.integers(0, 2 if encoding == "binary" else 256, (2 * _MEMBERS, *shape))
     data = Data(records.astype(np.uint8), rng.integers(0, classes, 2 * _MEMBERS).astype(np.int32))
     indices = [rng.permutation(2 * _MEMBERS)[:_MEMBERS] for _ in range(num_models)]
     members = Members(np.array(indices, np.int32), np.full(num_models, _MEMBERS, np.int32))
-    return data, members, key_words([jax.random.key(i) for i in range(num_models)])
+    return data, members, stack_key_data([jax.random.key(i) for i in range(num_models)])
 
 
 def make_parts(learner: Learner, data: Data, state: State) -> dict[str, tuple[Part, Any]]:
@@ -236,13 +236,13 @@ class Timed:
 
 def _whole(network: str, learner: Learner, mesh: Any) -> Callable[[], float]:
     """Returns a function that trains a fleet and returns seconds per step of one device."""
-    data, members, words = make_crew(network, 4 * mesh.size)
+    data, members, key_data = make_models(network, 4 * mesh.size)
     small = learner.recipe.model == "cnn"
     if small:
         members = Members(members.indices[:, :500], np.full_like(members.size, 500))
     fleet = Fleet(learner, mesh)
     placed = fleet.put_data(data.features, data.labels)
-    pack = fleet.load(fleet.init(placed, members, words), members, words)
+    pack = fleet.load(fleet.init(placed, members, key_data), members, key_data)
     pack.fit(placed, 0, 1)
     steps = 4 * (members.indices.shape[1] // learner.recipe.batch_size)
     epoch = iter(range(1, learner.recipe.epochs))
@@ -283,9 +283,9 @@ def _measure(network: str, executions: dict[str, Execution], mesh: Any) -> dict[
     timed: dict[str, dict[str, Callable[[], float]]] = {}
     for name, execution in executions.items():
         learner = make_learner(network, execution)
-        data, members, words = make_crew(network, 1)
+        data, members, key_data = make_models(network, 1)
         fleet = Fleet(learner, make_mesh(1))
-        state = fleet.init(fleet.put_data(data.features, data.labels), members, words)
+        state = fleet.init(fleet.put_data(data.features, data.labels), members, key_data)
         one = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), state)
         parts = make_parts(learner, data, one)
         timed[name] = {part: Timed(fn, args, mesh).seconds for part, (fn, args) in parts.items()}

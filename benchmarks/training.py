@@ -210,7 +210,7 @@ def mean_and_error(values: list[float]) -> dict[str, float | None]:
     }
 
 
-def make_record(
+def make_row(
     contender: str,
     network: str,
     num_models: int,
@@ -228,7 +228,7 @@ def make_record(
     """
     job, task = _job(contender, network, num_models, largest), NETWORKS[network].describe()
     mine, flops = runs[job], flops_per_step(task)
-    record: dict[str, Any] = {
+    row: dict[str, Any] = {
         "benchmark": "training",
         "network": network,
         "contender": contender,
@@ -236,13 +236,13 @@ def make_record(
         "flops_per_model_step": flops,
         "failed": mine[-1].get("failed"),
     }
-    if record["failed"]:
-        return record
+    if row["failed"]:
+        return row
     rates = [_rate(found) for found in mine]
     peaks = [found["gemm_flops"] for found in mine]
     rivals = {"times_torch_fused": ("torch_fused",), "times_best_stacked_torch": STACKED_TORCH}
     steps_per_model = EPOCHS * (task.quarter // BATCH)
-    record |= {
+    row |= {
         "measured_models": mine[0]["measured_models"],
         "measured_steps": [found["model_steps"] for found in mine],
         "extrapolated": "no" if CONTENDERS[contender].sizes is None else "by models",
@@ -260,12 +260,12 @@ def make_record(
         whole = [turns for turns in ran if turns and "failed" not in turns[-1]]
         best = [max(map(_rate, turn)) for turn in zip(*whole, strict=True)]
         times = [a / b for a, b in zip(rates, best, strict=bool(best))]
-        record[ratio] = spread(times, 3) if best else None
-    record |= {key: mine[0][key] for key in ("kernels", "packing") if key in mine[0]}
+        row[ratio] = spread(times, 3) if best else None
+    row |= {key: mine[0][key] for key in ("kernels", "packing") if key in mine[0]}
     for other, found in runs.items():
         if other.contender == contender and "quality" in found[0]:
-            record["quality"] = found[0]["quality"]
-    return record
+            row["quality"] = found[0]["quality"]
+    return row
 
 
 def main(_: list[str]) -> int:
@@ -291,7 +291,7 @@ def main(_: list[str]) -> int:
     shown = command("benchmarks.training", (_NETWORKS, _MODELS, _REPETITIONS, _SECONDS))
     kernels = cache_folder() / "kernels"
     kernels.mkdir(parents=True, exist_ok=True)
-    records: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
     for network in networks:
         num_records = _RECORDS.value or NETWORKS[network].num_records
         with tempfile.TemporaryDirectory() as directory:
@@ -308,14 +308,14 @@ def main(_: list[str]) -> int:
         common = {"num_records": num_records, "source": source, "turns": _REPETITIONS.value}
         common |= {"command": shown, **before, **about}
         found = [
-            {**make_record(name, network, number, runs, _LARGEST.value), **common}
+            {**make_row(name, network, number, runs, _LARGEST.value), **common}
             for number in numbers
             for name in names
         ]
         append(_OUT.value, found)
-        records += found
+        rows += found
     output = console()
-    output.print(training_table(records).to_rich(output))
+    output.print(training_table(rows).to_rich(output))
     if _OUT.value:
         output.print(f"wrote {_OUT.value}", highlight=False)
     return 0

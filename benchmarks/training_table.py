@@ -17,16 +17,16 @@ def _learned(value: dict[str, float | None]) -> str:
     return f"{value['mean']:.3f}" + ("" if error is None else f"±{error:.3f}".replace("0.", "."))
 
 
-def training_table(records: list[dict[str, Any]]) -> Table:
+def training_table(rows: list[dict[str, Any]]) -> Table:
     """Returns the table of one run."""
-    rows: list[tuple[Cell, ...]] = []
+    body: list[tuple[Cell, ...]] = []
     ends = set()
-    for i, r in enumerate(records):
+    for i, r in enumerate(rows):
         head = [r["network"], str(r["num_models"]), CONTENDERS[r["contender"]].title]
-        if rows and [cell.text for cell in rows[-1][:2]] != head[:2]:
+        if body and [cell.text for cell in body[-1][:2]] != head[:2]:
             ends.add(i - 1)
         if r["failed"]:
-            rows.append(tuple(map(Cell, [*head, "failed", *["-"] * 9])))
+            body.append(tuple(map(Cell, [*head, "failed", *["-"] * 9])))
             continue
         quality = r.get("quality")
         cells = [
@@ -41,11 +41,9 @@ def training_table(records: list[dict[str, Any]]) -> Table:
             f"{r['peak_megabytes']['median']:,.0f}",
             *(_learned(quality[k]) if quality else "-" for k in ("train_loss", "test_accuracy")),
         ]
-        rows.append(tuple(map(Cell, cells)))
-    failures = {
-        f"{CONTENDERS[r['contender']].title}: {r['failed']}" for r in records if r["failed"]
-    }
-    first = records[0]
+        body.append(tuple(map(Cell, cells)))
+    failures = {f"{CONTENDERS[r['contender']].title}: {r['failed']}" for r in rows if r["failed"]}
+    first = rows[0]
     return Table(
         title=f"Training shadow models on {first['cores']} cores of {first['cpu']}",
         caption=f"Medians over {first['turns']} turns (least-largest), commit {first['commit']}, "
@@ -61,6 +59,6 @@ def training_table(records: list[dict[str, Any]]) -> Table:
             *("Training\nloss", "Test\naccuracy"),
         ),
         num_text_columns=3,
-        rows=tuple(rows),
+        rows=tuple(body),
         section_ends=frozenset(ends),
     )

@@ -184,7 +184,7 @@ def time_jleaks(answers: Answers, turn: Turn, names: tuple[str, ...]) -> Found:
     evaluate(bank, attacks, references, None, mesh, options)
     first = clock.read()[0]
     clock = _Clock()
-    verdicts = evaluate(bank, attacks, references, None, mesh, options)
+    metrics = evaluate(bank, attacks, references, None, mesh, options)
     seconds, cpu = clock.read().tolist()
     peak = peak_megabytes()
     targets = np.array(turn.targets)
@@ -197,7 +197,7 @@ def time_jleaks(answers: Answers, turn: Turn, names: tuple[str, ...]) -> Found:
         "peak_megabytes": peak,
         "scores": scores(bank, attacks, few, None, options),
         "auc": {
-            a.name: row[targets] for a, row in zip(attacks, np.asarray(verdicts.auc), strict=True)
+            a.name: row[targets] for a, row in zip(attacks, np.asarray(metrics.auc), strict=True)
         },
     }
 

@@ -52,7 +52,7 @@ def gradient(
     """
 
     def loss_fn(params: PyTree, block: Batch) -> tuple[Array, PyTree]:
-        logits, averages = learner.respond(state._replace(params=params), block)
+        logits, averages = learner.apply(state._replace(params=params), block)
         return mean_loss(learner, logits, block.labels), averages
 
     grad_fn = jax.value_and_grad(loss_fn, has_aux=True)

@@ -13,19 +13,19 @@ from jaxtyping import Array
 from jleaks import fleet
 from jleaks.metrics import Metrics, OwnRows, metrics, own_rows
 
-# Rows that one call of `judge` may hold, padding included.
+# Rows that one call of `evaluate_scores` may hold, padding included.
 _MOST_ROWS = 1 << 25
 
 
 @functools.cache
-def _judge_program(mesh: Mesh) -> Callable[..., Metrics]:
+def _scores_program(mesh: Mesh) -> Callable[..., Metrics]:
     def device(scores: Array, member: Array, counts: Array, cuts: tuple[Array, ...]) -> Metrics:
         def one(scores: Array, member: Array, count: Array, cuts: tuple[Array, ...]) -> Metrics:
             return metrics(scores, member, jnp.arange(scores.shape[0]) < count, *cuts)
 
         return fleet.over_models(one, 1, scores, member, counts, cuts)
 
-    return fleet.spread("judge scores", device, mesh, ("models",) * 4)
+    return fleet.spread("evaluate scores", device, mesh, ("models",) * 4)
 
 
 @functools.cache
@@ -36,7 +36,7 @@ def _own_rows_program(mesh: Mesh) -> Callable[..., OwnRows]:
 
         return fleet.over_models(one, 1, scores, member, counts)
 
-    return fleet.spread("judge own rows", device, mesh, ("models",) * 3)
+    return fleet.spread("evaluate own rows", device, mesh, ("models",) * 3)
 
 
 def _in_calls(
@@ -66,7 +66,7 @@ def _in_calls(
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
 
 
-def judge(
+def evaluate_scores(
     scores: Sequence[np.ndarray],
     member: Sequence[np.ndarray],
     thresholds: Sequence[float],
@@ -80,17 +80,17 @@ def judge(
       member: For each the truth, [n_i].
       thresholds: For each the score from which a record is called a member.
       mesh: Devices to spread the attacks over.
-      cuts: For each the shadow's cut (see `judge_own_rows`), NaN for one without; None if all are.
+      cuts: For each the shadow's cut (see `evaluate_own_rows`), NaN for one without; None if all are.
 
     Returns:
       Metrics, leaves [A, ...].
     """
     both = [thresholds] if cuts is None else [thresholds, cuts]
     levels = tuple(np.array(one, np.float32) for one in both)
-    return _in_calls(_judge_program(mesh), scores, member, mesh, levels)
+    return _in_calls(_scores_program(mesh), scores, member, mesh, levels)
 
 
-def judge_own_rows(
+def evaluate_own_rows(
     scores: Sequence[np.ndarray], member: Sequence[np.ndarray], mesh: Mesh
 ) -> OwnRows:
     """Looks at attack models' scores of the rows that they learned from, in one compiled call if they fit.

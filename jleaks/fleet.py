@@ -34,9 +34,9 @@ _SHARED = PartitionSpec()
 
 Signals = dict[str, Array]
 # Network inputs of a batch to logits.
-AnswerFn = Callable[[Array], Array]
-# What is kept of a batch: (answer_fn, inputs [B, ...], labels [B]) -> signals, each [B, ...].
-SignalFn = Callable[[AnswerFn, Array, Array], Signals]
+PredictFn = Callable[[Array], Array]
+# What is kept of a batch: (predict_fn, inputs [B, ...], labels [B]) -> signals, each [B, ...].
+SignalFn = Callable[[PredictFn, Array, Array], Signals]
 
 
 def make_mesh(num_devices: int | None = None) -> Mesh:
@@ -54,8 +54,8 @@ def make_mesh(num_devices: int | None = None) -> Mesh:
     return Mesh(np.array(devices[:count]), ("model",), axis_types=(AxisType.Auto,))
 
 
-def key_words(keys: list[Key]) -> UInt32[np.ndarray, "models 2"]:
-    """Returns the raw words of typed keys, the form in which a fleet keeps them."""
+def stack_key_data(keys: list[Key]) -> UInt32[np.ndarray, "models 2"]:
+    """Returns the raw data of typed keys, stacked, the form in which a fleet keeps them."""
     return np.stack([np.asarray(jax.random.key_data(key)) for key in keys])
 
 
@@ -100,20 +100,20 @@ def spread(
 def _programs(learner: Learner, mesh: Mesh, group: int) -> dict[str, Any]:
     """Builds the programs of one kind of fleet."""
 
-    def init(data: Data, members: Members, words: Array, masks: Array | None) -> State:
-        def one(members: Members, words: Array, mask: Array | None) -> State:
-            return train.init(learner, data, members, keys.wrap(words), mask)
+    def init(data: Data, members: Members, key_data: Array, masks: Array | None) -> State:
+        def one(members: Members, key_data: Array, mask: Array | None) -> State:
+            return train.init(learner, data, members, keys.wrap(key_data), mask)
 
-        return over_models(one, group, members, words, masks)
+        return over_models(one, group, members, key_data, masks)
 
     def fit(
-        state: State, data: Data, members: Members, words: Array, start: Array, stop: Array
+        state: State, data: Data, members: Members, key_data: Array, start: Array, stop: Array
     ) -> State:
-        def one(state: State, members: Members, words: Array) -> State:
-            key = keys.wrap(words)
+        def one(state: State, members: Members, key_data: Array) -> State:
+            key = keys.wrap(key_data)
             return train.fit(learner, data, members, key, state, start, stop)
 
-        return over_models(one, group, state, members, words)
+        return over_models(one, group, state, members, key_data)
 
     return {
         "init": spread("init", init, mesh, ("shared", "models", "models", "models")),
@@ -138,13 +138,13 @@ def _query_program(
         def one(state: State, indices: Array) -> Signals:
             padded = jnp.pad(indices, (0, num_blocks * block - num_records), mode="edge")
 
-            def answer(rows: Array) -> Signals:
+            def kept(rows: Array) -> Signals:
                 inputs = learner.encode(state, data.features[rows])
                 return signal_fn(
-                    functools.partial(learner.answer, state), inputs, data.labels[rows]
+                    functools.partial(learner.predict, state), inputs, data.labels[rows]
                 )
 
-            blocks = lax.map(answer, padded.reshape(num_blocks, block))
+            blocks = lax.map(kept, padded.reshape(num_blocks, block))
             return jax.tree.map(
                 lambda a: a.reshape(num_blocks * block, *a.shape[2:])[:num_records], blocks
             )
@@ -232,7 +232,7 @@ class Fleet:
         self,
         data: Data,
         members: Members,
-        words: UInt32[np.ndarray, "models 2"],
+        key_data: UInt32[np.ndarray, "models 2"],
         masks: Float[np.ndarray, "models top"] | None = None,
     ) -> State:
         """Returns the untrained state of a pack, on the host, every leaf [P, ...].
@@ -241,18 +241,20 @@ class Fleet:
           TooLargeError: the program takes more than the limit.
         """
         program = _programs(self.learner, self.mesh, self.group)["init"]
-        pack = members, words, masks
+        pack = members, key_data, masks
         executable = ready("init", program, (data, *self._like(pack)), self.limit)
         pack, count = self._put(pack)
         return fetch(executable.call(data, *pack), count)
 
-    def load(self, state: State, members: Members, words: UInt32[np.ndarray, "models 2"]) -> "Pack":
+    def load(
+        self, state: State, members: Members, key_data: UInt32[np.ndarray, "models 2"]
+    ) -> "Pack":
         """Moves a pack of models onto the devices for training."""
-        (state, members, words), count = self._put((state, members, words))
-        return Pack(self, state, members, words, count)
+        (state, members, key_data), count = self._put((state, members, key_data))
+        return Pack(self, state, members, key_data, count)
 
     def prepare(
-        self, data: Data, state: State, members: Members, words: UInt32[np.ndarray, "models 2"]
+        self, data: Data, state: State, members: Members, key_data: UInt32[np.ndarray, "models 2"]
     ) -> int | None:
         """Compiles the training program for a pack of this shape, without moving the pack.
 
@@ -260,7 +262,7 @@ class Fleet:
           data: The dataset, on the devices.
           state: Every leaf [P, ...].
           members: Training parts of the pack.
-          words: Its key words.
+          key_data: The key data of each.
 
         Returns:
           Bytes of each device that a call will take; None where XLA does not say.
@@ -268,13 +270,13 @@ class Fleet:
         Raises:
           TooLargeError: that is more than the limit.
         """
-        return self.training(data, *self._like((state, members, words))).num_bytes
+        return self.training(data, *self._like((state, members, key_data))).num_bytes
 
-    def training(self, data: Data, state: Any, members: Any, words: Any) -> Executable:
+    def training(self, data: Data, state: Any, members: Any, key_data: Any) -> Executable:
         """Returns the training program compiled for a pack on the devices, or for its shapes."""
         program = _programs(self.learner, self.mesh, self.group)["fit"]
         bounds = np.int32(0), np.int32(0)
-        return ready("fit", program, (state, data, members, words, *bounds), self.limit)
+        return ready("fit", program, (state, data, members, key_data, *bounds), self.limit)
 
     def query(
         self,
@@ -316,12 +318,12 @@ class Pack:
       epoch: How many epochs are behind them; None before the first call.
     """
 
-    def __init__(self, fleet: Fleet, state: State, members: Members, words: Any, count: int):
+    def __init__(self, fleet: Fleet, state: State, members: Members, key_data: Any, count: int):
         """Made by `Fleet.load`."""
         self._fleet = fleet
         self._state = state
         self._members = members
-        self._words = words
+        self._key_data = key_data
         self._count = count
         self.epoch: int | None = None
 
@@ -331,9 +333,9 @@ class Pack:
         Raises:
           TooLargeError: the program takes more than the fleet's limit.
         """
-        executable = self._fleet.training(data, self._state, self._members, self._words)
+        executable = self._fleet.training(data, self._state, self._members, self._key_data)
         bounds = np.int32(start), np.int32(stop)
-        self._state = executable.call(self._state, data, self._members, self._words, *bounds)
+        self._state = executable.call(self._state, data, self._members, self._key_data, *bounds)
         jax.block_until_ready(self._state)
         self.epoch = stop
 
@@ -347,7 +349,7 @@ class Pack:
 
     def compiled_text(self, data: Data) -> str:
         """Returns the optimised HLO of the training program (to prove it has no collectives)."""
-        executable = self._fleet.training(data, self._state, self._members, self._words)
+        executable = self._fleet.training(data, self._state, self._members, self._key_data)
         return executable.call.as_text() or ""
 
 

@@ -101,7 +101,7 @@ def grow(
     inputs: Any,
     labels: Int[np.ndarray, "records"],
     num_classes: int,
-    words: UInt32[np.ndarray, "2"],
+    key_data: UInt32[np.ndarray, "2"],
 ) -> Trees:
     """Grows a forest on all cores; which and how many they are changes nothing.
 
@@ -110,7 +110,7 @@ def grow(
       inputs: [n, d] float32 encoded training records, an array or sparse rows.
       labels: [n] in 0..K-1.
       num_classes: K.
-      words: The model's key words, from which bootstraps and the features tried are drawn.
+      key_data: The model's key data, from which bootstraps and the features tried are drawn.
 
     Raises:
       InputError: the recipe cannot be used, there is no record, a label is out of range, or
@@ -135,7 +135,7 @@ def grow(
         min_samples_leaf=recipe.min_leaf,
         max_features=recipe.max_features,
         n_jobs=-1,
-        random_state=int(np.random.SeedSequence(words.tolist()).generate_state(1)[0]),
+        random_state=int(np.random.SeedSequence(key_data.tolist()).generate_state(1)[0]),
     )
     with warnings.catch_warnings():
         # A hundred classes stay classes where there are only a hundred records.
@@ -172,7 +172,7 @@ class Forest:
         labels: Int[np.ndarray, "records"],
         members: Int[np.ndarray, "members"],
         num_classes: int,
-        words: UInt32[np.ndarray, "2"],
+        key_data: UInt32[np.ndarray, "2"],
     ) -> "Forest":
         """Trains a forest; of the dataset it looks at the training part only.
 
@@ -183,7 +183,7 @@ class Forest:
           labels: [N] in 0..K-1.
           members: [n] distinct positions of the training part in the dataset, without padding.
           num_classes: K.
-          words: The model's key words (`jleaks.fleet.key_words`).
+          key_data: The model's key data (`jleaks.fleet.stack_key_data`).
 
         Raises:
           InputError: a member repeats or lies outside the dataset; JAX is set to compute other numbers;
@@ -206,7 +206,7 @@ class Forest:
         count = np.int32(len(own))
         statistics = _fit(encoding, own, np.arange(len(own), dtype=np.int32), count)
         inputs = _inputs(encoding, statistics, own)
-        trees = grow(recipe, inputs, labels[members], num_classes, words)
+        trees = grow(recipe, inputs, labels[members], num_classes, key_data)
         return cls(encoding, statistics, own.shape[1:], trees)
 
     def posteriors(

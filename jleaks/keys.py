@@ -77,12 +77,12 @@ def seed_problem(seed: int, name: str = "seed") -> str | None:
     return None
 
 
-def wrap(words: jax.Array) -> Key:
+def wrap(key_data: jax.Array) -> Key:
     """Returns the key of its data [..., 2], as `jax.random.key_data` has it."""
-    return jax.random.wrap_key_data(words, impl=_GENERATOR)
+    return jax.random.wrap_key_data(key_data, impl=_GENERATOR)
 
 
 def identity_generator(seed: int, task: str, role: Role, index: int = 0) -> np.random.Generator:
     """Returns a host-side generator with the identity of `identity_key`."""
-    words = jax.random.key_data(identity_key(seed, task, role, index))
-    return np.random.default_rng(np.asarray(words))
+    key_data = jax.random.key_data(identity_key(seed, task, role, index))
+    return np.random.default_rng(np.asarray(key_data))

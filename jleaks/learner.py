@@ -156,8 +156,8 @@ class Learner:
         """Turns stored records into one model's network inputs."""
         return encodings.encode(self.encoding, state.statistics, records)
 
-    def answer(self, state: State, inputs: Float[Array, "batch ..."]) -> Float[Array, "batch k"]:
-        """Queries one model on network inputs; answers logits."""
+    def predict(self, state: State, inputs: Float[Array, "batch ..."]) -> Float[Array, "batch k"]:
+        """Queries one model on network inputs; returns logits."""
         return self.module.apply({"params": state.params, "batch_stats": state.averages}, inputs)
 
     def inputs(self, state: State, batch: Batch) -> tuple[Array, tuple[Array, ...] | None]:
@@ -166,8 +166,8 @@ class Learner:
             return batch.records if self.reads_bytes else self.encode(state, batch.records), None
         return self.encode(state, batch.records) * batch.factors.inputs, batch.factors.hidden
 
-    def respond(self, state: State, batch: Batch) -> tuple[Float[Array, "batch k"], PyTree]:
-        """Answers a batch as in training: logits, and the running averages after it."""
+    def apply(self, state: State, batch: Batch) -> tuple[Float[Array, "batch k"], PyTree]:
+        """Applies the network to a batch as in training: logits, and the running averages after it."""
         inputs, hidden = self.inputs(state, batch)
         logits, updated = self.module.apply(
             {"params": state.params, "batch_stats": state.averages},
@@ -179,4 +179,4 @@ class Learner:
 
     def logits(self, state: State, records: Num[AnyArray, "batch ..."]) -> Float[Array, "batch k"]:
         """Queries one model on stored records."""
-        return self.answer(state, self.encode(state, records))
+        return self.predict(state, self.encode(state, records))

@@ -341,7 +341,7 @@ def choose(
         if count <= group:
             group, group_reason = count, "models per call"
         group = _even(count, group)
-    # Positions of the training part, their number, two key words.
+    # Positions of the training part, their number, two words of key data.
     state_bytes = cost.state_bytes + 4 * (num_members + 3)
     share_of_memory = _MEMORY_SHARE.get(platform, _ACCELERATOR_SHARE)
     chosen = Packing(

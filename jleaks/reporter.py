@@ -1,4 +1,4 @@
-"""What a run tells: its progress while it works, and what it ran on beside its numbers."""
+"""What a run reports: its progress while it works, and what it ran on beside its numbers."""
 
 import dataclasses
 import platform
@@ -17,7 +17,7 @@ _PACKAGES = ("jleaks", "jax", "jaxlib", "flax", "optax", "numpy")
 
 @dataclasses.dataclass(frozen=True)
 class Reporter:
-    """Where a run tells what it is doing.
+    """Where a run reports what it is doing.
 
     Attributes:
       line: Called with one finished sentence.

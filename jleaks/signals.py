@@ -12,7 +12,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from jleaks.fleet import AnswerFn, SignalFn, Signals
+from jleaks.fleet import PredictFn, SignalFn, Signals
 from jleaks.perturbations import Perturbation
 
 # Adversary 3's statistics, in the order of the last axis of `Signals["statistics"]`
@@ -78,8 +78,8 @@ def signal_fn(top: int) -> SignalFn:
       phi: [B] logit-scaled confidence in the true class; correct: [B] bool.
     """
 
-    def keep(answer: AnswerFn, inputs: Array, labels: Array) -> Signals:
-        logits = answer(inputs)
+    def keep(predict_fn: PredictFn, inputs: Array, labels: Array) -> Signals:
+        logits = predict_fn(inputs)
         return {
             "top": top_posteriors(logits, top),
             "statistics": confidence_statistics(logits),
@@ -90,13 +90,13 @@ def signal_fn(top: int) -> SignalFn:
     return keep
 
 
-def posterior_signals(answer: AnswerFn, inputs: Array, labels: Array) -> Signals:
+def posterior_signals(predict_fn: PredictFn, inputs: Array, labels: Array) -> Signals:
     """What attacks on whole posteriors keep of a batch of B records.
 
     posteriors: [B, K] in the order of classes; statistics: [B, 3] in the order of `STATISTICS`;
     phi: [B] logit-scaled confidence in the true class; correct: [B] bool.
     """
-    logits = answer(inputs)
+    logits = predict_fn(inputs)
     return {
         "posteriors": jax.nn.softmax(logits),
         "statistics": confidence_statistics(logits),
@@ -105,13 +105,13 @@ def posterior_signals(answer: AnswerFn, inputs: Array, labels: Array) -> Signals
     }
 
 
-def membership_margin(answer: AnswerFn, inputs: Array, labels: Array) -> Signals:
+def membership_margin(predict_fn: PredictFn, inputs: Array, labels: Array) -> Signals:
     """What is kept of an attack model's answers: `margin` [B], the logit of "member" less the other.
 
     It ranks like the posterior of "member" but does not saturate; zero is the 0.5 cut.
     """
     del labels
-    logits = answer(inputs)
+    logits = predict_fn(inputs)
     return {"margin": logits[:, 1] - logits[:, 0]}
 
 
@@ -124,11 +124,11 @@ def bank_signal_fn(temperature: float, perturbation: Perturbation) -> SignalFn:
       phi_t (logits divided by `temperature`), mentr, maximum, entropy.
     """
 
-    def keep(answer: AnswerFn, inputs: Array, labels: Array) -> Signals:
-        logits = answer(inputs)
+    def keep(predict_fn: PredictFn, inputs: Array, labels: Array) -> Signals:
+        logits = predict_fn(inputs)
 
         def ask(query: Array) -> tuple[Array, Array]:
-            found = answer(perturbation.inputs(query, inputs))
+            found = predict_fn(perturbation.inputs(query, inputs))
             return scaled_confidence(found, labels), jnp.argmax(found, -1) == labels
 
         phi = scaled_confidence(logits, labels)[:, None]

@@ -58,8 +58,8 @@ def template(
     """
     shape: Any = jax.ShapeDtypeStruct
 
-    def one(records: Any, labels: Any, members: Members, words: Any, mask: Any) -> State:
-        return init(learner, Data(records, labels), members, keys.wrap(words), mask)
+    def one(records: Any, labels: Any, members: Members, key_data: Any, mask: Any) -> State:
+        return init(learner, Data(records, labels), members, keys.wrap(key_data), mask)
 
     posteriors = learner.encoding == "posteriors"
     return jax.eval_shape(

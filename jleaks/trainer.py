@@ -47,8 +47,8 @@ class Progress:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Crew:
-    """The models of one fleet: everything that defines their weights.
+class FleetSpec:
+    """Specification of one fleet: its models and everything that defines their weights.
 
     Attributes:
       name: Of the fleet, for messages.
@@ -57,7 +57,7 @@ class Crew:
       features: [N, ...] the dataset.
       labels: [N] its labels.
       members: Training parts, [M, n] indices and [M] counts.
-      words: [M, 2] key words.
+      key_data: [M, 2] data of their PRNG keys.
       masks: Attack models only, [M, top].
     """
 
@@ -67,7 +67,7 @@ class Crew:
     features: np.ndarray
     labels: np.ndarray
     members: Members
-    words: np.ndarray
+    key_data: np.ndarray
     masks: np.ndarray | None = None
 
     @property
@@ -77,7 +77,7 @@ class Crew:
 
 
 @dataclasses.dataclass(eq=False)
-class _Course:
+class _TrainingProgress:
     """How far the training of a fleet is.
 
     Attributes:
@@ -87,7 +87,7 @@ class _Course:
       began: When, by the monotonic clock.
       before: Model-epochs that were behind then.
       saved: When the last checkpoint was saved.
-      told: Whether the packing was.
+      packing_reported: Whether the packing was reported.
     """
 
     state: State
@@ -96,14 +96,14 @@ class _Course:
     began: float
     before: int
     saved: float
-    told: bool = False
+    packing_reported: bool = False
 
     def keep(self, models: np.ndarray, part: State, epoch: int) -> None:
         """Takes over the state of some models after so many epochs."""
         _write(self.state, models, part)
         self.epochs[models] = epoch
 
-    def rescue(self, models: np.ndarray, pack: Pack) -> None:
+    def keep_last_epoch(self, models: np.ndarray, pack: Pack) -> None:
         """Takes over the last finished epoch of a pack whose buffers a failed call left alone."""
         if pack.epoch is not None:
             with contextlib.suppress(RuntimeError, MemoryError):
@@ -122,14 +122,14 @@ def _write(state: State, models: slice | np.ndarray, part: State) -> None:
 
 
 class Trainer:
-    """Trains the models of a crew; keeps their whole state on the host, packs on the devices.
+    """Trains the models of a fleet; keeps their whole state on the host, packs on the devices.
 
     Where memory runs out, packs become smaller and work continues from the host's state.
     """
 
     def __init__(
         self,
-        crew: Crew,
+        spec: FleetSpec,
         execution: Execution,
         report: Callable[[Progress], None],
         stop: StopSignal,
@@ -139,7 +139,7 @@ class Trainer:
         """Places the dataset on the devices and chooses a packing; trains nothing yet.
 
         Args:
-          crew: The models.
+          spec: The models, and all that defines their weights.
           execution: How to run them.
           report: Called between chunks.
           stop: Looked at between chunks.
@@ -152,32 +152,32 @@ class Trainer:
             many devices, or the dataset does not fit on one.
         """
         execution.validate()
-        if crew.members.dropout is not None:
-            for ratio in np.asarray(crew.members.dropout).flat:
+        if spec.members.dropout is not None:
+            for ratio in np.asarray(spec.members.dropout).flat:
                 if not 0 <= ratio < 1:
                     raise InputError(
-                        f"{crew.name}: a dropout ratio is {ratio:g}, expected numbers in [0, 1)"
+                        f"{spec.name}: a dropout ratio is {ratio:g}, expected numbers in [0, 1)"
                     )
-        self._crew, self._execution = crew, execution
+        self._spec, self._execution = spec, execution
         self._report, self._stop, self._line = report, stop, line
         self._mesh = make_mesh(execution.num_devices)
-        data, width = Data(crew.features, crew.labels), crew.members.indices.shape[1]
+        data, width = Data(spec.features, spec.labels), spec.members.indices.shape[1]
         devices = list(self._mesh.devices.flat)
         self.packing = packing.choose(
-            crew.learner, data, width, crew.num_models, devices, execution, memory
+            spec.learner, data, width, spec.num_models, devices, execution, memory
         )
         if self.packing.data_bytes > self.packing.memory_bytes:
             raise InputError(
-                f"{crew.name}: the dataset takes {readable(self.packing.data_bytes)} of each of "
+                f"{spec.name}: the dataset takes {readable(self.packing.data_bytes)} of each of "
                 f"{self._mesh.size} devices, which have {readable(self.packing.memory_bytes)}"
             )
         self.fleet = self._make_fleet()
-        self.data: Data = self.fleet.put_data(crew.features, crew.labels)
-        self._block = crew.learner.records_per_block or _QUERY_BLOCK
+        self.data: Data = self.fleet.put_data(spec.features, spec.labels)
+        self._block = spec.learner.records_per_block or _QUERY_BLOCK
 
     def _make_fleet(self) -> Fleet:
         limit, group = self.packing.limit_bytes, self.packing.models_per_vmap
-        return Fleet(self._crew.learner, self._mesh, group, limit)
+        return Fleet(self._spec.learner, self._mesh, group, limit)
 
     def _in_packs(
         self,
@@ -213,13 +213,13 @@ class Trainer:
         return found
 
     def _what(self, error: Exception) -> str:
-        return f"{self._crew.name}: {(str(error) or 'out of memory').splitlines()[0]}"
+        return f"{self._spec.name}: {(str(error) or 'out of memory').splitlines()[0]}"
 
     def _back_off(self, error: Exception) -> None:
         """Makes packs smaller after running out of memory, and says so."""
         before, found = self.packing, self.packing.smaller()
         if found is None:
-            advice = before.advice(self._crew.learner)
+            advice = before.advice(self._spec.learner)
             raise InputError(f"{self._what(error)}; {advice}") from error
         self._line(f"{self._what(error)}: {before.changes(found)}")
         self.packing = found
@@ -231,11 +231,11 @@ class Trainer:
         Raises:
           InputError: memory ran out, or the host's would before all models are trained.
         """
-        crew, count = self._crew, self._crew.num_models
+        spec, count = self._spec, self._spec.num_models
         held, available = count * self.packing.state_bytes, available_memory()
         if held > available:
             raise InputError(
-                f"{crew.name}: the host keeps the states of all {count} models, {readable(held)} of "
+                f"{spec.name}: the host keeps the states of all {count} models, {readable(held)} of "
                 f"{readable(available)} that it has: train fewer at a time"
             )
         states: list[State] = []
@@ -243,9 +243,9 @@ class Trainer:
         def draw(pack: slice) -> None:
             part = self.fleet.init(
                 self.data,
-                _take(crew.members, pack),
-                crew.words[pack],
-                None if crew.masks is None else crew.masks[pack],
+                _take(spec.members, pack),
+                spec.key_data[pack],
+                None if spec.masks is None else spec.masks[pack],
             )
             if not states:
                 states.append(
@@ -267,36 +267,36 @@ class Trainer:
           DivergedError: a loss was not finite.
           InputError: the checkpoint does not fit, or memory ran out.
         """
-        state, epochs = self.initial(), np.zeros(self._crew.num_models, np.int32)
+        state, epochs = self.initial(), np.zeros(self._spec.num_models, np.int32)
         if store is not None and (found := store.restore(state)) is not None:
             state, epochs = found
         now = time.monotonic()
-        course = _Course(state, epochs, store, now, int(epochs.sum()), now)
-        self._in_packs(len(epochs), lambda pack: self._train(course, pack))
+        progress = _TrainingProgress(state, epochs, store, now, int(epochs.sum()), now)
+        self._in_packs(len(epochs), lambda pack: self._train(progress, pack))
         if store is not None:
             store.save(state, epochs)
         return state
 
-    def _train(self, course: _Course, span: slice) -> None:
+    def _train(self, progress: _TrainingProgress, span: slice) -> None:
         """Trains the models of a pack to their last epoch."""
-        epochs, num_epochs = course.epochs[span], self._crew.learner.recipe.epochs
+        epochs, num_epochs = progress.epochs[span], self._spec.learner.recipe.epochs
         # Models of a pack advance together, so they are at the same epoch, unless the packing
         # changed since the checkpoint: then those behind catch up first.
         while (start := int(epochs.min())) < num_epochs:
             behind = np.flatnonzero(epochs == start) + span.start
             ceiling = int(min((e for e in epochs if e > start), default=num_epochs))
-            pack = self._load(course, behind)
+            pack = self._load(progress, behind)
             try:
-                self._advance(course, pack, behind, start, ceiling)
+                self._advance(progress, pack, behind, start, ceiling)
             except (MemoryError, jax.errors.JaxRuntimeError) as error:
                 if exhausted(error):
-                    course.rescue(behind, pack)
+                    progress.keep_last_epoch(behind, pack)
                 raise
 
-    def _load(self, course: _Course, models: np.ndarray) -> Pack:
+    def _load(self, progress: _TrainingProgress, models: np.ndarray) -> Pack:
         """Moves models onto the devices, once it is known what training them takes."""
-        crew = self._crew
-        parts = _take(course.state, models), _take(crew.members, models), crew.words[models]
+        spec = self._spec
+        parts = _take(progress.state, models), _take(spec.members, models), spec.key_data[models]
         whole = len(models) == self.packing.models_per_call
         try:
             counted = self.fleet.prepare(self.data, *parts)
@@ -306,16 +306,16 @@ class Trainer:
             raise
         if whole and counted is not None:
             self.packing = self.packing.counted(counted)
-        if not course.told:
-            self._line(f"{crew.name}: {self.packing}")
-            course.told = True
+        if not progress.packing_reported:
+            self._line(f"{spec.name}: {self.packing}")
+            progress.packing_reported = True
         return self.fleet.load(*parts)
 
     def _advance(
-        self, course: _Course, pack: Pack, models: np.ndarray, start: int, ceiling: int
+        self, progress: _TrainingProgress, pack: Pack, models: np.ndarray, start: int, ceiling: int
     ) -> None:
         """Trains a pack in chunks from epoch `start` to `ceiling`."""
-        crew = self._crew
+        spec = self._spec
         chunk, at = 1, start
         while at < ceiling:
             stop = min(at + chunk, ceiling)
@@ -327,24 +327,24 @@ class Trainer:
             if (bad >= 0).any():
                 first = int(np.flatnonzero(bad >= 0)[0])
                 raise DivergedError(
-                    f"{crew.names[models[first]]}: the loss is not finite at step "
+                    f"{spec.names[models[first]]}: the loss is not finite at step "
                     f"{int(bad[first])} (epoch {stop}); lower the learning rate"
                 )
             at = stop
-            ahead = int((at - course.epochs[models]).sum())
-            self._tell(course, ahead, float(losses[:, at - 1].mean()))
+            ahead = int((at - progress.epochs[models]).sum())
+            self._report_progress(progress, ahead, float(losses[:, at - 1].mean()))
             chunk = max(1, int(self._execution.chunk_seconds / max(per_epoch, 1e-6)))
             halted = self._stop.received is not None
-            due = now - course.saved >= self._execution.checkpoint_seconds
+            due = now - progress.saved >= self._execution.checkpoint_seconds
             if halted or due or at == ceiling:
-                course.keep(models, pack.fetch(), at)
-            if course.store is not None and (halted or due):
-                course.store.save(course.state, course.epochs)
-                course.saved = now
+                progress.keep(models, pack.fetch(), at)
+            if progress.store is not None and (halted or due):
+                progress.store.save(progress.state, progress.epochs)
+                progress.saved = now
             if halted:
-                if course.store is not None:
-                    course.store.close()
-                raise Preempted(f"{crew.name}: stopped after {int(course.epochs.sum())} epochs")
+                if progress.store is not None:
+                    progress.store.close()
+                raise Preempted(f"{spec.name}: stopped after {int(progress.epochs.sum())} epochs")
 
     def query(
         self, state: State, rows: np.ndarray, keep: SignalFn, data: Data | None = None
@@ -352,10 +352,10 @@ class Trainer:
         """Asks trained models about records, pack by pack.
 
         Args:
-          state: Of any models of the crew, leaves [P, ...], on the host.
+          state: Of any models of the fleet, leaves [P, ...], on the host.
           rows: [P, n] positions of the records that each model is asked about.
           keep: What is kept of the answers.
-          data: What `rows` point into; None for the crew's own dataset.
+          data: What `rows` point into; None for the fleet's own dataset.
 
         Returns:
           The signals, each [P, n, ...], on the host.
@@ -373,17 +373,17 @@ class Trainer:
 
     def _ask_fewer(self, error: Exception) -> None:
         """Asks about fewer records at a time after running out of memory, then in smaller packs."""
-        block = max(self._block // 2, self._crew.learner.recipe.batch_size)
+        block = max(self._block // 2, self._spec.learner.recipe.batch_size)
         if block >= self._block:
             self._back_off(error)
             return
         self._line(f"{self._what(error)}: records asked about at a time {self._block} -> {block}")
         self._block = block
 
-    def _tell(self, course: _Course, ahead: int, loss: float) -> None:
+    def _report_progress(self, progress: _TrainingProgress, ahead: int, loss: float) -> None:
         """Reports progress; `ahead` model-epochs are behind the pack, but not yet in the host's state."""
-        done = int(course.epochs.sum()) + ahead
-        total = len(course.epochs) * self._crew.learner.recipe.epochs
-        seconds = time.monotonic() - course.began
-        eta = seconds / max(done - course.before, 1) * (total - done)
-        self._report(Progress(self._crew.name, done, total, loss, seconds, eta))
+        done = int(progress.epochs.sum()) + ahead
+        total = len(progress.epochs) * self._spec.learner.recipe.epochs
+        seconds = time.monotonic() - progress.began
+        eta = seconds / max(done - progress.before, 1) * (total - done)
+        self._report(Progress(self._spec.name, done, total, loss, seconds, eta))

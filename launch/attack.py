@@ -152,7 +152,7 @@ def main(_: list[str]) -> int:
         tick = time.monotonic()
         while True:
             try:
-                verdicts = evaluate(bank, attacks, references, shadows, mesh, options, _BLOCK.value)
+                metrics = evaluate(bank, attacks, references, shadows, mesh, options, _BLOCK.value)
                 break
             except NonFiniteScoresError as error:
                 output.print(f"{path}: left out: {error}", highlight=False)
@@ -165,7 +165,7 @@ def main(_: list[str]) -> int:
             f"{path}: {count} attacks evaluated in {seconds:.1f} s, compilation included",
             highlight=False,
         )
-        rows = results.attack_rows(bank, attacks, verdicts, references)
+        rows = results.attack_rows(bank, attacks, metrics, references)
         about = {
             **dataclasses.asdict(options),
             "recipe": results.recipe(bank),
@@ -176,13 +176,13 @@ def main(_: list[str]) -> int:
             "evaluation_seconds": round(seconds, 3),
             **provenance(bank.meta.get("fingerprint", ""), execution, bank.format),
         }
-        summary = results.summarise(rows, attacks, verdicts, about)
+        summary = results.summarise(rows, attacks, metrics, about)
         folder = Path(_OUT.value or Path(path).parent)
         if _OUT.value and len(banks) > 1:
             folder /= str(bank.meta.get("task", Path(path).stem))
         tables = [bank_table(summary)]
         compared = [name for name in _COMPARE.value if name in {a.name for a in attacks}]
-        comparisons = results.compare(rows, attacks, verdicts, compared)
+        comparisons = results.compare(rows, attacks, metrics, compared)
         if comparisons:
             tables.append(comparison_table(comparisons))
         audited = [attack for attack in attacks if attack.name in _AUDIT.value]
@@ -202,8 +202,8 @@ def main(_: list[str]) -> int:
             f"{bank_title(rows[0])}: ROC curves",
             [attack.name for attack in attacks],
             results.GRID,
-            np.asarray(verdicts.roc / verdicts.positives[..., None]),
-            int(verdicts.negatives.min()),
+            np.asarray(metrics.roc / metrics.positives[..., None]),
+            int(metrics.negatives.min()),
         )
         written = [
             json_lines.write(folder / "rows.jsonl", rows),
@@ -214,7 +214,7 @@ def main(_: list[str]) -> int:
             replace_file(
                 folder / "tables.md", "\n".join(table.to_markdown() for table in tables).encode()
             ),
-            results.write_roc(folder / "roc.npz", attacks, verdicts),
+            results.write_roc(folder / "roc.npz", attacks, metrics),
             replace_file(folder / "figures" / "roc.png", png(figure)),
         ]
         for table in tables:

@@ -2,16 +2,16 @@
 
 import numpy as np
 
-from jleaks.fleet import key_words
+from jleaks.fleet import stack_key_data
 from jleaks.keys import Role, identity_key
 from jleaks.learner import Learner, Members
 from jleaks.plan import Recipe
-from jleaks.trainer import Crew
+from jleaks.trainer import FleetSpec
 
 NUM_RECORDS = 120
 
 
-def crew(model="mlp", num_models=5, *, ragged=False, epochs=3, block=None, form="products"):
+def fleet_spec(model="mlp", num_models=5, *, ragged=False, epochs=3, block=None, form="products"):
     """A fleet of small models on random halves of random data."""
     rng = np.random.default_rng(3)
     if model == "cnn":
@@ -24,12 +24,14 @@ def crew(model="mlp", num_models=5, *, ragged=False, epochs=3, block=None, form=
     indices = np.stack([rng.permutation(NUM_RECORDS)[:60] for _ in range(num_models)])
     counts = np.array([60 - 11 * (i % 3) * ragged for i in range(num_models)], np.int32)
     recipe = Recipe(model, (16,), epochs, 20, 1e-2, 1e-4)
-    return Crew(
+    return FleetSpec(
         name="test",
         names=[f"model {i}" for i in range(num_models)],
         learner=Learner(recipe, encoding, 4, form, block),
         features=features,
         labels=labels,
         members=Members(indices.astype(np.int32), counts),
-        words=key_words([identity_key(0, "test", Role.TARGET, i) for i in range(num_models)]),
+        key_data=stack_key_data(
+            [identity_key(0, "test", Role.TARGET, i) for i in range(num_models)]
+        ),
     )

@@ -8,8 +8,8 @@ import pytest
 from benchmarks import attack_page
 from jleaks import json_lines
 from jleaks.attacks.registry import ATTACKS
-from jleaks.bank.judging import FPRS
 from jleaks.bank.results import METRICS
+from jleaks.bank.row_metrics import FPRS
 from jleaks.errors import InputError
 from jleaks.report.numbers import FEW_NOTE
 

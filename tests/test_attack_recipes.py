@@ -11,41 +11,43 @@ from test_fleet import trained
 
 from jleaks import train
 from jleaks.errors import InputError
-from jleaks.fleet import key_words
+from jleaks.fleet import stack_key_data
 from jleaks.keys import Role, identity_key
 from jleaks.learner import Learner, Members, State
 from jleaks.paper.plan import SMOKE_ATTACK, make_plan
 from jleaks.plan import ATTACK_RECIPE, Execution, Plan, Recipe
 from jleaks.preemption import StopSignal
 from jleaks.recipes import ATTACK_RECIPES
-from jleaks.trainer import Crew, Trainer
+from jleaks.trainer import FleetSpec, Trainer
 from launch.attack_recipe import make_attack_recipe
 
 # Rows that each attack model learns from: one batch is 10, so they take 6, 3 and 4 steps an epoch.
 SIZES = (64, 39, 40)
 
 
-def attack_crew(recipe: Recipe) -> Crew:
+def attack_spec(recipe: Recipe) -> FleetSpec:
     """Attack models of shadows of different sizes, the last of which sees two posteriors."""
     rng = np.random.default_rng(11)
     features = -np.sort(-rng.dirichlet(np.full(3, 0.6), 70).astype(np.float32), axis=1)
     labels = rng.integers(0, 2, 70).astype(np.int32)
     indices = np.stack([rng.permutation(70)[:64] for _ in SIZES]).astype(np.int32)
-    return Crew(
+    return FleetSpec(
         name="attack models",
         names=[f"attack model {i}" for i in range(len(SIZES))],
         learner=Learner(recipe, "posteriors", 2),
         features=features,
         labels=labels,
         members=Members(indices, np.array(SIZES, np.int32)),
-        words=key_words([identity_key(i, "test", Role.ATTACK, 3) for i in range(len(SIZES))]),
+        key_data=stack_key_data(
+            [identity_key(i, "test", Role.ATTACK, 3) for i in range(len(SIZES))]
+        ),
         masks=np.array([[1, 1, 1], [1, 1, 1], [1, 1, 0]], np.float32),
     )
 
 
-def by_hand(crew: Crew, model: int, start: State) -> dict[str, np.ndarray]:
+def by_hand(spec: FleetSpec, model: int, start: State) -> dict[str, np.ndarray]:
     """Adam on one hidden layer in float64 NumPy: Kingma & Ba 2015, algorithm 1."""
-    recipe = crew.learner.recipe
+    recipe = spec.learner.recipe
     size, batch = SIZES[model], recipe.batch_size
     names = ("w1", "b1", "w2", "b2")
     layers = [
@@ -54,20 +56,20 @@ def by_hand(crew: Crew, model: int, start: State) -> dict[str, np.ndarray]:
     p = dict(zip(names, (np.asarray(x, np.float64) for x in layers), strict=True))
     mean = {name: np.zeros_like(x) for name, x in p.items()}
     square = {name: np.zeros_like(x) for name, x in p.items()}
-    members = Members(crew.members.indices[model], np.int32(size))
+    members = Members(spec.members.indices[model], np.int32(size))
     key = identity_key(model, "test", Role.ATTACK, 3)
     num_steps = size // batch
     step = 0
     for epoch in range(recipe.epochs):
-        order = np.asarray(train.shuffled(crew.learner, members, key, jnp.int32(epoch)))
+        order = np.asarray(train.shuffled(spec.learner, members, key, jnp.int32(epoch)))
         for at in order[: num_steps * batch].reshape(num_steps, batch):
-            rows = crew.members.indices[model][at]
-            x = crew.features[rows].astype(np.float64) * crew.masks[model]
+            rows = spec.members.indices[model][at]
+            x = spec.features[rows].astype(np.float64) * spec.masks[model]
             z = x @ p["w1"] + p["b1"]
             h = np.maximum(z, 0) if recipe.activation == "relu" else np.tanh(z)
             logits = h @ p["w2"] + p["b2"]
             dy = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-            dy[np.arange(batch), crew.labels[rows]] -= 1
+            dy[np.arange(batch), spec.labels[rows]] -= 1
             dy /= batch
             dz = dy @ p["w2"].T * ((z > 0) if recipe.activation == "relu" else 1 - h**2)
             gradient = {
@@ -93,11 +95,11 @@ def by_hand(crew: Crew, model: int, start: State) -> dict[str, np.ndarray]:
 def test_attack_models_of_a_fleet_equal_a_loop_by_hand(activation, schedule):
     """Each decays over its own steps, though the fleet takes as many as its longest model."""
     recipe = Recipe("mlp", (8,), 3, 10, 1e-2, 1e-3, schedule=schedule, activation=activation)
-    crew = attack_crew(recipe)
-    start = Trainer(crew, Execution(), lambda _: None, StopSignal()).initial()
-    found = trained(crew, num_devices=2, models_per_vmap=2)
+    spec = attack_spec(recipe)
+    start = Trainer(spec, Execution(), lambda _: None, StopSignal()).initial()
+    found = trained(spec, num_devices=2, models_per_vmap=2)
     for model in range(len(SIZES)):
-        expected = by_hand(crew, model, start)
+        expected = by_hand(spec, model, start)
         for layer, names in (("Dense_0", ("w1", "b1")), ("Dense_1", ("w2", "b2"))):
             for leaf, name in zip(("kernel", "bias"), names, strict=True):
                 np.testing.assert_allclose(

@@ -13,7 +13,7 @@ from jleaks.attacks.references import References, assign
 from jleaks.attacks.registry import ATTACKS
 from jleaks.bank.bank import Bank
 from jleaks.bank.evaluate import evaluate, missing, scores
-from jleaks.bank.judging import FPRS, GRID
+from jleaks.bank.row_metrics import FPRS, GRID
 from jleaks.errors import InputError
 from jleaks.fleet import make_mesh
 
@@ -93,7 +93,7 @@ def test_every_attack_equals_its_loop(name):
 
 
 @pytest.mark.parametrize("name", ["plain", "ties", "population", "one-sided records"])
-def test_verdicts_equal_brute_force_over_all_thresholds(name):
+def test_metrics_equal_brute_force_over_all_thresholds(name):
     slow, bank, references, shadows = case(name)
     attacks = [attack for attack in ATTACKS.values() if missing(attack, bank) is None]
     all_scores = scores(bank, attacks, references, shadows)
@@ -158,11 +158,11 @@ def test_the_target_s_membership_reaches_nothing_but_the_metrics():
         # To the last bit, or ties would be broken by membership.
         np.testing.assert_array_equal(before[name][2], after[name][2], err_msg=name)
     # Neither a threshold: the shadow of target 2 is not compared with it.
-    verdicts = [
+    metrics = [
         evaluate(b, [ATTACKS["lira_online"]], references, shadows, make_mesh(1))
         for b in (bank, other)
     ]
-    assert verdicts[0].threshold[0, 2] == verdicts[1].threshold[0, 2]
+    assert metrics[0].threshold[0, 2] == metrics[1].threshold[0, 2]
 
 
 def test_blocks_of_records_change_nothing():

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from fleets import crew
+from fleets import fleet_spec
 from test_fleet import assert_close, trained
 
 from jleaks import descent, optimizer, train
@@ -64,7 +64,7 @@ def test_moves_are_uniform_and_independent(kind, flips):
 
 def logistic(num_models=2, *, augmentation="flips and crops", block=None):
     """A fleet of linear models of images, quick to compile."""
-    c = crew("cnn", num_models, ragged=True, block=block)
+    c = fleet_spec("cnn", num_models, ragged=True, block=block)
     recipe = dataclasses.replace(
         c.learner.recipe, model="logistic", augmentation=augmentation, optimizer="sgd"
     )
@@ -76,7 +76,7 @@ def test_training_sees_the_augmented_records_and_queries_the_stored_ones():
     learner = c.learner
     data = Data(jnp.asarray(c.features), jnp.asarray(c.labels))
     members = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), c.members)
-    key = jax.random.wrap_key_data(jnp.asarray(c.words[0]))
+    key = jax.random.wrap_key_data(jnp.asarray(c.key_data[0]))
     state = train.init(learner, data, members, key, None)
     found = train.fit(learner, data, members, key, state, jnp.int32(0), jnp.int32(2))
     plain = dataclasses.replace(

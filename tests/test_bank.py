@@ -287,17 +287,17 @@ def test_default_sizes_hold_out_a_sixth():
     assert default_sizes(5_010) == (4_174, 835)
 
 
-def test_rows_and_summary_agree_with_the_verdicts(trained):
+def test_rows_and_summary_agree_with_the_metrics(trained):
     _, bank = trained
     attacks = [ATTACKS[name] for name in ("loss", "lira_online")]
     references, shadows = assign(bank)
-    verdicts = evaluate(bank, attacks, references, shadows, make_mesh(1))
-    rows = results.attack_rows(bank, attacks, verdicts, references)
+    metrics = evaluate(bank, attacks, references, shadows, make_mesh(1))
+    rows = results.attack_rows(bank, attacks, metrics, references)
     assert len(rows) == 2 * 16
     for row in rows:
         assert row["tpr_low_0.01"] <= row["tpr_at_fpr_0.01"] <= row["tpr_high_0.01"]
         assert row["fpr_realised_0.01"] <= 0.01
-    summary = results.summarise(rows, attacks, verdicts)
+    summary = results.summarise(rows, attacks, metrics)
     found = scores(bank, attacks, references, shadows)["lira_online"][0][~bank.population]
     expected = naive.auc(found, bank.member[0][~bank.population])
     assert rows[16]["auc"] == pytest.approx(expected, abs=1e-5)
@@ -340,7 +340,11 @@ def test_evaluating_takes_no_more_memory_than_is_set_aside(rng, names, num_recor
     roles = {role: evaluate_lib._on_device(refs) for role, refs in roles.items()}
     arrays = evaluate_lib._arrays(bank, kinds)
     program = evaluate_lib._whole_program(kinds, Options(), bank.num_classes, mesh)
-    given = evaluate_lib._put(arrays, mesh), roles, evaluate_lib._rosters(bank, references, shadows)
+    given = (
+        evaluate_lib._put(arrays, mesh),
+        roles,
+        evaluate_lib._membership_indices(bank, references, shadows),
+    )
     found = program.lower(*given).compile().memory_analysis()
     taken = mesh.size * (found.temp_size_in_bytes + found.argument_size_in_bytes)
     allowed = evaluate_lib.bytes_per_record(arrays, kinds, bank.num_models, mesh) * num_records

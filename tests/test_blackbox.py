@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from fleets import crew
+from fleets import fleet_spec
 from sklearn.metrics import roc_auc_score
 
 from jleaks import signals
@@ -105,7 +105,7 @@ def test_callables_by_path():
 
 
 def test_a_trained_model_answers_as_in_its_fleet():
-    c = crew("mlp", 2)
+    c = fleet_spec("mlp", 2)
     trainer = Trainer(c, ONE, lambda _: None, StopSignal())
     state = trainer.initial()
     rows = np.tile(np.arange(70, dtype=np.int32), (2, 1))

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 from conftest import ROOT
-from fleets import crew
+from fleets import fleet_spec
 from test_resume import StopAfter, train
 
 from jleaks.checkpoints import Store
@@ -218,7 +218,7 @@ def test_without_a_listener_it_is_a_warning(folder):
 
 
 def test_training_goes_on_from_the_one_before_and_ends_the_same(tmp_path):
-    c = crew("mlp", 4, epochs=5)
+    c = fleet_spec("mlp", 4, epochs=5)
     own = {"num_devices": 1, "models_per_call": 2, "checkpoint_seconds": 0}
     whole = train(c, **own)
     with pytest.raises(Preempted):

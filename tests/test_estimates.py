@@ -14,7 +14,7 @@ from jleaks.bank import results
 from jleaks.bank.bank import Bank
 from jleaks.bank.estimates import MEASURES, means, over_targets
 from jleaks.bank.evaluate import evaluate, scores
-from jleaks.bank.judging import FPRS, INFLUENCES
+from jleaks.bank.row_metrics import FPRS, INFLUENCES
 from jleaks.fleet import make_mesh
 from jleaks.operating_points import counts, tpr_of_scores
 from jleaks.report.bank_tables import bank_table, comparison_table
@@ -56,34 +56,34 @@ def test_influences_are_sums_over_targets(bank, num_devices, block):
     """Rows that pad three devices count nothing, and no target of a block counts twice."""
     references, shadows = assign(bank)
     before = fleet.TRACES["score block"]
-    verdicts = evaluate(
+    metrics = evaluate(
         bank, CHOSEN, references, shadows, make_mesh(num_devices), records_per_block=block
     )
     assert (fleet.TRACES["score block"] > before) == (block is not None)
-    assert verdicts.influence.shape == (len(CHOSEN), len(INFLUENCES), 110)
+    assert metrics.influence.shape == (len(CHOSEN), len(INFLUENCES), 110)
     whole = scores(bank, CHOSEN, references, shadows)
     for a, name in enumerate(NAMES):
-        expected = naive_sums(bank, whole[name], np.asarray(verdicts.threshold)[a])
+        expected = naive_sums(bank, whole[name], np.asarray(metrics.threshold)[a])
         for i, measure in enumerate(INFLUENCES):
             np.testing.assert_allclose(
-                verdicts.influence[a, i], expected[measure], rtol=1e-3, atol=1e-6, err_msg=measure
+                metrics.influence[a, i], expected[measure], rtol=1e-3, atol=1e-6, err_msg=measure
             )
 
 
 def test_means_and_intervals_are_loops(bank):
     references, shadows = assign(bank)
-    verdicts = evaluate(bank, CHOSEN, references, shadows, make_mesh(2))
+    metrics = evaluate(bank, CHOSEN, references, shadows, make_mesh(2))
     found, audited = scores(bank, CHOSEN, references, shadows), ~bank.population
     for a, name in enumerate(NAMES):
-        sums = naive_sums(bank, found[name], np.asarray(verdicts.threshold)[a])
-        estimates = over_targets(verdicts, a)
+        sums = naive_sums(bank, found[name], np.asarray(metrics.threshold)[a])
+        estimates = over_targets(metrics, a)
         assert tuple(estimates) == MEASURES
         aucs = [
             naive.auc(row[audited], member[audited])
             for row, member in zip(found[name], bank.member, strict=True)
         ]
         np.testing.assert_allclose(estimates["auc"].values, aucs, atol=1e-6)
-        mean = means(verdicts, a)["auc"]
+        mean = means(metrics, a)["auc"]
         low, high = slow.korn_graubard(np.mean(aucs), sums["auc"] / 8)
         assert (mean.low, mean.high) == (
             pytest.approx(low, abs=1e-4),
@@ -108,8 +108,8 @@ def test_means_and_intervals_are_loops(bank):
 
 def test_rows_have_intervals_of_the_named_fpr(bank):
     references, shadows = assign(bank)
-    verdicts = evaluate(bank, CHOSEN, references, shadows, make_mesh(2))
-    rows = results.attack_rows(bank, CHOSEN, verdicts, references)
+    metrics = evaluate(bank, CHOSEN, references, shadows, make_mesh(2))
+    rows = results.attack_rows(bank, CHOSEN, metrics, references)
     found, audited = scores(bank, CHOSEN, references, shadows), ~bank.population
     for row in rows:
         target = row["target"]
@@ -125,9 +125,9 @@ def test_one_target_has_the_intervals_of_its_records(bank):
     whole, _ = assign(bank)
     references = References(whole.targets[:1], whole.models[:1], whole.num_models)
     attacks = [ATTACKS["loss"]]
-    verdicts = evaluate(bank, attacks, references, None, make_mesh(1))
+    metrics = evaluate(bank, attacks, references, None, make_mesh(1))
     found, audited = scores(bank, attacks, references)["loss"][0], ~bank.population
-    mean = means(verdicts, 0)
+    mean = means(metrics, 0)
     for fpr in FPRS:
         expected = tpr_of_scores(found[audited], bank.member[0, audited], fpr)
         one = mean[f"tpr_at_fpr_{fpr}"]
@@ -143,15 +143,15 @@ def test_one_target_has_the_intervals_of_its_records(bank):
 def reported(bank: Bank, silent: int = 0) -> tuple[list, list]:
     """Summary and comparisons; so many targets are made to call nobody."""
     references, shadows = assign(bank)
-    verdicts = evaluate(bank, CHOSEN, references, shadows, make_mesh(2))
-    named = [np.array(part) for part in (verdicts.tp_called, verdicts.fp_called)]
+    metrics = evaluate(bank, CHOSEN, references, shadows, make_mesh(2))
+    named = [np.array(part) for part in (metrics.tp_called, metrics.fp_called)]
     for part in named:
         part[:, :silent] = 0
-    verdicts = verdicts._replace(tp_called=named[0], fp_called=named[1])
-    rows = results.attack_rows(bank, CHOSEN, verdicts, references)
+    metrics = metrics._replace(tp_called=named[0], fp_called=named[1])
+    rows = results.attack_rows(bank, CHOSEN, metrics, references)
     return (
-        results.summarise(rows, CHOSEN, verdicts),
-        results.compare(rows, CHOSEN, verdicts, ["loss", "lira_online"]),
+        results.summarise(rows, CHOSEN, metrics),
+        results.compare(rows, CHOSEN, metrics, ["loss", "lira_online"]),
     )
 
 

@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from jleaks import evaluate, fleet
-from jleaks.evaluate import judge, judge_own_rows
+from jleaks.evaluate import evaluate_own_rows, evaluate_scores
 from jleaks.fleet import make_mesh
 from jleaks.signals import cross_entropy
 
@@ -26,12 +26,12 @@ def balanced(scores, member, cut):
     return ((scores[member] >= cut).mean() + (scores[~member] < cut).mean()) / 2
 
 
-def test_every_attack_is_judged_at_its_own_threshold_and_cut(lists):
+def test_every_attack_is_evaluated_at_its_own_threshold_and_cut(lists):
     scores, member = lists
     thresholds, cuts = [0.0, 0.5, 9.0, -9.0, 0.3], [0.2, np.nan, -0.4, 0.0, 9.0]
-    before = fleet.TRACES["judge scores"]
-    found = judge(scores, member, thresholds, make_mesh(4), cuts)
-    assert fleet.TRACES["judge scores"] - before <= 1
+    before = fleet.TRACES["evaluate scores"]
+    found = evaluate_scores(scores, member, thresholds, make_mesh(4), cuts)
+    assert fleet.TRACES["evaluate scores"] - before <= 1
     for i, (s, m) in enumerate(zip(scores, member, strict=True)):
         called = s >= np.float32(thresholds[i])
         assert found.recall[i] == pytest.approx(called[m].mean())
@@ -41,26 +41,26 @@ def test_every_attack_is_judged_at_its_own_threshold_and_cut(lists):
         assert found.precision[i] == pytest.approx(precision, nan_ok=True)
         at_cut = np.nan if np.isnan(cuts[i]) else balanced(s, m, np.float32(cuts[i]))
         assert found.shadow_cut.balanced_accuracy[i] == pytest.approx(at_cut, nan_ok=True)
-    assert judge(scores, member, thresholds, make_mesh(2)).shadow_cut is None
+    assert evaluate_scores(scores, member, thresholds, make_mesh(2)).shadow_cut is None
 
 
 def test_own_rows_choose_the_best_cut_and_tell_who_collapsed(lists):
     scores, member = lists
     # One calls everybody a member, another one nobody, a third says the same of all.
     scores = [scores[0], scores[1] + 9, scores[2] - 9, scores[3], np.zeros(SIZES[4], np.float32)]
-    found = judge_own_rows(scores, member, make_mesh(3))
+    found = evaluate_own_rows(scores, member, make_mesh(3))
     for s, m, cut in zip(scores, member, found.cut, strict=True):
         best = max(balanced(s, m, level) for level in s)
         assert balanced(s, m, cut) == pytest.approx(best, abs=1e-6)
     assert found.collapsed.tolist() == [False, True, True, False, True]
 
 
-def test_more_rows_than_a_call_may_hold_are_judged_alike(lists, monkeypatch):
+def test_more_rows_than_a_call_may_hold_are_evaluated_alike(lists, monkeypatch):
     scores, member = lists
-    whole = judge(scores, member, [0.1] * len(SIZES), make_mesh(2))
+    whole = evaluate_scores(scores, member, [0.1] * len(SIZES), make_mesh(2))
     # Two attacks of 128 rows, padding included.
     monkeypatch.setattr(evaluate, "_MOST_ROWS", 256)
-    parts = judge(scores, member, [0.1] * len(SIZES), make_mesh(2))
+    parts = evaluate_scores(scores, member, [0.1] * len(SIZES), make_mesh(2))
     for name in ("precision", "recall", "accuracy", "auc", "tpr", "fpr_realised"):
         np.testing.assert_allclose(getattr(parts, name), getattr(whole, name), rtol=1e-6)
 

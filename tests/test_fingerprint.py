@@ -14,10 +14,10 @@ from jleaks.errors import InputError
 from jleaks.fingerprint import FORMAT, fingerprint, stated
 from jleaks.forest import ForestRecipe
 from jleaks.keys import Role, identity_key
-from jleaks.paper.answers import Asker
+from jleaks.paper.answers import Querier
 from jleaks.paper.library import Library
 from jleaks.paper.plan import make_plan
-from jleaks.paper.subjects import Cast
+from jleaks.paper.subjects import SubjectLayout
 from jleaks.plan import ATTACK_RECIPE, Execution, Plan, Recipe
 from jleaks.preemption import StopSignal
 from jleaks.reporter import Reporter
@@ -113,9 +113,12 @@ def test_one_model_has_one_fingerprint_whatever_attacks_it(tmp_path):
     def names(plan, seed=1):
         data = synthetic("location", 5010)
         library = Library(tmp_path, Execution(), Reporter(), StopSignal())
-        asker, cast = Asker(library, lambda _: data, Execution()), Cast(plan, {"location": 5010})
-        subjects = cast.target("location", seed), cast.shadow("location", seed)
-        return [asker.name(subject) for subject in subjects]
+        querier, layout = (
+            Querier(library, lambda _: data, Execution()),
+            SubjectLayout(plan, {"location": 5010}),
+        )
+        subjects = layout.target("location", seed), layout.shadow("location", seed)
+        return [querier.name(subject) for subject in subjects]
 
     plan = Plan(("adult", "location"), (5, 2))
     # As committed: a library's models are found by these.

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from fleets import crew
+from fleets import fleet_spec
 
 from jleaks import fleet as fleet_lib
 from jleaks import train
@@ -33,7 +33,7 @@ def alone(c, i):
     """Model i without fleet, mesh, vmap or map."""
     data = Data(jnp.asarray(c.features), jnp.asarray(c.labels))
     members = jax.tree.map(lambda a: jnp.asarray(a[i]), c.members)
-    key = jax.random.wrap_key_data(jnp.asarray(c.words[i]))
+    key = jax.random.wrap_key_data(jnp.asarray(c.key_data[i]))
     state = train.init(c.learner, data, members, key, None)
     for epoch in range(c.learner.recipe.epochs):
         state = jax.jit(train.epoch, static_argnums=0)(
@@ -58,7 +58,7 @@ def assert_identical(ours, theirs):
 @pytest.mark.parametrize("ragged", [False, True])
 def test_fleet_on_four_devices_equals_each_model_alone(model, ragged):
     assert jax.local_device_count() == 4
-    c = crew(model, 5, ragged=ragged)
+    c = fleet_spec(model, 5, ragged=ragged)
     state = trained(c)
     for i in range(5):
         assert_close(jax.tree.map(lambda leaf, at=i: leaf[at], state), alone(c, i))
@@ -66,10 +66,10 @@ def test_fleet_on_four_devices_equals_each_model_alone(model, ragged):
 
 @pytest.mark.parametrize("model", ["mlp", "cnn"])
 def test_compiled_program_has_no_collective(model):
-    c = crew(model, 8)
+    c = fleet_spec(model, 8)
     f = Fleet(c.learner, make_mesh(4), 2)
     data = f.put_data(c.features, c.labels)
-    text = f.load(f.init(data, c.members, c.words), c.members, c.words).compiled_text(data)
+    text = f.load(f.init(data, c.members, c.key_data), c.members, c.key_data).compiled_text(data)
     assert "fusion" in text  # it is a real program
     collective = r"(all-reduce|all-gather|all-to-all|collective|reduce-scatter)[\w-]*\("
     assert not re.search(collective, text)
@@ -92,14 +92,14 @@ def test_compiled_program_has_no_collective(model):
     ],
 )
 def test_numbers_do_not_depend_on_execution(model, executions):
-    c = crew(model, 6)
+    c = fleet_spec(model, 6)
     reference = trained(c, num_devices=1, models_per_call=3, models_per_vmap=1)
     for execution in executions:
         assert_close(trained(c, **execution), reference)
 
 
 def test_taking_turns_models_are_identical_whatever_the_chunks_and_packs():
-    c = crew("mlp", 6)
+    c = fleet_spec("mlp", 6)
     assert_identical(
         trained(c, num_devices=1, models_per_call=6, models_per_vmap=1, chunk_seconds=0),
         trained(c, num_devices=1, models_per_call=3, models_per_vmap=1, chunk_seconds=9),
@@ -107,19 +107,19 @@ def test_taking_turns_models_are_identical_whatever_the_chunks_and_packs():
 
 
 def test_a_model_does_not_depend_on_how_many_others_there_are():
-    c = crew("mlp", 6)
+    c = fleet_spec("mlp", 6)
     part = dataclasses.replace(
         c,
         names=c.names[2:4],
         members=jax.tree.map(lambda leaf: leaf[2:4], c.members),
-        words=c.words[2:4],
+        key_data=c.key_data[2:4],
     )
     whole = trained(c, models_per_vmap=1)
     assert_close(trained(part, models_per_vmap=1), jax.tree.map(lambda leaf: leaf[2:4], whole))
 
 
 def test_padding_of_members_changes_nothing():
-    c = crew("mlp", 3)
+    c = fleet_spec("mlp", 3)
     padded = dataclasses.replace(
         c, members=Members(np.pad(c.members.indices, ((0, 0), (0, 37))), c.members.size)
     )
@@ -127,14 +127,14 @@ def test_padding_of_members_changes_nothing():
 
 
 def test_forms_of_convolution_and_blocks_of_records_train_the_same_model():
-    reference = trained(crew("cnn", 1, form="native", epochs=1), num_devices=1)
+    reference = trained(fleet_spec("cnn", 1, form="native", epochs=1), num_devices=1)
     for form, block in (("rows", None), ("products", 7)):
-        found = trained(crew("cnn", 1, form=form, block=block, epochs=1), num_devices=1)
+        found = trained(fleet_spec("cnn", 1, form=form, block=block, epochs=1), num_devices=1)
         assert_close(found, reference)
 
 
 def test_chunks_share_one_compiled_program():
-    c = crew("mlp", 4, epochs=7)
+    c = fleet_spec("mlp", 4, epochs=7)
     before = fleet_lib.TRACES["fit"]
     trained(c, chunk_seconds=0)
     trained(c, chunk_seconds=5)
@@ -142,7 +142,7 @@ def test_chunks_share_one_compiled_program():
 
 
 def test_query_answers_each_model_on_its_own_records(rng):
-    c = crew("mlp", 5)
+    c = fleet_spec("mlp", 5)
     state = trained(c)
     f = Fleet(c.learner, make_mesh(4), 2)
     data = f.put_data(c.features, c.labels)

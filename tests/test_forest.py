@@ -14,7 +14,7 @@ from jleaks.errors import InputError
 from jleaks.forest import _BLOCK, Forest, ForestRecipe, grow
 
 RECIPE = ForestRecipe(num_trees=12)
-WORDS = np.array([7, 2**32 - 1], np.uint32)
+KEY_DATA = np.array([7, 2**32 - 1], np.uint32)
 
 
 def data_of(task, count=500):
@@ -22,14 +22,16 @@ def data_of(task, count=500):
     return data.task.encoding, data.features, data.labels, data.task.num_classes
 
 
-def trained(encoding, features, labels, num_classes, members=None, recipe=RECIPE, words=WORDS):
+def trained(
+    encoding, features, labels, num_classes, members=None, recipe=RECIPE, key_data=KEY_DATA
+):
     if members is None:
         members = np.random.default_rng(1).permutation(len(features))[:200].astype(np.int32)
-    return Forest.fit(recipe, encoding, features, labels, members, num_classes, words)
+    return Forest.fit(recipe, encoding, features, labels, members, num_classes, key_data)
 
 
-def reference(inputs, labels, recipe=RECIPE, words=WORDS):
-    state = int(np.random.SeedSequence([int(w) for w in words]).generate_state(1)[0])
+def reference(inputs, labels, recipe=RECIPE, key_data=KEY_DATA):
+    state = int(np.random.SeedSequence([int(w) for w in key_data]).generate_state(1)[0])
     return RandomForestClassifier(recipe.num_trees, random_state=state).fit(inputs, labels)
 
 
@@ -100,17 +102,17 @@ def test_absent_classes_have_posterior_zero():
 
 
 @pytest.mark.parametrize("min_leaf", [1, 7])
-def test_the_words_decide(min_leaf):
+def test_the_key_data_decide(min_leaf):
     encoding, features, labels, num_classes = data_of("location")
     recipe = ForestRecipe(num_trees=12, min_leaf=min_leaf)
 
-    def answers(words):
-        words = np.array(words, np.uint32)
-        forest = trained(encoding, features, labels, num_classes, recipe=recipe, words=words)
+    def answers(key_data):
+        key_data = np.array(key_data, np.uint32)
+        forest = trained(encoding, features, labels, num_classes, recipe=recipe, key_data=key_data)
         return forest.posteriors(features)
 
     np.testing.assert_array_equal(answers([3, 4]), answers([3, 4]))
-    # Each of the two words counts.
+    # Each of the two words of key data counts.
     assert (answers([3, 4]) != answers([3, 5])).any()
     assert (answers([3, 4]) != answers([4, 4])).any()
 
@@ -147,12 +149,12 @@ def test_an_answer_does_not_depend_on_its_company(rng):
 def test_out_of_bag_answers_equal_scikit_learn(rng, num_trees):
     inputs = rng.normal(size=(200, 5)).astype(np.float32)
     labels = 2 * (inputs[:, 0] > rng.normal(size=200)).astype(np.int32)  # classes 0 and 2 of four
-    state = int(np.random.SeedSequence(WORDS.tolist()).generate_state(1)[0])
+    state = int(np.random.SeedSequence(KEY_DATA.tolist()).generate_state(1)[0])
     reference = RandomForestClassifier(num_trees, random_state=state, oob_score=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # a lone tree leaves records without answer
         expected = reference.fit(inputs, labels).oob_decision_function_
-    trees = grow(ForestRecipe(num_trees), inputs, labels, 4, WORDS)
+    trees = grow(ForestRecipe(num_trees), inputs, labels, 4, KEY_DATA)
     found = trees.out_of_bag(inputs)
     answered = expected.sum(1) > 0
     np.testing.assert_allclose(found[answered][:, [0, 2]], expected[answered], atol=1e-6)
@@ -218,7 +220,7 @@ def test_other_input_that_cannot_be_used():
     with pytest.raises(InputError, match=r"record has shape \(5,\), the forest learned from \(446"):
         trained(encoding, features, labels, num_classes).posteriors(features[:, :5])
     with pytest.raises(InputError, match="grown on 0 records"):
-        grow(RECIPE, np.zeros((0, 2), np.float32), np.zeros(0, np.int32), 2, WORDS)
+        grow(RECIPE, np.zeros((0, 2), np.float32), np.zeros(0, np.int32), 2, KEY_DATA)
 
 
 def test_without_scikit_learn(monkeypatch):

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from fleets import crew
+from fleets import fleet_spec
 from test_fleet import assert_close
 
 from jleaks import packing
@@ -52,26 +52,28 @@ def quantile(c):
 
 
 FLEETS = {
-    "mlp": lambda: crew("mlp", 3, ragged=True),
-    "deep": lambda: with_recipe(crew("mlp", 2), hidden=(24, 17)),
-    "logistic": lambda: crew("logistic", 3),
-    "relu": lambda: with_recipe(crew("mlp", 3, ragged=True), activation="relu"),
+    "mlp": lambda: fleet_spec("mlp", 3, ragged=True),
+    "deep": lambda: with_recipe(fleet_spec("mlp", 2), hidden=(24, 17)),
+    "logistic": lambda: fleet_spec("logistic", 3),
+    "relu": lambda: with_recipe(fleet_spec("mlp", 3, ragged=True), activation="relu"),
     "deep relu, dropout": lambda: with_recipe(
-        dropped(crew("mlp", 2)), hidden=(24, 17), activation="relu", schedule="cosine"
+        dropped(fleet_spec("mlp", 2)), hidden=(24, 17), activation="relu", schedule="cosine"
     ),
-    "relu, blocks": lambda: with_recipe(crew("mlp", 2, block=5), activation="relu"),
-    "relu, sgd": lambda: with_recipe(crew("mlp", 2), activation="relu", optimizer="sgd"),
-    "terms": lambda: terms(crew("mlp", 2)),
-    "dropout": lambda: dropped(crew("mlp", 2)),
-    "quantile": lambda: quantile(crew("mlp", 2)),
+    "relu, blocks": lambda: with_recipe(fleet_spec("mlp", 2, block=5), activation="relu"),
+    "relu, sgd": lambda: with_recipe(fleet_spec("mlp", 2), activation="relu", optimizer="sgd"),
+    "terms": lambda: terms(fleet_spec("mlp", 2)),
+    "dropout": lambda: dropped(fleet_spec("mlp", 2)),
+    "quantile": lambda: quantile(fleet_spec("mlp", 2)),
     "sgd, cosine": lambda: with_recipe(
-        crew("mlp", 2), optimizer="sgd", learning_rate=0.05, schedule="cosine"
+        fleet_spec("mlp", 2), optimizer="sgd", learning_rate=0.05, schedule="cosine"
     ),
-    "adam, cosine": lambda: with_recipe(crew("mlp", 2, ragged=True), schedule="cosine"),
-    "cnn": lambda: crew("cnn", 2, ragged=True),
+    "adam, cosine": lambda: with_recipe(fleet_spec("mlp", 2, ragged=True), schedule="cosine"),
+    "cnn": lambda: fleet_spec("cnn", 2, ragged=True),
     # Longer, and kinks that a few records cross differ by more than rounding.
-    "cnn, relu": lambda: with_recipe(crew("cnn", 2, epochs=1), activation="relu"),
-    "cnn, crops": lambda: with_recipe(crew("cnn", 2, epochs=2), augmentation="flips and crops"),
+    "cnn, relu": lambda: with_recipe(fleet_spec("cnn", 2, epochs=1), activation="relu"),
+    "cnn, crops": lambda: with_recipe(
+        fleet_spec("cnn", 2, epochs=2), augmentation="flips and crops"
+    ),
 }
 
 
@@ -85,7 +87,7 @@ def test_a_fleet_equals_xlas(name):
 @pytest.mark.usefixtures("kernels")
 def test_models_are_identical_however_they_are_packed():
     """Every sum is a kernel's, which sees one model at a time."""
-    c = crew("mlp", 6, ragged=True, epochs=2)
+    c = fleet_spec("mlp", 6, ragged=True, epochs=2)
     reference = trained(c, CPU, num_devices=1, models_per_call=3, models_per_vmap=1)
     for execution in (
         {"num_devices": 4, "chunk_seconds": 0},
@@ -100,7 +102,7 @@ def test_models_are_identical_however_they_are_packed():
 @pytest.mark.usefixtures("kernels")
 @pytest.mark.parametrize("model", ["mlp", "cnn"])
 def test_queries_and_collectives(model, rng):
-    c = crew(model, 4, epochs=1)
+    c = fleet_spec(model, 4, epochs=1)
     learner = dataclasses.replace(c.learner, kernels=CPU)
     state = trained(c, CPU)
     f, plain = (Fleet(one, make_mesh(2), 1) for one in (learner, c.learner))
@@ -109,14 +111,14 @@ def test_queries_and_collectives(model, rng):
     found = f.query(data, state, rows, signal_fn(3), 10)
     for name, values in plain.query(data, state, rows, signal_fn(3), 10).items():
         np.testing.assert_allclose(found[name], values, rtol=1e-4, atol=1e-5)
-    text = f.load(state, c.members, c.words).compiled_text(data)
+    text = f.load(state, c.members, c.key_data).compiled_text(data)
     assert ("jleaks_adam" if model == "cnn" else "jleaks_dense_descent") in text
     assert not re.search(r"(all-reduce|all-gather|all-to-all|collective)[\w-]*\(", text)
 
 
 @pytest.mark.usefixtures("kernels")
 def test_divergence_is_found():
-    c = with_recipe(crew("logistic", 2), learning_rate=1e30, optimizer="sgd", momentum=0.0)
+    c = with_recipe(fleet_spec("logistic", 2), learning_rate=1e30, optimizer="sgd", momentum=0.0)
     c = dataclasses.replace(
         c,
         features=(c.features * np.float32(1e30)).astype(np.float32),
@@ -129,11 +131,11 @@ def test_divergence_is_found():
 @pytest.mark.usefixtures("kernels")
 def test_the_step_writes_in_place():
     """No copy of parameters or moments in the compiled step: memory traffic is what Adam costs."""
-    c = crew("mlp", 4)
+    c = fleet_spec("mlp", 4)
     learner = dataclasses.replace(c.learner, kernels=CPU)
     f = Fleet(learner, make_mesh(2), 1)
     data = f.put_data(c.features, c.labels)
-    text = f.load(f.init(data, c.members, c.words), c.members, c.words).compiled_text(data)
+    text = f.load(f.init(data, c.members, c.key_data), c.members, c.key_data).compiled_text(data)
     (step,) = [part for part in text.split("\n\n") if "jleaks_dense_forward" in part]
     assert not re.findall(r"f32\[(?:1,)?20,16\]\S* copy\(", step)
 
@@ -201,7 +203,7 @@ def test_a_folder_that_cannot_be_written_to_is_bad_input(tmp_path):
 @pytest.mark.usefixtures("kernels")
 def test_members_may_be_few():
     """A part of one batch, and a fleet of one model."""
-    c = crew("mlp", 1)
+    c = fleet_spec("mlp", 1)
     c = dataclasses.replace(c, members=Members(c.members.indices[:, :20], np.int32([20])))
     assert_close(trained(c, CPU), trained(c, XLA))
     assert jnp.isfinite(trained(c, CPU).losses).all()

@@ -14,33 +14,33 @@ from conftest import ROOT
 from jleaks import npz, packing, train
 from jleaks.datasets.synthetic import synthetic
 from jleaks.errors import InputError
-from jleaks.fleet import key_words
+from jleaks.fleet import stack_key_data
 from jleaks.forest import ForestRecipe
 from jleaks.keys import Role, identity_key
 from jleaks.learner import Members
-from jleaks.paper.answers import Asker, from_posteriors
+from jleaks.paper.answers import Querier, from_posteriors
 from jleaks.paper.library import Cost, Library, fingerprint
 from jleaks.paper.subjects import Subject
 from jleaks.plan import Execution, Recipe
 from jleaks.preemption import Preempted, StopSignal
 from jleaks.reporter import Reporter
-from jleaks.trainer import Crew, Trainer
+from jleaks.trainer import FleetSpec, Trainer
 
 EXECUTION = Execution(models_per_vmap=1)
 RECIPE = Recipe("mlp", (16,), epochs=4, batch_size=20)
 
 
-def crew_of(indices, seed=0, recipe=RECIPE):
+def spec_of(indices, seed=0, recipe=RECIPE):
     data = synthetic("location", 300)
     rows = np.stack([np.random.default_rng(i).permutation(300)[:100] for i in indices])
-    return Crew(
+    return FleetSpec(
         name="location",
         names=[f"model {i}" for i in indices],
         learner=packing.make_learner(recipe, "binary", 30, EXECUTION),
         features=data.features,
         labels=data.labels,
         members=Members(rows.astype(np.int32), np.full(len(rows), 100, np.int32)),
-        words=key_words([identity_key(seed, "location", Role.SHADOW, i) for i in indices]),
+        key_data=stack_key_data([identity_key(seed, "location", Role.SHADOW, i) for i in indices]),
     )
 
 
@@ -54,10 +54,10 @@ def open_library(folder, stop=None, execution=EXECUTION):
 
 def test_a_model_is_trained_once_and_found_by_every_later_library(tmp_path):
     library = open_library(tmp_path)
-    _, first = library.train(crew_of([0, 1]), names_of([0, 1]))
+    _, first = library.train(spec_of([0, 1]), names_of([0, 1]))
     assert library.num_trained == 2
     again = open_library(tmp_path)
-    _, second = again.train(crew_of([2, 1, 0]), names_of([2, 1, 0]))
+    _, second = again.train(spec_of([2, 1, 0]), names_of([2, 1, 0]))
     assert again.num_trained == 1
     for one, two in zip(*map(leaves, (first, second)), strict=True):
         np.testing.assert_array_equal(one[0], two[2])
@@ -72,14 +72,14 @@ def leaves(state):
 
 
 def test_what_is_kept_equals_what_a_trainer_makes(tmp_path):
-    crew = crew_of([0, 1, 2])
-    trainer, kept = open_library(tmp_path).train(crew, names_of([0, 1, 2]))
-    direct = Trainer(crew, EXECUTION, lambda _: None, StopSignal()).run()
+    spec = spec_of([0, 1, 2])
+    trainer, kept = open_library(tmp_path).train(spec, names_of([0, 1, 2]))
+    direct = Trainer(spec, EXECUTION, lambda _: None, StopSignal()).run()
     for one, two in zip(leaves(kept), leaves(direct), strict=True):
         np.testing.assert_array_equal(one, two)
 
-    def keep(answer, inputs, labels):
-        return {"logits": answer(inputs), "labels": labels}
+    def keep(predict_fn, inputs, labels):
+        return {"logits": predict_fn(inputs), "labels": labels}
 
     rows = np.tile(np.arange(50, dtype=np.int32), (3, 1))
     ours, theirs = trainer.query(kept, rows, keep), trainer.query(direct, rows, keep)
@@ -88,7 +88,7 @@ def test_what_is_kept_equals_what_a_trainer_makes(tmp_path):
 
 def test_equal_names_in_one_call_are_trained_once(tmp_path):
     library = open_library(tmp_path)
-    _, state = library.train(crew_of([0, 0]), names_of([0, 0]))
+    _, state = library.train(spec_of([0, 0]), names_of([0, 0]))
     assert library.num_trained == 1
     assert all(np.array_equal(leaf[0], leaf[1]) for leaf in leaves(state))
 
@@ -105,12 +105,12 @@ def test_a_stopped_training_continues_bit_for_bit(tmp_path):
         stop.received = 15 if len(ticks) == 3 else None
 
     stopped._reporter = Reporter(progress=progress)
-    crew = crew_of([0, 1], recipe=recipe)
+    spec = spec_of([0, 1], recipe=recipe)
     with pytest.raises(Preempted):
-        stopped.train(crew, names_of([0, 1]))
+        stopped.train(spec, names_of([0, 1]))
     assert stopped.num_trained == 0
-    _, resumed = open_library(tmp_path / "a", execution=execution).train(crew, names_of([0, 1]))
-    _, whole = open_library(tmp_path / "b", execution=execution).train(crew, names_of([0, 1]))
+    _, resumed = open_library(tmp_path / "a", execution=execution).train(spec, names_of([0, 1]))
+    _, whole = open_library(tmp_path / "b", execution=execution).train(spec, names_of([0, 1]))
     for one, two in zip(leaves(resumed), leaves(whole), strict=True):
         np.testing.assert_array_equal(one, two)
     assert not list((tmp_path / "a" / "fleets").iterdir())
@@ -121,20 +121,20 @@ def test_seconds_that_nobody_spent_are_refused(tmp_path, value):
     stop = StopSignal()
     stop.received = 15
     with pytest.raises(Preempted):
-        open_library(tmp_path, stop).train(crew_of([0]), names_of([0]))
+        open_library(tmp_path, stop).train(spec_of([0]), names_of([0]))
     (path,) = (tmp_path / "fleets").glob("*.seconds.json")
     path.write_text(json.dumps({"training": value}))
     with pytest.raises(InputError, match=r"seconds.json is damaged \(.*\); delete it"):
-        open_library(tmp_path).train(crew_of([0]), names_of([0]))
+        open_library(tmp_path).train(spec_of([0]), names_of([0]))
 
 
 def test_a_damaged_model_is_one_clear_line(tmp_path):
     library = open_library(tmp_path)
-    library.train(crew_of([0]), names_of([0]))
+    library.train(spec_of([0]), names_of([0]))
     file_of(library, 0).write_bytes(b"PK\x03\x04 not a zip")
     for one in (library, open_library(tmp_path)):
         with pytest.raises(InputError, match="is damaged"):
-            one.train(crew_of([0]), names_of([0]))
+            one.train(spec_of([0]), names_of([0]))
 
 
 def file_of(library, index):
@@ -152,13 +152,13 @@ def kept(tmp_path):
     library = open_library(tmp_path)
     # Two fleets, in two files.
     for index in (0, 1):
-        library.train(crew_of([index]), names_of([index]))
+        library.train(spec_of([index]), names_of([index]))
     return library, [file_of(library, index) for index in (0, 1)]
 
 
 def refused(library):
     with pytest.raises(InputError) as caught:
-        library.train(crew_of([0, 1]), names_of([0, 1]))
+        library.train(spec_of([0, 1]), names_of([0, 1]))
     assert "\n" not in str(caught.value)
     assert str(caught.value).endswith("; delete it to train again")
     return str(caught.value)
@@ -166,9 +166,9 @@ def refused(library):
 
 def test_every_flipped_bit_of_a_model_is_noticed_or_changes_nothing(kept):
     library, (path, _) = kept
-    _, whole = library.train(crew_of([0, 1]), names_of([0, 1]))
+    _, whole = library.train(spec_of([0, 1]), names_of([0, 1]))
     content, rng, noticed = path.read_bytes(), np.random.default_rng(1), 0
-    template = train.template(crew_of([0]).learner, crew_of([0]).features)
+    template = train.template(spec_of([0]).learner, spec_of([0]).features)
     for _ in range(60):
         flipped = bytearray(content)
         flipped[int(rng.integers(len(content)))] ^= 1 << int(rng.integers(8))
@@ -264,24 +264,24 @@ def test_fleets_that_do_not_say_what_they_hold_are_refused(kept, models):
 
 def test_a_fleet_is_one_file_found_by_each_of_its_models(tmp_path):
     library = open_library(tmp_path)
-    _, whole = library.train(crew_of([0, 1, 2]), names_of([0, 1, 2]))
+    _, whole = library.train(spec_of([0, 1, 2]), names_of([0, 1, 2]))
     (path,) = (tmp_path / "models").iterdir()
     assert {file_of(library, i) for i in range(3)} == {path}
     arrays, about = npz.load(path, "")
     assert arrays[KERNEL].shape == (3, 446, 16)
     assert [model["fingerprint"] for model in about["models"]] == names_of([0, 1, 2])
     again = open_library(tmp_path)
-    _, some = again.train(crew_of([2, 0]), names_of([2, 0]))
+    _, some = again.train(spec_of([2, 0]), names_of([2, 0]))
     assert again.num_trained == 0
     for one, two in zip(leaves(some), leaves(whole), strict=True):
         np.testing.assert_array_equal(one, two[[2, 0]])
     with pytest.raises(InputError, match="has no model"):
-        library.load(names_of([7]), train.template(crew_of([0]).learner, crew_of([0]).features))
+        library.load(names_of([7]), train.template(spec_of([0]).learner, spec_of([0]).features))
 
 
 def test_models_that_earlier_versions_kept_one_by_one_are_found(tmp_path):
     library = open_library(tmp_path)
-    _, whole = library.train(crew_of([0, 1]), names_of([0, 1]))
+    _, whole = library.train(spec_of([0, 1]), names_of([0, 1]))
     (path,) = (tmp_path / "models").iterdir()
     arrays, about = npz.load(path, "")
     for i, model in enumerate(about["models"]):
@@ -289,7 +289,7 @@ def test_models_that_earlier_versions_kept_one_by_one_are_found(tmp_path):
         npz.save(tmp_path / "models" / f"{model['fingerprint']}.npz", one, model)
     path.unlink()
     again = open_library(tmp_path)
-    _, found = again.train(crew_of([1, 0, 2]), names_of([1, 0, 2]))
+    _, found = again.train(spec_of([1, 0, 2]), names_of([1, 0, 2]))
     assert again.num_trained == 1
     for one, two in zip(leaves(found), leaves(whole), strict=True):
         np.testing.assert_array_equal(one[:2], two[::-1])
@@ -299,11 +299,11 @@ def test_models_that_earlier_versions_kept_one_by_one_are_found(tmp_path):
 
 _RIVAL = """
 import pathlib, sys
-from test_library import EXECUTION, Library, Reporter, StopSignal, crew_of, names_of
+from test_library import EXECUTION, Library, Reporter, StopSignal, names_of, spec_of
 folder = pathlib.Path(sys.argv[1])
 tell = Reporter(line=lambda text: text.startswith("waiting") and (folder / "told").touch())
 library = Library(folder, EXECUTION, tell, StopSignal())
-library.train(crew_of([1, 2]), names_of([1, 2]))
+library.train(spec_of([1, 2]), names_of([1, 2]))
 print(library.num_trained)
 """
 
@@ -327,7 +327,7 @@ def test_two_runs_at_once_train_nothing_twice(tmp_path):
                 time.sleep(0.05)
 
     library = Library(tmp_path, EXECUTION, Reporter(lines.append, progress), StopSignal())
-    library.train(crew_of([0, 1]), names_of([0, 1]))
+    library.train(spec_of([0, 1]), names_of([0, 1]))
     output, _ = rival.communicate(timeout=100)
     assert output == "1\n"
     assert len(list((tmp_path / "models").iterdir())) == 2
@@ -349,7 +349,7 @@ def test_who_waits_for_another_run_can_be_stopped(kept):
     ) as other:
         other.stdout.readline()
         with pytest.raises(Preempted, match="stopped while another run trained"):
-            waiting.train(crew_of([5]), names_of([5]))
+            waiting.train(spec_of([5]), names_of([5]))
         other.stdin.close()
     assert lines == [f"waiting: another run trains models of {library.folder}"]
     assert waiting.num_trained == 0
@@ -357,22 +357,22 @@ def test_who_waits_for_another_run_can_be_stopped(kept):
 
 def test_what_a_forest_answered_is_checked(tmp_path):
     data = synthetic("location", 300)
-    asker = Asker(open_library(tmp_path), lambda _: data, EXECUTION)
+    querier = Querier(open_library(tmp_path), lambda _: data, EXECUTION)
     subject = Subject(
         "forest", "location", ForestRecipe(5), np.arange(100), np.arange(100, 200),
-        key_words([identity_key(0, "location", Role.SHADOW)])[0],
+        stack_key_data([identity_key(0, "location", Role.SHADOW)])[0],
     )  # fmt: skip
-    (answers,) = asker.ask([subject])
+    (answers,) = querier.query([subject])
     (path,) = (tmp_path / "answers").iterdir()
     content = path.read_bytes()
-    (again,) = Asker(open_library(tmp_path), lambda _: data, EXECUTION).ask([subject])
+    (again,) = Querier(open_library(tmp_path), lambda _: data, EXECUTION).query([subject])
     np.testing.assert_array_equal(again.posteriors, answers.posteriors)
 
     def damage(arrays=None, **meta):
         path.write_bytes(content)
         rewritten(path, arrays, **meta)
         with pytest.raises(InputError, match="delete it to grow the forest again") as caught:
-            asker.ask([subject])
+            querier.query([subject])
         return str(caught.value)
 
     assert "another fingerprint" in damage(fingerprint="x")
@@ -390,7 +390,7 @@ def test_what_a_forest_answered_is_checked(tmp_path):
 
 def test_costs_are_kept_and_add_up(tmp_path):
     library = open_library(tmp_path)
-    library.train(crew_of([0, 1]), names_of([0, 1]))
+    library.train(spec_of([0, 1]), names_of([0, 1]))
     cost = library.cost(names_of([0])[0])
     assert cost.device_seconds == pytest.approx(4 * cost.wall_seconds)
     # Products of the forward pass and of both gradients but that of the input, per record and epoch.

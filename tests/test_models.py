@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from fleets import crew
+from fleets import fleet_spec
 from test_convolution import naive_convolution
 from test_fleet import assert_close, assert_identical, trained
 
@@ -39,9 +39,9 @@ class TinyLearner(Learner):
         return ResNet(self.num_classes, 3, (4, 6), 1, self.order, Computing(self.form, "float32"))
 
 
-def tiny_crew(num_models=2, *, epochs=2, order="pre-activation"):
+def tiny_spec(num_models=2, *, epochs=2, order="pre-activation"):
     """A fleet of residual networks on 8x8 images."""
-    c = crew("cnn", num_models, epochs=epochs)
+    c = fleet_spec("cnn", num_models, epochs=epochs)
     recipe = Recipe(
         "wrn28_2", epochs=epochs, batch_size=20, learning_rate=0.05, l2=2.5e-4, optimizer="sgd"
     )
@@ -50,12 +50,12 @@ def tiny_crew(num_models=2, *, epochs=2, order="pre-activation"):
 
 
 query = jax.jit(Learner.logits, static_argnums=0)
-respond = jax.jit(Learner.respond, static_argnums=0)
+apply = jax.jit(Learner.apply, static_argnums=0)
 
 
 def untrained(order="pre-activation", form="products"):
     """A tiny network, its state, and 24 records."""
-    c = tiny_crew(1, order=order)
+    c = tiny_spec(1, order=order)
     learner = dataclasses.replace(c.learner, form=form)
     data = Data(jnp.asarray(c.features), jnp.asarray(c.labels))
     members = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), c.members)
@@ -161,7 +161,7 @@ def test_networks_equal_a_loop_in_training_and_in_queries(order, form):
     np.testing.assert_allclose(query(learner, state, records), expected, rtol=1e-3, atol=1e-3)
 
     expected, statistics = naive_forward(order, state.params, state.averages, x, training=True)
-    found, averages = respond(learner, state, Batch(records, data.labels[:6]))
+    found, averages = apply(learner, state, Batch(records, data.labels[:6]))
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
     leaves = jax.tree_util.tree_flatten_with_path(averages)[0]
     assert len(leaves) == 2 * len(statistics)
@@ -193,8 +193,8 @@ def test_a_query_does_not_depend_on_what_else_is_asked(order):
     np.testing.assert_allclose(brighter, alone, rtol=1e-5, atol=1e-5)
     # Training does depend on it, or the test above would show nothing.
     labels = jnp.zeros(25, jnp.int32)
-    trained_among, _ = respond(learner, state, Batch(jnp.concatenate([records, others]), labels))
-    trained_brighter, _ = respond(
+    trained_among, _ = apply(learner, state, Batch(jnp.concatenate([records, others]), labels))
+    trained_brighter, _ = apply(
         learner, state, Batch(jnp.concatenate([records, 255 - others // 4]), labels)
     )
     assert np.abs(trained_among[:5] - trained_brighter[:5]).max() > 1e-2
@@ -203,7 +203,7 @@ def test_a_query_does_not_depend_on_what_else_is_asked(order):
 def test_dropout_of_the_features_before_the_read_out():
     learner, state, data = untrained()
     factors = Factors(jnp.ones((6, *SHAPE)), (jnp.zeros((6, 6)),))
-    found, _ = respond(learner, state, Batch(data.features[:6], data.labels[:6], factors))
+    found, _ = apply(learner, state, Batch(data.features[:6], data.labels[:6], factors))
     bias = state.params["MLP_0"]["Dense_0"]["bias"]
     np.testing.assert_allclose(found, np.broadcast_to(bias, (6, 4)), atol=1e-6)
     cnn = models.CNN(4)
@@ -214,7 +214,7 @@ def test_dropout_of_the_features_before_the_read_out():
 
 
 def test_a_fleet_on_four_devices_equals_each_model_alone():
-    c = tiny_crew(2)
+    c = tiny_spec(2)
     size = 49
     c = dataclasses.replace(c, members=Members(c.members.indices, np.full(2, size, np.int32)))
     state = trained(c, num_devices=4)
@@ -222,7 +222,7 @@ def test_a_fleet_on_four_devices_equals_each_model_alone():
         data = Data(jnp.asarray(c.features), jnp.asarray(c.labels))
         # Without padding there are no surplus steps, which must not move the averages.
         members = Members(jnp.asarray(c.members.indices[i, :size]), jnp.int32(size))
-        key = jax.random.wrap_key_data(jnp.asarray(c.words[i]))
+        key = jax.random.wrap_key_data(jnp.asarray(c.key_data[i]))
         one = train.init(c.learner, data, members, key, None)
         one = jax.jit(train.fit, static_argnums=0)(
             c.learner, data, members, key, one, jnp.int32(0), jnp.int32(2)
@@ -233,10 +233,10 @@ def test_a_fleet_on_four_devices_equals_each_model_alone():
 
 
 def test_the_compiled_program_has_no_collective():
-    c = tiny_crew(4)
+    c = tiny_spec(4)
     f = Fleet(c.learner, make_mesh(4), 1)
     data = f.put_data(c.features, c.labels)
-    text = f.load(f.init(data, c.members, c.words), c.members, c.words).compiled_text(data)
+    text = f.load(f.init(data, c.members, c.key_data), c.members, c.key_data).compiled_text(data)
     assert "fusion" in text
     collective = r"(all-reduce|all-gather|all-to-all|collective|reduce-scatter)[\w-]*\("
     assert not re.search(collective, text)
@@ -255,7 +255,7 @@ class StopAfter(StopSignal):
 
 
 def test_a_resumed_fleet_equals_an_uninterrupted_one(tmp_path):
-    c = tiny_crew(2, epochs=3, order="post-activation")
+    c = tiny_spec(2, epochs=3, order="post-activation")
     turns = {"num_devices": 1, "models_per_vmap": 1, "models_per_call": 2}
     before = fleet_lib.TRACES["fit"]
     whole = trained(c, **turns, chunk_seconds=9)

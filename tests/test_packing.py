@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from fleets import crew
-from test_models import tiny_crew
+from fleets import fleet_spec
+from test_models import tiny_spec
 
 from jleaks import memory, packing, train
 from jleaks.errors import InputError
@@ -24,7 +24,7 @@ PLENTY = 1 << 40
 
 def wide(num_models=8, features=600, hidden=128, **about):
     """A fleet of MLPs whose states are larger than what they work with."""
-    c = crew("mlp", num_models, **about)
+    c = fleet_spec("mlp", num_models, **about)
     rng = np.random.default_rng(5)
     recipe = dataclasses.replace(c.learner.recipe, hidden=(hidden,))
     return dataclasses.replace(
@@ -65,20 +65,20 @@ def counted(c, found):
     """What XLA counts for the training program of a packing's first call."""
     fleet = Fleet(c.learner, make_mesh(found.num_devices), found.models_per_vmap)
     data = fleet.put_data(c.features, c.labels)
-    part = jax.tree.map(lambda leaf: leaf[: found.models_per_call], (c.members, c.words))
+    part = jax.tree.map(lambda leaf: leaf[: found.models_per_call], (c.members, c.key_data))
     return fleet.prepare(data, untrained(c, found.models_per_call), *part)
 
 
 @pytest.mark.parametrize(
     ("made", "num_devices", "models"),
     [
-        (lambda: crew("mlp", 8), 1, (8, 8)),
+        (lambda: fleet_spec("mlp", 8), 1, (8, 8)),
         (wide, 1, (1, 1)),
         (wide, 1, (8, 2)),
         (wide, 2, (8, 1)),
-        (lambda: crew("cnn", 4, block=5), 1, (4, 1)),
-        (lambda: crew("cnn", 4, form="native"), 1, (4, 4)),
-        (lambda: tiny_crew(2), 1, (2, 1)),
+        (lambda: fleet_spec("cnn", 4, block=5), 1, (4, 1)),
+        (lambda: fleet_spec("cnn", 4, form="native"), 1, (4, 4)),
+        (lambda: tiny_spec(2), 1, (2, 1)),
     ],
 )
 def test_predicted_and_counted_bytes_agree_within_a_factor(made, num_devices, models):
@@ -106,15 +106,15 @@ def test_a_prediction_from_what_was_counted_is_closer():
 
 def test_state_bytes_are_those_of_the_arrays():
     c = wide(1)
-    parts = jax.tree.leaves((untrained(c, 1), c.members, c.words))
+    parts = jax.tree.leaves((untrained(c, 1), c.members, c.key_data))
     assert chosen(c).state_bytes == sum(leaf.size * leaf.dtype.itemsize for leaf in parts)
 
 
 def test_what_fits_in_cache_together_advances_together():
-    alone, together = chosen(wide()), chosen(crew("mlp", 8))
+    alone, together = chosen(wide()), chosen(fleet_spec("mlp", 8))
     assert (alone.models_per_vmap, alone.per_vmap_reason) == (1, "cache")
     assert (together.models_per_vmap, together.per_vmap_reason) == (8, "models per call")
-    many = chosen(crew("mlp", 8), num_models=1000)
+    many = chosen(fleet_spec("mlp", 8), num_models=1000)
     assert many.per_vmap_reason == "cache"
     assert 8 < many.models_per_vmap < 256
     # Groups are equally large: the padding of the last one is less than a model per group.
@@ -132,7 +132,7 @@ def test_chunks_bound_the_call_and_calls_are_equal():
     assert (over_devices.models_per_call, over_devices.per_device) == (5, 3)
 
 
-@pytest.mark.parametrize("made", [wide, lambda: crew("mlp", 8), lambda: crew("cnn", 8)])
+@pytest.mark.parametrize("made", [wide, lambda: fleet_spec("mlp", 8), lambda: fleet_spec("cnn", 8)])
 @pytest.mark.parametrize("group", [None, 2])
 def test_less_memory_never_means_more_models(made, group):
     c = made()
@@ -161,10 +161,10 @@ def test_models_that_take_turns_become_fewer_and_those_that_work_together_too():
     states = chosen(wide(), num_models=64)
     assert states.models_per_vmap == 1
     assert states.smaller().models_per_call == 32
-    together = chosen(crew("mlp", 8)).smaller()
+    together = chosen(fleet_spec("mlp", 8)).smaller()
     assert (together.models_per_call, together.models_per_vmap) == (4, 4)
     # Activations dominate: turns are the remedy, calls stay long.
-    heavy = chosen(crew("cnn", 8)).with_models(8, 4)
+    heavy = chosen(fleet_spec("cnn", 8)).with_models(8, 4)
     assert (heavy.smaller().models_per_call, heavy.smaller().models_per_vmap) == (8, 2)
     assert heavy.changes(heavy.smaller()) == "models_per_vmap 4 -> 2"
 
@@ -176,7 +176,7 @@ def test_what_the_user_fixed_stays():
     assert fixed.smaller() is None
     group = chosen(wide(), available=1, models_per_vmap=4)
     assert (group.models_per_call, group.models_per_vmap) == (4, 4)
-    calls = chosen(crew("mlp", 8), available=1, models_per_call=6)
+    calls = chosen(fleet_spec("mlp", 8), available=1, models_per_call=6)
     assert (calls.models_per_call, calls.models_per_vmap) == (6, 1)
 
 
@@ -215,8 +215,11 @@ def test_fixed_numbers_that_do_not_fit_are_one_clear_line_with_some_that_do(fixe
 @pytest.mark.parametrize(
     ("made", "advice"),
     [
-        (lambda: crew("cnn", 2, block=5), r"records_per_block below 5, or a batch_size below 20"),
-        (lambda: tiny_crew(2), r"try a batch_size below 20, or num_devices below 2, which share"),
+        (
+            lambda: fleet_spec("cnn", 2, block=5),
+            r"records_per_block below 5, or a batch_size below 20",
+        ),
+        (lambda: tiny_spec(2), r"try a batch_size below 20, or num_devices below 2, which share"),
     ],
 )
 def test_one_model_that_does_not_fit_is_bad_input_with_advice(made, advice):
@@ -231,7 +234,7 @@ def test_a_dataset_that_does_not_fit_is_bad_input():
     with pytest.raises(
         InputError, match=r"test: the dataset takes 2\.9 kB of each of 4 devices, .*2\.8 kB"
     ):
-        Trainer(crew(), Execution(), lambda _: None, StopSignal(), memory=2800)
+        Trainer(fleet_spec(), Execution(), lambda _: None, StopSignal(), memory=2800)
 
 
 def test_the_line_names_the_numbers_and_the_reasons():

@@ -15,7 +15,7 @@ from jleaks.paper.answers import Answers
 from jleaks.paper.context import Context
 from jleaks.paper.experiments import RUNS
 from jleaks.paper.plan import make_plan
-from jleaks.paper.subjects import Cast, Subject
+from jleaks.paper.subjects import Subject, SubjectLayout
 from jleaks.plan import Execution, Recipe
 from jleaks.recipes import ATTACK_RECIPES
 from jleaks.report.paper.report import report_experiment
@@ -190,7 +190,7 @@ def test_adversary_1_by_hand(finished):
 
     workdir, rows, _ = finished
     sizes = {"location": max(round(PLAN.share * 5010), 1600)}
-    cast = Cast(PLAN, sizes)
+    layout = SubjectLayout(PLAN, sizes)
     data = synthetic("location", sizes["location"])
 
     def forward(arrays, x):
@@ -220,7 +220,7 @@ def test_adversary_1_by_hand(finished):
             and arrays["params/Dense_0/kernel"].shape[0] == inputs
         ]
 
-    target, shadow = cast.target("location", 1), cast.shadow("location", 1)
+    target, shadow = layout.target("location", 1), layout.shadow("location", 1)
     truth = np.arange(800) < 400
     (row,) = pick(rows["E2"], task="location", seed=1)
     # Several attack models and variants of target and shadow carry these names; three made the row.
@@ -305,8 +305,8 @@ def test_shadows_that_ended_elsewhere_are_told_once():
     members, others = np.arange(4), np.arange(4, 8)
 
     def of(loss, recipe=PLAN.target, role="shadow", dropout=None):
-        words = np.zeros(2, np.uint32)
-        subject = Subject(f"{role} of x", "location", recipe, members, others, words, dropout)
+        key_data = np.zeros(2, np.uint32)
+        subject = Subject(f"{role} of x", "location", recipe, members, others, key_data, dropout)
         losses = np.r_[np.full(4, loss), np.full(4, 50.0)]
         return subject, Answers(None, None, np.zeros((8, 3)), np.ones(8, bool), losses)
 
@@ -327,7 +327,7 @@ def test_shadows_that_ended_elsewhere_are_told_once():
         context.compare_losses(*target, [other[0]], [other[1]])
     assert len(lines) == 1
     fields = {"threshold": None}
-    about = dataclasses.replace(context, asker=Sources())
+    about = dataclasses.replace(context, querier=Sources())
     row = about.row("E2", "adversary 3", 0, *target, {}, fields)
     assert row["train_loss"] == pytest.approx(0.9)
 

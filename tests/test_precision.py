@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from fleets import crew
+from fleets import fleet_spec
 from test_convolution import naive_convolution
 from test_fleet import assert_close, trained
 
@@ -147,7 +147,7 @@ def products_of(text):
 )
 def test_what_accelerators_are_asked_for(model, shape, form, count):
     def asked(name, platform):
-        learner = with_precision(crew(model, 1, form=form), name).learner
+        learner = with_precision(fleet_spec(model, 1, form=form), name).learner
         text = lowered(learner, shape, platform)
         return text, products_of(text)
 
@@ -194,7 +194,7 @@ def test_formats_have_their_own_fingerprints():
 def mlps():
     """A fleet in every format that is one."""
     return {
-        name: trained(with_precision(crew("mlp", 4), name), models_per_vmap=1)
+        name: trained(with_precision(fleet_spec("mlp", 4), name), models_per_vmap=1)
         for name in ("float32", *BITS)
     }
 
@@ -220,7 +220,7 @@ def test_formats_train_different_models(mlps):
 @pytest.mark.usefixtures("kernels")
 def test_host_kernels_serve_float32_and_leave_narrow_formats_to_xla(mlps):
     def calls(name, model, shape):
-        learner = with_precision(crew(model, 1), name, kernels=CPU).learner
+        learner = with_precision(fleet_spec(model, 1), name, kernels=CPU).learner
         return set(re.findall(r"jleaks_\w+", lowered(learner, shape, "cpu")))
 
     layers = {"jleaks_dense_forward", "jleaks_convolution_forward", "jleaks_convolution_gradients"}
@@ -228,7 +228,7 @@ def test_host_kernels_serve_float32_and_leave_narrow_formats_to_xla(mlps):
     assert layers <= calls("float32", "cnn", image) & calls("default", "cnn", image)
     for name in BITS:
         assert calls(name, "cnn", image) == calls(name, "mlp", (20,)) == {"jleaks_cross_entropy"}
-    c = with_precision(crew("mlp", 4), "bfloat16", kernels=CPU)
+    c = with_precision(fleet_spec("mlp", 4), "bfloat16", kernels=CPU)
     # On other devices, and two at a time.
     found = trained(c, num_devices=3, models_per_vmap=2)
     assert_close(found.params, mlps["bfloat16"].params)

@@ -9,7 +9,7 @@ import optax
 import pytest
 from absl.flags import FLAGS
 from absl.testing import flagsaver
-from fleets import crew
+from fleets import fleet_spec
 from test_fleet import assert_close, assert_identical, trained
 
 from jleaks import descent, train
@@ -31,7 +31,7 @@ def with_recipe(c, **changes):
 
 @pytest.mark.parametrize("sizes", ["equal", "ragged"])
 def test_wide_sgd_cosine_models_do_not_depend_on_each_other(sizes):
-    c = crew("mlp", 5, epochs=3)
+    c = fleet_spec("mlp", 5, epochs=3)
     c = with_recipe(
         c, hidden=(24, 16), optimizer="sgd", learning_rate=0.05, l2=2.5e-4, schedule="cosine"
     )
@@ -97,7 +97,7 @@ def quantile_fleet(num_models: int, level: float):
     """Records with one of three features; answers are drawn from a distribution per feature and model."""
     rng = np.random.default_rng(1)
     kind = rng.integers(0, 3, 3000)
-    base = crew("mlp", num_models, epochs=60)
+    base = fleet_spec("mlp", num_models, epochs=60)
     answers = kind + np.arange(num_models)[:, None] + rng.exponential(1, (num_models, 3000))
     recipe = Recipe("mlp", (16,), 60, 100, 1e-2, 0.0, loss="quantile", quantile=level)
     learner = Learner(recipe, "binary", 1)
@@ -198,7 +198,7 @@ TURNS = {"num_devices": 1, "models_per_vmap": 1}
 
 @pytest.mark.parametrize("block", [None, 5])
 def test_ratio_zero_trains_the_model_without_dropout_bit_for_bit(block):
-    c = crew("mlp", 2, block=block)
+    c = fleet_spec("mlp", 2, block=block)
     found = trained(with_dropout(c, (0, 0), (0.5, 0.5)), **TURNS)
     expected = trained(c, **TURNS)
     one = jax.tree.map(lambda leaf: leaf[0], found)
@@ -210,7 +210,7 @@ def test_ratio_zero_trains_the_model_without_dropout_bit_for_bit(block):
 
 
 def test_dropout_does_not_depend_on_execution():
-    c = crew("mlp", 6, ragged=True)
+    c = fleet_spec("mlp", 6, ragged=True)
     c = with_dropout(c, (0.5, 0.5), (0, 0), (0.2, 0.7), (0.9, 0), (0, 0.3), (0.1, 0.1))
     reference = trained(c, **TURNS, models_per_call=6, chunk_seconds=0)
     assert_identical(trained(c, **TURNS, models_per_call=3, chunk_seconds=9), reference)
@@ -220,7 +220,7 @@ def test_dropout_does_not_depend_on_execution():
 
 
 def test_dropout_does_not_depend_on_blocks_of_records():
-    c = crew("mlp", 1)
+    c = fleet_spec("mlp", 1)
     data = Data(jnp.asarray(c.features), jnp.asarray(c.labels))
     members = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), c.members)
     state = train.init(c.learner, data, members, jax.random.key(0), None)
@@ -239,7 +239,7 @@ def test_dropout_does_not_depend_on_blocks_of_records():
 
 
 def test_all_ratios_share_one_compiled_program():
-    c = crew("mlp", 3, epochs=2)
+    c = fleet_spec("mlp", 3, epochs=2)
     before = fleet_lib.TRACES["fit"]
     for ratio in (0, 0.25, 0.5):
         trained(with_dropout(c, *[(ratio, ratio)] * 3), models_per_vmap=1)
@@ -290,7 +290,7 @@ def test_dropped_activations_are_multiplied_and_queries_never_drop():
         return x @ layers["Dense_2"]["kernel"] + layers["Dense_2"]["bias"]
 
     batch = Batch(records, jnp.zeros(50, jnp.int32), factors)
-    found, averages = learner.respond(state, batch)
+    found, averages = learner.apply(state, batch)
     assert averages == {}
     dropped = forward(factors.inputs, *factors.hidden)
     np.testing.assert_allclose(found, dropped, rtol=1e-4, atol=1e-5)
@@ -305,7 +305,7 @@ def test_a_linear_network_answers_the_same_on_average():
 
     def answer(key):
         factors = train.drop(learner, state, records, jnp.array([0.5, 0.0]), key)
-        return learner.respond(state, Batch(records, labels, factors))[0]
+        return learner.apply(state, Batch(records, labels, factors))[0]
 
     answers = np.asarray(jax.vmap(answer)(jax.random.split(jax.random.key(3), 4000)))
     error = answers.std(0) / np.sqrt(len(answers))
@@ -341,8 +341,8 @@ def test_sgd_with_dropout_equals_a_loop_written_by_hand():
 
 
 def test_models_drop_differently():
-    c = crew("mlp", 2, epochs=1)
-    words = np.stack([c.words[0], c.words[1]])
+    c = fleet_spec("mlp", 2, epochs=1)
+    words = np.stack([c.key_data[0], c.key_data[1]])
     learner, state, records = mlp()
     ratios = jnp.array([0.5, 0.5])
     first, second = (
@@ -354,7 +354,7 @@ def test_models_drop_differently():
 
 @pytest.mark.parametrize("ratio", [1.0, -0.1, float("nan")])
 def test_a_bad_dropout_ratio_is_named(ratio):
-    c = with_dropout(crew("mlp", 2), (0, 0.5), (0.5, ratio))
+    c = with_dropout(fleet_spec("mlp", 2), (0, 0.5), (0.5, ratio))
     with pytest.raises(InputError, match=rf"test: a dropout ratio is {ratio:g}, expected"):
         trained(c)
 

@@ -12,10 +12,10 @@ import sys
 import jax
 import numpy as np
 import pytest
-from fleets import crew
+from fleets import fleet_spec
 
 from jleaks import fleet as fleet_lib
-from jleaks.fleet import key_words
+from jleaks.fleet import stack_key_data
 from jleaks.host import library
 from jleaks.kernels import choose
 from jleaks.keys import Role, identity_key
@@ -48,7 +48,7 @@ def compilations():
 
 def of_own_shape(model, kernels, num_models=2 * PACK):
     """A fleet that shares no program with other tests: its batches are of a size of their own."""
-    c = crew(model, num_models, epochs=3)
+    c = fleet_spec(model, num_models, epochs=3)
     recipe = dataclasses.replace(c.learner.recipe, batch_size=15)
     return dataclasses.replace(
         c, learner=dataclasses.replace(c.learner, recipe=recipe, kernels=choose(kernels))
@@ -66,10 +66,10 @@ def worked(c, chunk_seconds=9.0):
 
 
 def of_another_seed(c):
-    words = [identity_key(7, "test", Role.SHADOW, i) for i in range(c.num_models)]
+    keys = [identity_key(7, "test", Role.SHADOW, i) for i in range(c.num_models)]
     # Other records, and not as many of them.
     members = Members(c.members.indices[:, ::-1].copy(), c.members.size - 16)
-    return dataclasses.replace(c, members=members, words=key_words(words))
+    return dataclasses.replace(c, members=members, key_data=stack_key_data(keys))
 
 
 def of_another_task(c):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jleaks.attacks import sides, sums
-from jleaks.attacks.evidence import VARIANCE_FLOOR
+from jleaks.attacks.reference_statistics import VARIANCE_FLOOR
 from jleaks.attacks.references import (
     References,
     assign,

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 import pytest
 from conftest import ROOT
-from fleets import crew
+from fleets import fleet_spec
 
 from jleaks.checkpoints import Store
 from jleaks.errors import DivergedError, InputError
@@ -109,7 +109,7 @@ def train(c, store=None, stop=None, **execution):
 
 @pytest.mark.parametrize("looks", [0, 1, 4, 6])
 def test_a_fleet_continues_bit_for_bit(tmp_path, looks):
-    c = crew("mlp", 6, epochs=4)
+    c = fleet_spec("mlp", 6, epochs=4)
     store = Store(tmp_path, "plan")
     with pytest.raises(Preempted):
         train(c, store, StopAfter(looks), num_devices=1, models_per_call=3)
@@ -121,7 +121,7 @@ def test_a_fleet_continues_bit_for_bit(tmp_path, looks):
 
 
 def test_a_fleet_continues_on_other_hardware_and_packing(tmp_path):
-    c = crew("mlp", 6, epochs=4)
+    c = fleet_spec("mlp", 6, epochs=4)
     with pytest.raises(Preempted):
         train(c, Store(tmp_path, "plan"), StopAfter(5), num_devices=1, models_per_call=3)
     continued = train(c, Store(tmp_path, "plan"), num_devices=4)
@@ -131,7 +131,7 @@ def test_a_fleet_continues_on_other_hardware_and_packing(tmp_path):
 
 
 def test_two_latest_checkpoints_stay_and_the_last_is_final(tmp_path):
-    c = crew("mlp", 2, epochs=5)
+    c = fleet_spec("mlp", 2, epochs=5)
     store = Store(tmp_path, "plan")
     train(c, store, checkpoint_seconds=0)
     store.close()
@@ -141,7 +141,7 @@ def test_two_latest_checkpoints_stay_and_the_last_is_final(tmp_path):
 
 
 def test_a_finished_fleet_is_not_trained_again(tmp_path):
-    c = crew("mlp", 2)
+    c = fleet_spec("mlp", 2)
     store = Store(tmp_path, "plan")
     whole = train(c, store)
     store.close()
@@ -152,7 +152,7 @@ def test_a_finished_fleet_is_not_trained_again(tmp_path):
 
 
 def test_a_foreign_checkpoint_is_refused(tmp_path):
-    c = crew("mlp", 2)
+    c = fleet_spec("mlp", 2)
     store = Store(tmp_path, "plan")
     train(c, store)
     store.close()
@@ -162,25 +162,25 @@ def test_a_foreign_checkpoint_is_refused(tmp_path):
 
 def test_a_checkpoint_of_another_shape_is_refused(tmp_path):
     store = Store(tmp_path, "plan")
-    train(crew("mlp", 2), store)
+    train(fleet_spec("mlp", 2), store)
     store.close()
     with pytest.raises(InputError, match=r"cannot read checkpoint|this fleet needs"):
-        train(crew("mlp", 3), Store(tmp_path, "plan"))
+        train(fleet_spec("mlp", 3), Store(tmp_path, "plan"))
 
 
 def test_a_damaged_checkpoint_is_one_clear_line(tmp_path):
     store = Store(tmp_path, "plan")
-    train(crew("mlp", 2), store)
+    train(fleet_spec("mlp", 2), store)
     store.close()
     for path in tmp_path.glob("*/models/**/*"):
         if path.is_file():
             path.write_bytes(b"\0" * 7)
     with pytest.raises(InputError, match="cannot read checkpoint"):
-        train(crew("mlp", 2), Store(tmp_path, "plan"))
+        train(fleet_spec("mlp", 2), Store(tmp_path, "plan"))
 
 
 def test_a_diverging_model_is_named_with_its_step():
-    c = crew("mlp", 4)
+    c = fleet_spec("mlp", 4)
     bad = dataclasses.replace(c.learner.recipe, learning_rate=1e38)
     c = dataclasses.replace(c, learner=dataclasses.replace(c.learner, recipe=bad))
     with pytest.raises(DivergedError, match=r"model \d: the loss is not finite at step \d+"):

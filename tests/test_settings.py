@@ -5,7 +5,7 @@ import os
 import jax
 import numpy as np
 import pytest
-from fleets import crew
+from fleets import fleet_spec
 
 from jleaks import settings
 from jleaks.errors import InputError
@@ -33,7 +33,7 @@ def test_what_changes_numbers_is_refused_by_name(name):
             settings.check,
             make_mesh,
             lambda: make_learner(Recipe(), "binary", 3, Execution()),
-            lambda: Trainer(crew("mlp", 1), Execution(), lambda _: None, StopSignal()),
+            lambda: Trainer(fleet_spec("mlp", 1), Execution(), lambda _: None, StopSignal()),
         ):
             with pytest.raises(InputError, match=f"{name} is .*; leave it at its"):
                 enter()

@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from jleaks.defences.stacking import Combiner, CombinerRecipe, thirds
 from jleaks.errors import InputError
 
-WORDS = np.array([11, 5], np.uint32)
+KEY_DATA = np.array([11, 5], np.uint32)
 
 
 @pytest.mark.parametrize(
@@ -17,16 +17,16 @@ WORDS = np.array([11, 5], np.uint32)
 )
 def test_thirds_are_disjoint_and_cover_everything(rng, n, sizes):
     members = rng.permutation(1000)[:n].astype(np.int32)
-    parts = thirds(members, WORDS)
+    parts = thirds(members, KEY_DATA)
     assert [len(part) for part in parts] == sizes
     np.testing.assert_array_equal(np.sort(np.concatenate(parts)), np.sort(members))
 
 
-def test_the_words_decide_the_cut():
+def test_the_key_data_decide_the_cut():
     members = np.arange(300, dtype=np.int32)
 
-    def first(*words):
-        return set(thirds(members, np.array(words, np.uint32)).network.tolist())
+    def first(*key_data):
+        return set(thirds(members, np.array(key_data, np.uint32)).network.tolist())
 
     assert first(1, 2) == first(1, 2)
     # A random third shares a third of another one.
@@ -45,9 +45,9 @@ def test_every_record_is_as_often_in_every_part():
 
 def test_members_that_cannot_be_cut():
     with pytest.raises(InputError, match="training part of 2 records"):
-        thirds(np.arange(2), WORDS)
+        thirds(np.arange(2), KEY_DATA)
     with pytest.raises(InputError, match="of 5 members only 3 are distinct"):
-        thirds(np.array([4, 2, 0, 0, 0]), WORDS)
+        thirds(np.array([4, 2, 0, 0, 0]), KEY_DATA)
 
 
 def answers(rng, labels, num_classes, sharpness):

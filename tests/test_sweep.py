@@ -68,8 +68,8 @@ def test_an_overfit_target_is_told_apart_and_adult_is_not(finished):
 
 
 def test_evaluation_is_one_compiled_call(finished):
-    assert finished[2]["judge scores"] == 1
-    assert finished[2]["judge own rows"] == 1
+    assert finished[2]["evaluate scores"] == 1
+    assert finished[2]["evaluate own rows"] == 1
 
 
 def test_attack_models_of_all_pairs_are_one_fleet(finished):

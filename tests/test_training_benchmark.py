@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from benchmarks import training, training_contenders
-from benchmarks.training import Job, make_record
+from benchmarks.training import Job, make_row
 from benchmarks.training_contenders import (
     BATCH,
     CONTENDERS,
@@ -290,7 +290,7 @@ def test_ratios_are_taken_within_turns():
         Job("torch_func", 32): [_found(4500), _found(1000)],
         Job("torch_func_compiled", 8): [_found(3600), _found(1500)],
     }
-    row = make_record("jleaks", "location_mlp", 40, runs)
+    row = make_row("jleaks", "location_mlp", 40, runs)
     assert row["times_torch_fused"] == {"median": 4.5, "least": 3.0, "largest": 6.0}
     assert row["times_best_stacked_torch"] == {"median": 2.0, "least": 2.0, "largest": 2.0}
     assert row["model_steps_per_second"]["median"] == 6000
@@ -301,15 +301,15 @@ def test_ratios_are_taken_within_turns():
     assert row["models_per_hour"]["least"] == 3600 * 3000 / 600
     assert row["quality"]["train_loss"] == {"mean": 0.6, "standard_error": 0.1}
     assert training.mean_and_error([0.25]) == {"mean": 0.25, "standard_error": None}
-    assert "quality" not in make_record("torch_func", "location_mlp", 40, runs)
+    assert "quality" not in make_row("torch_func", "location_mlp", 40, runs)
     del runs[Job("torch_fused", 1)]
-    assert make_record("jleaks", "location_mlp", 40, runs)["times_torch_fused"] is None
+    assert make_row("jleaks", "location_mlp", 40, runs)["times_torch_fused"] is None
 
 
 def test_what_failed_is_told_in_its_row_and_below_the_table():
     failed = {"failed": "RuntimeError: no compiler"}
     runs = {Job("jleaks", 40): [_found(9000)], Job("torch_func_compiled", 8): [failed]}
-    rows = [make_record(job.contender, "location_mlp", 40, runs) for job in runs]
+    rows = [make_row(job.contender, "location_mlp", 40, runs) for job in runs]
     assert rows[0]["times_best_stacked_torch"] is None
     about = {"turns": 1, "cores": 2, "cpu": "a", "commit": "b", "source": "synthetic"}
     text = training_table([{**row, **about} for row in rows]).to_markdown()

@@ -24,10 +24,10 @@ from jleaks.forest import ForestRecipe, grow
 from jleaks.learner import Learner, Members, State
 from jleaks.plan import Recipe
 from jleaks.signals import membership_margin
-from jleaks.trainer import Crew, Trainer
+from jleaks.trainer import FleetSpec, Trainer
 
 # Trains the networks of a fleet that have these fingerprints; returns who asks them, and their state.
-TrainFn = Callable[[Crew, Sequence[str]], tuple[Trainer, State]]
+TrainFn = Callable[[FleetSpec, Sequence[str]], tuple[Trainer, State]]
 
 # Data sets of one fleet are padded to the longest; where that would make it this many times as much work,
 # longer ones are a fleet of their own.
@@ -41,7 +41,7 @@ class AttackDataset:
     Attributes:
       name: For messages.
       fingerprint: Of everything that defines its weights.
-      words: Its key.
+      key_data: Its PRNG key, as two words.
       features: [n, d] the shadows' posteriors.
       member: [n] the truth about them.
       num_inputs: Of a network: it sees d posteriors and zeros in place of others, whose weights would
@@ -51,7 +51,7 @@ class AttackDataset:
 
     name: str
     fingerprint: str
-    words: np.ndarray
+    key_data: np.ndarray
     features: np.ndarray
     member: np.ndarray
     num_inputs: int
@@ -81,7 +81,7 @@ def fit_attack_models(
         if isinstance(recipe, Recipe):
             groups.setdefault((recipe, one.num_inputs), []).append(i)
             continue
-        grown = forest_scores(recipe, one.features, one.member, one.words, one.queries)
+        grown = forest_scores(recipe, one.features, one.member, one.key_data, one.queries)
         found[i] = grown.own, grown.queries
     for (recipe, _), at in groups.items():
         scores = fit_networks(recipe, train_fn, [datasets[i][1] for i in at])
@@ -136,19 +136,19 @@ def _fleet(recipe: Recipe, train_fn: TrainFn, datasets: Sequence[AttackDataset])
     indices = np.zeros((len(datasets), size.max()), np.int32)
     for i, rows in enumerate(own):
         indices[i, : len(rows)] = rows
-    crew = Crew(
+    spec = FleetSpec(
         name="attack models",
         names=[one.name for one in datasets],
         learner=Learner(recipe, "posteriors", 2),
         features=np.concatenate(blocks).astype(np.float32),
         labels=labels,
         members=Members(indices, size),
-        words=np.stack([one.words for one in datasets]),
+        key_data=np.stack([one.key_data for one in datasets]),
         masks=np.stack([np.arange(num_inputs) < one.features.shape[1] for one in datasets]).astype(
             np.float32
         ),
     )
-    trainer, state = train_fn(crew, [one.fingerprint for one in datasets])
+    trainer, state = train_fn(spec, [one.fingerprint for one in datasets])
     wanted = [np.concatenate([mine, *others]) for mine, others in zip(own, asked, strict=True)]
     longest = max(len(row) for row in wanted)
     padded = np.stack([np.pad(row, (0, longest - len(row)), mode="edge") for row in wanted])
@@ -181,7 +181,7 @@ def forest_scores(
     recipe: ForestRecipe,
     features: Float[np.ndarray, "rows top"],
     member: Bool[np.ndarray, "rows"],
-    words: UInt32[np.ndarray, "2"],
+    key_data: UInt32[np.ndarray, "2"],
     queries: Sequence[Float[np.ndarray, "_ top"]],
 ) -> ForestScores:
     """Trains one attack forest on shadow rows and scores the answers of any number of targets.
@@ -194,7 +194,7 @@ def forest_scores(
       features: [n, top] what the shadow models answered.  For the combining attack the rows of
         shadows of all kinds, one below the other.
       member: [n] whether the shadow trained on the record.
-      words: Key words of the attack model.
+      key_data: Key data of the attack model.
       queries: For each target [m, top] what it answered.
 
     Raises:
@@ -213,7 +213,7 @@ def forest_scores(
             )
         if not np.isfinite(rows).all():
             raise InputError(f"{name} rows are not all finite")
-    trees = grow(recipe, features, member.astype(np.int32), 2, words)
+    trees = grow(recipe, features, member.astype(np.int32), 2, key_data)
     half = np.float32(0.5)
     return ForestScores(
         trees.out_of_bag(features)[:, 1] - half,

@@ -5,29 +5,29 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from jleaks.attacks.evidence import Evidence
+from jleaks.attacks.reference_statistics import ReferenceStatistics
 from jleaks.roc import GAIN_ROUNDING
 
 
-def correctness(evidence: Evidence) -> Array:
+def correctness(statistics: ReferenceStatistics) -> Array:
     """1 where the prediction is right, the gap attack (Yeom et al. 2018, section 3.2)."""
-    return evidence.own("correct", 0).astype(jnp.float32)
+    return statistics.own("correct", 0).astype(jnp.float32)
 
 
-def confidence(evidence: Evidence) -> Array:
+def confidence(statistics: ReferenceStatistics) -> Array:
     """Posterior of the true class."""
-    return jax.nn.sigmoid(evidence.own("phi", 0))
+    return jax.nn.sigmoid(statistics.own("phi", 0))
 
 
-def loss(evidence: Evidence) -> Array:
+def loss(statistics: ReferenceStatistics) -> Array:
     """Minus the cross-entropy (Yeom et al. 2018, adversary 2)."""
-    return evidence.log_p()
+    return statistics.log_p()
 
 
-def label_only(evidence: Evidence) -> Array:
+def label_only(statistics: ReferenceStatistics) -> Array:
     """Share of queries answered with the true label (Choquette-Choo et al. 2021, section 4)."""
-    queries = range(evidence.num_queries)
-    return jnp.stack([evidence.own("correct", q) for q in queries]).mean(0, dtype=jnp.float32)
+    queries = range(statistics.num_queries)
+    return jnp.stack([statistics.own("correct", q) for q in queries]).mean(0, dtype=jnp.float32)
 
 
 def class_thresholds(

@@ -12,9 +12,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from jleaks.attacks.evidence import VARIANCE_FLOOR, Evidence, Overall
 from jleaks.attacks.lira import log_normal, log_survival
-from jleaks.attacks.sums import Side
+from jleaks.attacks.reference_statistics import VARIANCE_FLOOR, OverallMoments, ReferenceStatistics
+from jleaks.attacks.sums import Moments
 
 _PRIOR_SHAPE = 2.0
 
@@ -28,19 +28,19 @@ class Posterior(NamedTuple):
     scale: Array
 
 
-def posterior(side: Side, overall: Overall) -> Posterior:
+def posterior(moments: Moments, overall: OverallMoments) -> Posterior:
     """Updates the prior of a side with one record's references; none leave the prior."""
     between = jnp.maximum(overall.variance - overall.within, VARIANCE_FLOOR)
     weight = overall.within / between
-    n = side.size
+    n = moments.size
     total = weight + n
     return Posterior(
-        location=(weight * overall.mean + n * side.mean) / total,
+        location=(weight * overall.mean + n * moments.mean) / total,
         weight=total,
         shape=_PRIOR_SHAPE + n / 2,
         scale=overall.within * (_PRIOR_SHAPE - 1)
-        + side.deviations / 2
-        + weight * n * (side.mean - overall.mean) ** 2 / (2 * total),
+        + moments.deviations / 2
+        + weight * n * (moments.mean - overall.mean) ** 2 / (2 * total),
     )
 
 
@@ -62,31 +62,31 @@ def variance(p: Posterior) -> Array:
     return p.scale / (p.shape - 1) * (1 + 1 / p.weight)
 
 
-def _posteriors(evidence: Evidence) -> tuple[Posterior, Posterior]:
+def _posteriors(statistics: ReferenceStatistics) -> tuple[Posterior, Posterior]:
     inside, outside = (
-        posterior(evidence.phi(0, side), evidence.overall(0, side)) for side in ("in", "out")
+        posterior(statistics.phi(0, side), statistics.overall(0, side)) for side in ("in", "out")
     )
     return inside, outside
 
 
-def student(evidence: Evidence) -> Array:
+def student(statistics: ReferenceStatistics) -> Array:
     """Log ratio of the two sides' Student t predictives."""
-    phi = evidence.own("phi", 0)
-    inside, outside = _posteriors(evidence)
+    phi = statistics.own("phi", 0)
+    inside, outside = _posteriors(statistics)
     return log_student(phi, inside) - log_student(phi, outside)
 
 
-def gaussian(evidence: Evidence) -> Array:
+def gaussian(statistics: ReferenceStatistics) -> Array:
     """Log ratio of normal densities with the posteriors' locations and variances."""
-    phi = evidence.own("phi", 0)
-    inside, outside = _posteriors(evidence)
+    phi = statistics.own("phi", 0)
+    inside, outside = _posteriors(statistics)
     return log_normal(phi, inside.location, variance(inside)) - log_normal(
         phi, outside.location, variance(outside)
     )
 
 
-def offline(evidence: Evidence) -> Array:
+def offline(statistics: ReferenceStatistics) -> Array:
     """One-sided, OUT references alone: how far above their predictive the target is."""
-    outside = posterior(evidence.phi(0, "out"), evidence.overall(0, "out"))
-    z = (evidence.own("phi", 0) - outside.location) / jnp.sqrt(variance(outside))
+    outside = posterior(statistics.phi(0, "out"), statistics.overall(0, "out"))
+    z = (statistics.own("phi", 0) - outside.location) / jnp.sqrt(variance(outside))
     return log_survival(z)

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from jleaks.attacks.evidence import VARIANCE_FLOOR, Evidence
+from jleaks.attacks.reference_statistics import VARIANCE_FLOOR, ReferenceStatistics
 
 Variance = Literal["record", "global"]
 
@@ -30,66 +30,72 @@ def log_survival(z: Array) -> Array:
     return -jax.scipy.stats.norm.logcdf(-z)
 
 
-def fit(evidence: Evidence, query: int, side: str, kind: Variance) -> tuple[Array, Array]:
+def fit(
+    statistics: ReferenceStatistics, query: int, side: str, kind: Variance
+) -> tuple[Array, Array]:
     """One side's mean (the median, as the authors' code) and variance, each [T, N].
 
     Args:
-      evidence: Of all targets and records.
+      statistics: Of all targets and records.
       query: Which query's answers.
       side: "in" or "out".
       kind: "record": each record's own variance, the overall one where it has fewer than two
         references; "global": of all records and references of the side.
     """
-    found, overall = evidence.phi(query, side), evidence.overall(query, side)
-    mean = evidence.median(query, side)
+    found, overall = statistics.phi(query, side), statistics.overall(query, side)
+    mean = statistics.median(query, side)
     if kind == "global":
         return mean, jnp.broadcast_to(overall.variance, mean.shape)
     own = jnp.maximum(found.deviations / jnp.maximum(found.size, 1), VARIANCE_FLOOR)
     return mean, jnp.where(found.size >= 2, own, overall.variance)
 
 
-def _mean(score: Callable[[int], Array], evidence: Evidence, several: bool) -> Array:
+def _mean(score: Callable[[int], Array], statistics: ReferenceStatistics, several: bool) -> Array:
     """Mean of a score over all queries, or that of query 0."""
     total = score(0)
-    for query in range(1, evidence.num_queries if several else 1):
+    for query in range(1, statistics.num_queries if several else 1):
         total = total + score(query)
-    return total / (evidence.num_queries if several else 1)
+    return total / (statistics.num_queries if several else 1)
 
 
-def online(evidence: Evidence, kind: Variance, several: bool = False) -> Array:
+def online(statistics: ReferenceStatistics, kind: Variance, several: bool = False) -> Array:
     """Log N(phi; IN) - log N(phi; OUT), the mean over queries."""
 
     def one(query: int) -> Array:
-        phi = evidence.own("phi", query)
-        inside = log_normal(phi, *fit(evidence, query, "in", kind))
-        return inside - log_normal(phi, *fit(evidence, query, "out", kind))
+        phi = statistics.own("phi", query)
+        inside = log_normal(phi, *fit(statistics, query, "in", kind))
+        return inside - log_normal(phi, *fit(statistics, query, "out", kind))
 
-    return _mean(one, evidence, several)
+    return _mean(one, statistics, several)
 
 
-def offline(evidence: Evidence, kind: Variance, several: bool = False) -> Array:
+def offline(statistics: ReferenceStatistics, kind: Variance, several: bool = False) -> Array:
     """One-sided: how far above the OUT references the target is, the mean over queries."""
 
     def one(query: int) -> Array:
-        mean, variance = fit(evidence, query, "out", kind)
-        return log_survival((evidence.own("phi", query) - mean) / jnp.sqrt(variance))
+        mean, variance = fit(statistics, query, "out", kind)
+        return log_survival((statistics.own("phi", query) - mean) / jnp.sqrt(variance))
 
-    return _mean(one, evidence, several)
+    return _mean(one, statistics, several)
 
 
-def offline_two_sided(evidence: Evidence, kind: Variance, several: bool = False) -> Array:
+def offline_two_sided(
+    statistics: ReferenceStatistics, kind: Variance, several: bool = False
+) -> Array:
     """-log N(phi; OUT), as the authors' code: far below the references counts as much as far above."""
 
     def one(query: int) -> Array:
-        return -log_normal(evidence.own("phi", query), *fit(evidence, query, "out", kind))
+        return -log_normal(statistics.own("phi", query), *fit(statistics, query, "out", kind))
 
-    return _mean(one, evidence, several)
+    return _mean(one, statistics, several)
 
 
-def both(score: Callable[..., Array], evidence: Evidence, several: bool = False) -> Array:
+def both(
+    score: Callable[..., Array], statistics: ReferenceStatistics, several: bool = False
+) -> Array:
     """A score with either variance, [2, T, N], in the order of `VARIANCES`.
 
     The authors take one variance for all records below 64 shadow models (section VI-B).  Which serves
     better depends on the data more than on their number: a shadow's records tell.
     """
-    return jnp.stack([score(evidence, kind, several) for kind in VARIANCES])
+    return jnp.stack([score(statistics, kind, several) for kind in VARIANCES])

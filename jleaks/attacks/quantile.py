@@ -10,11 +10,11 @@ from jaxtyping import Array, Float
 
 from jleaks import packing
 from jleaks.datasets.dataset import Dataset
-from jleaks.fleet import AnswerFn, Signals, key_words
+from jleaks.fleet import PredictFn, Signals, stack_key_data
 from jleaks.keys import Role, identity_key
 from jleaks.learner import Members
 from jleaks.plan import Execution, Recipe
-from jleaks.trainer import Crew
+from jleaks.trainer import FleetSpec
 
 
 def quantile_models(
@@ -24,7 +24,7 @@ def quantile_models(
     seed: int,
     recipe: Recipe,
     execution: Execution,
-) -> Crew:
+) -> FleetSpec:
     """Lays out one regression per target as a fleet.
 
     Args:
@@ -37,7 +37,7 @@ def quantile_models(
     """
     num_models = len(phi)
     name = data.task.name
-    return Crew(
+    return FleetSpec(
         name=f"{name}, quantiles",
         names=[f"quantile model of target {i} of {name}, seed {seed}" for i in range(num_models)],
         learner=packing.make_learner(recipe, data.task.encoding, 1, execution),
@@ -48,11 +48,13 @@ def quantile_models(
             np.full(num_models, len(population), np.int32),
             phi.astype(np.float32),
         ),
-        words=key_words([identity_key(seed, name, Role.QUANTILE, i) for i in range(num_models)]),
+        key_data=stack_key_data(
+            [identity_key(seed, name, Role.QUANTILE, i) for i in range(num_models)]
+        ),
     )
 
 
-def prediction(answer: AnswerFn, inputs: Array, labels: Array) -> Signals:
+def prediction(predict_fn: PredictFn, inputs: Array, labels: Array) -> Signals:
     """What is kept of a regression's answer: `quantile` [B]."""
     del labels
-    return {"quantile": answer(inputs)[:, 0]}
+    return {"quantile": predict_fn(inputs)[:, 0]}

@@ -7,9 +7,9 @@ from typing import Literal
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from jleaks.attacks import baseline, bavaria, difficulty, lira, rmia
-from jleaks.attacks.evidence import Evidence
+from jleaks.attacks import baseline, bavaria, calibration, lira, rmia
 from jleaks.attacks.options import Options
+from jleaks.attacks.reference_statistics import ReferenceStatistics
 from jleaks.errors import InputError
 
 Needs = Literal["none", "out", "in and out"]
@@ -50,7 +50,7 @@ class Attack:
       name: Used in flags and rows.
       title: Used in tables and figures.
       source: Where it was published.
-      score: From the evidence to raw scores [T, N], larger for likelier members; with `variants`, to
+      score: From the statistics to raw scores [T, N], larger for likelier members; with `variants`, to
         what its forms share [C, T, N].
       references: Which references it needs: none, OUT, or IN and OUT.
       labels: Whether it must know a record's true class.
@@ -65,7 +65,7 @@ class Attack:
     name: str
     title: str
     source: str
-    score: Callable[[Evidence, Options], Array]
+    score: Callable[[ReferenceStatistics, Options], Array]
     references: Needs = "none"
     labels: bool = True
     queries: Literal["one", "all"] = "one"
@@ -75,16 +75,16 @@ class Attack:
     variants: Variants | None = None
 
 
-def _stored(name: str) -> Callable[[Evidence, Options], Array]:
-    return lambda evidence, _: evidence.own(name)
+def _stored(name: str) -> Callable[[ReferenceStatistics, Options], Array]:
+    return lambda statistics, _: statistics.own(name)
 
 
 def _lira(
     fn: Callable[..., Array], kind: lira.Variance | None = None, several: bool = False
-) -> Callable[[Evidence, Options], Array]:
+) -> Callable[[ReferenceStatistics, Options], Array]:
     if kind is None:
-        return lambda evidence, _: lira.both(fn, evidence, several)
-    return lambda evidence, _: fn(evidence, kind, several)
+        return lambda statistics, _: lira.both(fn, statistics, several)
+    return lambda statistics, _: fn(statistics, kind, several)
 
 
 # LiRA's two variances.  A shadow needs more than one reference; without it one variance is all there is.
@@ -107,8 +107,10 @@ _OFFLINE_A = Variants(
 )
 
 
-def _plain(fn: Callable[[Evidence], Array]) -> Callable[[Evidence, Options], Array]:
-    return lambda evidence, _: fn(evidence)
+def _plain(
+    fn: Callable[[ReferenceStatistics], Array],
+) -> Callable[[ReferenceStatistics, Options], Array]:
+    return lambda statistics, _: fn(statistics)
 
 
 _CARLINI = "Carlini et al. 2022"
@@ -151,14 +153,14 @@ _ALL = (
         "quantile", "Quantile regression", "Bertran et al. 2023",
         lambda e, _: e.own("phi", 0) - e.own("quantile"), signals=("quantile",),
     ),
-    Attack("attack_r", "Attack-R", _YE, _plain(difficulty.attack_r), "out"),
+    Attack("attack_r", "Attack-R", _YE, _plain(calibration.attack_r), "out"),
     Attack(
         "attack_r_logit", "Attack-R, linear and logit", f"{_YE}, code",
-        _plain(difficulty.attack_r_logit), "out",
+        _plain(calibration.attack_r_logit), "out",
     ),
-    Attack("attack_r_share", "Attack-R, share", _YE, _plain(difficulty.attack_r_share), "out"),
+    Attack("attack_r_share", "Attack-R, share", _YE, _plain(calibration.attack_r_share), "out"),
     Attack(
-        "calibrated", "Calibrated loss", "Watson et al. 2022", _plain(difficulty.calibrated), "out",
+        "calibrated", "Calibrated loss", "Watson et al. 2022", _plain(calibration.calibrated), "out",
     ),
     Attack(
         "lira_offline", "LiRA offline", _CARLINI, _lira(lira.offline), "out", variants=_VARIANCES,

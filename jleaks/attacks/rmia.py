@@ -9,17 +9,17 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jleaks import sorting
-from jleaks.attacks.evidence import Evidence
+from jleaks.attacks.reference_statistics import ReferenceStatistics
 
 
-def log_ratio_online(evidence: Evidence) -> Array:
+def log_ratio_online(statistics: ReferenceStatistics) -> Array:
     """Log r = log p_T - log of (mean p_T of IN + mean p_T of OUT) / 2."""
-    return evidence.log_p("phi_t") - evidence.log_mean_of_sides("phi_t")
+    return statistics.log_p("phi_t") - statistics.log_mean_of_sides("phi_t")
 
 
-def log_ratio_parts(evidence: Evidence) -> Array:
+def log_ratio_parts(statistics: ReferenceStatistics) -> Array:
     """What the offline form needs, [2, T, N]: log p_T, and log of the mean p_T of OUT."""
-    return jnp.stack([evidence.log_p("phi_t"), evidence.log_mean("phi_t", "out")])
+    return jnp.stack([statistics.log_p("phi_t"), statistics.log_mean("phi_t", "out")])
 
 
 def log_ratio_offline(parts: Float[Array, "2 records"], a: Array) -> Float[Array, "records"]:
@@ -45,25 +45,25 @@ def dominated_share(
     return jnp.minimum(below, count) / count
 
 
-def base_online(evidence: Evidence, name: str = "phi") -> Array:
+def base_online(statistics: ReferenceStatistics, name: str = "phi") -> Array:
     """Log p - log of (mean p of IN + mean p of OUT) / 2.
 
     The paper's logsumexp over references less log of their number is the same where half of them trained
     on the record.
 
     Args:
-      evidence: Of all targets and records.
+      statistics: Of all targets and records.
       name: "phi" for temperature 1, "phi_t" for the bank's.
     """
-    return evidence.log_p(name) - evidence.log_mean_of_sides(name)
+    return statistics.log_p(name) - statistics.log_mean_of_sides(name)
 
 
-def base_offline(evidence: Evidence, name: str = "phi", scale: float = 1.0) -> Array:
+def base_offline(statistics: ReferenceStatistics, name: str = "phi", scale: float = 1.0) -> Array:
     """Log p - scale * log of the mean p of OUT.
 
     Args:
-      evidence: Of all targets and records.
+      statistics: Of all targets and records.
       name: "phi" for temperature 1, "phi_t" for the bank's.
       scale: Of the OUT mean, which alone overstates how hard a record is.
     """
-    return evidence.log_p(name) - scale * evidence.log_mean(name, "out")
+    return statistics.log_p(name) - scale * statistics.log_mean(name, "out")

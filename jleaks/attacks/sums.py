@@ -27,7 +27,7 @@ _ROUNDING = 2.0**-44
 _NOTHING = -(2**30)
 
 
-class Side(NamedTuple):
+class Moments(NamedTuple):
     """One side's values, summarised; all of one shape.
 
     Attributes:
@@ -41,18 +41,18 @@ class Side(NamedTuple):
     deviations: Array
 
 
-def summarise(values: Float[Array, "models"], chosen: Bool[Array, "models"]) -> Side:
+def summarise(values: Float[Array, "models"], chosen: Bool[Array, "models"]) -> Moments:
     """The definition, for one record: summarises the chosen values."""
     count = chosen.sum().astype(jnp.float32)
     mean = jnp.where(chosen, values, 0).sum() / jnp.maximum(count, 1)
-    return Side(count, mean, jnp.where(chosen, (values - mean) ** 2, 0).sum())
+    return Moments(count, mean, jnp.where(chosen, (values - mean) ** 2, 0).sum())
 
 
-def summaries(values: Float[Array, "models records"], side: Chosen) -> Side:
+def summaries(values: Float[Array, "models records"], side: Chosen) -> Moments:
     """`summarise` for every target and record."""
     if not side.few_left_out:
         found = side.by_target(lambda v, c: jnp.stack(summarise(v, c)), values)
-        return Side(*jnp.moveaxis(found, -1, 0))
+        return Moments(*jnp.moveaxis(found, -1, 0))
     listed = jnp.where(side.listed, values, 0)
     size = side.listed.sum(0).astype(jnp.float32)
     total = two_floats.sum_rows(two_floats.single(listed))
@@ -70,7 +70,7 @@ def summaries(values: Float[Array, "models records"], side: Chosen) -> Side:
         deviations = jnp.where(deviations > _ROUNDING * around_zero.high, deviations, 0)
         return jnp.stack([count, jnp.where(count > 0, mean.high, 0), deviations])
 
-    return Side(*jnp.moveaxis(side.per_target(one), 1, 0))
+    return Moments(*jnp.moveaxis(side.per_target(one), 1, 0))
 
 
 def log_mean(log_values: Float[Array, "models"], chosen: Bool[Array, "models"]) -> Float[Array, ""]:

@@ -10,7 +10,7 @@ from jleaks.attacks.registry import Attack
 from jleaks.audit import epsilon_one_run, epsilon_over_thresholds
 from jleaks.bank.bank import Bank
 from jleaks.bank.evaluate import scores
-from jleaks.bank.results import Record
+from jleaks.bank.results import Row
 from jleaks.resampling import bootstrap_records
 
 
@@ -22,8 +22,8 @@ def audit(
     delta: float = 1e-5,
     confidence: float = 0.95,
     num_resamples: int = 200,
-) -> list[Record]:
-    """Returns one record per attack and target: two lower bounds on epsilon, and an interval of the AUC.
+) -> list[Row]:
+    """Returns one row per attack and target: two lower bounds on epsilon, and an interval of the AUC.
 
     `epsilon_thresholds`: valid at once for all thresholds tried, each record an independent trial.
     `epsilon_one_run`: one training run, members and non-members matched in pairs (Steinke et al. 2023).
@@ -48,11 +48,11 @@ def audit(
     references, shadows = assign(bank, num_references)
     found = scores(bank, list(attacks), references, shadows, options)
     audited = references.audited(bank)
-    records = []
-    for name, rows in found.items():
+    rows = []
+    for name, of_attack in found.items():
         for target in range(bank.num_models):
             mine = audited[target]
-            row, member = rows[target, mine].astype(np.float64), bank.member[target, mine]
+            row, member = of_attack[target, mine].astype(np.float64), bank.member[target, mine]
             over = epsilon_over_thresholds(row, member, delta, confidence)
             one = epsilon_one_run(row, member, delta, confidence)
             interval = None
@@ -63,7 +63,7 @@ def audit(
                 interval = {
                     name: round(getattr(found_auc, name), 6) for name in ("mean", "low", "high")
                 }
-            records.append(
+            rows.append(
                 {
                     "task": bank.meta.get("task", "bank"),
                     "source": bank.meta.get("source", "scores"),
@@ -85,4 +85,4 @@ def audit(
                     "num_resamples": num_resamples,
                 }
             )
-    return records
+    return rows

@@ -13,9 +13,9 @@ from jleaks.bank.plan import BankPlan
 from jleaks.datasets.dataset import Dataset
 from jleaks.datasets.origin import num_records, records
 from jleaks.errors import InputError
-from jleaks.fleet import key_words
+from jleaks.fleet import stack_key_data
 from jleaks.keys import Role, identity_key
-from jleaks.paper.answers import Asker
+from jleaks.paper.answers import Querier
 from jleaks.paper.library import Library
 from jleaks.paper.subjects import Subject
 from jleaks.plan import Execution
@@ -64,16 +64,16 @@ def train_bank(
     seconds = {}
     with StopSignal() as stop:
         library = Library(work.path, execution, reporter, stop)
-        asker = Asker(library, lambda _: data, execution)
-        crew = asker.crew(models)
+        querier = Querier(library, lambda _: data, execution)
+        spec = querier.fleet_spec(models)
         if plan.null == "untrained":
             tick = time.monotonic()
-            trainer = Trainer(crew, execution, reporter.progress, stop, reporter.line)
+            trainer = Trainer(spec, execution, reporter.progress, stop, reporter.line)
             state = trainer.initial()
             seconds["training"] = time.monotonic() - tick
         else:
-            trainer, state = library.train(crew, [asker.name(model) for model in models])
-            seconds["training"] = asker.cost(models).wall_seconds
+            trainer, state = library.train(spec, [querier.name(model) for model in models])
+            seconds["training"] = querier.cost(models).wall_seconds
         tick = time.monotonic()
         asked = np.concatenate([split.candidates, split.population])
         rows = np.broadcast_to(asked, (plan.num_models, len(asked)))
@@ -139,9 +139,11 @@ def lay_out(plan: BankPlan, data_dir: str | None) -> tuple[Dataset, Halves, list
                 recipe=plan.recipe,
                 members=split.candidates[member],
                 others=split.candidates[~member],
-                words=words,
+                key_data=key_data,
             )
-            for i, (member, words) in enumerate(zip(split.member, key_words(keys), strict=True))
+            for i, (member, key_data) in enumerate(
+                zip(split.member, stack_key_data(keys), strict=True)
+            )
         ],
     )
 

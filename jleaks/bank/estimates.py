@@ -1,9 +1,9 @@
-"""From verdicts to means over the targets of a bank, with the records' influences on them."""
+"""Means over the targets of a bank, from their metrics and the records' influences on these."""
 
 import numpy as np
 from jaxtyping import Float
 
-from jleaks.bank.judging import FPRS, INFLUENCES, Verdicts
+from jleaks.bank.row_metrics import FPRS, INFLUENCES, BankMetrics
 from jleaks.operating_points import Counts, counts, interpolated, tpr_interval
 from jleaks.resampling import OverTargets, mean_over_targets
 from jleaks.statistics import Interval
@@ -18,13 +18,13 @@ MEASURES = (
 )
 
 
-def found_at(verdicts: Verdicts, attack: int, name: str) -> Float[np.ndarray, "targets fprs"]:
+def found_at(metrics: BankMetrics, attack: int, name: str) -> Float[np.ndarray, "targets fprs"]:
     """Returns the members that an attack finds at one of `Counts` around each of `FPRS`."""
-    tp = np.asarray(verdicts.tp_near)[attack, :, :, Counts._fields.index(name)]
+    tp = np.asarray(metrics.tp_near)[attack, :, :, Counts._fields.index(name)]
     return tp.astype(np.float64)
 
 
-def over_targets(verdicts: Verdicts, attack: int) -> dict[str, OverTargets]:
+def over_targets(metrics: BankMetrics, attack: int) -> dict[str, OverTargets]:
     """Returns each of `MEASURES` of one attack on every target, NaN where it is not defined.
 
     The TPR at an FPR that allows few non-members is biased upwards; its `lower` is interpolated between
@@ -33,20 +33,20 @@ def over_targets(verdicts: Verdicts, attack: int) -> dict[str, OverTargets]:
     (Hsieh & Turnbull 1996), which is estimated from thresholds on both sides, over all targets.
 
     Args:
-      verdicts: On all targets.
+      metrics: Of every attack on every target.
       attack: Place of the attack in them.
     """
     p, n, tp, fp = (
         np.asarray(part)[attack].astype(np.float64)
-        for part in (verdicts.positives, verdicts.negatives, verdicts.tp_called, verdicts.fp_called)
+        for part in (metrics.positives, metrics.negatives, metrics.tp_called, metrics.fp_called)
     )
-    sums = dict(zip(INFLUENCES, np.asarray(verdicts.influence[attack], np.float64), strict=True))
+    sums = dict(zip(INFLUENCES, np.asarray(metrics.influence[attack], np.float64), strict=True))
     targets = len(p)
-    named = ~np.isnan(np.asarray(verdicts.threshold)[attack])
+    named = ~np.isnan(np.asarray(metrics.threshold)[attack])
     somebody = named & (tp + fp > 0)
     recall = np.where(named, tp / p, np.nan)
     values = {
-        "auc": np.asarray(verdicts.auc, np.float64)[attack],
+        "auc": np.asarray(metrics.auc, np.float64)[attack],
         "balanced_accuracy": (recall + 1 - fp / n) / 2,
         "precision": np.where(somebody, tp / np.maximum(tp + fp, 1), np.nan),
         "recall": recall,
@@ -58,7 +58,7 @@ def over_targets(verdicts: Verdicts, attack: int) -> dict[str, OverTargets]:
         name: OverTargets(row, sums[name] / max(1, int((~np.isnan(row)).sum())), int(records[name]))
         for name, row in values.items()
     }
-    near = {name: found_at(verdicts, attack, name) for name in Counts._fields}
+    near = {name: found_at(metrics, attack, name) for name in Counts._fields}
     for f, fpr in enumerate(FPRS):
         at = [counts(fpr, int(size)) for size in n]
         span = np.array([one.right - one.left for one in at]) / (n + 1)
@@ -66,7 +66,7 @@ def over_targets(verdicts: Verdicts, attack: int) -> dict[str, OverTargets]:
         lower = interpolated(near["below"][:, f], near["above"][:, f], fpr, n) / p
         influence = sums[f"members_at_fpr_{fpr}"] - slope * sums[f"others_at_fpr_{fpr}"]
         found[f"tpr_at_fpr_{fpr}"] = OverTargets(
-            np.asarray(verdicts.tp)[attack, :, f] / p,
+            np.asarray(metrics.tp)[attack, :, f] / p,
             influence / targets,
             int(p.min()),
             float(lower.mean()),
@@ -74,24 +74,24 @@ def over_targets(verdicts: Verdicts, attack: int) -> dict[str, OverTargets]:
     return found
 
 
-def tpr_over_records(verdicts: Verdicts, attack: int, target: int, f: int) -> Interval:
+def tpr_over_records(metrics: BankMetrics, attack: int, target: int, f: int) -> Interval:
     """Returns the TPR of one attack on one target at `FPRS[f]` with its interval over records."""
-    low, high = (found_at(verdicts, attack, name)[target, f] for name in ("low", "high"))
+    low, high = (found_at(metrics, attack, name)[target, f] for name in ("low", "high"))
     return tpr_interval(
-        int(np.asarray(verdicts.tp)[attack, target, f]),
+        int(np.asarray(metrics.tp)[attack, target, f]),
         int(low),
         int(high),
-        int(np.asarray(verdicts.positives)[attack, target]),
+        int(np.asarray(metrics.positives)[attack, target]),
     )
 
 
-def means(verdicts: Verdicts, attack: int) -> dict[str, Interval]:
+def means(metrics: BankMetrics, attack: int) -> dict[str, Interval]:
     """Returns the mean of each of `MEASURES` over targets, with its interval over records.
 
     With a single target, a TPR's is the exact one of its records.
     """
-    found = {name: mean_over_targets(one) for name, one in over_targets(verdicts, attack).items()}
-    if np.asarray(verdicts.positives).shape[1] == 1:
+    found = {name: mean_over_targets(one) for name, one in over_targets(metrics, attack).items()}
+    if np.asarray(metrics.positives).shape[1] == 1:
         for f, fpr in enumerate(FPRS):
-            found[f"tpr_at_fpr_{fpr}"] = tpr_over_records(verdicts, attack, 0, f)
+            found[f"tpr_at_fpr_{fpr}"] = tpr_over_records(metrics, attack, 0, f)
     return found

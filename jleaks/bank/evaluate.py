@@ -1,7 +1,7 @@
 """The bank's evaluator: every attack on every model of a bank, in one compiled call.
 
 Two stages.  *Scores* need one record's answers from all models: records are spread over the devices.
-*Judging* needs one target's scores of all records: (attack, target) rows are spread over the devices.  A
+*Metrics* need one target's scores of all records: (attack, target) rows are spread over the devices.  A
 bank that does not fit goes through the first stage in blocks of records, its scores waiting on the host.
 """
 
@@ -17,14 +17,14 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
 from jleaks import fleet, roc
-from jleaks.attacks import baseline, difficulty, rmia
-from jleaks.attacks.evidence import Evidence
+from jleaks.attacks import baseline, calibration, rmia
 from jleaks.attacks.options import Options
+from jleaks.attacks.reference_statistics import ReferenceStatistics
 from jleaks.attacks.references import References
 from jleaks.attacks.registry import Attack, Variants
-from jleaks.bank import judging
+from jleaks.bank import row_metrics
 from jleaks.bank.bank import Bank
-from jleaks.bank.judging import Verdicts
+from jleaks.bank.row_metrics import BankMetrics
 from jleaks.errors import InputError
 from jleaks.packing import device_memory
 
@@ -87,7 +87,7 @@ def evaluate(
     mesh: Mesh,
     options: Options | None = None,
     records_per_block: int | None = None,
-) -> Verdicts:
+) -> BankMetrics:
     """Runs attacks on targets.
 
     Args:
@@ -107,26 +107,26 @@ def evaluate(
     block = records_per_block or _fitting(arrays, kinds, len(references.targets), mesh)
     if block >= arrays["labels"].shape[0]:
         program = _whole_program(kinds, options, bank.num_classes, mesh)
-        rosters = fleet.put_shared(_rosters(bank, references, shadows), mesh)
-        found = program(_put(arrays, mesh), fleet.put_shared(roles, mesh), rosters)
-        verdicts = Verdicts(*(np.asarray(leaf) for leaf in found))
+        indices = fleet.put_shared(_membership_indices(bank, references, shadows), mesh)
+        found = program(_put(arrays, mesh), fleet.put_shared(roles, mesh), indices)
+        metrics = BankMetrics(*(np.asarray(leaf) for leaf in found))
         # What was padded for the devices is nobody's.
         records = arrays["labels"].shape[0]
-        verdicts = verdicts._replace(influence=verdicts.influence[..., :records])
+        metrics = metrics._replace(influence=metrics.influence[..., :records])
     else:
-        rosters = fleet.put_shared(_rosters(bank, references, shadows), mesh)
-        verdicts = _streamed(arrays, kinds, options, bank.num_classes, roles, rosters, mesh, block)
-    _refuse_non_finite(kinds, references, verdicts)
-    return verdicts
+        indices = fleet.put_shared(_membership_indices(bank, references, shadows), mesh)
+        metrics = _streamed(arrays, kinds, options, bank.num_classes, roles, indices, mesh, block)
+    _refuse_non_finite(kinds, references, metrics)
+    return metrics
 
 
 def _refuse_non_finite(
-    attacks: tuple[Attack, ...], references: References, verdicts: Verdicts
+    attacks: tuple[Attack, ...], references: References, metrics: BankMetrics
 ) -> None:
     """Raises where scores cannot be ranked, naming attack, target and record."""
     found = []
     for attack, counts, records in zip(
-        attacks, verdicts.non_finite, verdicts.first_non_finite, strict=True
+        attacks, metrics.non_finite, metrics.first_non_finite, strict=True
     ):
         bad = np.flatnonzero(counts)
         if bad.size:
@@ -135,7 +135,7 @@ def _refuse_non_finite(
                 f"targets (first: target {references.targets[bad[0]]}, record {records[bad[0]]})"
             )
     if found:
-        names = [a.name for a, c in zip(attacks, verdicts.non_finite, strict=True) if c.any()]
+        names = [a.name for a, c in zip(attacks, metrics.non_finite, strict=True) if c.any()]
         raise NonFiniteScoresError("; ".join(found), names)
 
 
@@ -178,7 +178,7 @@ def scores(
         if attack.finish == "class thresholds" and "shadow" not in roles:
             raise InputError(f"{attack.name} needs shadows: too few references are left for them")
     program = _score_program(kinds, options, bank.num_classes)
-    found = program(arrays, roles, _rosters(bank, references, shadows))
+    found = program(arrays, roles, _membership_indices(bank, references, shadows))
     return {a.name: np.asarray(row) for a, row in zip(attacks, found, strict=True)}
 
 
@@ -228,17 +228,17 @@ def bytes_per_record(arrays: Arrays, attacks: tuple[Attack, ...], targets: int, 
     models, queries = arrays["member"].shape[0], arrays["phi"].shape[0]
     given = sum(array[..., :1].nbytes for array in arrays.values())
     # For targets and shadows, 4 bytes each: scores of all attacks, summaries of both sides for every query,
-    # thirty more, and the rosters, which every device has whole.
+    # thirty more, and the membership indices, which every device has whole.
     rows = len(attacks) + sum(attack.variants is not None for attack in attacks)
     kept = 4 * 2 * targets * (rows + 8 * queries + 30 + mesh.size)
     # Every device's sums of influences.
-    kept += 4 * len(attacks) * len(judging.INFLUENCES) * (mesh.size + 1)
+    kept += 4 * len(attacks) * len(row_metrics.INFLUENCES) * (mesh.size + 1)
     # Sorts over all models.
     return given + kept + 4 * models * 8
 
 
 def _fitting(arrays: Arrays, attacks: tuple[Attack, ...], targets: int, mesh: Mesh) -> int:
-    """Returns how many records can be scored and judged at a time."""
+    """Returns how many records can be scored and evaluated at a time."""
     records = arrays["member"].shape[1]
     memory = device_memory(mesh.devices.flat[0]) * mesh.size
     per_record = bytes_per_record(arrays, attacks, targets, mesh)
@@ -253,18 +253,20 @@ def _raw(
     totals: dict[str, Array] | None = None,
 ) -> tuple[list[Array], dict[str, Array]]:
     """Raw scores of every attack, [T, N]; of one with variants what they share, [T, C, N]."""
-    evidence = Evidence(arrays, references, totals)
-    found = [attack.score(evidence, options) for attack in attacks]
-    return [jnp.moveaxis(a, 0, 1) if a.ndim == 3 else a for a in found], evidence.totals
+    statistics = ReferenceStatistics(arrays, references, totals)
+    found = [attack.score(statistics, options) for attack in attacks]
+    return [jnp.moveaxis(a, 0, 1) if a.ndim == 3 else a for a in found], statistics.totals
 
 
 @functools.cache
 def _score_program(attacks: tuple[Attack, ...], options: Options, num_classes: int) -> Any:
     def score(
-        arrays: Arrays, roles: dict[str, dict[str, Array]], rosters: dict[str, judging.Roster]
+        arrays: Arrays,
+        roles: dict[str, dict[str, Array]],
+        indices: dict[str, row_metrics.MembershipIndex],
     ) -> list[Array]:
         found = {role: _raw(arrays, refs, attacks, options)[0] for role, refs in roles.items()}
-        shared = _shared(arrays, rosters, roles)
+        shared = _shared(arrays, indices, roles)
         finished = []
         for i, attack in enumerate(attacks):
             rows = {role: raw[i] for role, raw in found.items()}
@@ -279,7 +281,7 @@ def _score_program(attacks: tuple[Attack, ...], options: Options, num_classes: i
     return jax.jit(score)
 
 
-# Attacks judged by one program: equal finish, threshold and variants.
+# Attacks evaluated by one program: equal finish, threshold and variants.
 _Kind = tuple[str, str, Variants | None]
 
 
@@ -338,7 +340,7 @@ def _finished(finish: str, options: Options, row: Array, shared: Arrays) -> Arra
     if finish == "share of population":
         population = shared["valid"] & ~shared["candidate"]
         population = jnp.where(population.any(), population, shared["valid"])
-        return difficulty.population_share(row, population)
+        return calibration.population_share(row, population)
     return row
 
 
@@ -354,11 +356,13 @@ def _above_class(
 
 
 @functools.cache
-def _judge(kind: _Kind, num_attacks: int, options: Options, num_classes: int, mesh: Mesh) -> Any:
-    """Returns the program that judges rows: one target's scores of all records each.
+def _rows_program(
+    kind: _Kind, num_attacks: int, options: Options, num_classes: int, mesh: Mesh
+) -> Any:
+    """Returns the program that evaluates rows: one target's scores of all records each.
 
-    A row comes with `at`, its target's place, and what `judging.in_turn` takes.  The program also returns
-    every device's sums of influences, [devices, attacks, influences, N].
+    A row comes with `at`, its target's place, and what `row_metrics.in_turn` takes.  The program also
+    returns every device's sums of influences, [devices, attacks, influences, N].
     """
     threshold_from = kind[1]
 
@@ -372,7 +376,7 @@ def _judge(kind: _Kind, num_attacks: int, options: Options, num_classes: int, me
             return jnp.where(mine, row, 0).sum() / mine.sum()
         return roc.best_threshold(ranked)
 
-    def one(rows: dict[str, Array], shared: Arrays) -> tuple[Verdicts, Array]:
+    def one(rows: dict[str, Array], shared: Arrays) -> tuple[BankMetrics, Array]:
         row, shadow, variant = _finish(kind, options, rows, shared, num_classes)
         level = jnp.float32(jnp.nan)
         if shadow is not None:
@@ -387,19 +391,19 @@ def _judge(kind: _Kind, num_attacks: int, options: Options, num_classes: int, me
                 bad = bad | (raw.any(0) if raw.ndim == 2 else raw)
         bad = bad & shared["candidate"]
         ranked = _rank("target", row, rows["at"], shared)
-        verdicts, influence = judging.judge(ranked, shared["near"][rows["at"]], level)
-        return verdicts._replace(
+        metrics, influence = row_metrics.evaluate_row(ranked, shared["near"][rows["at"]], level)
+        return metrics._replace(
             variant=variant, non_finite=bad.sum(), first_non_finite=jnp.argmax(bad)
         ), influence
 
-    def device(rows: dict[str, Array], shared: Arrays) -> tuple[Verdicts, Array]:
-        verdicts, sums = judging.in_turn(lambda r: one(r, shared), num_attacks, rows)
-        return verdicts, sums[None]
+    def device(rows: dict[str, Array], shared: Arrays) -> tuple[BankMetrics, Array]:
+        metrics, sums = row_metrics.in_turn(lambda r: one(r, shared), num_attacks, rows)
+        return metrics, sums[None]
 
-    return fleet.spread("judge", device, mesh, ("models", "shared"))
+    return fleet.spread("evaluate rows", device, mesh, ("models", "shared"))
 
 
-def _rosters(bank: Bank, references: References, shadows: References | None) -> Arrays:
+def _membership_indices(bank: Bank, references: References, shadows: References | None) -> Arrays:
     """Lists who is a member of each role's models, and the targets' thresholds, on the host."""
     roles = {"target": references} if shadows is None else {"target": references, "shadow": shadows}
     members = {role: bank.member[refs.targets] for role, refs in roles.items()}
@@ -407,12 +411,12 @@ def _rosters(bank: Bank, references: References, shadows: References | None) -> 
     drawn = {
         f"{role} audited": audited[role] for role, refs in roles.items() if refs.draw is not None
     }
-    return judging.lists(members, audited) | drawn
+    return row_metrics.lists(members, audited) | drawn
 
 
-def _shared(arrays: Arrays, rosters: Arrays, roles: dict[str, Any]) -> Arrays:
-    """What every row is judged with."""
-    shared = {name: arrays[name] for name in ("labels", "valid", "candidate")} | rosters
+def _shared(arrays: Arrays, indices: Arrays, roles: dict[str, Any]) -> Arrays:
+    """What every row is evaluated with."""
+    shared = {name: arrays[name] for name in ("labels", "valid", "candidate")} | indices
     for role, refs in roles.items():
         shared[f"{role} member"] = arrays["member"][refs["targets"]]
         if (name := f"{role} audited") in shared:
@@ -426,22 +430,24 @@ def _shared(arrays: Arrays, rosters: Arrays, roles: dict[str, Any]) -> Arrays:
 def _whole_program(
     attacks: tuple[Attack, ...], options: Options, num_classes: int, mesh: Mesh
 ) -> Any:
-    def evaluate(arrays: Arrays, roles: dict[str, dict[str, Array]], rosters: Arrays) -> Verdicts:
+    def evaluate(
+        arrays: Arrays, roles: dict[str, dict[str, Array]], indices: Arrays
+    ) -> BankMetrics:
         fleet.TRACES["evaluate bank"] += 1
         found = {role: _raw(arrays, refs, attacks, options)[0] for role, refs in roles.items()}
-        shared = _shared(arrays, rosters, roles)
+        shared = _shared(arrays, indices, roles)
         targets = len(roles["target"]["targets"])
-        parts: dict[int, Verdicts] = {}
+        parts: dict[int, BankMetrics] = {}
         for kind, at in _groups(attacks).items():
             rows = {role: jnp.concatenate([raw[i] for i in at]) for role, raw in found.items()}
             rows["at"] = jnp.tile(jnp.arange(targets), len(at))
             rows["attack"] = jnp.repeat(jnp.arange(len(at)), targets)
-            judge = _judge(kind, len(at), options, num_classes, mesh)
-            judged, sums = judge(judging.pad(rows, mesh.size), shared)
+            evaluate_rows = _rows_program(kind, len(at), options, num_classes, mesh)
+            metrics, sums = evaluate_rows(row_metrics.pad(rows, mesh.size), shared)
             influence = sums.sum(0)
             for i, attack in enumerate(at):
                 span = slice(i * targets, (i + 1) * targets)
-                mine = jax.tree.map(lambda leaf, span=span: leaf[span], judged)
+                mine = jax.tree.map(lambda leaf, span=span: leaf[span], metrics)
                 parts[attack] = mine._replace(influence=influence[i])
         return jax.tree.map(lambda *leaves: jnp.stack(leaves), *(parts[i] for i in sorted(parts)))
 
@@ -481,10 +487,10 @@ def _streamed(
     options: Options,
     num_classes: int,
     roles: dict[str, dict[str, np.ndarray]],
-    rosters: Arrays,
+    indices: Arrays,
     mesh: Mesh,
     block: int,
-) -> Verdicts:
+) -> BankMetrics:
     """The same in blocks of records; scores lie on the host between the two stages."""
     block = -(-block // mesh.size) * mesh.size
     score, total = _block_program(attacks, options)
@@ -503,20 +509,20 @@ def _streamed(
                 found[role] = [np.empty((*a.shape[:-1], records), np.float32) for a in raw]
             for whole, values in zip(found[role], raw, strict=True):
                 whole[..., span] = np.asarray(values)[..., : span.stop - span.start]
-    shared = fleet.put_shared(_shared(arrays, rosters, roles), mesh)
+    shared = fleet.put_shared(_shared(arrays, indices, roles), mesh)
     per_call = max(1, block * targets // records // mesh.size) * mesh.size
     parts = []
     for attack in range(len(attacks)):
-        judge = _judge(_kind(attacks[attack]), 1, options, num_classes, mesh)
-        judged, influence = [], np.zeros((len(judging.INFLUENCES), records), np.float32)
+        evaluate_rows = _rows_program(_kind(attacks[attack]), 1, options, num_classes, mesh)
+        calls, influence = [], np.zeros((len(row_metrics.INFLUENCES), records), np.float32)
         for start in range(0, targets, per_call):
             at = np.arange(start, start + per_call)
             weight, at = at < targets, np.minimum(at, targets - 1)
             rows = {role: raw[attack][at] for role, raw in found.items()}
             rows |= {"at": at, "attack": np.zeros(per_call, np.int32), "weight": weight}
-            verdicts, sums = judge(rows, shared)
-            judged.append(jax.tree.map(np.asarray, verdicts))
+            metrics, sums = evaluate_rows(rows, shared)
+            calls.append(jax.tree.map(np.asarray, metrics))
             influence += np.asarray(sums).sum((0, 1))
-        whole = jax.tree.map(lambda *leaves: np.concatenate(leaves)[:targets], *judged)
+        whole = jax.tree.map(lambda *leaves: np.concatenate(leaves)[:targets], *calls)
         parts.append(whole._replace(influence=influence))
     return jax.tree.map(lambda *leaves: np.stack(leaves), *parts)

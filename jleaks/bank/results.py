@@ -18,7 +18,7 @@ from jleaks.attacks.references import References
 from jleaks.attacks.registry import Attack
 from jleaks.bank.bank import Bank
 from jleaks.bank.estimates import MEASURES, means, over_targets, tpr_over_records
-from jleaks.bank.judging import FPRS, GRID, Verdicts
+from jleaks.bank.row_metrics import FPRS, GRID, BankMetrics
 from jleaks.errors import InputError
 from jleaks.resampling import paired_targets
 from jleaks.statistics import Interval
@@ -33,12 +33,12 @@ OVER = "records"
 # Measures on which attacks are compared in pairs.
 COMPARED = ("auc", *(f"tpr_at_fpr_{fpr}" for fpr in FPRS[:2]))
 
-Record = dict[str, Any]
+Row = dict[str, Any]
 
 
 def attack_rows(
-    bank: Bank, attacks: Sequence[Attack], verdicts: Verdicts, references: References
-) -> list[Record]:
+    bank: Bank, attacks: Sequence[Attack], metrics: BankMetrics, references: References
+) -> list[Row]:
     """Returns one row per attack and target.
 
     Fields: task, source, seed, attack, target, num_references, num_models; num_in and num_out, how many
@@ -53,9 +53,9 @@ def attack_rows(
     sides = [round(size, 3) for size in references.sides(bank)]
     for a, attack in enumerate(attacks):
         uses = attack.references != "none"
-        for target in range(verdicts.auc.shape[1]):
-            p, n = int(verdicts.positives[a, target]), int(verdicts.negatives[a, target])
-            row: Record = {
+        for target in range(metrics.auc.shape[1]):
+            p, n = int(metrics.positives[a, target]), int(metrics.negatives[a, target])
+            row: Row = {
                 "task": bank.meta.get("task", "bank"),
                 "source": bank.meta.get("source", "scores"),
                 "seed": bank.meta.get("plan", {}).get("seed", 0),
@@ -65,18 +65,18 @@ def attack_rows(
                 "num_references": references.models.shape[1] if uses else 0,
                 "num_in": sides[0] if attack.references == "in and out" else 0.0,
                 "num_out": sides[1] if uses else 0.0,
-                "variant": _variant(attack, float(verdicts.variant[a, target])),
+                "variant": _variant(attack, float(metrics.variant[a, target])),
                 "num_members": p,
                 "num_nonmembers": n,
-                "auc": float(verdicts.auc[a, target]),
-                **_at_threshold(verdicts, a, target, p, n),
+                "auc": float(metrics.auc[a, target]),
+                **_at_threshold(metrics, a, target, p, n),
             }
             for f, fpr in enumerate(FPRS):
-                k = int(verdicts.tp[a, target, f])
-                interval = tpr_over_records(verdicts, a, target, f)
+                k = int(metrics.tp[a, target, f])
+                interval = tpr_over_records(metrics, a, target, f)
                 row |= {
                     f"tpr_at_fpr_{fpr}": k / p,
-                    f"fpr_realised_{fpr}": int(verdicts.fp[a, target, f]) / n,
+                    f"fpr_realised_{fpr}": int(metrics.fp[a, target, f]) / n,
                     f"tp_at_fpr_{fpr}": k,
                     f"tpr_low_{fpr}": interval.low,
                     f"tpr_high_{fpr}": interval.high,
@@ -89,23 +89,23 @@ def _variant(attack: Attack, value: float) -> str | float | None:
     return None if attack.variants is None or np.isnan(value) else attack.variants.name(value)
 
 
-def _at_threshold(verdicts: Verdicts, a: int, target: int, p: int, n: int) -> Record:
-    threshold = float(verdicts.threshold[a, target])
+def _at_threshold(metrics: BankMetrics, a: int, target: int, p: int, n: int) -> dict[str, Any]:
+    threshold = float(metrics.threshold[a, target])
     names = ("precision", "recall", "balanced_accuracy", "threshold")
     if np.isnan(threshold):
         return dict.fromkeys(names)
-    tp, fp = int(verdicts.tp_called[a, target]), int(verdicts.fp_called[a, target])
+    tp, fp = int(metrics.tp_called[a, target]), int(metrics.fp_called[a, target])
     precision = tp / (tp + fp) if tp + fp else None
     return dict(zip(names, (precision, tp / p, (tp / p + 1 - fp / n) / 2, threshold), strict=True))
 
 
 def summarise(
-    rows: Sequence[Record],
+    rows: Sequence[Row],
     attacks: Sequence[Attack],
-    verdicts: Verdicts,
-    about: Record | None = None,
-) -> list[Record]:
-    """Returns one record per attack: means over targets with 95% intervals over records.
+    metrics: BankMetrics,
+    about: dict[str, Any] | None = None,
+) -> list[Row]:
+    """Returns one row per attack: means over targets with 95% intervals over records.
 
     Each of `METRICS` is an object: mean; low and high (see `jleaks.resampling.mean_over_targets`; null for
     the realised FPR, which is what these records happen to give); n, of how many targets: those for which
@@ -114,14 +114,14 @@ def summarise(
     Args:
       rows: Of one bank.
       attacks: Those that were run, in order.
-      verdicts: What the rows were made from.
-      about: Added to every record.
+      metrics: What the rows were made from.
+      about: Added to every row.
     """
     found = []
     for a, attack in enumerate(attacks):
         mine = [row for row in rows if row["attack"] == attack.name]
         first = mine[0]
-        record: Record = {
+        summary: Row = {
             key: first[key]
             for key in (
                 *("task", "source", "seed", "attack", "num_models", "num_references"),
@@ -129,7 +129,7 @@ def summarise(
             )
         }
         chosen = collections.Counter(row["variant"] for row in mine if row["variant"] is not None)
-        record |= {
+        summary |= {
             "needs": attack.references,
             "labels": attack.labels,
             "queries": attack.queries,
@@ -139,24 +139,24 @@ def summarise(
             "num_nonmembers": round(float(np.mean([row["num_nonmembers"] for row in mine])), 1),
             "intervals": OVER,
         }
-        intervals = means(verdicts, a)
+        intervals = means(metrics, a)
         for metric in METRICS:
             if metric in intervals:
-                record[metric] = _plain(intervals[metric])
+                summary[metric] = _plain(intervals[metric])
             else:
                 mean = float(np.mean([row[metric] for row in mine]))
-                record[metric] = {"mean": _number(mean), "low": None, "high": None, "n": len(mine)}
-        found.append({**record, **(about or {})})
+                summary[metric] = {"mean": _number(mean), "low": None, "high": None, "n": len(mine)}
+        found.append({**summary, **(about or {})})
     return found
 
 
 def compare(
-    rows: Sequence[Record],
+    rows: Sequence[Row],
     attacks: Sequence[Attack],
-    verdicts: Verdicts,
+    metrics: BankMetrics,
     names: Sequence[str],
-) -> list[Record]:
-    """Returns one record per pair of attacks: how far the first is ahead on the same targets.
+) -> list[Row]:
+    """Returns one row per pair of attacks: how far the first is ahead on the same targets.
 
     Each of `COMPARED` is an object: mean, low and high of first - second over records (see
     `jleaks.resampling.paired_targets`); n targets; ahead, behind: on how many of them the first is.
@@ -164,31 +164,31 @@ def compare(
     Args:
       rows: Of one bank.
       attacks: Those that were run, in order.
-      verdicts: What the rows were made from.
+      metrics: What the rows were made from.
       names: Of the attacks to compare, two or more.
     """
     place = {attack.name: a for a, attack in enumerate(attacks)}
-    estimates = {name: over_targets(verdicts, place[name]) for name in names}
+    estimates = {name: over_targets(metrics, place[name]) for name in names}
     first = rows[0]
-    shared: Record = {key: first[key] for key in ("task", "source", "seed", "num_models")}
-    shared["num_nonmembers"] = round(float(np.mean(verdicts.negatives)), 1)
+    shared: dict[str, Any] = {key: first[key] for key in ("task", "source", "seed", "num_models")}
+    shared["num_nonmembers"] = round(float(np.mean(metrics.negatives)), 1)
     found = []
     for one, other in itertools.combinations(names, 2):
-        record = {**shared, "first": one, "second": other, "intervals": OVER}
+        row = {**shared, "first": one, "second": other, "intervals": OVER}
         for metric in COMPARED:
             pair = paired_targets(estimates[one][metric], estimates[other][metric])
             counts = {"ahead": pair.ahead, "behind": pair.behind}
-            record[metric] = {**_plain(pair.difference), **counts}
-        found.append(record)
+            row[metric] = {**_plain(pair.difference), **counts}
+        found.append(row)
     return found
 
 
-def _plain(interval: Interval) -> Record:
+def _plain(interval: Interval) -> dict[str, Any]:
     numbers = {name: _number(getattr(interval, name)) for name in ("mean", "low", "high")}
     return {**numbers, "n": interval.n}
 
 
-def recipe(bank: Bank) -> Record | None:
+def recipe(bank: Bank) -> dict[str, Any] | None:
     """Returns how a bank's models were trained, in short; None for a bank from elsewhere."""
     whole = bank.meta.get("plan", {}).get("recipe")
     kept = ("model", "hidden", "activation", "epochs", "optimizer", "augmentation")
@@ -200,11 +200,13 @@ def _number(value: float) -> float | None:
     return float(f"{value:.6g}") if np.isfinite(value) else None
 
 
-def write_roc(path: str | os.PathLike[str], attacks: Sequence[Attack], verdicts: Verdicts) -> Path:
+def write_roc(
+    path: str | os.PathLike[str], attacks: Sequence[Attack], metrics: BankMetrics
+) -> Path:
     """Writes every target's ROC curve: attacks [A], fpr [G], tpr [A, T, G]."""
     path = Path(path)
     partial = path.with_name(f".{path.stem}.{os.getpid()}.npz")
-    tpr = (verdicts.roc / verdicts.positives[..., None]).astype(np.float32)
+    tpr = (metrics.roc / metrics.positives[..., None]).astype(np.float32)
     try:
         np.savez_compressed(
             partial, attacks=np.array([attack.name for attack in attacks]), fpr=GRID, tpr=tpr

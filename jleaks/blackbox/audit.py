@@ -25,9 +25,9 @@ from jleaks.attacks.threshold import random_point_threshold
 from jleaks.blackbox.case import Case, check_attack, check_case, statistics, top_posteriors
 from jleaks.blackbox.labelled import attack_labels
 from jleaks.blackbox.posteriors import Posteriors
-from jleaks.evaluate import judge, judge_own_rows
+from jleaks.evaluate import evaluate_own_rows, evaluate_scores
 from jleaks.fingerprint import stated
-from jleaks.fleet import key_words, make_mesh
+from jleaks.fleet import make_mesh, stack_key_data
 from jleaks.keys import Role, identity_key
 from jleaks.learner import State
 from jleaks.metrics import FPRS, Metrics, number, row_fields
@@ -37,9 +37,9 @@ from jleaks.preemption import StopSignal
 from jleaks.report.rows import ATTACK_MODEL
 from jleaks.reporter import Reporter, collapse_line, provenance
 from jleaks.signals import STATISTICS
-from jleaks.trainer import Crew, Trainer
+from jleaks.trainer import FleetSpec, Trainer
 
-Record = dict[str, Any]
+Row = dict[str, Any]
 
 
 def audit(
@@ -50,7 +50,7 @@ def audit(
     execution: Execution | None = None,
     reporter: Reporter | None = None,
     stop: StopSignal | None = None,
-) -> list[Record]:
+) -> list[Row]:
     """Attacks every target: all attack models in one fleet, all attacks in one compiled call.
 
     A shadow that several cases share is learned from once for each seed; a target that several cases
@@ -100,7 +100,7 @@ def audit(
     seconds = {"attack models": round(time.monotonic() - tick, 3)}
     tick = time.monotonic()
     attacks += _thresholded(cases, percentile) + _labelled(cases)
-    found = judge(
+    found = evaluate_scores(
         [one.scores for one in attacks],
         [np.asarray(one.case.target.member) for one in attacks],
         [one.cut for one in attacks],
@@ -181,7 +181,7 @@ def _learned(
             datasets[where] = AttackDataset(
                 name=f"attack model of {shadow.name}, seed {case.seed}, top {width}",
                 fingerprint="",
-                words=key_words([identity_key(case.seed, task, Role.ATTACK, width)])[0],
+                key_data=stack_key_data([identity_key(case.seed, task, Role.ATTACK, width)])[0],
                 features=largest(shadow, width)[order],
                 member=member[order],
                 num_inputs=top,
@@ -192,14 +192,14 @@ def _learned(
     if not datasets:
         return []
 
-    def train(crew: Crew, _: Sequence[str]) -> tuple[Trainer, State]:
-        trainer = Trainer(crew, execution, reporter.progress, stop)
+    def train(spec: FleetSpec, _: Sequence[str]) -> tuple[Trainer, State]:
+        trainer = Trainer(spec, execution, reporter.progress, stop)
         return trainer, trainer.run()
 
     learned = list(datasets.values())
     scores = fit_networks(attack, train, learned)
     mesh = make_mesh(execution.num_devices)
-    own = judge_own_rows([one for one, _ in scores], [one.member for one in learned], mesh)
+    own = evaluate_own_rows([one for one, _ in scores], [one.member for one in learned], mesh)
     if own.collapsed.any():
         names = [learned[i].name for i in np.flatnonzero(own.collapsed)]
         reporter.line(collapse_line(names, len(learned)))
@@ -283,11 +283,11 @@ def _labelled(cases: Sequence[Case]) -> list[_Attack]:
     return attacks
 
 
-def _row(attack: _Attack, values: Metrics, about: Record) -> Record:
+def _row(attack: _Attack, values: Metrics, about: dict[str, Any]) -> Row:
     case, shadow = attack.case, attack.shadow
     target, task = case.target, case.shadow_task or case.task
     num_members = int(np.asarray(target.member).sum())
-    row: Record = {
+    row: Row = {
         "task": case.task,
         "shadow_task": None if shadow is None else task,
         "adversary": attack.adversary,
@@ -327,7 +327,7 @@ def _row(attack: _Attack, values: Metrics, about: Record) -> Record:
     }
 
 
-def _fingerprint(cases: Sequence[Case], choices: Record) -> str:
+def _fingerprint(cases: Sequence[Case], choices: dict[str, Any]) -> str:
     """Returns 16 hex digits over everything that defines the numbers."""
     digest = hashlib.sha256(json.dumps(choices, sort_keys=True).encode())
     for case in cases:

@@ -22,8 +22,8 @@ from jaxtyping import Bool, Float, Int
 
 from jleaks import probabilities
 from jleaks.attacks import baseline
-from jleaks.attacks.evidence import Evidence
 from jleaks.attacks.options import Options
+from jleaks.attacks.reference_statistics import ReferenceStatistics
 from jleaks.attacks.registry import ATTACKS, Attack
 from jleaks.bank.answers import of_posteriors
 from jleaks.blackbox.posteriors import Posteriors
@@ -120,8 +120,10 @@ def _scores(
         "candidate": everyone,
     }
     alone = {"targets": np.zeros(1, np.int32)}
-    evidence = Evidence(jax.tree.map(jnp.asarray, arrays), jax.tree.map(jnp.asarray, alone))
-    return np.asarray(attack.score(evidence, Options()))[0]
+    statistics = ReferenceStatistics(
+        jax.tree.map(jnp.asarray, arrays), jax.tree.map(jnp.asarray, alone)
+    )
+    return np.asarray(attack.score(statistics, Options()))[0]
 
 
 def _thresholds(

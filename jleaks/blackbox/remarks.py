@@ -10,10 +10,10 @@ from jleaks.attacks.registry import ATTACKS
 from jleaks.blackbox.case import Case
 from jleaks.probabilities import BEYOND
 
-Record = dict[str, Any]
+Row = dict[str, Any]
 
 
-def remarks(case: Case, rows: Sequence[Record]) -> list[str]:
+def remarks(case: Case, rows: Sequence[Row]) -> list[str]:
     """Returns one sentence each, the strongest attack last.
 
     Args:
@@ -51,14 +51,14 @@ def remarks(case: Case, rows: Sequence[Record]) -> list[str]:
     return [*found, strongest(case, rows)]
 
 
-def title(row: Record) -> str:
+def title(row: Row) -> str:
     """Returns what a row's attack is called."""
     if row["adversary"] is None:
         return ATTACKS[row["statistic"]].title.lower()
     return f"adversary {row['adversary']} ({row['statistic']})"
 
 
-def strongest(case: Case, rows: Sequence[Record]) -> str:
+def strongest(case: Case, rows: Sequence[Row]) -> str:
     """Returns which attack found most with what was given, and what would allow stronger ones."""
     telling = [row for row in rows if not row["constant"]]
     if telling:

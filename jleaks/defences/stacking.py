@@ -38,12 +38,12 @@ class Thirds(NamedTuple):
     combiner: Int[np.ndarray, "third"]
 
 
-def thirds(members: Int[np.ndarray, "members"], words: UInt32[np.ndarray, "2"]) -> Thirds:
+def thirds(members: Int[np.ndarray, "members"], key_data: UInt32[np.ndarray, "2"]) -> Thirds:
     """Cuts a training part at random into three disjoint parts.
 
     Args:
       members: [n] distinct positions of the training part in the dataset, without padding.
-      words: Key words of the stack, from which the order is drawn.
+      key_data: Key data of the stack, from which the order is drawn.
 
     Raises:
       InputError: a member repeats, or there are fewer than three.
@@ -55,7 +55,7 @@ def thirds(members: Int[np.ndarray, "members"], words: UInt32[np.ndarray, "2"]) 
         raise InputError(
             f"of {n} members only {len(np.unique(members))} are distinct, expected every record once"
         )
-    order = np.random.default_rng(words).permutation(members)
+    order = np.random.default_rng(key_data).permutation(members)
     first = n - 2 * (n // 3)
     return Thirds(order[:first], order[first : first + n // 3], order[first + n // 3 :])
 

@@ -1,4 +1,4 @@
-"""Asking subjects: networks in the fleet, forests and stacks on the host, all behind one function."""
+"""Querying subjects: networks in the fleet, forests and stacks on the host, all behind one function."""
 
 import dataclasses
 import time
@@ -24,7 +24,7 @@ from jleaks.paper.library_files import read_kept, write_kept
 from jleaks.paper.subjects import AnySubject, Stacked, Subject
 from jleaks.plan import Execution, Recipe
 from jleaks.signals import cross_entropy, posterior_signals, signal_fn
-from jleaks.trainer import Crew
+from jleaks.trainer import FleetSpec
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -83,8 +83,8 @@ def from_posteriors(
     return Answers(None, p, statistics, p.argmax(1) == labels, losses)
 
 
-class Asker:
-    """Trains whatever is missing, and asks."""
+class Querier:
+    """Trains whatever is missing, and queries."""
 
     def __init__(
         self,
@@ -110,7 +110,7 @@ class Asker:
             subject.recipe,
             [task.encoding, task.num_classes, self._digests[task.name]],
             subject.members.astype(np.int32),
-            subject.words,
+            subject.key_data,
             list(subject.dropout) if subject.dropout else None,
             digits=24,
         )
@@ -124,13 +124,13 @@ class Asker:
             return self.name(subject)
         return f"{self.name(subject)}, told apart by a coin"
 
-    def ask(
+    def query(
         self,
         subjects: Sequence[AnySubject],
         rows: Sequence[Int[np.ndarray, "rows"]] | None = None,
         top: int | None = None,
     ) -> list[Answers]:
-        """Asks each subject about its own list of records.
+        """Queries each subject on its own list of records.
 
         Args:
           subjects: Targets and shadows of any tasks and kinds.
@@ -140,7 +140,9 @@ class Asker:
         rows = [subject.rows for subject in subjects] if rows is None else rows
         return self._ask(subjects, rows, top, None)
 
-    def ask_points(self, subjects: Sequence[AnySubject], points: Sequence[np.ndarray]) -> list[Any]:
+    def query_points(
+        self, subjects: Sequence[AnySubject], points: Sequence[np.ndarray]
+    ) -> list[Any]:
         """Returns the statistics [R, 3] of each subject's answers to random points [R, ...]."""
         rows = [np.arange(len(own)) for own in points]
         return [found.statistics for found in self._ask(subjects, rows, 1, points)]
@@ -190,9 +192,11 @@ class Asker:
         for stack in stacks:
             groups.setdefault((stack.task, stack.network.recipe), []).append(stack.network)
         for networks in groups.values():
-            self.library.train(self.crew(networks), [self.name(network) for network in networks])
+            self.library.train(
+                self.fleet_spec(networks), [self.name(network) for network in networks]
+            )
 
-    def crew(self, subjects: Sequence[Subject]) -> Crew:
+    def fleet_spec(self, subjects: Sequence[Subject]) -> FleetSpec:
         """Lays out networks of one task and recipe as a fleet."""
         first = subjects[0]
         assert isinstance(first.recipe, Recipe)
@@ -204,7 +208,7 @@ class Asker:
         dropout = None
         if first.dropout is not None:
             dropout = np.array([s.dropout for s in subjects], np.float32)
-        return Crew(
+        return FleetSpec(
             name=first.task,
             names=[subject.name for subject in subjects],
             learner=packing.make_learner(
@@ -213,7 +217,7 @@ class Asker:
             features=data.features,
             labels=data.labels,
             members=Members(indices, size, dropout=dropout),
-            words=np.stack([subject.words for subject in subjects]),
+            key_data=np.stack([subject.key_data for subject in subjects]),
         )
 
     def _networks(
@@ -223,8 +227,8 @@ class Asker:
         top: int | None,
         points: Sequence[np.ndarray] | None,
     ) -> list[Answers]:
-        crew = self.crew(subjects)
-        trainer, state = self.library.train(crew, [self.name(subject) for subject in subjects])
+        spec = self.fleet_spec(subjects)
+        trainer, state = self.library.train(spec, [self.name(subject) for subject in subjects])
         keep: SignalFn = posterior_signals if top is None else signal_fn(top)
         indices = np.stack(rows).astype(np.int32)
         data = None
@@ -312,7 +316,7 @@ class Asker:
             data.labels,
             subject.members,
             data.task.num_classes,
-            subject.words,
+            subject.key_data,
         )
 
 

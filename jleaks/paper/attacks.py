@@ -2,7 +2,7 @@
 
 A case says who attacks whom with what; everything that several cases need (a model, its answers, an
 attack model) is made once.  Attack models of a kind are trained as one fleet and kept in the library; all
-attacks are judged in one compiled call.
+attacks are evaluated in one compiled call.
 """
 
 import dataclasses
@@ -17,9 +17,9 @@ import numpy as np
 from jleaks.attacks.attack_models import AttackDataset, fit_attack_models
 from jleaks.attacks.threshold import random_point_threshold
 from jleaks.datasets.registry import get_task
-from jleaks.evaluate import judge, judge_own_rows
+from jleaks.evaluate import evaluate_own_rows, evaluate_scores
 from jleaks.fingerprint import fingerprint
-from jleaks.fleet import key_words, make_mesh
+from jleaks.fleet import make_mesh, stack_key_data
 from jleaks.forest import ForestRecipe
 from jleaks.keys import Role, identity_key
 from jleaks.metrics import row_fields
@@ -147,7 +147,7 @@ def attacked(context: Context, experiment: str, cases: Sequence[AnyCase]) -> lis
     attacks = scored(context, cases, ask(context, cases), f"{experiment}: ")
     return [
         _row(context, experiment, attack, fields)
-        for attack, fields in zip(attacks, judged(context, attacks), strict=True)
+        for attack, fields in zip(attacks, evaluated(context, attacks), strict=True)
     ]
 
 
@@ -166,11 +166,11 @@ def ask(job: Job[P], cases: Sequence[AnyCase]) -> Answered:
             continue
         subjects[_who(job, case), case.access] = case.target
         for shadow in case.shadows:
-            subjects[job.asker.identity(shadow), case.shadow_access] = shadow
+            subjects[job.querier.identity(shadow), case.shadow_access] = shadow
     most = max((case.width for case in learned), default=1)
     whole = any(case.top == 0 for case in learned)
     direct = [key for key in subjects if key[1] == "direct"]
-    asked = job.asker.ask([subjects[key] for key in direct], top=None if whole else most)
+    asked = job.querier.query([subjects[key] for key in direct], top=None if whole else most)
     answers = dict(zip(direct, asked, strict=True))
     if over_http := [key for key in subjects if key[1] == "http"]:
         remote = job.ask_over_http([subjects[key] for key in over_http])
@@ -180,7 +180,7 @@ def ask(job: Job[P], cases: Sequence[AnyCase]) -> Answered:
             case.target,
             answers[_who(job, case), case.access],
             case.shadows,
-            [answers[job.asker.identity(s), case.shadow_access] for s in case.shadows],
+            [answers[job.querier.identity(s), case.shadow_access] for s in case.shadows],
         )
     for key, subject in subjects.items():
         if isinstance(subject, Subject) and subject.null_order is not None:
@@ -191,7 +191,7 @@ def ask(job: Job[P], cases: Sequence[AnyCase]) -> Answered:
 
 
 def _who(job: Job[P], case: AnyCase) -> str:
-    return job.asker.identity(case.target)
+    return job.querier.identity(case.target)
 
 
 def scored(
@@ -215,11 +215,11 @@ def scored(
     return found
 
 
-def judged(job: Job[P], attacks: Sequence[Attack]) -> list[dict[str, Any]]:
+def evaluated(job: Job[P], attacks: Sequence[Attack]) -> list[dict[str, Any]]:
     """Computes the metrics of all attacks in one compiled call, as row fields."""
     if not attacks:
         return []
-    found = judge(
+    found = evaluate_scores(
         [attack.scores for attack in attacks],
         [truth(attack.case.target) for attack in attacks],
         [attack.threshold for attack in attacks],
@@ -248,7 +248,7 @@ def _learned(job: Job[P], cases: Sequence[Case], answered: Answered, label: str)
             case.width,
             case.num_inputs,
             case.shadow_access,
-            tuple(job.asker.identity(s) for s in case.shadows),
+            tuple(job.querier.identity(s) for s in case.shadows),
         )
         if key not in datasets:
             recipe = (
@@ -264,9 +264,9 @@ def _learned(job: Job[P], cases: Sequence[Case], answered: Answered, label: str)
                 largest[target, case.width] = answered.rows[target].largest(case.width)
             dataset.queries.append(largest[target, case.width])
         at.append((key, asked[key, target]))
-    fitted = fit_attack_models(job.asker.library.train, list(datasets.values()))
+    fitted = fit_attack_models(job.querier.library.train, list(datasets.values()))
     scores = dict(zip(datasets, fitted, strict=True))
-    own = judge_own_rows(
+    own = evaluate_own_rows(
         [one[0] for one in scores.values()],
         [dataset.member for _, dataset in datasets.values()],
         make_mesh(job.execution.num_devices),
@@ -298,16 +298,16 @@ def kind_of(model: str | ForestRecipe) -> str:
 
 
 def _of_shadows(job: Job[P], case: Case, answered: Answered) -> tuple[Answers, ...]:
-    return tuple(answered.rows[job.asker.identity(s), case.shadow_access] for s in case.shadows)
+    return tuple(answered.rows[job.querier.identity(s), case.shadow_access] for s in case.shadows)
 
 
 def _dataset(job: Job[P], case: Case, shadows: Sequence[Answers], key: Any) -> AttackDataset:
     task, width = case.shadows[0].task, case.width
-    words = key_words([identity_key(case.seed, task, Role.ATTACK, width)])[0]
+    key_data = stack_key_data([identity_key(case.seed, task, Role.ATTACK, width)])[0]
     return AttackDataset(
         name=f"attack model of {task}, seed {case.seed}, top {width}",
-        fingerprint=fingerprint("attack model", job.plan.attack, list(key), words, digits=24),
-        words=words,
+        fingerprint=fingerprint("attack model", job.plan.attack, list(key), key_data, digits=24),
+        key_data=key_data,
         features=np.concatenate([a.largest(width) for a in shadows]),
         member=np.concatenate([truth(s) for s in case.shadows]),
         num_inputs=case.num_inputs,
@@ -345,8 +345,8 @@ def random_statistics(
 ) -> list[np.ndarray]:
     """Returns the statistics [R, 3] of each subject's answers to its draw's random points."""
     count = job.plan.num_random_points
-    points = random_point_sets(job.asker.datasets, subjects, seeds, count)
-    return job.asker.ask_points(subjects, points)
+    points = random_point_sets(job.querier.datasets, subjects, seeds, count)
+    return job.querier.query_points(subjects, points)
 
 
 def _row(context: Context, experiment: str, attack: Attack, fields: dict[str, Any]) -> Row:

@@ -8,9 +8,9 @@ import numpy as np
 
 from jleaks.datasets.registry import get_task
 from jleaks.metrics import number
-from jleaks.paper.answers import Answers, Asker
+from jleaks.paper.answers import Answers, Querier
 from jleaks.paper.plan import PaperPlan
-from jleaks.paper.subjects import AnySubject, Cast, Stacked, Subject
+from jleaks.paper.subjects import AnySubject, Stacked, Subject, SubjectLayout
 from jleaks.plan import Execution, Plan, Recipe
 from jleaks.reporter import Reporter, loss_warning
 
@@ -32,22 +32,22 @@ class Job(Generic[P]):
     Attributes:
       plan: What defines the numbers.
       execution: How fast.
-      cast: Lays out targets and shadows.
-      asker: Trains and asks them.
-      ask_over_http: Asks them through an endpoint.
-      reporter: Where to tell what is going on.
+      layout: Lays out targets and shadows.
+      querier: Trains and queries them.
+      ask_over_http: Queries them through an endpoint.
+      reporter: Where the run reports what it is doing.
       about: Fields that every row carries: fingerprint, device, versions, command.
-      told: Warnings that were told before: many rows share a target and its shadow.
+      reported: Warnings that were reported before: many rows share a target and its shadow.
     """
 
     plan: P
     execution: Execution
-    cast: Cast
-    asker: Asker
+    layout: SubjectLayout
+    querier: Querier
     ask_over_http: RemoteFn
     reporter: Reporter
     about: dict[str, Any]
-    told: set[str] = dataclasses.field(default_factory=set)
+    reported: set[str] = dataclasses.field(default_factory=set)
 
     def draws(self, tasks: Sequence[str]) -> list[tuple[str, int]]:
         """Returns every (task, seed) of those tasks that the plan has."""
@@ -96,7 +96,7 @@ class Job(Generic[P]):
             "experiment": experiment,
             "task": task.name,
             "seed": seed,
-            "source": self.asker.datasets(task.name).source,
+            "source": self.querier.datasets(task.name).source,
             "attack": attack,
             "variant": variant,
             **empty,
@@ -120,10 +120,10 @@ class Job(Generic[P]):
         accuracy = [a.accuracy(len(s.members)) for s, a in pairs]
         losses = [_train_loss(s, a) for s, a in pairs]
         known = [loss for loss in losses if loss is not None]
-        cost = self.asker.cost(shadows)
+        cost = self.querier.cost(shadows)
         return {
             "shadow_task": shadows[0].task,
-            "shadow_source": self.asker.datasets(shadows[0].task).source,
+            "shadow_source": self.querier.datasets(shadows[0].task).source,
             "num_shadows": len(shadows),
             "shadow_train_accuracy": float(np.mean([pair[0] for pair in accuracy])),
             "shadow_test_accuracy": float(np.mean([pair[1] for pair in accuracy])),
@@ -140,20 +140,20 @@ class Job(Generic[P]):
         shadows: Sequence[AnySubject],
         shadow_answers: Sequence[Answers],
     ) -> None:
-        """Tells, once, of shadows that were trained as the target and ended at a very different loss."""
+        """Reports, once, shadows that were trained as the target and ended at a very different loss."""
         loss = _train_loss(target, answers)
         for shadow, found in zip(shadows, shadow_answers, strict=True):
             other = _train_loss(shadow, found)
             if loss is None or other is None or _training(shadow) != _training(target):
                 continue
             line = loss_warning(f"{target.name} and {shadow.name}", loss, other)
-            if line is not None and line not in self.told:
-                self.told.add(line)
+            if line is not None and line not in self.reported:
+                self.reported.add(line)
                 self.reporter.line(line)
 
     def attack_seconds(self, fingerprint: str) -> float | None:
         """Returns the device seconds of training one attack model; None for one of the host."""
-        library = self.asker.library
+        library = self.querier.library
         return (
             None if library.find(fingerprint) is None else library.cost(fingerprint).device_seconds
         )

@@ -26,7 +26,7 @@ def _defended(
     cases: list[AnyCase] = []
     alone: list[AnyCase] = []
     for task, seed in context.draws(tasks):
-        plain, shadow = context.cast.target(task, seed), context.cast.shadow(task, seed)
+        plain, shadow = context.layout.target(task, seed), context.layout.shadow(task, seed)
         target, aware = make(Role.TARGET, task, seed), make(Role.SHADOW, task, seed)
         for victim, model, attacker, what in (
             (plain, shadow, "naive", "none"),
@@ -45,8 +45,8 @@ def dropout(context: Context, name: str, _: Path) -> list[Row]:
     """E16: dropout on input and hidden layer."""
 
     def make(role: Role, task: str, seed: int) -> AnySubject:
-        cast = context.cast
-        lay_out = cast.target if role == Role.TARGET else cast.shadow
+        layout = context.layout
+        lay_out = layout.target if role == Role.TARGET else layout.shadow
         return lay_out(task, seed, dropout=context.plan.dropout)
 
     return _defended(context, name, tuple(TASKS), "dropout", make)
@@ -56,12 +56,12 @@ def dropout_grid(context: Context, name: str, _: Path) -> list[Row]:
     """E17: every ratio on the input with every ratio on the hidden layer, one fleet."""
     cases = []
     for task, seed in context.draws(("cifar100", "location", "purchase100")):
-        shadow = context.cast.shadow(task, seed)
+        shadow = context.layout.shadow(task, seed)
         for on_input in context.plan.ratios:
             for on_hidden in context.plan.ratios:
                 ratios = on_input, on_hidden
-                target = context.cast.target(task, seed, dropout=ratios)
-                aware = context.cast.shadow(task, seed, dropout=ratios)
+                target = context.layout.target(task, seed, dropout=ratios)
+                aware = context.layout.shadow(task, seed, dropout=ratios)
                 for attacker, model in (("naive", shadow), ("aware", aware)):
                     variant = {
                         "input_ratio": on_input,
@@ -80,6 +80,6 @@ def stacking(context: Context, name: str, _: Path) -> list[Row]:
     combiner = CombinerRecipe(c=context.plan.combiner_c)
 
     def make(role: Role, task: str, seed: int) -> AnySubject:
-        return context.cast.stacked(role, task, seed, forest, combiner)
+        return context.layout.stacked(role, task, seed, forest, combiner)
 
     return _defended(context, name, tuple(TASKS), "stacking", make)

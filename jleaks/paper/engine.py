@@ -13,13 +13,13 @@ from jleaks.datasets.registry import get_task
 from jleaks.errors import InputError
 from jleaks.fleet import make_mesh
 from jleaks.outcome import Outcome
-from jleaks.paper.answers import Asker
+from jleaks.paper.answers import Querier
 from jleaks.paper.context import Context, Job, P, Row
 from jleaks.paper.experiments import RUNS
 from jleaks.paper.library import Library
 from jleaks.paper.plan import PaperPlan
 from jleaks.paper.remote import Endpoint
-from jleaks.paper.subjects import Cast
+from jleaks.paper.subjects import SubjectLayout
 from jleaks.plan import Execution
 from jleaks.preemption import StopSignal
 from jleaks.reporter import Reporter, provenance
@@ -80,7 +80,7 @@ def run(
 
 def _experiment(context: Context, name: str, outcome: Outcome) -> list[Row]:
     """Runs one experiment."""
-    library, tell = context.asker.library, context.reporter.line
+    library, tell = context.querier.library, context.reporter.line
     tick, before = time.monotonic(), library.num_trained
     rows = RUNS[name](context, name, outcome.path.parent)
     if not rows:
@@ -145,7 +145,7 @@ def opened(
         about["command"] = command
     with StopSignal() as stop:
         library = Library(models_dir or work.path, execution, reporter, stop)
-        asker = Asker(library, load, execution)
-        endpoint = Endpoint(asker, library.folder / "answers over http")
-        cast = Cast(plan, sizes)
-        yield Job(plan, execution, cast, asker, endpoint.ask, reporter, about)
+        querier = Querier(library, load, execution)
+        endpoint = Endpoint(querier, library.folder / "answers over http")
+        layout = SubjectLayout(plan, sizes)
+        yield Job(plan, execution, layout, querier, endpoint.ask, reporter, about)

@@ -44,8 +44,8 @@ def one_shadow(context: Context, tasks: Sequence[str], **fields: Any) -> list[Ca
         Case(
             "adversary 1",
             seed,
-            context.cast.target(task, seed),
-            (context.cast.shadow(task, seed),),
+            context.layout.target(task, seed),
+            (context.layout.shadow(task, seed),),
             top=context.plan.top,
             **fields,
         )
@@ -65,8 +65,8 @@ def _shokri(context: Context, name: str, _: Path) -> list[Row]:
     against = [
         Baseline(
             seed,
-            context.cast.target(task, seed),
-            tuple(context.cast.shadow(task, seed, i) for i in shadows),
+            context.layout.target(task, seed),
+            tuple(context.layout.shadow(task, seed, i) for i in shadows),
             {"attack_model": "mlp"},
         )
         for task, seed in context.draws(_ALL)
@@ -88,9 +88,9 @@ def _epochs(context: Context, name: str, _: Path) -> list[Row]:
     cases = []
     for task, seed in context.draws(("cifar100", "purchase100")):
         for epochs in context.plan.epochs:
-            recipe = dataclasses.replace(context.cast.network(task), epochs=epochs)
-            target = context.cast.target(task, seed, recipe)
-            shadow = context.cast.shadow(task, seed, recipe=recipe)
+            recipe = dataclasses.replace(context.layout.network(task), epochs=epochs)
+            target = context.layout.target(task, seed, recipe)
+            shadow = context.layout.shadow(task, seed, recipe=recipe)
             top = context.plan.top
             cases.append(Case("adversary 1", seed, target, (shadow,), {"epochs": epochs}, top))
     return attacked(context, name, cases)
@@ -111,8 +111,8 @@ def shadow_curve(context: Context, name: str, tasks: Sequence[str]) -> list[Row]
     cases = []
     for task, seed in context.draws(tasks):
         for count in context.plan.counts(get_task(task)):
-            shadows = tuple(context.cast.shadow(task, seed, i) for i in range(count))
-            target = context.cast.target(task, seed)
+            shadows = tuple(context.layout.shadow(task, seed, i) for i in range(count))
+            target = context.layout.target(task, seed)
             variant = {"num_shadows": count}
             cases.append(Case("adversary 1", seed, target, shadows, variant, context.plan.top))
     # Task by task, so that the answers of only one task's shadows are in memory.
@@ -159,12 +159,12 @@ def _hyperparameters(context: Context, name: str, _: Path) -> list[Row]:
     """E8: the shadow's hyper-parameters are half or double the target's."""
     cases = []
     for task, seed in context.draws(("location", "purchase100")):
-        recipe = context.cast.network(task)
-        target = context.cast.target(task, seed)
+        recipe = context.layout.network(task)
+        target = context.layout.target(task, seed)
         for what in context.plan.hyperparameters:
             for label, factor in (("half", 0.5), ("same", 1.0), ("double", 2.0)):
                 other = _halved(recipe, what, factor)
-                shadow = context.cast.shadow(task, seed, recipe=other)
+                shadow = context.layout.shadow(task, seed, recipe=other)
                 variant = {"what": what, "shadow": label}
                 cases.append(
                     Case("adversary 1", seed, target, (shadow,), variant, context.plan.top)
@@ -174,7 +174,7 @@ def _hyperparameters(context: Context, name: str, _: Path) -> list[Row]:
 
 def kinds(context: Context, task: str) -> dict[str, Recipe | ForestRecipe]:
     """Returns the kinds of classifier that E9 compares on a task: its network and two others."""
-    network = context.cast.network(task)
+    network = context.layout.network(task)
     return {
         network.model: network,
         "logistic": dataclasses.replace(network, model="logistic"),
@@ -188,10 +188,11 @@ def _kinds(context: Context, name: str, _: Path) -> list[Row]:
     for task, seed in context.draws(("location", "news", "purchase100")):
         recipes = kinds(context, task)
         shadows = {
-            kind: context.cast.shadow(task, seed, recipe=recipe) for kind, recipe in recipes.items()
+            kind: context.layout.shadow(task, seed, recipe=recipe)
+            for kind, recipe in recipes.items()
         }
         for kind, recipe in recipes.items():
-            target = context.cast.target(task, seed, recipe)
+            target = context.layout.target(task, seed, recipe)
             for label, chosen in (
                 (kind, (shadows[kind],)),
                 ("combined", tuple(shadows.values())),
@@ -218,8 +219,8 @@ def transfer(
                 Case(
                     attack,
                     seed,
-                    context.cast.target(target, seed),
-                    (context.cast.shadow(shadow, seed),),
+                    context.layout.target(target, seed),
+                    (context.layout.shadow(shadow, seed),),
                     top=context.plan.top,
                     **fields,
                 )
@@ -246,8 +247,8 @@ def _tsne(context: Context, name: str, folder: Path) -> list[Row]:
     tasks = preferred(context, ("cifar100", "news"))
     groups, labels = {}, {}
     for task in tasks:
-        target = context.cast.target(task, 0)
-        (answers,) = context.asker.ask([target], top=context.plan.top)
+        target = context.layout.target(task, 0)
+        (answers,) = context.querier.query([target], top=context.plan.top)
         largest, count = answers.largest(context.plan.top), len(target.members)
         for side, rows in (("member", largest[:count]), ("non-member", largest[count:])):
             groups[f"{task} {side}"] = rows
@@ -280,7 +281,7 @@ def _transfer_api(context: Context, name: str, _: Path) -> list[Row]:
 
 
 def _targets(context: Context, tasks: Sequence[str]) -> list[tuple[int, Subject]]:
-    return [(seed, context.cast.target(task, seed)) for task, seed in context.draws(tasks)]
+    return [(seed, context.layout.target(task, seed)) for task, seed in context.draws(tasks)]
 
 
 def _statistics(context: Context, name: str, _: Path) -> list[Row]:
@@ -298,7 +299,7 @@ def _threshold(context: Context, name: str, folder: Path) -> list[Row]:
     ]
     rows = attacked(context, name, cases)
     first = [target for seed, target in targets if seed == 0]
-    answers = context.asker.ask(first, top=1)
+    answers = context.querier.query(first, top=1)
     arrays = {}
     for target, found, random in zip(
         first, answers, random_statistics(context, first, [0] * len(first)), strict=True

@@ -19,10 +19,10 @@ from jleaks.errors import InputError
 from jleaks.fingerprint import FORMAT
 from jleaks.keys import seed_problem
 from jleaks.learner import Learner, State
-from jleaks.paper.answers import Asker
+from jleaks.paper.answers import Querier
 from jleaks.paper.library import Library
 from jleaks.paper.plan import PaperPlan
-from jleaks.paper.subjects import Cast
+from jleaks.paper.subjects import SubjectLayout
 from jleaks.plan import Execution, Plan, Recipe
 from jleaks.preemption import StopSignal
 from jleaks.reporter import Reporter
@@ -92,11 +92,11 @@ def kept_model(
         _check_index(index, 1 if role == "target" else None)
         size = plan.size(task, num_records(task.name, plan.source, data_dir))
         data = records(task.name, plan.source, data_dir, size)
-        cast = Cast(plan, {task.name: size})
+        layout = SubjectLayout(plan, {task.name: size})
         subject = (
-            cast.target(task.name, seed)
+            layout.target(task.name, seed)
             if role == "target"
-            else cast.shadow(task.name, seed, index)
+            else layout.shadow(task.name, seed, index)
         )
     assert isinstance(subject.recipe, Recipe)
     if not (folder / "models").is_dir():
@@ -107,7 +107,7 @@ def kept_model(
     execution = Execution()
     learner = packing.make_learner(subject.recipe, task.encoding, task.num_classes, execution)
     library = Library(folder, execution, Reporter(), StopSignal())
-    name = Asker(library, lambda _: data, execution).name(subject)
+    name = Querier(library, lambda _: data, execution).name(subject)
     if library.find(name) is None:
         raise InputError(
             f"the {subject.name} is not among the trained models of {folder}; finish {workdir} first"

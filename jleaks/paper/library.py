@@ -39,7 +39,7 @@ from jleaks.plan import Execution
 from jleaks.preemption import Preempted, StopSignal
 from jleaks.report.files import replace_file
 from jleaks.reporter import Reporter
-from jleaks.trainer import Crew, Progress, Trainer
+from jleaks.trainer import FleetSpec, Progress, Trainer
 
 # Host memory that the models of one fleet in training may take, optimiser state included.
 _MOST_BYTES = 2 << 30
@@ -138,11 +138,11 @@ class Library:
                 self._index.setdefault(model["fingerprint"], (path, row, model))
             self._read.add(path)
 
-    def train(self, crew: Crew, names: Sequence[str]) -> tuple[Trainer, State]:
-        """Trains those models of a crew that are not kept yet.
+    def train(self, spec: FleetSpec, names: Sequence[str]) -> tuple[Trainer, State]:
+        """Trains those models of a fleet that are not kept yet.
 
         Args:
-          crew: The models.
+          spec: The models, and all that defines their weights.
           names: Their fingerprints; equal ones are trained once.
 
         Returns:
@@ -158,9 +158,9 @@ class Library:
         if missing := self._missing(names):
             with self._alone([names[i] for i in missing]):
                 # Another run may have trained some in the meantime.
-                trainer = self._fit_all(crew, names, self._missing(names))
-        trainer = trainer or self._trainer(crew, self._reporter.progress)
-        return trainer, self.load(names, train.template(crew.learner, crew.features))
+                trainer = self._fit_all(spec, names, self._missing(names))
+        trainer = trainer or self._trainer(spec, self._reporter.progress)
+        return trainer, self.load(names, train.template(spec.learner, spec.features))
 
     def _missing(self, names: Sequence[str]) -> list[int]:
         """Returns the positions of models that are not kept, each fingerprint once."""
@@ -177,12 +177,12 @@ class Library:
         except OSError as error:
             raise InputError(f"cannot write {path}: {error.strerror}") from error
         with file:
-            told = False
+            reported = False
             # In one order for all runs, so that none waits for another that waits for it.
             for place in sorted(int(fingerprint(name), 16) >> 2 for name in names):
                 while not _locked(file.fileno(), place):
-                    if not told:
-                        told = True
+                    if not reported:
+                        reported = True
                         self._reporter.line(f"waiting: another run trains models of {self.folder}")
                     if self._stop.received is not None:
                         raise Preempted("stopped while another run trained")
@@ -190,30 +190,30 @@ class Library:
             # Closing the file ends all locks.
             yield
 
-    def _fit_all(self, crew: Crew, names: Sequence[str], missing: list[int]) -> Trainer | None:
-        """Trains models of a crew in as few fleets as the host's memory takes.
+    def _fit_all(self, spec: FleetSpec, names: Sequence[str], missing: list[int]) -> Trainer | None:
+        """Trains models in as few fleets as the host's memory takes.
 
         Returns:
-          The trainer of the whole crew, if one fleet was all of it.
+          The trainer of all models, if one fleet held them.
         """
         if not missing:
             return None
         trainer = None
-        width = crew.members.indices.shape[1]
-        shape = jax.ShapeDtypeStruct(crew.features.shape, crew.features.dtype)
-        size = packing.measure(crew.learner, shape, width)
+        width = spec.members.indices.shape[1]
+        shape = jax.ShapeDtypeStruct(spec.features.shape, spec.features.dtype)
+        size = packing.measure(spec.learner, shape, width)
         most = max(1, _MOST_BYTES // max(size.state_bytes, 1))
         for start in range(0, len(missing), most):
             at = np.array(missing[start : start + most])
             per_record = size.flops_per_epoch / width
-            trainer = self._fit(take(crew, at), [names[i] for i in at], per_record)
-        return trainer if crew.num_models == len(missing) <= most else None
+            trainer = self._fit(take(spec, at), [names[i] for i in at], per_record)
+        return trainer if spec.num_models == len(missing) <= most else None
 
-    def _trainer(self, crew: Crew, progress: Callable[[Progress], None]) -> Trainer:
-        return Trainer(crew, self._execution, progress, self._stop, self._reporter.line)
+    def _trainer(self, spec: FleetSpec, progress: Callable[[Progress], None]) -> Trainer:
+        return Trainer(spec, self._execution, progress, self._stop, self._reporter.line)
 
-    def _fit(self, crew: Crew, names: list[str], flops_per_record: float) -> Trainer:
-        """Trains a crew of which no model is kept, and keeps them."""
+    def _fit(self, spec: FleetSpec, names: list[str], flops_per_record: float) -> Trainer:
+        """Trains a fleet of which no model is kept, and keeps them."""
         fleet = fingerprint(*sorted(names), digits=24)
         folder = self.folder / "fleets" / fleet
         spent = _Spent(folder.with_suffix(".seconds.json"))
@@ -224,21 +224,21 @@ class Library:
 
         store = Store(folder, fleet, self._reporter.line)
         tick = time.monotonic()
-        trainer = self._trainer(crew, progress)
+        trainer = self._trainer(spec, progress)
         state = trainer.run(store)
         store.close()
         seconds = time.monotonic() - tick
-        wall = spent.keep(seconds) / crew.num_models
+        wall = spent.keep(seconds) / spec.num_models
         models = [
             {
                 "fingerprint": name,
-                "name": crew.names[i],
+                "name": spec.names[i],
                 "cost": {
                     "device_seconds": wall * trainer.fleet.mesh.size,
                     "wall_seconds": wall,
                     "flops": flops_per_record
-                    * int(crew.members.size[i])
-                    * crew.learner.recipe.epochs,
+                    * int(spec.members.size[i])
+                    * spec.learner.recipe.epochs,
                 },
             }
             for i, name in enumerate(names)
@@ -247,9 +247,9 @@ class Library:
         write_kept(path, flat(state._replace(opt_state=())), {"models": models})
         shutil.rmtree(folder, ignore_errors=True)
         spent.path.unlink(missing_ok=True)
-        self.num_trained += crew.num_models
+        self.num_trained += spec.num_models
         self.seconds_trained += seconds
-        self._reporter.line(f"{crew.name}: {crew.num_models} models trained in {seconds:.1f} s")
+        self._reporter.line(f"{spec.name}: {spec.num_models} models trained in {seconds:.1f} s")
         return trainer
 
     def load(self, names: Sequence[str], template: State) -> State:
@@ -335,12 +335,12 @@ def _locked(file: int, place: int) -> bool:
     return True
 
 
-def take(crew: Crew, at: np.ndarray) -> Crew:
-    """Returns the crew of some of the models."""
+def take(spec: FleetSpec, at: np.ndarray) -> FleetSpec:
+    """Returns the specification of some of the models."""
     return dataclasses.replace(
-        crew,
-        names=[crew.names[i] for i in at],
-        members=jax.tree.map(lambda leaf: leaf[at], crew.members),
-        words=crew.words[at],
-        masks=None if crew.masks is None else crew.masks[at],
+        spec,
+        names=[spec.names[i] for i in at],
+        members=jax.tree.map(lambda leaf: leaf[at], spec.members),
+        key_data=spec.key_data[at],
+        masks=None if spec.masks is None else spec.masks[at],
     )

@@ -16,7 +16,7 @@ from jleaks.blackbox.pace import Limits
 from jleaks.blackbox.protocol import About
 from jleaks.blackbox.server import make_app, serving
 from jleaks.errors import InputError
-from jleaks.paper.answers import Answers, Asker, from_posteriors
+from jleaks.paper.answers import Answers, Querier, from_posteriors
 from jleaks.paper.subjects import AnySubject, Subject
 from jleaks.plan import Recipe
 
@@ -27,9 +27,9 @@ _BATCH = 500
 class Endpoint:
     """Asks networks through HTTP."""
 
-    def __init__(self, asker: Asker, folder: Path):
+    def __init__(self, querier: Querier, folder: Path):
         """Takes who trains the models, and where answers are kept."""
-        self._asker, self._folder = asker, folder
+        self._querier, self._folder = querier, folder
 
     def ask(self, subjects: Sequence[AnySubject]) -> list[Answers]:
         """Returns each subject's whole posteriors of its members, then its others.
@@ -43,9 +43,9 @@ class Endpoint:
     def _one(self, subject: AnySubject) -> Answers:
         if not isinstance(subject, Subject) or not isinstance(subject.recipe, Recipe):
             raise InputError(f"{subject.name} is not a network; only networks are served")
-        data, name = self._asker.datasets(subject.task), self._asker.name(subject)
-        crew = self._asker.crew([subject])
-        _, state = self._asker.library.train(crew, [name])
+        data, name = self._querier.datasets(subject.task), self._querier.name(subject)
+        spec = self._querier.fleet_spec([subject])
+        _, state = self._querier.library.train(spec, [name])
         about = About(
             task=subject.task,
             num_classes=data.task.num_classes,
@@ -54,7 +54,7 @@ class Endpoint:
             most_records=_BATCH,
             fingerprint=name,
         )
-        box = LearnerBox(crew.learner, jax.tree.map(lambda leaf: leaf[0], state))
+        box = LearnerBox(spec.learner, jax.tree.map(lambda leaf: leaf[0], state))
         with (
             KeptAnswers(self._folder / "answers.sqlite") as kept,
             serving(make_app(box, about)) as url,

@@ -13,9 +13,9 @@ import numpy as np
 
 from jleaks.attacks.attack_models import AttackDataset, fit_networks
 from jleaks.datasets.registry import get_task
-from jleaks.evaluate import judge, judge_own_rows
+from jleaks.evaluate import evaluate_own_rows, evaluate_scores
 from jleaks.fingerprint import fingerprint
-from jleaks.fleet import key_words, make_mesh
+from jleaks.fleet import make_mesh, stack_key_data
 from jleaks.keys import Role, identity_key
 from jleaks.metrics import row_fields
 from jleaks.paper.context import Context, Row
@@ -61,46 +61,48 @@ def baseline(context: Context, experiment: str, cases: Sequence[Baseline]) -> li
 
 def _task(context: Context, experiment: str, cases: Sequence[Baseline]) -> list[Row]:
     """All cases of one task: their networks have equally many inputs."""
-    asker = context.asker
-    subjects = {asker.name(s): s for case in cases for s in (case.target, *case.shadows)}
-    answers = dict(zip(subjects, asker.ask(list(subjects.values())), strict=True))
+    querier = context.querier
+    subjects = {querier.name(s): s for case in cases for s in (case.target, *case.shadows)}
+    answers = dict(zip(subjects, querier.query(list(subjects.values())), strict=True))
     task = get_task(cases[0].target.task)
-    labels = asker.datasets(task.name).labels
+    labels = querier.datasets(task.name).labels
     recipe = dataclasses.replace(context.plan.attack, model="mlp")
     datasets: dict[tuple[int, int], AttackDataset] = {}
     own_scores: dict[tuple[int, int], np.ndarray] = {}
     scores, places = [], []
     for i, case in enumerate(cases):
-        shadows = [answers[asker.name(s)] for s in case.shadows]
+        shadows = [answers[querier.name(s)] for s in case.shadows]
         posteriors = np.concatenate([a.whole() for a in shadows])
         classes = np.concatenate([labels[s.rows] for s in case.shadows])
         member = np.concatenate([truth(s) for s in case.shadows])
-        target = answers[asker.name(case.target)].whole()
+        target = answers[querier.name(case.target)].whole()
         asked = labels[case.target.rows]
         scores.append(np.full(len(asked), _UNKNOWN, np.float32))
         places.append([np.flatnonzero(asked == k) for k in range(task.num_classes)])
-        names = [asker.name(s) for s in case.shadows]
+        names = [querier.name(s) for s in case.shadows]
         for k in range(task.num_classes):
             at = classes == k
             if at.sum() < recipe.batch_size or len(set(member[at])) < 2:
                 continue
-            words = key_words([identity_key(case.seed, task.name, Role.ATTACK, 1000 + k)])[0]
+            key_data = stack_key_data([identity_key(case.seed, task.name, Role.ATTACK, 1000 + k)])[
+                0
+            ]
             datasets[i, k] = AttackDataset(
                 name=f"attack model of class {k} of {task.name}, seed {case.seed}",
-                fingerprint=fingerprint("class", recipe, names, k, words, digits=24),
-                words=words,
+                fingerprint=fingerprint("class", recipe, names, k, key_data, digits=24),
+                key_data=key_data,
                 features=posteriors[at],
                 member=member[at],
                 num_inputs=posteriors.shape[1],
                 queries=[target[places[i][k]]],
             )
-    found = fit_networks(recipe, context.asker.library.train, list(datasets.values()))
+    found = fit_networks(recipe, context.querier.library.train, list(datasets.values()))
     for (i, k), (own, (answer,)) in zip(datasets, found, strict=True):
         scores[i][places[i][k]], own_scores[i, k] = answer, own
     truths = [truth(case.target) for case in cases]
     mesh = make_mesh(context.execution.num_devices)
     collapsed = _collapsed(context, experiment, datasets, own_scores)
-    judged = judge(scores, truths, [0.0] * len(cases), mesh)
+    metrics = evaluate_scores(scores, truths, [0.0] * len(cases), mesh)
     rows = []
     for i, case in enumerate(cases):
         mine = [dataset for (j, _), dataset in datasets.items() if j == i]
@@ -112,14 +114,14 @@ def _task(context: Context, experiment: str, cases: Sequence[Baseline]) -> list[
                 "shokri",
                 case.seed,
                 case.target,
-                answers[asker.name(case.target)],
+                answers[querier.name(case.target)],
                 {**case.variant},
-                row_fields(jax.tree.map(lambda leaf, at=i: leaf[at], judged))
+                row_fields(jax.tree.map(lambda leaf, at=i: leaf[at], metrics))
                 # With no network left that tells records apart, the class alone decides.
                 | {"attack_model": recipe.model, "collapsed": num_collapsed == len(mine)}
                 | {"collapsed_classes": num_collapsed, "attacked_classes": len(mine)}
                 | context.shadow_fields(
-                    case.shadows, [answers[asker.name(s)] for s in case.shadows]
+                    case.shadows, [answers[querier.name(s)] for s in case.shadows]
                 )
                 | {"attack_seconds": spent},
             )
@@ -138,7 +140,7 @@ def _collapsed(
         return []
     truths = [dataset.member for dataset in datasets.values()]
     mesh = make_mesh(context.execution.num_devices)
-    own = judge_own_rows([scores[key] for key in datasets], truths, mesh)
+    own = evaluate_own_rows([scores[key] for key in datasets], truths, mesh)
     found = [key for key, collapsed in zip(datasets, own.collapsed, strict=True) if collapsed]
     if found:
         names = [datasets[key].name for key in found]

@@ -8,14 +8,14 @@ from jaxtyping import Bool, Int, UInt32
 
 from jleaks.datasets.registry import get_task
 from jleaks.defences.stacking import CombinerRecipe, thirds
-from jleaks.fleet import key_words
+from jleaks.fleet import stack_key_data
 from jleaks.forest import ForestRecipe
 from jleaks.keys import Role, identity_key
 from jleaks.paper.plan import PaperPlan
 from jleaks.plan import Plan, Recipe
 from jleaks.splits import Quarters, quarters, shadow_part
 
-Words = UInt32[np.ndarray, "2"]
+KeyData = UInt32[np.ndarray, "2"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -28,7 +28,7 @@ class Subject:
       recipe: Of a network, or of a random forest.
       members: [n] records it trains on.
       others: [m] records it does not.
-      words: Its key.
+      key_data: Its PRNG key, as two words.
       dropout: Ratios of input and hidden layer, or None.
       null_order: [n + m] of the null check (see `jleaks.splits.null_orders`): its answers are put into this
         order, after which the first n are called members; None for the truth.
@@ -39,7 +39,7 @@ class Subject:
     recipe: Recipe | ForestRecipe
     members: Int[np.ndarray, "members"]
     others: Int[np.ndarray, "others"]
-    words: Words
+    key_data: KeyData
     dropout: tuple[float, float] | None = None
     null_order: Int[np.ndarray, "rows"] | None = None
 
@@ -88,7 +88,7 @@ def truth(subject: AnySubject) -> Bool[np.ndarray, "rows"]:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Cast:
+class SubjectLayout:
     """Lays out the targets and shadows of a plan.
 
     Attributes:
@@ -99,7 +99,7 @@ class Cast:
     plan: Plan | PaperPlan
     sizes: dict[str, int]
 
-    @functools.lru_cache(maxsize=256)  # noqa: B019 - a run has one cast
+    @functools.lru_cache(maxsize=256)  # noqa: B019 - a run has one layout
     def split(self, task: str, seed: int) -> Quarters:
         """Returns one draw of the paper's split."""
         size = self.sizes[task]
@@ -124,7 +124,7 @@ class Cast:
             recipe=recipe or self.network(task),
             members=split.target_train,
             others=split.target_out,
-            words=key_words([identity_key(seed, task, Role.TARGET)])[0],
+            key_data=stack_key_data([identity_key(seed, task, Role.TARGET)])[0],
             dropout=dropout,
         )
 
@@ -144,7 +144,7 @@ class Cast:
             recipe=recipe or self.network(task),
             members=members,
             others=others,
-            words=key_words([identity_key(seed, task, Role.SHADOW, index)])[0],
+            key_data=stack_key_data([identity_key(seed, task, Role.SHADOW, index)])[0],
             dropout=dropout,
         )
 
@@ -154,7 +154,8 @@ class Cast:
         """Returns the stacked target or shadow (`Role.TARGET` or `Role.SHADOW`) of one draw."""
         whole = self.target(task, seed) if role == Role.TARGET else self.shadow(task, seed)
         parts = thirds(
-            whole.members, key_words([identity_key(seed, task, Role.STACK_SPLIT, int(role))])[0]
+            whole.members,
+            stack_key_data([identity_key(seed, task, Role.STACK_SPLIT, int(role))])[0],
         )
         network = dataclasses.replace(
             whole, name=f"network of the stacked {whole.name}", members=parts.network

@@ -15,7 +15,7 @@ import numpy as np
 from jleaks.datasets.registry import get_task
 from jleaks.metrics import number
 from jleaks.paper.answers import Answers
-from jleaks.paper.attacks import Answered, AnyCase, Attack, Case, ask, judged, scored, unaided
+from jleaks.paper.attacks import Answered, AnyCase, Attack, Case, ask, evaluated, scored, unaided
 from jleaks.paper.context import Job
 from jleaks.paper.engine import opened
 from jleaks.paper.subjects import Subject
@@ -73,7 +73,7 @@ def run(
 
 def _rows(job: Job[Plan]) -> list[Row]:
     """Trains, asks and attacks everything."""
-    plan, library = job.plan, job.asker.library
+    plan, library = job.plan, job.querier.library
     draws: dict[str, _Draws] = {}
     answered, about = Answered(), {}
     for task in plan.tasks:
@@ -85,7 +85,7 @@ def _rows(job: Job[Plan]) -> list[Row]:
     learned = {attack.learned for attack in attacks if attack.learned is not None}
     stages = {"attack models": sum((library.cost(name).wall_seconds for name in learned), 0.0)}
     tick = time.monotonic()
-    metrics = judged(job, attacks)
+    metrics = evaluated(job, attacks)
     stages["evaluation"] = time.monotonic() - tick
     job.reporter.line(
         f"{len(attacks)} attacks evaluated in one compiled call, {stages['evaluation']:.1f} s"
@@ -100,7 +100,7 @@ def _draws(job: Job[Plan], task: str) -> _Draws:
     """Lays out target and shadow of every seed; in the null check a coin says who is a member."""
     found = []
     for seed in range(job.plan.num_seeds(task)):
-        pair = job.cast.target(task, seed), job.cast.shadow(task, seed)
+        pair = job.layout.target(task, seed), job.layout.shadow(task, seed)
         if job.plan.membership == "shuffled":
             target, shadow = null_orders(task, seed, len(pair[0].rows))
             pair = (
@@ -117,8 +117,8 @@ def _asked(job: Job[Plan], task: str, draws: _Draws) -> tuple[Answered, dict[str
     Returns:
       What they answered; and of the task's rows the fields that tell of its data, and seconds.
     """
-    library, tick = job.asker.library, time.monotonic()
-    data = job.asker.datasets(task)
+    library, tick = job.querier.library, time.monotonic()
+    data = job.querier.datasets(task)
     seconds = {"load": time.monotonic() - tick}
     tick, trained, before = time.monotonic(), library.num_trained, library.seconds_trained
     cases: list[AnyCase] = [
@@ -130,8 +130,8 @@ def _asked(job: Job[Plan], task: str, draws: _Draws) -> tuple[Answered, dict[str
     answered = ask(job, cases)
     asking = time.monotonic() - tick - (library.seconds_trained - before)
     models = list(itertools.chain(*draws))
-    seconds |= {"training": job.asker.cost(models).wall_seconds, "query": asking}
-    targets = [(t, answered.rows[job.asker.identity(t), "direct"]) for t, _ in draws]
+    seconds |= {"training": job.querier.cost(models).wall_seconds, "query": asking}
+    targets = [(t, answered.rows[job.querier.identity(t), "direct"]) for t, _ in draws]
     members, others = np.mean([_accuracy(*pair) for pair in targets], 0)
     count = library.num_trained - trained
     job.reporter.line(

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from jleaks.attacks.registry import ATTACKS
-from jleaks.bank.judging import FPRS
 from jleaks.bank.results import COMPARED, OVER
+from jleaks.bank.row_metrics import FPRS
 from jleaks.report.numbers import FEW_NOTE, UNDEFINED, few_mark, interval_text, notes
 from jleaks.report.table import Cell, Table
 from jleaks.statistics import Interval
@@ -62,29 +62,29 @@ def _interval(value: dict[str, Any], is_over_records: bool) -> Interval:
     return Interval(mean, low, high, math.nan, value["n"], OVER)
 
 
-def number(record: dict[str, Any], metric: str) -> str:
-    """Returns a metric of a summary's record: "0.864±.002", "0.138†±.017", "-" where nothing is defined.
+def number(row: dict[str, Any], metric: str) -> str:
+    """Returns a metric of a summary's row: "0.864±.002", "0.138†±.017", "-" where nothing is defined.
 
     Bounds that earlier versions took over targets, several times too narrow, are not shown.
     """
-    value, mark = record[metric], few_mark(metric, record["num_nonmembers"])
-    of = value["n"], record["num_targets"]
-    return interval_text(_interval(value, record.get("intervals") == OVER), of, mark=mark)
+    value, mark = row[metric], few_mark(metric, row["num_nonmembers"])
+    of = value["n"], row["num_targets"]
+    return interval_text(_interval(value, row.get("intervals") == OVER), of, mark=mark)
 
 
-def interval_note(records: Sequence[dict[str, Any]]) -> str:
+def interval_note(rows: Sequence[dict[str, Any]]) -> str:
     """Returns the sentence that says what ± is in a table of summaries."""
-    if all(record.get("intervals") == OVER for record in records):
+    if all(row.get("intervals") == OVER for row in rows):
         return RECORDS_NOTE
     return "No ±: evaluated before intervals were over records, by the attacks of then."
 
 
-def _cell(record: dict[str, Any], metric: str, best: float | None) -> Cell:
-    return Cell(number(record, metric), best is not None and record[metric]["mean"] == best)
+def _cell(row: dict[str, Any], metric: str, best: float | None) -> Cell:
+    return Cell(number(row, metric), best is not None and row[metric]["mean"] == best)
 
 
 def _largest(summary: Sequence[dict[str, Any]], group: str, metric: str) -> float | None:
-    values = [record[metric]["mean"] for record in summary if record["needs"] == group]
+    values = [row[metric]["mean"] for row in summary if row["needs"] == group]
     return max((value for value in values if value is not None), default=None)
 
 
@@ -110,20 +110,20 @@ def bank_table(summary: Sequence[dict[str, Any]]) -> Table:
     The largest mean AUC, balanced accuracy and TPRs of each group are marked.
     """
     best = {(g, m): _largest(summary, g, m) for g in _GROUPS for m in _MARKED}
-    rows: list[tuple[Cell, ...]] = []
+    body: list[tuple[Cell, ...]] = []
     ends: set[int] = set()
     previous = summary[0]["needs"]
-    for record in summary:
-        if record["needs"] != previous:
-            ends.add(len(rows) - 1)
-        previous = record["needs"]
-        rows.append(
+    for row in summary:
+        if row["needs"] != previous:
+            ends.add(len(body) - 1)
+        previous = row["needs"]
+        body.append(
             (
-                Cell(ATTACKS[record["attack"]].title),
-                Cell(str(record["num_references"]) if record["num_references"] else "-"),
-                Cell("yes" if record["labels"] else "no"),
-                Cell(record["queries"]),
-                *(_cell(record, m, best.get((previous, m))) for m in _METRICS),
+                Cell(ATTACKS[row["attack"]].title),
+                Cell(str(row["num_references"]) if row["num_references"] else "-"),
+                Cell("yes" if row["labels"] else "no"),
+                Cell(row["queries"]),
+                *(_cell(row, m, best.get((previous, m))) for m in _METRICS),
             )
         )
     first = summary[0]
@@ -134,7 +134,7 @@ def bank_table(summary: Sequence[dict[str, Any]]) -> Table:
     caption = (
         f"Means over {first['num_targets']} targets of this one bank of {first['num_models']} models; "
         f"{first['num_members']:,.0f} members and {first['num_nonmembers']:,.0f} non-members each.  "
-        f"{interval_note(summary)}  {_signs(rows, 4)}Precision, recall and balanced accuracy at the "
+        f"{interval_note(summary)}  {_signs(body, 4)}Precision, recall and balanced accuracy at the "
         "threshold chosen on a shadow model.  Largest realised FPR (mean over targets): "
         f"{realised}.  Rules separate what the attacker has: {'; '.join(_GROUPS.values())}.  Marked: "
         "the largest of each group."
@@ -144,21 +144,21 @@ def bank_table(summary: Sequence[dict[str, Any]]) -> Table:
         caption=caption,
         heads=_HEADS,
         num_text_columns=4,
-        rows=tuple(rows),
+        rows=tuple(body),
         section_ends=frozenset(ends),
     )
 
 
-def comparison_table(records: Sequence[dict[str, Any]]) -> Table:
+def comparison_table(rows: Sequence[dict[str, Any]]) -> Table:
     """Returns pairs of attacks compared on the same targets (see `jleaks.bank.results.compare`)."""
     titles = {"auc": "AUC"} | {f"tpr_at_fpr_{f}": f"TPR at {f * 100:g}% FPR" for f in FPRS}
     heads, body = ["First", "Second"], []
     for metric in COMPARED:
         heads += [f"{titles[metric]}\nfirst - second", "First\nahead"]
-    for record in records:
-        cells = [Cell(ATTACKS[record[name]].title) for name in ("first", "second")]
+    for row in rows:
+        cells = [Cell(ATTACKS[row[name]].title) for name in ("first", "second")]
         for metric in COMPARED:
-            value, mark = record[metric], few_mark(metric, record["num_nonmembers"])
+            value, mark = row[metric], few_mark(metric, row["num_nonmembers"])
             interval, n = _interval(value, is_over_records=True), value["n"]
             text = interval_text(interval, (n, n), sign="+", digits=4, mark=mark)
             # Marked where the interval leaves out zero.
@@ -166,7 +166,7 @@ def comparison_table(records: Sequence[dict[str, Any]]) -> Table:
             cells += [Cell(text, apart), Cell(f"{value['ahead']}/{n}")]
         body.append(tuple(cells))
     return Table(
-        title=f"{records[0]['task']}: attacks compared on the same targets",
+        title=f"{rows[0]['task']}: attacks compared on the same targets",
         caption=f"Mean difference over targets.  {RECORDS_NOTE}  {_signs(body, 2)}Marked where it leaves "
         "out zero; and on how many targets the first is ahead.",
         heads=tuple(heads),
@@ -175,17 +175,17 @@ def comparison_table(records: Sequence[dict[str, Any]]) -> Table:
     )
 
 
-def audit_table(records: Sequence[dict[str, Any]]) -> Table:
+def audit_table(rows: Sequence[dict[str, Any]]) -> Table:
     """Returns the bounds on epsilon (see `jleaks.bank.audits.audit`), spread over targets."""
     body: list[tuple[Cell, ...]] = []
-    for attack in dict.fromkeys(r["attack"] for r in records):
-        mine = [r for r in records if r["attack"] == attack]
+    for attack in dict.fromkeys(r["attack"] for r in rows):
+        mine = [r for r in rows if r["attack"] == attack]
         for title, field in (
             ("over thresholds", "epsilon_thresholds"),
             ("one run", "epsilon_one_run"),
         ):
             body.append((Cell(ATTACKS[attack].title), Cell(title), *_bounds(mine, field)))
-    first = records[0]
+    first = rows[0]
     return Table(
         title=f"{first['task']}: lower bounds on epsilon at delta {first['delta']:g}",
         caption=f"Each target's bound holds with {first['confidence']:.0%} confidence; the largest of many "
@@ -204,9 +204,9 @@ def audit_table(records: Sequence[dict[str, Any]]) -> Table:
     )
 
 
-def _bounds(records: Sequence[dict[str, Any]], field: str) -> list[Cell]:
+def _bounds(rows: Sequence[dict[str, Any]], field: str) -> list[Cell]:
     """Returns least, median and largest bound, how many are above 0, the ceiling, how many are at it."""
-    mine = sorted(records, key=lambda r: r[field])
+    mine = sorted(rows, key=lambda r: r[field])
     values = np.array([r[field] for r in mine])
     # Rows of earlier commits know no ceiling.
     ceilings = np.array([r.get(f"{field}_ceiling", np.inf) for r in mine])
@@ -221,11 +221,11 @@ def _bounds(records: Sequence[dict[str, Any]], field: str) -> list[Cell]:
     return [*cells, Cell(counts[0]), *map(Cell, told)]
 
 
-def records_table(records: Sequence[dict[str, Any]]) -> Table:
+def records_table(rows: Sequence[dict[str, Any]]) -> Table:
     """Returns the AUC of single targets with its interval over records, from bootstrapped audits."""
     body = []
-    for attack in dict.fromkeys(r["attack"] for r in records):
-        mine = sorted((r for r in records if r["attack"] == attack), key=lambda r: r["auc"]["mean"])
+    for attack in dict.fromkeys(r["attack"] for r in rows):
+        mine = sorted((r for r in rows if r["attack"] == attack), key=lambda r: r["auc"]["mean"])
         for title, r in (
             ("least", mine[0]),
             ("median", mine[(len(mine) - 1) // 2]),
@@ -233,7 +233,7 @@ def records_table(records: Sequence[dict[str, Any]]) -> Table:
         ):
             cells = [f"{r['auc'][name]:.4f}" for name in ("mean", "low", "high")]
             body.append(tuple(map(Cell, (ATTACKS[attack].title, title, str(r["target"]), *cells))))
-    first = records[0]
+    first = rows[0]
     return Table(
         title=f"{first['task']}: AUC of single targets",
         caption=f"{first['confidence']:.0%} percentile bootstrap over the records of each target, "

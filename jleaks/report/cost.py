@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from jleaks.attacks.registry import ATTACKS
-from jleaks.bank.results import OVER, Record
+from jleaks.bank.results import OVER, Row
 from jleaks.report.bank_tables import interval_note, number
 from jleaks.report.numbers import few_mark, notes
 from jleaks.report.roc import SHOWN
@@ -42,9 +42,9 @@ def knee(curve: Sequence[tuple[int, float]]) -> int:
     return found
 
 
-def curve(records: Sequence[dict[str, Any]], attack: str, metric: str) -> list[tuple[int, float]]:
+def curve(rows: Sequence[dict[str, Any]], attack: str, metric: str) -> list[tuple[int, float]]:
     """Returns one attack's (references, mean) pairs in rising order."""
-    mine = [r for r in records if r["attack"] == attack]
+    mine = [r for r in rows if r["attack"] == attack]
     return sorted((r["num_references"], r[metric]["mean"]) for r in mine)
 
 
@@ -62,18 +62,18 @@ def _places(attacks: Sequence[str]) -> dict[str, int]:
     return found | dict(zip(others, free, strict=False))
 
 
-def draw_cost(title: str, records: Sequence[dict[str, Any]]) -> Figure:
+def draw_cost(title: str, rows: Sequence[dict[str, Any]]) -> Figure:
     """Draws AUC and TPR at 0.1% FPR against the number of references, the knees ringed.
 
     Args:
       title: Above the figure.
-      records: One per attack and number of references (see `benchmarks.attack_cost`).
+      rows: One per attack and number of references (see `benchmarks.attack_cost`).
     """
-    places = _places(list(dict.fromkeys(r["attack"] for r in records)))
-    counts = sorted({r["num_references"] for r in records})
-    cost = {r["num_references"]: r["device_seconds"] for r in records}
-    first = records[0]
-    banded = all(r.get("intervals") == OVER for r in records)
+    places = _places(list(dict.fromkeys(r["attack"] for r in rows)))
+    counts = sorted({r["num_references"] for r in rows})
+    cost = {r["num_references"]: r["device_seconds"] for r in rows}
+    first = rows[0]
+    banded = all(r.get("intervals") == OVER for r in rows)
     bands = ", bands 95% intervals over records" if banded else ""
     marks = [few_mark(metric, first["num_nonmembers"]) for metric in _PANELS]
     figure = new_figure(12.4, 5.6)
@@ -81,7 +81,7 @@ def draw_cost(title: str, records: Sequence[dict[str, Any]]) -> Figure:
     for axes, mark, (metric, name) in zip(panels, marks, _PANELS.items(), strict=True):
         for attack, i in places.items():
             mine = sorted(
-                (r for r in records if r["attack"] == attack), key=lambda r: r["num_references"]
+                (r for r in rows if r["attack"] == attack), key=lambda r: r["num_references"]
             )
             x = [r["num_references"] for r in mine]
             colour = SERIES_COLOURS[i % len(SERIES_COLOURS)]
@@ -129,37 +129,37 @@ def draw_cost(title: str, records: Sequence[dict[str, Any]]) -> Figure:
     return figure
 
 
-def cost_table(records: Sequence[Record]) -> Table:
+def cost_table(rows: Sequence[Row]) -> Table:
     """Returns AUC and TPR at 0.1% FPR per attack and number of references, knees marked."""
-    attacks = list(dict.fromkeys(r["attack"] for r in records))
-    counts = sorted({r["num_references"] for r in records})
-    by = {(r["attack"], r["num_references"]): r for r in records}
-    rows: list[tuple[Cell, ...]] = []
+    attacks = list(dict.fromkeys(r["attack"] for r in rows))
+    counts = sorted({r["num_references"] for r in rows})
+    by = {(r["attack"], r["num_references"]): r for r in rows}
+    body: list[tuple[Cell, ...]] = []
     for metric, name in {"auc": "AUC", "tpr_at_fpr_0.001": "TPR at 0.1% FPR"}.items():
         for attack in attacks:
-            at = knee(curve(records, attack, metric))
+            at = knee(curve(rows, attack, metric))
             cells = [Cell(number(by[attack, n], metric), n == at) for n in counts]
-            rows.append((Cell(name), Cell(attack), *cells))
-    first = {r["num_references"]: r for r in records}
+            body.append((Cell(name), Cell(attack), *cells))
+    first = {r["num_references"]: r for r in rows}
     cost = [Cell(f"{first[n]['device_seconds']:.1f}") for n in counts]
-    rows.append((Cell("Device seconds"), Cell("all references"), *cost))
+    body.append((Cell("Device seconds"), Cell("all references"), *cost))
     if first[counts[0]]["flops"] is not None:
-        rows.append(
+        body.append(
             (
                 Cell("TFLOP"),
                 Cell("all references"),
                 *(Cell(f"{first[n]['flops'] / 1e12:.3g}") for n in counts),
             )
         )
-    signs = notes([cell.text for row in rows for cell in row[2:]])
+    signs = notes([cell.text for row in body for cell in row[2:]])
     return Table(
-        title=f"{records[0]['task']}: attacks against the number of references",
-        caption=f"Means over {records[0]['num_targets']} targets; nested subsets of one bank.  "
-        f"{interval_note(records)}  {signs + '  ' if signs else ''}Marked: the knee, the fewest references "
+        title=f"{rows[0]['task']}: attacks against the number of references",
+        caption=f"Means over {rows[0]['num_targets']} targets; nested subsets of one bank.  "
+        f"{interval_note(rows)}  {signs + '  ' if signs else ''}Marked: the knee, the fewest references "
         f"from which on the mean stays at {KNEE_SHARE:.0%} of its final value.",
         heads=("Metric", "Attack", *(str(n) for n in counts)),
         num_text_columns=2,
-        rows=tuple(rows),
+        rows=tuple(body),
         section_ends=frozenset({len(attacks) - 1, 2 * len(attacks) - 1}),
         compact=True,
     )

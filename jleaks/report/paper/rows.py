@@ -176,10 +176,10 @@ def read_rows(name: str, path: str | os.PathLike[str]) -> list[PaperRow]:
       InputError: the file cannot be read, holds no row, or a line is not a row of this experiment;
         the message names file and line.
     """
-    records = json_lines.read(path)
-    if not records:
+    rows = json_lines.read(path)
+    if not rows:
         raise InputError(f"{path}: no result rows; expected one JSON object per line")
-    return check_rows(name, records, f"{path}, row ")
+    return check_rows(name, rows, f"{path}, row ")
 
 
 def task_sources(rows: Sequence[PaperRow]) -> Sources:

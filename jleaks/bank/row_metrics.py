@@ -1,7 +1,7 @@
-"""Judging rows: one target's scores of all records, against the truth.
+"""Metrics of rows: one target's scores of all records, against the truth.
 
 Who is a member is known before anything is scored.  So each target's members and others are listed once, on
-the host (`roster`), and each row's non-members are sorted alone (see `jleaks.roc`).
+the host (`membership_index`), and each row's non-members are sorted alone (see `jleaks.roc`).
 
 What each record adds to the error of every measure (`influence`) follows from the same numbers, and is
 summed over the targets, which share their records: intervals over records are made of these sums.
@@ -25,7 +25,7 @@ FPRS = (0.01, 0.001, 0.0001)
 GRID = np.geomspace(1e-5, 1, 101)
 
 # Measures whose influences are kept, in order.  A TPR's is that of the members found less the slope of the
-# ROC curve times that of the non-members let in; the slope is known when all targets are judged.
+# ROC curve times that of the non-members let in; the slope is known when all targets are evaluated.
 INFLUENCES = (
     "auc",
     "balanced_accuracy",
@@ -38,7 +38,7 @@ INFLUENCES = (
 _WIDTH = 64
 
 
-class Verdicts(NamedTuple):
+class BankMetrics(NamedTuple):
     """Every attack on every target: A attacks, T targets, F = len(`FPRS`), counts of audited records.
 
     Attributes:
@@ -56,7 +56,7 @@ class Verdicts(NamedTuple):
       variant: [A, T] the form that a shadow chose (see `attacks.registry.Variants`), NaN without any.
       non_finite: [A, T] scores of audited records that are not finite, the shadow's included.
       first_non_finite: [A, T] position of the first of them.
-      influence: [A, len(`INFLUENCES`), N] of every record, summed over targets; () while rows are judged.
+      influence: [A, len(`INFLUENCES`), N] of every record, summed over targets; () of one row.
     """
 
     auc: AnyArray
@@ -75,7 +75,7 @@ class Verdicts(NamedTuple):
     influence: Any = ()
 
 
-class Roster(NamedTuple):
+class MembershipIndex(NamedTuple):
     """Positions of each target's audited members and others, filled up behind with `NOBODY`.
 
     Attributes:
@@ -87,9 +87,9 @@ class Roster(NamedTuple):
     outside: Int[np.ndarray, "targets most_others"]
 
 
-def roster(
+def membership_index(
     member: Bool[np.ndarray, "targets records"], candidate: Bool[np.ndarray, "targets records"]
-) -> Roster:
+) -> MembershipIndex:
     """Lists members and others among the records that each target is audited on."""
 
     def listed(rows: np.ndarray) -> np.ndarray:
@@ -100,7 +100,7 @@ def roster(
         found[np.arange(found.shape[1]) < counts[:, None]] = np.nonzero(rows)[1]
         return found
 
-    return Roster(listed(member & candidate), listed(~member & candidate))
+    return MembershipIndex(listed(member & candidate), listed(~member & candidate))
 
 
 def near(
@@ -112,14 +112,14 @@ def near(
 
 
 def lists(members: dict[str, np.ndarray], audited: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Returns what rows are judged with by place: each role's `roster`, and `near` of the targets.
+    """Returns what rows are evaluated with: each role's `MembershipIndex`, and the targets' `near`.
 
     Args:
       members: By role, among them "target": who is a member of its models, [T, N].
       audited: By role, which records each of them is audited on, [T, N].
     """
-    rosters = {role: roster(rows, audited[role]) for role, rows in members.items()}
-    return rosters | {"near": near(members["target"], audited["target"])}
+    indices = {role: membership_index(rows, audited[role]) for role, rows in members.items()}
+    return indices | {"near": near(members["target"], audited["target"])}
 
 
 def found_near(ranked: Ranked, near: Int[Array, "fprs counts"]) -> Int[Array, "fprs counts"]:
@@ -172,15 +172,15 @@ def influence(
     )
 
 
-def judge(
+def evaluate_row(
     ranked: Ranked, near: Int[Array, "fprs counts"], threshold: Array
-) -> tuple[Verdicts, Float[Array, "influences records"]]:
-    """Returns a row's verdicts and influences; nobody is called without a threshold, which then is NaN."""
+) -> tuple[BankMetrics, Float[Array, "influences records"]]:
+    """Returns a row's metrics and influences; nobody is called without a threshold, which then is NaN."""
     tp, fp = operating_points(ranked, FPRS)
     roc, _ = operating_points(ranked, GRID)
     tp_called, fp_called = called(ranked, threshold)
     has_one = ~jnp.isnan(threshold)
-    verdicts = Verdicts(
+    metrics = BankMetrics(
         auc=auc(ranked),
         positives=ranked.positives,
         negatives=ranked.negatives,
@@ -192,7 +192,7 @@ def judge(
         fp_called=fp_called * has_one,
         roc=roc,
     )
-    return verdicts, influence(ranked, near, threshold)
+    return metrics, influence(ranked, near, threshold)
 
 
 def pad(rows: dict[str, Array], multiple: int) -> dict[str, Array]:
@@ -208,27 +208,27 @@ def pad(rows: dict[str, Array], multiple: int) -> dict[str, Array]:
 
 
 def in_turn(
-    judge_fn: Callable[[dict[str, Array]], tuple[Verdicts, Array]],
+    evaluate_fn: Callable[[dict[str, Array]], tuple[BankMetrics, Array]],
     num_attacks: int,
     rows: dict[str, Array],
-) -> tuple[Verdicts, Float[Array, "attacks influences records"]]:
-    """Judges rows one after the other; the sums of their influences are all that is kept of these.
+) -> tuple[BankMetrics, Float[Array, "attacks influences records"]]:
+    """Evaluates rows one after the other; the sums of their influences are all that is kept of these.
 
     Args:
-      judge_fn: From a row to what `judge` returns.
+      evaluate_fn: From a row to what `evaluate_row` returns.
       num_attacks: Attacks that the rows are of.
       rows: Stacked: `target` scores [rows, N] (or what forms share [rows, C, N]), `attack`, the place of
-        each one's attack, `weight`, 0 for a row that does not count, and what `judge_fn` takes.
+        each one's attack, `weight`, 0 for a row that does not count, and what `evaluate_fn` takes.
     """
 
-    def add(sums: Array, row: dict[str, Array]) -> tuple[Array, Verdicts]:
-        verdicts, found = judge_fn(row)
+    def add(sums: Array, row: dict[str, Array]) -> tuple[Array, BankMetrics]:
+        metrics, found = evaluate_fn(row)
         found = found * row["weight"] + sums[row["attack"]]
-        return lax.dynamic_update_index_in_dim(sums, found, row["attack"], 0), verdicts
+        return lax.dynamic_update_index_in_dim(sums, found, row["attack"], 0), metrics
 
     shape = (num_attacks, len(INFLUENCES), rows["target"].shape[-1])
-    sums, verdicts = lax.scan(add, jnp.zeros(shape, jnp.float32), rows)
-    return verdicts, sums
+    sums, metrics = lax.scan(add, jnp.zeros(shape, jnp.float32), rows)
+    return metrics, sums
 
 
 def _of_rate(answers: Array, kind: Array, size: Array) -> Array:

@@ -1,45 +1,45 @@
-"""Attacks that ask how hard a record is: for the population, or for models that did not train on it."""
+"""Attacks that calibrate a record's loss: by the population's, or by models that did not train on it."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jleaks import sorting
-from jleaks.attacks.evidence import VARIANCE_FLOOR, Evidence
 from jleaks.attacks.lira import log_survival
+from jleaks.attacks.reference_statistics import VARIANCE_FLOOR, ReferenceStatistics
 
 
-def calibrated(evidence: Evidence) -> Array:
+def calibrated(statistics: ReferenceStatistics) -> Array:
     """Log posterior minus its mean over OUT references (Watson et al. 2022, equation 2)."""
-    return evidence.log_p() - evidence.mean_log_p("out")
+    return statistics.log_p() - statistics.mean_log_p("out")
 
 
-def attack_r(evidence: Evidence) -> Array:
+def attack_r(statistics: ReferenceStatistics) -> Array:
     """Attack-R (Ye et al. 2022, section 4.4), thresholds interpolated linearly as in the authors' code.
 
     A record is called a member at level alpha if its loss is at most the alpha-quantile of the OUT
     references' losses, between which, and 0 and 1000, is interpolated.  The score is minus the log of the
     least such alpha: unlike the share of references below, it tells records that beat all of them apart.
     """
-    return -evidence.log_level("out")
+    return -statistics.log_level("out")
 
 
-def attack_r_logit(evidence: Evidence) -> Array:
+def attack_r_logit(statistics: ReferenceStatistics) -> Array:
     """Attack-R with the smaller of two thresholds, as the authors' code offers it ("min_linear_logit").
 
     The second is the quantile of a normal distribution of rescaled losses, which is phi, fitted to the OUT
     references.  The score is minus the log of the level at which the record passes both.
     """
-    found, overall = evidence.phi(0, "out"), evidence.overall(0, "out")
+    found, overall = statistics.phi(0, "out"), statistics.overall(0, "out")
     spread = jnp.maximum(found.deviations / jnp.maximum(found.size, 1), VARIANCE_FLOOR)
     spread = jnp.where(found.size >= 2, spread, overall.variance)
     mean = jnp.where(found.size > 0, found.mean, overall.mean)
-    z = (evidence.own("phi", 0) - mean) / jnp.sqrt(spread)
-    return jnp.minimum(-evidence.log_level("out"), log_survival(z))
+    z = (statistics.own("phi", 0) - mean) / jnp.sqrt(spread)
+    return jnp.minimum(-statistics.log_level("out"), log_survival(z))
 
 
-def attack_r_share(evidence: Evidence) -> Array:
+def attack_r_share(statistics: ReferenceStatistics) -> Array:
     """Share of OUT references with a larger loss, ties half: cannot be sure of anybody."""
-    return evidence.share_above("out")
+    return statistics.share_above("out")
 
 
 def population_share(

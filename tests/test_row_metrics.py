@@ -1,4 +1,4 @@
-"""Ranking and judging against brute force over all thresholds."""
+"""Ranking and the metrics of rows against brute force over all thresholds."""
 
 import jax
 import jax.numpy as jnp
@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from jleaks import roc
-from jleaks.bank import judging
-from jleaks.bank.judging import FPRS, INFLUENCES
+from jleaks.bank import row_metrics
+from jleaks.bank.row_metrics import FPRS, INFLUENCES
 from jleaks.operating_points import Counts
 
 _FPRS = (0.0, *FPRS, 0.1, 0.3, 1.0)
@@ -18,7 +18,7 @@ _FPRS = (0.0, *FPRS, 0.1, 0.3, 1.0)
 def ranked(scores: np.ndarray, member: np.ndarray, candidate: np.ndarray) -> roc.Ranked:
     """The row's ranking, listed beside a target with more members and one with fewer."""
     others = np.stack([member, np.arange(len(member)) < 2, np.arange(len(member)) > 1])
-    listed = judging.roster(others, candidate)
+    listed = row_metrics.membership_index(others, candidate)
     given = map(jnp.asarray, (scores, member, candidate, listed.inside[0], listed.outside[0]))
     return jax.jit(roc.rank)(*given)
 
@@ -73,7 +73,7 @@ def test_thresholds_by_allowed_non_members_equal_loops(rng, kind):
     n = int((~truth).sum())
     # One row per FPR in use; here any counts, from above all scores to below them.
     asked = np.array([[-1, 0, 1, 2, 5, 20, 3], [n - 1, n, n - 2, 7, 8, -1, n]], np.int32)
-    tp = np.asarray(judging.found_near(found, jnp.asarray(asked)))
+    tp = np.asarray(row_metrics.found_near(found, jnp.asarray(asked)))
     for (i, c), j in np.ndenumerate(asked):
         beside = Counts._fields[c] == "high"
         assert tp[i, c] == slow.found(own, truth, j, beside), (j, beside)
@@ -85,8 +85,8 @@ def test_influences_equal_loops(rng, kind, level):
     scores, member, candidate = row(rng, kind)
     found = ranked(scores, member, candidate)
     own, truth = scores[candidate], member[candidate]
-    near = judging.near(member[None], candidate)[0]
-    sums = judging.influence(found, jnp.asarray(near), jnp.float32(level))
+    near = row_metrics.near(member[None], candidate)[0]
+    sums = row_metrics.influence(found, jnp.asarray(near), jnp.float32(level))
     assert not np.asarray(sums)[:, ~candidate].any()
     by_name = dict(zip(INFLUENCES, np.asarray(sums, np.float64)[:, candidate], strict=True))
     expected = {"auc": slow.placements(own, truth)[1]}
@@ -103,9 +103,9 @@ def test_influences_equal_loops(rng, kind, level):
         assert by_name[name].sum() == pytest.approx(0, abs=1e-6)
 
 
-def test_rosters_list_candidates_of_every_target():
+def test_membership_indices_list_candidates_of_every_target():
     member = np.array([[1, 0, 1, 0, 1], [0, 0, 0, 1, 1]], bool)
-    found = judging.roster(member, np.array([[1, 1, 1, 1, 0]] * 2, bool))
+    found = row_metrics.membership_index(member, np.array([[1, 1, 1, 1, 0]] * 2, bool))
     nobody = np.iinfo(np.int32).max
     assert found.inside.shape[1] == found.outside.shape[1] == 64
     np.testing.assert_array_equal(found.inside[:, :2], [[0, 2], [3, nobody]])

@@ -1,4 +1,4 @@
-"""What an attacker knows about every record of every target: the target's answer and its references'.
+"""Statistics of every record of every target: of the target's answer and of its references'.
 
 The definitions are those of `jleaks.attacks.sides` and `sums`, for one record of one target; an attack asks
 for them by name and gets all of them at once.
@@ -12,13 +12,13 @@ from jaxtyping import Array, Bool, Float
 
 from jleaks.attacks import sides, sums
 from jleaks.attacks.sides import Chosen
-from jleaks.attacks.sums import Side
+from jleaks.attacks.sums import Moments
 
 # No variance is taken to be smaller: two logits that differ by less than 0.01 are the same.
 VARIANCE_FLOOR = 1e-4
 
 
-class Overall(NamedTuple):
+class OverallMoments(NamedTuple):
     """A side's values over all records, per target [T, 1].
 
     Attributes:
@@ -32,7 +32,7 @@ class Overall(NamedTuple):
     within: Array
 
 
-class Evidence:
+class ReferenceStatistics:
     """Everything about T targets and N records, each piece computed when an attack asks for it.
 
     Made inside a compiled function.  Every property is [T, N] unless it says otherwise.
@@ -99,13 +99,13 @@ class Evidence:
             self._kept[key] = make()
         return self._kept[key]
 
-    def side(self, values: Float[Array, "models records"], side: str, key: Any) -> Side:
+    def moments(self, values: Float[Array, "models records"], side: str, key: Any) -> Moments:
         """Summary of the references' values on one side, "in" or "out"; `key` names the values."""
         return self._once((key, side), lambda: sums.summaries(values, self._chosen(side)))
 
-    def phi(self, query: int, side: str) -> Side:
+    def phi(self, query: int, side: str) -> Moments:
         """Summary of the references' phi on one side."""
-        return self.side(self._arrays["phi"][query], side, ("phi", query))
+        return self.moments(self._arrays["phi"][query], side, ("phi", query))
 
     def median(self, query: int, side: str) -> Array:
         """Median of the references' phi on one side, the overall mean where the side is empty."""
@@ -122,10 +122,10 @@ class Evidence:
         self.totals[name] = jnp.where(self.valid, values, 0).sum(1, keepdims=True)
         return self.totals[name] if self._given is None else self._given[name]
 
-    def overall(self, query: int, side: str) -> Overall:
+    def overall(self, query: int, side: str) -> OverallMoments:
         """One side's phi over all records, per target [T, 1]."""
 
-        def make() -> Overall:
+        def make() -> OverallMoments:
             found, name = self.phi(query, side), f"phi {query} {side}"
             pairs = jnp.maximum(self._total(f"{name} pairs", found.size), 1)
             mean = self._total(f"{name} sum", found.size * found.mean) / pairs
@@ -134,7 +134,7 @@ class Evidence:
             freedom = self._total(f"{name} freedom", jnp.maximum(found.size - 1, 0))
             variance = jnp.maximum((deviations + squares) / pairs - mean**2, VARIANCE_FLOOR)
             within = jnp.where(freedom > 0, deviations / jnp.maximum(freedom, 1), variance)
-            return Overall(mean, variance, jnp.maximum(within, VARIANCE_FLOOR))
+            return OverallMoments(mean, variance, jnp.maximum(within, VARIANCE_FLOOR))
 
         return self._once(("overall", query, side), make)
 
@@ -142,7 +142,7 @@ class Evidence:
         """Mean of the references' log posterior on one side, or overall if it is empty."""
 
         def make() -> Array:
-            found = self.side(jax.nn.log_sigmoid(self._arrays["phi"][0]), side, "log_p")
+            found = self.moments(jax.nn.log_sigmoid(self._arrays["phi"][0]), side, "log_p")
             total = self._total(f"log_p {side} sum", found.size * found.mean)
             pairs = self._total(f"log_p {side} pairs", found.size)
             return jnp.where(found.size > 0, found.mean, total / jnp.maximum(pairs, 1))
