@@ -12,7 +12,7 @@ from scipy.special import expit, log_expit, log_ndtr
 
 ATTACKS = (
     *("lira_online_record", "lira_offline_record", "rmia_online", "rmia_offline"),
-    *("calibrated", "attack_p", "attack_r"),
+    *("calibrated", "attack_p", "attack_r_share"),
 )
 GAMMA, OFFLINE_A, VARIANCE_FLOOR = 2.0, 0.3, 1e-4
 FPRS = (0.01, 0.001, 0.0001)
@@ -153,7 +153,7 @@ class Loops:
             found["calibrated"][i] = log_p - float(log_expit(outs).mean())
             below, beside = (population < phi).sum(), (population == phi).sum()
             found["attack_p"][i] = (below + beside / 2) / len(population)
-            found["attack_r"][i] = ((outs < phi).sum() + (outs == phi).sum() / 2) / len(outs)
+            found["attack_r_share"][i] = ((outs < phi).sum() + (outs == phi).sum() / 2) / len(outs)
         return found
 
 
@@ -206,7 +206,7 @@ def _finish(
     mean_all: np.ndarray,
     mean_out: np.ndarray,
     calibrated: np.ndarray,
-    attack_r: np.ndarray,
+    attack_r_share: np.ndarray,
     phi: np.ndarray,
     dominated: Callable[[np.ndarray], np.ndarray],
 ) -> Scores:
@@ -220,7 +220,7 @@ def _finish(
         "rmia_offline": dominated(log_p_t - np.log(offline)),
         "calibrated": calibrated,
         "attack_p": _share_below(phi, phi),
-        "attack_r": attack_r,
+        "attack_r_share": attack_r_share,
     }
 
 
