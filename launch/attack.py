@@ -148,7 +148,7 @@ def main(_: list[str]) -> int:
         without = functools.partial(lacking, bank=bank, references=references)
         attacks = _possible(attacks, without, path, output)
         if (gap := without_shadows(bank, attacks, shadows)) is not None:
-            output.print(f"{path}: {gap}", highlight=False)
+            output.print(f"{path}: {gap}", highlight=False, soft_wrap=True)
         tick = time.monotonic()
         while True:
             try:

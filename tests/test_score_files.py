@@ -412,3 +412,21 @@ def test_the_launcher_says_how_a_file_was_read(tmp_path, truth, logits, launch):
     assert "have a probability of 0 for their true class in 1 models (4)" in done.stdout
     summary = json.loads((tmp_path / "summary.jsonl").read_text().splitlines()[0])
     assert len(summary["notes"]) == 2
+
+
+def test_the_launcher_says_where_shadows_cannot_be_attacked(tmp_path, rng, launch):
+    half = rng.random(N) < 0.5
+    member = np.stack([half, ~half])
+    phi = rng.normal(0, 2, (1, 2, N)).astype(np.float32)
+    np.savez(tmp_path / "two.npz", phi=phi, member=member, labels=np.zeros(N, np.int32))
+    done = launch(
+        "launch.attack", f"--signals={tmp_path / 'two.npz'}", "--attacks=loss,lira_offline",
+        "--audit=", "--compare=", "--num_cpu_devices=1",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "lira_offline left out: no reference that did not train on a record" in done.stdout
+    (line,) = [x for x in done.stdout.splitlines() if "shadows cannot be attacked" in x]
+    assert line.endswith("chosen on a shadow stay at their default")
+    rows = [json.loads(x) for x in (tmp_path / "rows.jsonl").read_text().splitlines()]
+    assert {row["attack"] for row in rows} == {"loss"}
+    assert all(row["precision"] is None and row["auc"] is not None for row in rows)
