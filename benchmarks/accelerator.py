@@ -30,8 +30,9 @@ from benchmarks.accelerator_session import SMOKE, Scale, Session, check_names, m
 from benchmarks.accelerator_table import fleet_table, sentences
 from benchmarks.rows import WHAT, WHERE, append, command, machine
 from jleaks.errors import InputError
-from jleaks.plan import Execution, Precision
-from jleaks.reporter import provenance
+from jleaks.fields import Precision
+from jleaks.training.execution import Execution
+from jleaks.training.reporter import provenance
 from launch.flags import run
 from launch.log import console
 

@@ -17,18 +17,18 @@ import numpy as np
 
 from benchmarks.roofline import Counts, step_counts
 from benchmarks.rows import spread
+from jleaks.attacks.evaluate_bank import evaluate
 from jleaks.attacks.references import assign
 from jleaks.attacks.registry import get_attacks
-from jleaks.bank import engine as bank_engine
-from jleaks.bank.evaluate import evaluate
-from jleaks.bank.plan import BankPlan
-from jleaks.datasets.registry import Task, get_task
+from jleaks.data.tasks import Task, get_task
+from jleaks.experiments import bank as bank_engine
+from jleaks.experiments.bank_plan import BankPlan
 from jleaks.fields import Form
-from jleaks.fleet import Fleet, make_mesh, stack_key_data
 from jleaks.keys import Role, identity_key
-from jleaks.learner import Learner, Members, State
-from jleaks.plan import Execution, Recipe
-from jleaks.recipes import RECIPES
+from jleaks.training.execution import Execution
+from jleaks.training.fleet import Fleet, make_mesh, stack_key_data
+from jleaks.training.learner import Learner, Members, State
+from jleaks.training.recipe import RECIPES, Recipe
 
 
 class Case(NamedTuple):

@@ -8,11 +8,10 @@ from typing import Any
 from benchmarks.accelerator_fleets import Case, Torch, steps_per_model, turns, whole_bank
 from benchmarks.accelerator_session import Scale, Session
 from benchmarks.roofline import peak_bytes, peak_flops
-from jleaks.bank.plan import BankPlan
-from jleaks.datasets.registry import get_task
-from jleaks.fields import Form
-from jleaks.plan import Precision, Recipe
-from jleaks.recipes import RECIPES
+from jleaks.data.tasks import get_task
+from jleaks.experiments.bank_plan import BankPlan
+from jleaks.fields import Form, Precision
+from jleaks.training.recipe import RECIPES, Recipe
 
 
 def _peaks(session: Session) -> None:

@@ -24,8 +24,7 @@ from benchmarks.roofline import Peaks, used
 from benchmarks.rows import append, spread
 from jleaks import json_lines
 from jleaks.errors import InputError
-from jleaks.fields import Form
-from jleaks.plan import Precision
+from jleaks.fields import Form, Precision
 from launch.flags import INPUT_ERROR
 
 

@@ -24,23 +24,26 @@ from absl import flags
 from rich.console import Console
 
 from benchmarks.shadow_cost import shadow_cost
-from jleaks import json_lines, packing
+from jleaks import json_lines
+from jleaks.attacks import score_files
+from jleaks.attacks.bank import Bank
+from jleaks.attacks.evaluate_bank import evaluate, lacking, missing
 from jleaks.attacks.options import published
 from jleaks.attacks.references import assign, most_references
 from jleaks.attacks.registry import Attack, get_attacks
-from jleaks.bank import files, results
-from jleaks.bank.bank import Bank
-from jleaks.bank.evaluate import evaluate, lacking, missing
-from jleaks.datasets.registry import TASKS, get_task
+from jleaks.data.tasks import TASKS, get_task
 from jleaks.errors import InputError
-from jleaks.fleet import make_mesh
-from jleaks.paper.plan import PRESETS, make_plan
-from jleaks.plan import Execution, Recipe
-from jleaks.preemption import Preempted
+from jleaks.experiments import bank_results
+from jleaks.experiments.paper_plan import PRESETS, make_plan
+from jleaks.files import replace_file
 from jleaks.report.cost import cost_table, draw_cost
-from jleaks.report.files import replace_file
 from jleaks.report.style import png
-from jleaks.reporter import Reporter, provenance
+from jleaks.training import packing
+from jleaks.training.execution import Execution
+from jleaks.training.fleet import make_mesh
+from jleaks.training.preemption import Preempted
+from jleaks.training.recipe import Recipe
+from jleaks.training.reporter import Reporter, provenance
 from launch.execution import make_execution
 from launch.flags import public_flags, run, use_all_cores
 from launch.log import Log, console
@@ -116,7 +119,7 @@ def flops_per_model(bank: Bank) -> float | None:
     return cost.flops_per_epoch * recipe.epochs
 
 
-def measure(bank: Bank, attacks: list[Attack], counts: list[int]) -> list[results.Row]:
+def measure(bank: Bank, attacks: list[Attack], counts: list[int]) -> list[bank_results.Row]:
     """Returns one row per attack and number of references."""
     mesh = make_mesh()
     options = published(bank.meta.get("task", ""))
@@ -134,7 +137,7 @@ def measure(bank: Bank, attacks: list[Attack], counts: list[int]) -> list[result
         tick = time.monotonic()
         metrics = evaluate(bank, possible, references, shadows, mesh, options)
         wall = time.monotonic() - tick
-        per_target = results.attack_rows(bank, possible, metrics, references)
+        per_target = bank_results.attack_rows(bank, possible, metrics, references)
         about: dict[str, Any] = {
             "device_seconds": round(per_model * count, 3),
             "flops": None if flops is None else flops * count,
@@ -142,7 +145,7 @@ def measure(bank: Bank, attacks: list[Attack], counts: list[int]) -> list[result
             "trained_on": bank.meta.get("device"),
             **provenance(bank.meta.get("fingerprint"), Execution(), bank.format),
         }
-        rows += results.summarise(per_target, possible, metrics, about)
+        rows += bank_results.summarise(per_target, possible, metrics, about)
     return rows
 
 
@@ -195,7 +198,7 @@ def main(_: list[str]) -> int:
     use_all_cores()
     output: Console = console()
     for path in _BANKS.value or []:
-        bank = files.read(path)
+        bank = score_files.read(path)
         runnable = [attack for attack in attacks if missing(attack, bank) is None]
         most = most_references(bank)
         counts = default_counts(most)

@@ -19,10 +19,10 @@ from benchmarks.coverage_table import coverage_table
 from benchmarks.evaluator_table import evaluator_table, latest
 from jleaks import json_lines
 from jleaks.attacks.registry import ATTACKS
-from jleaks.bank.results import Row
-from jleaks.datasets.registry import TASKS
+from jleaks.data.tasks import TASKS
 from jleaks.errors import InputError
-from jleaks.recipes import RECIPES
+from jleaks.experiments.bank_results import Row
+from jleaks.files import replace_file
 from jleaks.report.bank_tables import (
     audit_table,
     bank_table,
@@ -32,8 +32,8 @@ from jleaks.report.bank_tables import (
     records_table,
 )
 from jleaks.report.cost import cost_table, curve, knee
-from jleaks.report.files import replace_file
 from jleaks.report.numbers import UNDEFINED, few_mark, notes
+from jleaks.training.recipe import RECIPES
 from launch.flags import run
 
 _RESULTS = flags.DEFINE_string("results", "results/bank", "Committed results.", module_name="Where")

@@ -6,9 +6,9 @@ python -m benchmarks.attack_recipes_page --rows=results/attack_recipes.jsonl --p
 Targets and shadows are the paper's and are trained once.  Every recipe then trains many attack models on
 each shadow's answers, as one fleet: they differ in nothing but their key, hence in random start, order of
 batches and where the last step lies.  What an attack model says at its 0.5 cut should not depend on that.
-One row per recipe and task: the share of attack models that collapsed (see `jleaks.metrics.OwnRows`), how
-precision and recall at 0.5 spread over keys and over seeds, AUC, balanced accuracy at 0.5 and at the
-shadow's cut, seconds.
+One row per recipe and task: the share of attack models that collapsed (see
+`jleaks.metrics.case_metrics.OwnRows`), how precision and recall at 0.5 spread over keys and over seeds,
+AUC, balanced accuracy at 0.5 and at the shadow's cut, seconds.
 """
 
 import dataclasses
@@ -24,19 +24,19 @@ from absl import flags
 from benchmarks.attack_recipes_page import recipes_table
 from benchmarks.rows import WHAT, WHERE, append, command, machine
 from jleaks.attacks.attack_models import AttackDataset, fit_networks
-from jleaks.datasets.registry import get_task
-from jleaks.evaluate import evaluate_own_rows, evaluate_scores
+from jleaks.attacks.evaluate_cases import evaluate_own_rows, evaluate_scores
+from jleaks.data.tasks import get_task
+from jleaks.experiments.answers import Answers
+from jleaks.experiments.context import Context
+from jleaks.experiments.engine import opened
+from jleaks.experiments.paper_plan import PRESETS, make_plan
+from jleaks.experiments.subjects import truth
+from jleaks.fields import Activation
 from jleaks.fingerprint import fingerprint
-from jleaks.fleet import make_mesh, stack_key_data
 from jleaks.keys import Role, identity_key
-from jleaks.paper.answers import Answers
-from jleaks.paper.context import Context
-from jleaks.paper.engine import opened
-from jleaks.paper.plan import PRESETS, make_plan
-from jleaks.paper.subjects import truth
-from jleaks.plan import Activation, Recipe
-from jleaks.recipes import ATTACK_RECIPES
-from jleaks.reporter import Reporter, provenance
+from jleaks.training.fleet import make_mesh, stack_key_data
+from jleaks.training.recipe import ATTACK_RECIPES, Recipe
+from jleaks.training.reporter import Reporter, provenance
 from launch.execution import make_execution, start
 from launch.flags import run
 from launch.log import Log, console

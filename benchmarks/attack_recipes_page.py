@@ -12,12 +12,11 @@ from absl import flags
 
 from benchmarks.rows import WHERE
 from jleaks import json_lines
-from jleaks.datasets.registry import TASKS
+from jleaks.data.tasks import TASKS
 from jleaks.errors import InputError
-from jleaks.plan import Recipe
-from jleaks.recipes import ATTACK_RECIPES
-from jleaks.report.files import replace_file
+from jleaks.files import replace_file
 from jleaks.report.table import Cell, Table
+from jleaks.training.recipe import ATTACK_RECIPES, Recipe
 from launch.flags import run
 
 _ROWS = flags.DEFINE_string("rows", "results/attack_recipes.jsonl", "Committed rows.", **WHERE)

@@ -22,19 +22,24 @@ from benchmarks.coverage_banks import ATTACKS, FPRS, PROCESSES, Process, Truth, 
 from benchmarks.coverage_table import coverage_table, draw_coverage
 from benchmarks.rows import WHAT, WHERE, command, machine
 from jleaks import json_lines
+from jleaks.attacks.evaluate_bank import evaluate
 from jleaks.attacks.references import assign
 from jleaks.attacks.registry import get_attacks
-from jleaks.bank.estimates import over_targets, tpr_over_records
-from jleaks.bank.evaluate import evaluate
-from jleaks.bank.row_metrics import BankMetrics
 from jleaks.errors import InputError
-from jleaks.fleet import make_mesh
-from jleaks.plan import Execution
-from jleaks.report.files import replace_file
+from jleaks.files import replace_file
+from jleaks.metrics.bank_metrics import BankMetrics
+from jleaks.metrics.estimates import over_targets, tpr_over_records
+from jleaks.metrics.intervals import (
+    Interval,
+    clopper_pearson,
+    paired_t_interval,
+    t_interval,
+)
+from jleaks.metrics.resampling import mean_over_targets, paired_targets
 from jleaks.report.style import png
-from jleaks.reporter import provenance
-from jleaks.resampling import mean_over_targets, paired_targets
-from jleaks.statistics import Interval, clopper_pearson, paired_t_interval, t_interval
+from jleaks.training.execution import Execution
+from jleaks.training.fleet import make_mesh
+from jleaks.training.reporter import provenance
 from launch.flags import run, use_all_cores
 from launch.log import console
 

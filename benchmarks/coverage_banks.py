@@ -19,11 +19,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jleaks.attacks.bank import Bank
+from jleaks.attacks.evaluate_bank import scores
 from jleaks.attacks.options import Options
 from jleaks.attacks.references import assign
 from jleaks.attacks.registry import get_attacks
-from jleaks.bank.bank import Bank
-from jleaks.bank.evaluate import scores
 
 ATTACKS = ("loss", "lira_online", "rmia_online")
 # FPRs at which truth is measured.

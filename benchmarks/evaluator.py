@@ -145,8 +145,8 @@ def _row(
     name: str, runs: dict[str, list[dict[str, Any]]], ours: dict[str, str], before: dict[str, Any]
 ) -> dict[str, Any]:
     """Returns the row of one contender."""
-    from jleaks.plan import Execution
-    from jleaks.reporter import provenance
+    from jleaks.training.execution import Execution
+    from jleaks.training.reporter import provenance
 
     mine, is_jleaks = runs[name], name not in CONTENDERS
     attacks = name.removeprefix("jleaks:").split("+") if is_jleaks else CONTENDERS[name].attacks

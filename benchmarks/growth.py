@@ -26,16 +26,17 @@ from absl import flags
 
 from benchmarks.growth_table import growth_table
 from benchmarks.rows import WHAT, WHERE, append, command, machine, spread
-from jleaks import packing
-from jleaks.datasets.synthetic import synthetic
+from jleaks.data.synthetic import synthetic
 from jleaks.errors import InputError
-from jleaks.fleet import stack_key_data
 from jleaks.keys import Role, identity_key
-from jleaks.learner import Members
-from jleaks.plan import Execution, Recipe
-from jleaks.preemption import StopSignal
-from jleaks.reporter import provenance
-from jleaks.trainer import FleetSpec, Progress, Trainer
+from jleaks.training import packing
+from jleaks.training.execution import Execution
+from jleaks.training.fleet import stack_key_data
+from jleaks.training.learner import Members
+from jleaks.training.preemption import StopSignal
+from jleaks.training.recipe import Recipe
+from jleaks.training.reporter import provenance
+from jleaks.training.trainer import FleetSpec, Progress, Trainer
 from launch.execution import make_execution, start
 from launch.flags import run
 from launch.log import console

@@ -34,7 +34,7 @@ def growth_table(rows: Sequence[Found]) -> Table:
         f"{memory['cpu']}, commit {memory['commit']}.  Slope: from the size before, relative to the line "
         "through all.  Devices have models of their own; those beyond the cores share them.  One more "
         f"model takes {peak} of the process, {counted} of a call as XLA counts, {predicted} as "
-        f"jleaks.packing predicts.  Collectives in compiled programs: {timed[0]['collectives']}.",
+        f"jleaks.training.packing predicts.  Collectives in compiled programs: {timed[0]['collectives']}.",
         heads=("Grows", "Size", "Training, s", "Slope", "Whole run, s", "Slope", "Efficiency"),
         num_text_columns=1,
         rows=tuple(cells),

@@ -31,14 +31,15 @@ from benchmarks.training_contenders import (
     time_group,
     train_groups,
 )
-from jleaks import packing
-from jleaks.fleet import make_mesh, stack_key_data
+from jleaks.attacks.signals import signal_fn
 from jleaks.keys import Role, identity_key
-from jleaks.learner import Members
-from jleaks.plan import Execution, Recipe
-from jleaks.preemption import Preempted, StopSignal
-from jleaks.signals import signal_fn
-from jleaks.trainer import FleetSpec, Progress, Trainer
+from jleaks.training import packing
+from jleaks.training.execution import Execution
+from jleaks.training.fleet import make_mesh, stack_key_data
+from jleaks.training.learner import Members
+from jleaks.training.preemption import Preempted, StopSignal
+from jleaks.training.recipe import Recipe
+from jleaks.training.trainer import FleetSpec, Progress, Trainer
 from launch.execution import start
 
 # Steps that one call of a scan takes at most: MLPs' an epoch, CNNs' two, which are seconds.

@@ -19,21 +19,21 @@ import numpy as np
 from absl import flags
 
 from jleaks import json_lines
+from jleaks.attacks import score_files
+from jleaks.attacks.bank import Bank
+from jleaks.attacks.evaluate_bank import evaluate, missing, scores
 from jleaks.attacks.references import assign
 from jleaks.attacks.registry import get_attacks
-from jleaks.audit import epsilon_one_run, epsilon_over_thresholds
-from jleaks.bank import files
-from jleaks.bank.bank import Bank
-from jleaks.bank.estimates import means
-from jleaks.bank.evaluate import evaluate, missing, scores
+from jleaks.data.splits import halves
 from jleaks.errors import InputError
-from jleaks.fleet import make_mesh
 from jleaks.keys import Role
-from jleaks.plan import Execution
-from jleaks.reporter import provenance
-from jleaks.resampling import bootstrap_records
-from jleaks.splits import halves
-from jleaks.statistics import t_interval
+from jleaks.metrics.epsilon import epsilon_one_run, epsilon_over_thresholds
+from jleaks.metrics.estimates import means
+from jleaks.metrics.intervals import t_interval
+from jleaks.metrics.resampling import bootstrap_records
+from jleaks.training.execution import Execution
+from jleaks.training.fleet import make_mesh
+from jleaks.training.reporter import provenance
 from launch.flags import run, use_all_cores
 
 _BANK = flags.DEFINE_string("bank", None, "File of launch.bank.", module_name="Where")
@@ -71,7 +71,7 @@ def main(_: list[str]) -> int:
     attacks = get_attacks(_ATTACKS.value)
     use_all_cores()
     mesh = make_mesh()
-    whole = files.read(_BANK.value)
+    whole = score_files.read(_BANK.value)
     if _MODELS.value % 2 or _MODELS.value > whole.num_models:
         raise InputError(
             f"--num_models is {_MODELS.value}, expected even, at most {whole.num_models}"

@@ -4,11 +4,11 @@ python -m benchmarks.packing_curve --out=results/speed/packing_curve.jsonl
 
 MLPs of Purchase's shape (600-128-100) and CNNs of CIFAR-10's images train on synthetic stand-ins: P models
 in one compiled call, G of them on every device in the same instruction (`vmap`), the others in turn.  The
-choice of `jleaks.packing` for a fleet of the largest P is measured, too, and its G is that of all P; along
-G every device has two of the largest groups.  A call trains every MLP for ten epochs, every CNN for two:
-calls of the largest P are then about as long as `Trainer` has them.  All shapes, with both kernels, take
-turns (A B A B) on one host device per core, programs compiled before.  A knee is the smallest number
-within 5% of the best of its curve.
+choice of `jleaks.training.packing` for a fleet of the largest P is measured, too, and its G is that of all
+P; along G every device has two of the largest groups.  A call trains every MLP for ten epochs, every CNN
+for two: calls of the largest P are then about as long as `Trainer` has them.  All shapes, with both
+kernels, take turns (A B A B) on one host device per core, programs compiled before.  A knee is the
+smallest number within 5% of the best of its curve.
 """
 
 import dataclasses
@@ -24,16 +24,17 @@ from absl import flags
 from benchmarks.packing_table import curve_table
 from benchmarks.rows import WHAT, WHERE, append, command, machine, spread
 from benchmarks.training_contenders import flops_per_step
-from jleaks import packing
-from jleaks.datasets.dataset import Dataset
-from jleaks.datasets.synthetic import synthetic
+from jleaks.data.dataset import Dataset
+from jleaks.data.synthetic import synthetic
 from jleaks.errors import InputError
-from jleaks.fleet import Fleet, make_mesh, stack_key_data
-from jleaks.host import library
 from jleaks.keys import Role, identity_key
-from jleaks.learner import Members
-from jleaks.plan import Execution, Recipe
-from jleaks.reporter import provenance
+from jleaks.models.cpu_kernels import library
+from jleaks.training import packing
+from jleaks.training.execution import Execution
+from jleaks.training.fleet import Fleet, make_mesh, stack_key_data
+from jleaks.training.learner import Members
+from jleaks.training.recipe import Recipe
+from jleaks.training.reporter import provenance
 from launch.flags import cache_folder, run, use_all_cores
 from launch.log import console
 
@@ -88,7 +89,7 @@ def shapes(
     Args:
       calls: Models per call.
       groups: Models per instruction.
-      chosen: By `jleaks.packing`; one of the shapes along models per call.
+      chosen: By `jleaks.training.packing`; one of the shapes along models per call.
       num_devices: Devices that the models of a call are spread over; no group is larger than their share.
     """
 
@@ -172,7 +173,7 @@ def curve_row(
     Args:
       calls: Shapes along models per call.
       groups: Shapes along models per instruction.
-      chosen: By `jleaks.packing`.
+      chosen: By `jleaks.training.packing`.
       rates: Steps per second of every shape, one number a turn.
     """
     medians = {shape: float(np.median(values)) for shape, values in rates.items()}

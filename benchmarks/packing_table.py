@@ -32,7 +32,7 @@ def curve_table(rows: Sequence[dict[str, Any]]) -> Table:
         title="Steps a second against models per call and per instruction",
         caption=f"Medians over {first['turns']} turns (least-largest) on {first['cores']} cores of "
         f"{first['cpu']}, commit {first['commit']}.  A step is one model's on 100 records.  Marked: what "
-        f"jleaks.packing chooses.  Knee: smallest within 5% of its curve's best.  {knees}.",
+        f"jleaks.training.packing chooses.  Knee: smallest within 5% of its curve's best.  {knees}.",
         heads=("Model", "Kernels", "Per call", "Per vmap", "Steps/s", "GFLOP/s", "Of the best"),
         num_text_columns=2,
         rows=tuple(cells),

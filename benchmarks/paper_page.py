@@ -10,7 +10,7 @@ from pathlib import Path
 
 from absl import flags
 
-from jleaks.report.files import replace_file
+from jleaks.files import replace_file
 from jleaks.report.paper.page import page
 from launch.flags import run
 

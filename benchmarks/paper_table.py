@@ -7,10 +7,10 @@ References carry how sure we are of them: S, read in a source; m, recalled ("abo
 
 from absl import flags
 
-from jleaks.datasets.registry import TASKS
+from jleaks.data.tasks import TASKS
+from jleaks.metrics.intervals import t_interval
 from jleaks.report.numbers import interval_text
-from jleaks.report.rows import Row, read_rows
-from jleaks.statistics import t_interval
+from jleaks.rows import Row, read_rows
 from launch.flags import run
 
 _ROWS = flags.DEFINE_string(

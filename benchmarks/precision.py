@@ -21,21 +21,22 @@ from absl import flags
 
 from benchmarks.precision_pairs import Contender, Values, compared, contenders, difference_table
 from benchmarks.rows import WHAT, WHERE, append, command, machine
+from jleaks.attacks.evaluate_bank import evaluate
 from jleaks.attacks.options import published
 from jleaks.attacks.references import assign
 from jleaks.attacks.registry import get_attacks
-from jleaks.bank import engine as bank_engine
-from jleaks.bank.estimates import over_targets
-from jleaks.bank.evaluate import evaluate
-from jleaks.bank.plan import BankPlan, default_sizes
-from jleaks.datasets.origin import Origin, num_records
-from jleaks.datasets.registry import get_task
+from jleaks.data.origin import Origin, num_records
+from jleaks.data.tasks import get_task
 from jleaks.errors import InputError
-from jleaks.fleet import make_mesh
-from jleaks.paper import sweep as main_job
-from jleaks.plan import Plan, Recipe
-from jleaks.reporter import provenance
-from jleaks.resampling import OverTargets
+from jleaks.experiments import bank as bank_engine
+from jleaks.experiments import sweep as main_job
+from jleaks.experiments.bank_plan import BankPlan, default_sizes
+from jleaks.experiments.plan import Plan
+from jleaks.metrics.estimates import over_targets
+from jleaks.metrics.resampling import OverTargets
+from jleaks.training.fleet import make_mesh
+from jleaks.training.recipe import Recipe
+from jleaks.training.reporter import provenance
 from launch.execution import make_execution, start
 from launch.flags import run
 from launch.log import console

@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jleaks.errors import InputError
-from jleaks.plan import NORMALISED_MODELS, Execution, Recipe
+from jleaks.metrics.intervals import Interval, paired_t_interval
+from jleaks.metrics.resampling import OverTargets, paired_targets
 from jleaks.report.numbers import few_mark, interval_text, notes
 from jleaks.report.table import Cell, Table
-from jleaks.resampling import OverTargets, paired_targets
-from jleaks.statistics import Interval, paired_t_interval
+from jleaks.training.execution import Execution
+from jleaks.training.recipe import NORMALISED_MODELS, Recipe
 
 _OTHER_ORDER = "float32, other order"
 

@@ -17,7 +17,8 @@ import jax
 import jax.numpy as jnp
 
 from jleaks.errors import InputError
-from jleaks.plan import Precision, Recipe
+from jleaks.fields import Precision
+from jleaks.training.recipe import Recipe
 
 _FLOAT = 4
 # Arrays that the optimiser keeps of every parameter.

@@ -3,13 +3,13 @@
 from pathlib import Path
 
 from jleaks import json_lines
-from jleaks.paper.context import Row
-from jleaks.paper.engine import opened
-from jleaks.paper.experiments import shadow_curve
-from jleaks.paper.plan import PaperPlan
-from jleaks.plan import Execution
+from jleaks.experiments.context import Row
+from jleaks.experiments.engine import opened
+from jleaks.experiments.paper import shadow_curve
+from jleaks.experiments.paper_plan import PaperPlan
 from jleaks.report.paper.report import report_experiment
-from jleaks.reporter import Reporter
+from jleaks.training.execution import Execution
+from jleaks.training.reporter import Reporter
 
 # The paper's experiment on the number of shadow models, whose rows and figures these are.
 _EXPERIMENT = "E6"

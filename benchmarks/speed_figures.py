@@ -131,7 +131,7 @@ def packing_figure(rows: Sequence[Row]) -> Figure:
     head_and_caption(
         figure,
         "Models per call",
-        f"Squares: what jleaks.packing chooses. Medians over {rows[0]['turns']} turns, "
+        f"Squares: what jleaks.training.packing chooses. Medians over {rows[0]['turns']} turns, "
         f"{_ran_on(rows[0])}.",
     )
     return figure

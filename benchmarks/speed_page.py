@@ -17,7 +17,7 @@ from benchmarks.start_up_table import start_up_table
 from benchmarks.training_table import training_table
 from jleaks import json_lines
 from jleaks.errors import InputError
-from jleaks.report.files import replace_file
+from jleaks.files import replace_file
 from jleaks.report.style import png
 from jleaks.report.table import Table
 

@@ -5,10 +5,10 @@ python -m benchmarks.stand_ins --real=results/main/rows.jsonl --synthetic=result
 
 from absl import flags
 
-from jleaks.datasets.registry import TASKS
+from jleaks.data.tasks import TASKS
+from jleaks.metrics.intervals import t_interval
 from jleaks.report.numbers import interval_text
-from jleaks.report.rows import Row, read_rows
-from jleaks.statistics import t_interval
+from jleaks.rows import Row, read_rows
 from launch.flags import run
 
 _REAL = flags.DEFINE_string(

@@ -20,14 +20,17 @@ from jax import lax
 
 from benchmarks.profile_table import FUSED, REST, WHOLE, profile_table
 from benchmarks.rows import WHAT, WHERE, append, command, machine, spread
-from jleaks import models, optimizer, packing, train
 from jleaks.errors import InputError
-from jleaks.fleet import Fleet, make_mesh, put_models, stack_key_data
-from jleaks.fleet import spread as spread_models
-from jleaks.kernels import Descend
-from jleaks.learner import Data, Learner, Members, State
-from jleaks.plan import Execution, Recipe
-from jleaks.reporter import provenance
+from jleaks.models import networks
+from jleaks.models.kernels import Descend
+from jleaks.training import epoch as epoch_lib
+from jleaks.training import optimizer, packing
+from jleaks.training.execution import Execution
+from jleaks.training.fleet import Fleet, make_mesh, put_models, stack_key_data
+from jleaks.training.fleet import spread as spread_models
+from jleaks.training.learner import Data, Learner, Members, State
+from jleaks.training.recipe import Recipe
+from jleaks.training.reporter import provenance
 from launch.execution import start
 from launch.flags import run
 from launch.log import console
@@ -86,7 +89,7 @@ def make_parts(learner: Learner, data: Data, state: State) -> dict[str, tuple[Pa
 
     def order(i: Any, key: Any) -> Any:
         whole = Members(jnp.arange(_MEMBERS), jnp.int32(_MEMBERS))
-        return train.shuffled(learner, whole, jax.random.wrap_key_data(key), i)
+        return epoch_lib.shuffled(learner, whole, jax.random.wrap_key_data(key), i)
 
     def gather(i: Any, order: Any, records: Any) -> Any:
         drawn = lax.dynamic_slice(order, (i % (_MEMBERS // batch) * batch,), (batch,))
@@ -104,7 +107,7 @@ def make_parts(learner: Learner, data: Data, state: State) -> dict[str, tuple[Pa
     params, first, x = state.params, True, inputs
     if learner.recipe.model == "cnn":
         for i, padding in enumerate(("SAME", "VALID")):
-            module = models.Conv(32, padding, how)
+            module = networks.Conv(32, padding, how)
             x = _add_layer(parts, f"convolution {i + 1}", module, params[f"Conv_{i}"], x, first)
             first = False
         params, x = params["MLP_0"], x.reshape(batch, -1)
@@ -112,7 +115,7 @@ def make_parts(learner: Learner, data: Data, state: State) -> dict[str, tuple[Pa
     moments = adam.split(state.params)
     for i, width in enumerate((128, learner.num_classes)):
         name, layer = f"dense {i + 1}", f"Dense_{i}"
-        module = models.Dense(width, "tanh" if i == 0 else None, how)
+        module = networks.Dense(width, "tanh" if i == 0 else None, how)
         y = _add_layer(parts, name, module, params[layer], x, first)
         if learner.descend:
             del parts[f"{name} +"]

@@ -277,8 +277,8 @@ def main(_: list[str]) -> int:
     use_all_cores()
     import jax
 
-    from jleaks.plan import Execution
-    from jleaks.reporter import provenance
+    from jleaks.training.execution import Execution
+    from jleaks.training.reporter import provenance
     from jleaks.versions import installed
     from launch.log import console
 

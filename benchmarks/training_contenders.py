@@ -12,14 +12,14 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from jleaks.datasets.registry import Task, get_task
+from jleaks.data.tasks import Task, get_task
 
 BATCH = 100
 LEARNING_RATE = 1e-3
 HIDDEN = 128
 # Passes of the paper's recipe.
 EPOCHS = 50
-# Width, kernel size and borders of the CNN's two convolutions (see `jleaks.models.CNN`).
+# Width, kernel size and borders of the CNN's two convolutions (see `jleaks.models.networks.CNN`).
 _FEATURES, _KERNEL, _BORDERS = 32, 5, (2, 0)
 # Records that trained models are asked about, at most.
 _MOST_TESTS = 1_000
@@ -140,13 +140,13 @@ def make_workload(
     Raises:
       InputError: the data is not prepared, or has fewer records.
     """
-    from jleaks import datasets
-    from jleaks.datasets.synthetic import synthetic
-    from jleaks.splits import Quarters, quarters, shadow_part
+    from jleaks import data as data_lib
+    from jleaks.data.splits import Quarters, quarters, shadow_part
+    from jleaks.data.synthetic import synthetic
 
     task = NETWORKS[name].describe()
     needed = 4 * num_records
-    data = synthetic(task.name, needed) if data_dir is None else datasets.load(task.name, data_dir)
+    data = synthetic(task.name, needed) if data_dir is None else data_lib.load(task.name, data_dir)
     drawn = quarters(task.name, 0, data.num_records, num_records)
     rows = np.concatenate(
         [drawn.target_train, drawn.target_out, drawn.shadow_train, drawn.shadow_out]

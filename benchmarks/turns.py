@@ -161,12 +161,12 @@ def time_jleaks(answers: Answers, turn: Turn, names: tuple[str, ...]) -> Found:
     Scores and AUC are kept of the turn's targets alone.
     """
     use_all_cores()
+    from jleaks.attacks.bank import Bank
+    from jleaks.attacks.evaluate_bank import evaluate, scores
     from jleaks.attacks.options import Options
     from jleaks.attacks.references import References, assign
     from jleaks.attacks.registry import get_attacks
-    from jleaks.bank.bank import Bank
-    from jleaks.bank.evaluate import evaluate, scores
-    from jleaks.fleet import make_mesh
+    from jleaks.training.fleet import make_mesh
 
     num_models, num_records = answers.phi.shape
     bank = Bank(

@@ -61,11 +61,17 @@ Seed = Annotated[
     int, Range(f"a whole number from 0 to {NUM_SEEDS - 1}", lambda seed: 0 <= seed < NUM_SEEDS)
 ]
 
-# What happens at random to the images of a batch (see `jleaks.augmentation`).
+# Of the operands of products; "default" is whatever is fast where it runs.
+Precision = Literal["float32", "default", "tensorfloat32", "bfloat16"]
+# Where records come from: the dataset itself, real records in place of it, or a generator.
+Source = Literal["real", "stand-in", "synthetic"]
+# Of fully connected hidden layers.
+Activation = Literal["tanh", "relu"]
+# What happens at random to the images of a batch (see `jleaks.data.augmentation`).
 Augmentation = Literal["none", "crops", "flips and crops"]
-# How convolutions are computed (see `jleaks.convolution`).
+# How convolutions are computed (see `jleaks.models.convolution`).
 Form = Literal["native", "im2col", "rows", "products"]
-# What computes layers, gradients, order and optimiser: XLA, or `jleaks.host.operations`.
+# What computes layers, gradients, order and optimiser: XLA, or `jleaks.models.cpu_kernels.operations`.
 KernelsName = Literal["xla", "host"]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jleaks.errors import InputError
-from jleaks.report.files import replace_file
+from jleaks.files import replace_file
 
 
 def write(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]]) -> Path:

@@ -13,7 +13,7 @@ from typing import Any, cast
 import numpy as np
 
 from jleaks.errors import InputError
-from jleaks.report.files import replacing
+from jleaks.files import replacing
 
 _META = "meta"
 

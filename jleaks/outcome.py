@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from jleaks.errors import InputError
+from jleaks.files import replace_file
 from jleaks.fingerprint import FORMAT
-from jleaks.report.files import replace_file
 
 _NOTE = "finished.json"
 # Bytes hashed at a time.

@@ -3,8 +3,8 @@
 Writes, for each input, rows.jsonl (one row per attack and target, TPRs with intervals that cover the TPR at
 the named FPR), summary.jsonl (means over targets with intervals over records), comparisons.jsonl (pairs of
 attacks), audit.jsonl (bounds on epsilon, AUCs with intervals over records), results.csv, tables.md, roc.npz
-and figures/roc.png.  `jleaks/bank/files.py` documents score files: logits, posteriors or phi, membership,
-labels, as npz or parquet.
+and figures/roc.png.  `jleaks/attacks/score_files.py` documents score files: logits, posteriors or phi,
+membership, labels, as npz or parquet.
 
 Example: python -m launch.attack --signals=checkpoints/bank/location/bank.npz
 """
@@ -24,17 +24,17 @@ from absl import flags
 from rich.console import Console
 
 from jleaks.attacks.options import NAMES, Options, published
-from jleaks.bank.plan import BankPlan
 from jleaks.errors import InputError
-from jleaks.plan import Execution
+from jleaks.experiments.bank_plan import BankPlan
+from jleaks.training.execution import Execution
 
 from .fields import Fields
 from .flags import SPEED, WHAT, WHERE, run, use_all_cores
 from .log import console
 
 if TYPE_CHECKING:
+    from jleaks.attacks.bank import Bank
     from jleaks.attacks.registry import Attack
-    from jleaks.bank.bank import Bank
 
 _SIGNALS = flags.DEFINE_list(
     "signals",
@@ -98,18 +98,19 @@ _BLOCK = flags.DEFINE_integer(
 def main(_: list[str]) -> int:
     """Attacks every file."""
     from jleaks import json_lines
-    from jleaks.attacks.references import assign
-    from jleaks.attacks.registry import get_attacks
-    from jleaks.bank import files, results
-    from jleaks.bank.audits import audit
-    from jleaks.bank.evaluate import (
+    from jleaks.attacks import score_files
+    from jleaks.attacks.evaluate_bank import (
         NonFiniteScoresError,
         evaluate,
         lacking,
         missing,
         without_shadows,
     )
-    from jleaks.fleet import make_mesh
+    from jleaks.attacks.references import assign
+    from jleaks.attacks.registry import get_attacks
+    from jleaks.experiments import bank_results
+    from jleaks.experiments.bank_audits import audit
+    from jleaks.files import replace_file
     from jleaks.report.bank_tables import (
         audit_table,
         bank_table,
@@ -117,10 +118,10 @@ def main(_: list[str]) -> int:
         comparison_table,
         records_table,
     )
-    from jleaks.report.files import replace_file
     from jleaks.report.roc import draw_roc
     from jleaks.report.style import png
-    from jleaks.reporter import provenance
+    from jleaks.training.fleet import make_mesh
+    from jleaks.training.reporter import provenance
 
     if not _SIGNALS.value:
         raise InputError("--signals names the files to attack")
@@ -136,7 +137,7 @@ def main(_: list[str]) -> int:
     mesh = make_mesh(execution.num_devices)
     output = console()
     temperature = _TEMPERATURE.values()["temperature"]
-    banks = {path: files.read(path, temperature) for path in _SIGNALS.value}
+    banks = {path: score_files.read(path, temperature) for path in _SIGNALS.value}
     for path, bank in banks.items():
         for note in bank.meta.get("notes", ()):
             output.print(note, highlight=False, markup=False, soft_wrap=True)
@@ -165,10 +166,10 @@ def main(_: list[str]) -> int:
             f"{path}: {count} attacks evaluated in {seconds:.1f} s, compilation included",
             highlight=False,
         )
-        rows = results.attack_rows(bank, attacks, metrics, references)
+        rows = bank_results.attack_rows(bank, attacks, metrics, references)
         about = {
             **dataclasses.asdict(options),
-            "recipe": results.recipe(bank),
+            "recipe": bank_results.recipe(bank),
             "notes": bank.meta.get("notes", []),
             "train_accuracy": _rounded(bank.accuracy()[0]),
             "test_accuracy": _rounded(bank.accuracy()[1]),
@@ -176,13 +177,13 @@ def main(_: list[str]) -> int:
             "evaluation_seconds": round(seconds, 3),
             **provenance(bank.meta.get("fingerprint", ""), execution, bank.format),
         }
-        summary = results.summarise(rows, attacks, metrics, about)
+        summary = bank_results.summarise(rows, attacks, metrics, about)
         folder = Path(_OUT.value or Path(path).parent)
         if _OUT.value and len(banks) > 1:
             folder /= str(bank.meta.get("task", Path(path).stem))
         tables = [bank_table(summary)]
         compared = [name for name in _COMPARE.value if name in {a.name for a in attacks}]
-        comparisons = results.compare(rows, attacks, metrics, compared)
+        comparisons = bank_results.compare(rows, attacks, metrics, compared)
         if comparisons:
             tables.append(comparison_table(comparisons))
         audited = [attack for attack in attacks if attack.name in _AUDIT.value]
@@ -201,7 +202,7 @@ def main(_: list[str]) -> int:
         figure = draw_roc(
             f"{bank_title(rows[0])}: ROC curves",
             [attack.name for attack in attacks],
-            results.GRID,
+            bank_results.GRID,
             np.asarray(metrics.roc / metrics.positives[..., None]),
             int(metrics.negatives.min()),
         )
@@ -214,7 +215,7 @@ def main(_: list[str]) -> int:
             replace_file(
                 folder / "tables.md", "\n".join(table.to_markdown() for table in tables).encode()
             ),
-            results.write_roc(folder / "roc.npz", attacks, metrics),
+            bank_results.write_roc(folder / "roc.npz", attacks, metrics),
             replace_file(folder / "figures" / "roc.png", png(figure)),
         ]
         for table in tables:

@@ -4,8 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from jleaks.plan import Recipe
-from jleaks.recipes import ATTACK_RECIPES
+from jleaks.training.recipe import ATTACK_RECIPES, Recipe
 
 from .fields import Fields, define_preset
 from .flags import WHAT

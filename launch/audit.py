@@ -30,10 +30,10 @@ import numpy as np
 from absl import flags
 
 from jleaks.blackbox.pace import Clock, Limits
-from jleaks.datasets.registry import get_task
+from jleaks.data.tasks import get_task
 from jleaks.errors import InputError
-from jleaks.plan import Plan
-from jleaks.preemption import Preempted, StopSignal
+from jleaks.experiments.plan import Plan
+from jleaks.training.preemption import Preempted, StopSignal
 
 from .attack_recipe import make_attack_recipe
 from .execution import make_execution, start
@@ -153,9 +153,9 @@ def main(_: list[str]) -> int:
     from jleaks.blackbox.case import Case, check_attack, check_shadow
     from jleaks.blackbox.client import EndpointError
     from jleaks.blackbox.remarks import remarks
-    from jleaks.blackbox.table import audit_table
-    from jleaks.report.files import replace_file
-    from jleaks.reporter import Reporter
+    from jleaks.files import replace_file
+    from jleaks.report.audit_table import audit_table
+    from jleaks.training.reporter import Reporter
 
     _check_flags()
     execution = start(make_execution())
@@ -325,7 +325,7 @@ def _ask(
     """Asks a black box about records and random points; writes what it answered to the records."""
     from jleaks.blackbox import files
     from jleaks.blackbox.posteriors import make_posteriors
-    from jleaks.datasets.random_points import random_points
+    from jleaks.data.random_points import random_points
 
     queries, count = records.records, len(records.records)
     if _POINTS.value:

@@ -10,8 +10,8 @@ import dataclasses
 
 from absl import flags
 
-from jleaks.bank.plan import BankPlan, default_sizes
-from jleaks.datasets.registry import get_task
+from jleaks.data.tasks import get_task
+from jleaks.experiments.bank_plan import BankPlan, default_sizes
 
 from .execution import make_execution, start
 from .fields import Fields
@@ -43,7 +43,7 @@ def make_plans() -> list[BankPlan]:
     Raises:
       InputError: a value cannot be used, or a task was not prepared.
     """
-    from jleaks.datasets.origin import num_records
+    from jleaks.data.origin import num_records
 
     plans = []
     for name in read_tasks(_TASKS.value):
@@ -56,8 +56,8 @@ def make_plans() -> list[BankPlan]:
 
 def main(_: list[str]) -> int:
     """Trains the banks."""
-    from jleaks.bank.engine import train_bank
-    from jleaks.reporter import Reporter, describe_device
+    from jleaks.experiments.bank import train_bank
+    from jleaks.training.reporter import Reporter, describe_device
 
     plans, execution = make_plans(), make_execution()
     execution = start(execution)

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from jleaks.errors import InputError
-from jleaks.plan import Execution
+from jleaks.training.execution import Execution
 
 from .fields import Fields
 from .flags import SPEED, cache_folder, use_all_cores
@@ -56,7 +56,7 @@ def start(execution: Execution) -> Execution:
     import jax
 
     from jleaks import settings
-    from jleaks.host import library
+    from jleaks.models.cpu_kernels import library
 
     settings.check()
     for name, text in _FOREIGN.items():

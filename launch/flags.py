@@ -10,7 +10,7 @@ from pathlib import Path
 from absl import app, flags, logging
 
 from jleaks.errors import DivergedError, InputError
-from jleaks.preemption import Preempted
+from jleaks.training.preemption import Preempted
 
 # Exit statuses.
 FAILED, INPUT_ERROR = 1, 2

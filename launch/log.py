@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 if TYPE_CHECKING:
-    from jleaks.trainer import Progress
+    from jleaks.training.trainer import Progress
 
 
 def console() -> Console:

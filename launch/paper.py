@@ -11,9 +11,9 @@ from pathlib import Path
 from absl import flags
 
 from jleaks.errors import InputError
-from jleaks.paper.plan import SMOKE_ATTACK, PaperPlan
-from jleaks.paper.plan import make_plan as plan_of_scale
-from jleaks.report.paper.titles import EXPERIMENTS
+from jleaks.experiments.claims import EXPERIMENTS
+from jleaks.experiments.paper_plan import SMOKE_ATTACK, PaperPlan
+from jleaks.experiments.paper_plan import make_plan as plan_of_scale
 
 from .attack_recipe import make_attack_recipe
 from .execution import make_execution, start
@@ -100,9 +100,9 @@ def make_plan() -> PaperPlan:
 
 def main(_: list[str]) -> int:
     """Runs the experiments."""
-    from jleaks.paper import engine
+    from jleaks.experiments import engine
     from jleaks.report.paper.report import report_experiment
-    from jleaks.reporter import Reporter, describe_device
+    from jleaks.training.reporter import Reporter, describe_device
 
     names, plan, execution = resolve(_EXPERIMENT.value), make_plan(), make_execution()
     execution = start(execution)

@@ -9,7 +9,7 @@ import sys
 
 from absl import flags
 
-from jleaks import datasets
+from jleaks import data
 
 from .flags import WHERE, run
 
@@ -33,7 +33,7 @@ _MIRROR = flags.DEFINE_string(
 _TASKS = flags.DEFINE_list(
     "tasks",
     ["all"],
-    f"Tasks to prepare: all, or some of {', '.join(datasets.TASKS)}.",
+    f"Tasks to prepare: all, or some of {', '.join(data.TASKS)}.",
     module_name=_WHAT,
 )
 _NUM_TERMS = flags.DEFINE_integer(
@@ -53,9 +53,9 @@ _FACE_CROP = flags.DEFINE_float(
 def main(argv: list[str]) -> int:
     """Prepares the tasks asked for."""
     del argv
-    tasks = list(datasets.TASKS) if "all" in _TASKS.value else _TASKS.value
+    tasks = list(data.TASKS) if "all" in _TASKS.value else _TASKS.value
     try:
-        datasets.prepare(
+        data.prepare(
             tasks,
             _DATA_DIR.value,
             _RAW_DIR.value,

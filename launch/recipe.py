@@ -2,9 +2,8 @@
 
 import dataclasses
 
-from jleaks.datasets.registry import Task
-from jleaks.plan import Model, Recipe
-from jleaks.recipes import RECIPES
+from jleaks.data.tasks import Task
+from jleaks.training.recipe import RECIPES, Model, Recipe
 
 from .fields import Fields, define_preset
 from .flags import WHAT

@@ -13,7 +13,7 @@ import numpy as np
 from absl import flags
 
 from jleaks.errors import InputError
-from jleaks.preemption import StopSignal
+from jleaks.training.preemption import StopSignal
 
 from .flags import SPEED, WHERE, run
 
@@ -83,7 +83,7 @@ def main(_: list[str]) -> int:
     from jleaks.blackbox.posteriors import make_records
     from jleaks.blackbox.protocol import About
     from jleaks.blackbox.server import make_app, serving
-    from jleaks.paper.kept import ModelRole, kept_model
+    from jleaks.experiments.kept import ModelRole, kept_model
 
     if _TASK.value is None:
         raise InputError("--task names the task whose model shall be served")

@@ -8,7 +8,7 @@ Example: python -m launch.sweep --tasks=location,mnist --num_seeds=3 --scale=0.0
 
 from absl import flags
 
-from jleaks.plan import Plan
+from jleaks.experiments.plan import Plan
 
 from .attack_recipe import make_attack_recipe
 from .execution import make_execution, start
@@ -57,9 +57,9 @@ def make_plan() -> Plan:
 
 def main(_: list[str]) -> int:
     """Runs the sweep."""
-    from jleaks.paper import sweep as main_job
+    from jleaks.experiments import sweep as main_job
     from jleaks.report.run import report_run
-    from jleaks.reporter import Reporter, describe_device
+    from jleaks.training.reporter import Reporter, describe_device
 
     plan, execution = make_plan(), make_execution()
     execution = start(execution)

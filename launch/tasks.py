@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from absl import flags
 
-from jleaks.datasets.registry import TASKS, get_task
+from jleaks.data.tasks import TASKS, get_task
 from jleaks.errors import InputError
 
 from .flags import WHAT, WHERE

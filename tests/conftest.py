@@ -1,5 +1,6 @@
 """Four host devices for every test, and strictness that users do not see."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -10,35 +11,35 @@ import numpy as np
 import pytest
 from jaxtyping import install_import_hook
 
-from jleaks import executables
-from jleaks.host import library
+from jleaks.models.cpu_kernels import library
+from jleaks.training import executables
 
 jax.config.update("jax_num_cpu_devices", 4)
-# Shapes and types at every boundary are checked under test only.
+# Shapes and types at every boundary are checked under test only.  Plans and recipes check themselves, and
+# tests hand them what they must refuse.
 _SHAPED = (
     "attacks",
-    "augmentation",
     "blackbox",
-    "defences",
-    "embedding",
-    "encodings",
-    "evaluate",
-    "fleet",
-    "forest",
+    "data",
     "metrics",
     "models",
-    "probabilities",
-    "signals",
-    "splits",
-    "stack",
-    "train",
-    "trained",
-    "trainer",
-    "truth",
+    "training.epoch",
+    "training.executables",
+    "training.fleet",
+    "training.memory",
+    "training.optimizer",
+    "training.step",
+    "training.trainer",
+    "experiments.subjects",
 )
 install_import_hook([f"jleaks.{module}" for module in _SHAPED], "beartype.beartype")
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+def python_path(test):
+    """Where a process of its own finds the checkout, what tests share, and the test's own file."""
+    return os.pathsep.join(map(str, (ROOT, ROOT / "tests", Path(test).parent)))
 
 
 def pytest_collection_modifyitems(items):

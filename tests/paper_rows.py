@@ -5,7 +5,7 @@ import zlib
 
 import numpy as np
 
-from jleaks.datasets.registry import TASKS
+from jleaks.data.tasks import TASKS
 
 KINDS = ("mlp", "logistic", "forest")
 STATISTICS = ("maximum", "standard deviation", "entropy")

@@ -19,12 +19,12 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, UInt32
 
+from jleaks.attacks.signals import membership_margin
 from jleaks.errors import InputError
-from jleaks.forest import ForestRecipe, grow
-from jleaks.learner import Learner, Members, State
-from jleaks.plan import Recipe
-from jleaks.signals import membership_margin
-from jleaks.trainer import FleetSpec, Trainer
+from jleaks.models.forest import ForestRecipe, grow
+from jleaks.training.learner import Learner, Members, State
+from jleaks.training.recipe import Recipe
+from jleaks.training.trainer import FleetSpec, Trainer
 
 # Trains the networks of a fleet that have these fingerprints; returns who asks them, and their state.
 TrainFn = Callable[[FleetSpec, Sequence[str]], tuple[Trainer, State]]
@@ -199,7 +199,7 @@ def forest_scores(
 
     Raises:
       InputError: members or non-members are lacking, a value is not finite, queries have another
-        width than the rows; or as `jleaks.forest.grow`.
+        width than the rows; or as `jleaks.models.forest.grow`.
     """
     if not 0 < member.sum() < len(member):
         raise InputError(

@@ -6,7 +6,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from jleaks.attacks.reference_statistics import ReferenceStatistics
-from jleaks.roc import GAIN_ROUNDING
+from jleaks.metrics.roc import GAIN_ROUNDING
 
 
 def correctness(statistics: ReferenceStatistics) -> Array:

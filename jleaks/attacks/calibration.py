@@ -3,9 +3,9 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from jleaks import sorting
 from jleaks.attacks.lira import log_survival
 from jleaks.attacks.reference_statistics import VARIANCE_FLOOR, ReferenceStatistics
+from jleaks.metrics import sorting
 
 
 def calibrated(statistics: ReferenceStatistics) -> Array:

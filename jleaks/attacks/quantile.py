@@ -8,13 +8,14 @@ member the further its phi is above that.  No reference model is trained on the 
 import numpy as np
 from jaxtyping import Array, Float
 
-from jleaks import packing
-from jleaks.datasets.dataset import Dataset
-from jleaks.fleet import PredictFn, Signals, stack_key_data
+from jleaks.data.dataset import Dataset
 from jleaks.keys import Role, identity_key
-from jleaks.learner import Members
-from jleaks.plan import Execution, Recipe
-from jleaks.trainer import FleetSpec
+from jleaks.training import packing
+from jleaks.training.execution import Execution
+from jleaks.training.fleet import PredictFn, Signals, stack_key_data
+from jleaks.training.learner import Members
+from jleaks.training.recipe import Recipe
+from jleaks.training.trainer import FleetSpec
 
 
 def quantile_models(

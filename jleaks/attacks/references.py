@@ -19,7 +19,7 @@ import numpy as np
 import scipy.stats
 from jaxtyping import Bool, Float, Int
 
-from jleaks.bank.bank import Bank
+from jleaks.attacks.bank import Bank
 from jleaks.errors import InputError
 from jleaks.keys import Role, identity_generator
 

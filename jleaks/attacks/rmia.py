@@ -8,8 +8,8 @@ posterior of exp(-200) is a number.
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from jleaks import sorting
 from jleaks.attacks.reference_statistics import ReferenceStatistics
+from jleaks.metrics import sorting
 
 
 def log_ratio_online(statistics: ReferenceStatistics) -> Array:

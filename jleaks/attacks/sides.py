@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
-from jleaks import sorting
+from jleaks.metrics import sorting
 
 # A target that leaves out more models than this goes through its references one by one.
 MOST_LEFT_OUT = 8

@@ -21,23 +21,24 @@ import numpy as np
 from jaxtyping import Float
 
 from jleaks.attacks.attack_models import AttackDataset, fit_networks
+from jleaks.attacks.evaluate_cases import evaluate_own_rows, evaluate_scores
+from jleaks.attacks.signals import STATISTICS
 from jleaks.attacks.threshold import random_point_threshold
 from jleaks.blackbox.case import Case, check_attack, check_case, statistics, top_posteriors
 from jleaks.blackbox.labelled import attack_labels
 from jleaks.blackbox.posteriors import Posteriors
-from jleaks.evaluate import evaluate_own_rows, evaluate_scores
 from jleaks.fingerprint import stated
-from jleaks.fleet import make_mesh, stack_key_data
 from jleaks.keys import Role, identity_key
-from jleaks.learner import State
-from jleaks.metrics import FPRS, Metrics, number, row_fields
-from jleaks.operating_points import tpr_of_scores
-from jleaks.plan import ATTACK_RECIPE, Execution, Recipe
-from jleaks.preemption import StopSignal
-from jleaks.report.rows import ATTACK_MODEL
-from jleaks.reporter import Reporter, collapse_line, provenance
-from jleaks.signals import STATISTICS
-from jleaks.trainer import FleetSpec, Trainer
+from jleaks.metrics.case_metrics import FPRS, Metrics, number, row_fields
+from jleaks.metrics.operating_points import tpr_of_scores
+from jleaks.rows import ATTACK_MODEL
+from jleaks.training.execution import Execution
+from jleaks.training.fleet import make_mesh, stack_key_data
+from jleaks.training.learner import State
+from jleaks.training.preemption import StopSignal
+from jleaks.training.recipe import ATTACK_RECIPE, Recipe
+from jleaks.training.reporter import Reporter, collapse_line, provenance
+from jleaks.training.trainer import FleetSpec, Trainer
 
 Row = dict[str, Any]
 
@@ -68,7 +69,7 @@ def audit(
     Returns:
       Rows of adversaries 1 and 2, one per case with a shadow, then of adversary 3, three per target, then
       of the attacks that look at labels, four or five per target (and shadow) with labels.
-      They have the fields of `jleaks.report.rows.Row` that posteriors can give, null where one is
+      They have the fields of `jleaks.rows.Row` that posteriors can give, null where one is
       undefined (so is the adversary of attacks on labels, which the paper does not have); also
 
       target, shadow: names; the shadow is what was learned from or what gave the threshold.
@@ -128,7 +129,8 @@ class _Attack(NamedTuple):
       scores: [n] of the target's records.
       cut: The score from which a record is called a member.
       shadow_cut: The same by the attack model's own rows; NaN for adversary 3.
-      collapsed: Whether the attack model has (see `jleaks.metrics.OwnRows`); None for adversary 3.
+      collapsed: Whether the attack model has (see `jleaks.metrics.case_metrics.OwnRows`); None for
+        adversary 3.
       threshold: `cut` in the row's terms; None if there is no way to know one.
       num_posteriors: How many an attack model saw; None for adversary 3.
       num_random_points: Behind the threshold; None but for adversary 3.

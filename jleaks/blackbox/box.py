@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Num
 
-from jleaks import probabilities
+from jleaks.attacks import probabilities
+from jleaks.attacks.probabilities import Form
 from jleaks.errors import InputError
-from jleaks.learner import Learner, State
-from jleaks.probabilities import Form
+from jleaks.training.learner import Learner, State
 
 
 @runtime_checkable
@@ -43,7 +43,7 @@ def read_answer(
     """Checks what a black box answered.
 
     Args:
-      answer: What should be [B, K] posteriors: as `jleaks.probabilities.read` takes them.
+      answer: What should be [B, K] posteriors: as `jleaks.attacks.probabilities.read` takes them.
       num_records: B; None for any number.
       num_classes: K; None if any number will do.
       where: Who answered, for messages.

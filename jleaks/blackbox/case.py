@@ -9,7 +9,7 @@ from jaxtyping import Float
 from jleaks.blackbox.posteriors import Posteriors
 from jleaks.errors import InputError
 from jleaks.keys import seed_problem
-from jleaks.plan import ATTACK_RECIPE, IMAGE_MODELS, Recipe
+from jleaks.training.recipe import ATTACK_RECIPE, IMAGE_MODELS, Recipe
 
 # As few make no percentile.
 MIN_RANDOM_POINTS = 10

@@ -31,18 +31,12 @@ from typing import Any, Literal, NamedTuple, cast, get_args
 
 import numpy as np
 
-from jleaks import tables
 from jleaks.blackbox.box import read_answer
-from jleaks.blackbox.posteriors import (
-    Posteriors,
-    Records,
-    assembled,
-    make_posteriors,
-    make_records,
-)
+from jleaks.blackbox.posteriors import Posteriors, Records, assembled, make_posteriors, make_records
+from jleaks.data import tables
+from jleaks.data.truth import read_flags
 from jleaks.errors import InputError
-from jleaks.report.files import replace_file
-from jleaks.truth import read_flags
+from jleaks.files import replace_file
 
 Role = Literal["target", "shadow"]
 _ROLES: tuple[str, ...] = get_args(Role)

@@ -6,8 +6,8 @@ and thresholds per class (Song & Mittal 2021).  The formulas are those of a bank
 logarithms serve as logits.
 
 A posterior of 0 for the true class, or of 1, makes phi and modified entropy infinite: such records are
-kept beyond the finite ones (`jleaks.probabilities.bounds`), which ranks them as it should and leaves those
-of one kind tied.
+kept beyond the finite ones (`jleaks.attacks.probabilities.bounds`), which ranks them as it should and
+leaves those of one kind tied.
 
 Thresholds come from a shadow, or are stated beforehand (one half for the gap attack), or there are none;
 they never come from the target's membership.
@@ -20,12 +20,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from jleaks import probabilities
-from jleaks.attacks import baseline
+from jleaks.attacks import baseline, probabilities
 from jleaks.attacks.options import Options
 from jleaks.attacks.reference_statistics import ReferenceStatistics
 from jleaks.attacks.registry import ATTACKS, Attack
-from jleaks.bank.answers import of_posteriors
+from jleaks.attacks.score_answers import of_posteriors
 from jleaks.blackbox.posteriors import Posteriors
 
 # Class thresholds come last: they need a shadow of the same task.

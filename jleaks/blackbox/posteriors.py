@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int, Num
 
-from jleaks import probabilities
+from jleaks.attacks import probabilities
+from jleaks.attacks.probabilities import Form, merged
 from jleaks.blackbox.box import read_answer
+from jleaks.data.truth import Labels, read_flags, read_labels
 from jleaks.errors import InputError
-from jleaks.probabilities import Form, merged
-from jleaks.truth import Labels, read_flags, read_labels
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -80,7 +80,7 @@ def make_posteriors(
 
     Args:
       posteriors: [N, K], N >= 1: finite, not negative, each record's summing to one; or [N, 1], those of
-        class 1; see `jleaks.probabilities`.
+        class 1; see `jleaks.attacks.probabilities`.
       member: [N] bools, 0 and 1, or either as text; or None.
       label: [N] whole numbers in 0..K-1, or the names of all K classes; or None.
       name: Where they come from.

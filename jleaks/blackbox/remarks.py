@@ -6,9 +6,9 @@ An attack that had nothing to look at finds nobody, which is no evidence that no
 from collections.abc import Sequence
 from typing import Any
 
+from jleaks.attacks.probabilities import BEYOND
 from jleaks.attacks.registry import ATTACKS
 from jleaks.blackbox.case import Case
-from jleaks.probabilities import BEYOND
 
 Row = dict[str, Any]
 

@@ -8,6 +8,6 @@
     figures.py   PNG files; labels.py places the names in a scatter plot
     files.py     each file appears whole or not at all
 
-The statistics behind the intervals are in `jleaks.statistics`.  A task whose records are synthetic
+The statistics behind the intervals are in `jleaks.metrics.intervals`.  A task whose records are synthetic
 or a stand-in is called so in every table and figure.
 """

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from jleaks.attacks.registry import ATTACKS
-from jleaks.bank.results import COMPARED, OVER
-from jleaks.bank.row_metrics import FPRS
+from jleaks.experiments.bank_results import COMPARED, OVER
+from jleaks.metrics.bank_metrics import FPRS
+from jleaks.metrics.intervals import Interval
 from jleaks.report.numbers import FEW_NOTE, UNDEFINED, few_mark, interval_text, notes
 from jleaks.report.table import Cell, Table
-from jleaks.statistics import Interval
 
 _GROUPS = {
     "none": "no reference model",
@@ -105,7 +105,7 @@ def bank_title(first: dict[str, Any]) -> str:
 
 
 def bank_table(summary: Sequence[dict[str, Any]]) -> Table:
-    """Returns the table of one bank's summary (see `jleaks.bank.results.summarise`).
+    """Returns the table of one bank's summary (see `jleaks.experiments.bank_results.summarise`).
 
     The largest mean AUC, balanced accuracy and TPRs of each group are marked.
     """
@@ -150,7 +150,7 @@ def bank_table(summary: Sequence[dict[str, Any]]) -> Table:
 
 
 def comparison_table(rows: Sequence[dict[str, Any]]) -> Table:
-    """Returns pairs of attacks compared on the same targets (see `jleaks.bank.results.compare`)."""
+    """Returns pairs of attacks compared on the same targets (see `bank_results.compare`)."""
     titles = {"auc": "AUC"} | {f"tpr_at_fpr_{f}": f"TPR at {f * 100:g}% FPR" for f in FPRS}
     heads, body = ["First", "Second"], []
     for metric in COMPARED:
@@ -176,7 +176,7 @@ def comparison_table(rows: Sequence[dict[str, Any]]) -> Table:
 
 
 def audit_table(rows: Sequence[dict[str, Any]]) -> Table:
-    """Returns the bounds on epsilon (see `jleaks.bank.audits.audit`), spread over targets."""
+    """Returns the bounds on epsilon (see `jleaks.experiments.bank_audits.audit`), spread over targets."""
     body: list[tuple[Cell, ...]] = []
     for attack in dict.fromkeys(r["attack"] for r in rows):
         mine = [r for r in rows if r["attack"] == attack]

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jleaks.report.rows import ATTACK_MODEL, Row
+from jleaks.metrics.intervals import Interval
 from jleaks.report.style import (
     BLUE,
     GREEN,
@@ -30,7 +30,7 @@ from jleaks.report.titles import (
     source_note,
     source_suffix,
 )
-from jleaks.statistics import Interval
+from jleaks.rows import ATTACK_MODEL, Row
 
 _ADVERSARY_COLOURS = {1: BLUE, 2: ORANGE, 3: GREEN}
 

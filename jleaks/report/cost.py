@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from jleaks.attacks.registry import ATTACKS
-from jleaks.bank.results import OVER, Row
+from jleaks.experiments.bank_results import OVER, Row
 from jleaks.report.bank_tables import interval_note, number
 from jleaks.report.numbers import few_mark, notes
 from jleaks.report.roc import SHOWN

@@ -12,13 +12,13 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from jleaks.errors import InputError
+from jleaks.files import replace_file
 from jleaks.report.bars import draw_precision_recall, draw_statistics
-from jleaks.report.files import replace_file
 from jleaks.report.heatmaps import draw_transfer_precision, draw_transfer_recall
-from jleaks.report.rows import Row
 from jleaks.report.scatter import draw_overfitting
 from jleaks.report.style import NothingToDrawError, png
 from jleaks.report.titles import Sources, task_sources
+from jleaks.rows import Row
 
 _log = logging.getLogger(__name__)
 

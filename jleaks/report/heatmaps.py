@@ -11,7 +11,6 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from jleaks.report.rows import Row
 from jleaks.report.style import (
     GREY,
     METRIC_TITLES,
@@ -22,6 +21,7 @@ from jleaks.report.style import (
 )
 from jleaks.report.summary import transfer_matrix
 from jleaks.report.titles import Sources, flagged_title, order_tasks, source_note, source_suffix
+from jleaks.rows import Row
 
 
 def _draw_transfer(

@@ -2,8 +2,8 @@
 
 import math
 
-from jleaks.operating_points import FEW, is_few
-from jleaks.statistics import Interval
+from jleaks.metrics.intervals import Interval
+from jleaks.metrics.operating_points import FEW, is_few
 
 UNDEFINED = "-"
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
+from jleaks.files import replace_file
 from jleaks.report.figures import write_figures
-from jleaks.report.files import replace_file
-from jleaks.report.rows import Row, read_rows, write_csv, write_rows
 from jleaks.report.tables import markdown_tables, print_tables, write_text_tables
+from jleaks.rows import Row, read_rows, write_csv, write_rows
 
 
 def report_run(

@@ -7,8 +7,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from jleaks.metrics.intervals import Interval, correlation_interval
 from jleaks.report.labels import label_points
-from jleaks.report.rows import ATTACK_MODEL, Row
 from jleaks.report.style import (
     BLUE,
     METRIC_TITLES,
@@ -20,7 +20,7 @@ from jleaks.report.style import (
 )
 from jleaks.report.summary import summarise
 from jleaks.report.titles import Sources, plain_title, source_note, source_suffix
-from jleaks.statistics import Interval, correlation_interval
+from jleaks.rows import ATTACK_MODEL, Row
 
 _MARKERS = {"real": "o", "stand-in": "D", "synthetic": "s"}
 

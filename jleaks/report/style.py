@@ -16,7 +16,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from jleaks.statistics import Interval
+from jleaks.metrics.intervals import Interval
 
 DPI = 150
 

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import cast
 
 from jleaks.errors import InputError
-from jleaks.report.rows import ATTACK_MODEL, RATES, Row
+from jleaks.metrics.intervals import Interval, t_interval
 from jleaks.report.titles import order_statistics, order_tasks
-from jleaks.statistics import Interval, t_interval
+from jleaks.rows import ATTACK_MODEL, RATES, Row
 
 METRICS: tuple[str, ...] = (
     *(name for name in RATES if not name.startswith("shadow_")),

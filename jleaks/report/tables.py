@@ -13,9 +13,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from jleaks.report.files import replace_file
+from jleaks.files import replace_file
 from jleaks.report.numbers import few_mark, interval_text, notes
-from jleaks.report.rows import Row, collapsed_note
 from jleaks.report.summary import Summary, average_over_shadow_tasks, summarise, transfers
 from jleaks.report.table import Cell, Table
 from jleaks.report.titles import (
@@ -29,6 +28,7 @@ from jleaks.report.titles import (
     source_suffix,
     task_sources,
 )
+from jleaks.rows import Row, collapsed_note
 
 _METRIC_COLUMNS: dict[str, str] = {
     "precision": "Precision",

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from jleaks.datasets.registry import TASKS, Source
+from jleaks.data.tasks import TASKS, Source
 from jleaks.errors import InputError
-from jleaks.report.rows import ATTACK_MODEL, Row
+from jleaks.rows import ATTACK_MODEL, Row
 
 ADVERSARIES: dict[int, str] = {
     1: "Adversary 1: a shadow model trained on the target's own distribution",

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from jleaks.metrics.intervals import Interval
 from jleaks.report.paper.curves import GUESS
 from jleaks.report.paper.groups import CONFIDENCE
 from jleaks.report.style import (
@@ -19,7 +20,6 @@ from jleaks.report.style import (
     new_figure,
     whisker_note,
 )
-from jleaks.statistics import Interval
 
 # Longer labels are tilted, inches of width per character.
 _CHARACTER = 0.075

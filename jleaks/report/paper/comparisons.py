@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
+from jleaks.experiments.claims import ATTACKS, value_rank, value_title
 from jleaks.report.paper.bars import Panel, draw_bars
 from jleaks.report.paper.contrasts import defence_arm
 from jleaks.report.paper.groups import Group
 from jleaks.report.paper.results import Results
-from jleaks.report.paper.titles import ATTACKS, value_rank, value_title
 from jleaks.report.style import SERIES_COLOURS, NothingToDrawError
 from jleaks.report.titles import flagged_title, source_note, source_suffix
 

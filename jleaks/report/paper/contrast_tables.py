@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 
+from jleaks.metrics.intervals import Interval
 from jleaks.report.numbers import interval_text, notes
 from jleaks.report.paper.cells import flat_title, range_text
 from jleaks.report.paper.contrasts import (
@@ -17,7 +18,6 @@ from jleaks.report.paper.groups import CONFIDENCE
 from jleaks.report.paper.results import Results
 from jleaks.report.table import Cell, Table
 from jleaks.report.titles import flagged_title, source_note, source_suffix
-from jleaks.statistics import Interval
 
 _METRICS = ("precision", "recall", "auc", "accuracy", "target_test_accuracy")
 

@@ -5,11 +5,11 @@ import math
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
+from jleaks.experiments.claims import ATTACKS, Value, value_rank, value_title
+from jleaks.metrics.intervals import Interval, paired_t_interval, t_interval
 from jleaks.report.paper.groups import CONFIDENCE, Group, average_over_shadow_tasks
 from jleaks.report.paper.rows import is_cost
-from jleaks.report.paper.titles import ATTACKS, Value, value_rank, value_title
 from jleaks.report.titles import plain_title
-from jleaks.statistics import Interval, paired_t_interval, t_interval
 
 
 @dataclasses.dataclass(frozen=True)

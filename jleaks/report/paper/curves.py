@@ -11,9 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from jleaks.experiments.claims import ATTACKS
+from jleaks.metrics.intervals import Interval
 from jleaks.report.paper.groups import CONFIDENCE, Group
 from jleaks.report.paper.results import Results
-from jleaks.report.paper.titles import ATTACKS
 from jleaks.report.style import (
     BLUE,
     GREEN,
@@ -26,7 +27,6 @@ from jleaks.report.style import (
     seeds_note,
 )
 from jleaks.report.titles import flagged_title, source_note, source_suffix
-from jleaks.statistics import Interval
 
 METRICS = {
     "precision": ("Precision", BLUE, "o"),

@@ -7,13 +7,7 @@ from matplotlib.lines import Line2D
 from jleaks.errors import InputError
 from jleaks.report.paper.curves import panel_grid
 from jleaks.report.paper.results import Results
-from jleaks.report.style import (
-    BLUE,
-    ORANGE,
-    clean_axes,
-    head_and_caption,
-    legend_below_title,
-)
+from jleaks.report.style import BLUE, ORANGE, clean_axes, head_and_caption, legend_below_title
 from jleaks.report.titles import flagged_title, order_tasks, source_note, source_suffix
 
 _FILE = "densities.npz"

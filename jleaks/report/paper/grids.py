@@ -10,10 +10,10 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
+from jleaks.experiments.claims import ATTACKS, value_title
 from jleaks.report.numbers import UNDEFINED, interval_text
 from jleaks.report.paper.groups import CONFIDENCE, Group
 from jleaks.report.paper.results import Results
-from jleaks.report.paper.titles import ATTACKS, value_title
 from jleaks.report.style import GREY, NothingToDrawError, head_and_caption, new_figure, seeds_note
 from jleaks.report.titles import flagged_title, source_note, source_suffix
 

@@ -7,10 +7,10 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 from jleaks.errors import InputError
+from jleaks.experiments.claims import ATTACKS, VARIANTS, Value, value_rank
+from jleaks.metrics.intervals import Interval, t_interval
 from jleaks.report.paper.rows import PaperRow, is_cost, number
-from jleaks.report.paper.titles import ATTACKS, VARIANTS, Value, value_rank
 from jleaks.report.titles import order_tasks
-from jleaks.statistics import Interval, t_interval
 
 CONFIDENCE = 0.95
 """Of all intervals over seeds or tasks."""

@@ -4,12 +4,12 @@ import os
 from pathlib import Path
 
 from jleaks.errors import InputError
+from jleaks.experiments.claims import EXPERIMENTS
 from jleaks.report.numbers import FEW_NOTE
 from jleaks.report.paper.findings import finding
 from jleaks.report.paper.results import Results, collect
 from jleaks.report.paper.rows import read_rows, rows_file
 from jleaks.report.paper.tables import tables
-from jleaks.report.paper.titles import EXPERIMENTS
 
 _HEAD = f"""# ML-Leaks, experiment by experiment
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from jleaks.experiments.claims import EXPERIMENTS
+from jleaks.files import replace_file
 from jleaks.report.bars import draw_precision_recall, draw_statistics
-from jleaks.report.files import replace_file
 from jleaks.report.heatmaps import draw_transfer_precision, draw_transfer_recall
 from jleaks.report.paper import comparisons, series
 from jleaks.report.paper.classes import draw_classes
@@ -19,11 +20,10 @@ from jleaks.report.paper.points import draw_points
 from jleaks.report.paper.results import Results, collect
 from jleaks.report.paper.rows import engine_rows
 from jleaks.report.paper.tables import tables
-from jleaks.report.paper.titles import EXPERIMENTS
-from jleaks.report.rows import Row
 from jleaks.report.scatter import draw_overfitting
 from jleaks.report.style import NothingToDrawError, indexed_png
 from jleaks.report.titles import Sources
+from jleaks.rows import Row
 
 _log = logging.getLogger(__name__)
 

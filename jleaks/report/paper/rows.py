@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any, cast, get_args
 
 from jleaks import json_lines
-from jleaks.datasets.registry import Source
+from jleaks.data.tasks import Source
 from jleaks.errors import InputError
-from jleaks.report.paper.titles import ATTACKS, get_experiment
-from jleaks.report.rows import ATTACK_MODEL, RATES
-from jleaks.report.rows import Row as EngineRow
+from jleaks.experiments.claims import ATTACKS, get_experiment
 from jleaks.report.titles import Sources
+from jleaks.rows import ATTACK_MODEL, RATES
+from jleaks.rows import Row as EngineRow
 
 PaperRow = Mapping[str, Any]
 """One attack on one target of an experiment; see `REQUIRED` and `OPTIONAL`."""

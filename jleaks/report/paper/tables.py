@@ -3,6 +3,8 @@
 import math
 from collections.abc import Callable, Sequence
 
+from jleaks.experiments.claims import ATTACKS, SERIES, VARIANTS, value_rank, value_title
+from jleaks.metrics.intervals import Interval, correlation_interval
 from jleaks.report.numbers import UNDEFINED, few_mark, interval_text, notes
 from jleaks.report.paper.cells import COLUMNS, COSTS, flat_title, range_text, seeds_text
 from jleaks.report.paper.contrast_tables import contrast_table
@@ -11,12 +13,10 @@ from jleaks.report.paper.groups import CONFIDENCE, GAP, Group, average_over_shad
 from jleaks.report.paper.points import points_table
 from jleaks.report.paper.results import Results
 from jleaks.report.paper.rows import engine_rows
-from jleaks.report.paper.titles import ATTACKS, SERIES, VARIANTS, value_rank, value_title
-from jleaks.report.rows import collapsed_note
 from jleaks.report.summary import transfers
 from jleaks.report.table import Cell, Table
 from jleaks.report.titles import flagged_title, order_tasks, short_title, source_note, source_suffix
-from jleaks.statistics import Interval, correlation_interval
+from jleaks.rows import collapsed_note
 
 _SERIES_METRICS: dict[str, tuple[str, ...]] = {
     "E3": ("precision", "recall", "auc", "target_train_accuracy", "target_test_accuracy"),

@@ -1,0 +1,201 @@
+"""A bank's answers: all that an attack needs, whoever trained the models.
+
+The file of a bank is an npz with the arrays named below; `jleaks.attacks.score_files` reads others.
+"""
+
+import dataclasses
+import math
+import os
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from jleaks import npz
+from jleaks.errors import InputError
+
+_REMEDY = "make it again with launch.bank"
+
+_ARRAYS = (
+    "phi",
+    "member",
+    "labels",
+    "population",
+    "correct",
+    "phi_t",
+    "mentr",
+    "maximum",
+    "entropy",
+    "quantile",
+)
+# NumPy's kinds of those that are not floats.
+_KINDS = {"member": "b", "population": "b", "correct": "b", "labels": "iu"}
+# What may be known of a bank beside its arrays, and its type.
+_META = {
+    "task": str,
+    "source": str,
+    "fingerprint": str,
+    "format": int,
+    "num_records": int,
+    "plan": dict,
+    "packing": dict,
+    "seconds": dict,
+}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Bank:
+    """What M models answered about N records.
+
+    Attributes:
+      phi: [Q, M, N] logit-scaled confidence in the true class under each query; query 0 is the
+        record itself.
+      member: [M, N] whether model m trained on record n.
+      labels: [N] true classes.
+      num_classes: K.
+      population: [N] records held out from all models; they are not audited.
+      correct: [Q, M, N] whether the prediction was right, or None if not known.
+      phi_t: [M, N] phi at RMIA's temperature, or None.
+      mentr: [M, N] modified entropy (larger means member), or None.
+      maximum: [M, N] largest posterior, or None.
+      entropy: [M, N] negative entropy, or None.
+      quantile: [M, N] what a network predicts of phi's quantile among non-members, or None.
+      twins: Models 2i and 2i + 1 are twins: each trained on the records that the other did not.
+      meta: Task, source, temperature, fingerprint and whatever else is known.
+    """
+
+    phi: Float[np.ndarray, "queries models records"]
+    member: Bool[np.ndarray, "models records"]
+    labels: Int[np.ndarray, "records"]
+    num_classes: int
+    population: Bool[np.ndarray, "records"]
+    correct: Bool[np.ndarray, "queries models records"] | None = None
+    phi_t: Float[np.ndarray, "models records"] | None = None
+    mentr: Float[np.ndarray, "models records"] | None = None
+    maximum: Float[np.ndarray, "models records"] | None = None
+    entropy: Float[np.ndarray, "models records"] | None = None
+    quantile: Float[np.ndarray, "models records"] | None = None
+    twins: bool = False
+    meta: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        problems = self._problems()
+        if problems:
+            raise InputError(f"{self.meta.get('task', 'bank')}: {'; '.join(problems)}")
+
+    def _problems(self) -> list[str]:
+        """Returns one sentence per array that cannot be used."""
+        if self.phi.ndim != 3:
+            return [f"phi has shape {self.phi.shape}, expected [queries, models, records]"]
+        q, m, n = self.phi.shape
+        found = []
+        expected = {"member": (m, n), "labels": (n,), "population": (n,), "correct": (q, m, n)}
+        for name in _ARRAYS:
+            array = getattr(self, name)
+            shape = expected.get(name, (q, m, n) if name == "phi" else (m, n))
+            if array is None:
+                continue
+            if array.shape != shape:
+                found.append(f"{name} has shape {array.shape}, expected {shape}")
+            elif array.dtype.kind not in (kinds := _KINDS.get(name, "f")):
+                what = {"b": "booleans", "iu": "integers", "f": "floats"}[kinds]
+                found.append(f"{name} is {array.dtype}, expected {what}")
+            elif array.dtype.kind == "f" and not np.isfinite(array).all():
+                bad = int((~np.isfinite(array)).sum())
+                found.append(f"{name} has {bad} values that are not finite")
+        if found:
+            return found
+        if m < 2:
+            found.append(f"there are {m} models, expected at least 2")
+        if self.num_classes < 2 or self.labels.min() < 0 or self.labels.max() >= self.num_classes:
+            found.append(
+                f"labels are {self.labels.min()}..{self.labels.max()}, expected "
+                f"0..{self.num_classes - 1}"
+            )
+        if self.member[:, self.population].any():
+            found.append("a population record is a member of some model")
+        for model, row in enumerate(self.member[:, ~self.population]):
+            if row.all() or not row.any():
+                found.append(
+                    f"model {model} has no {'non-members' if row.all() else 'members'} among the "
+                    "audited records"
+                )
+                break
+        if self.twins and (m % 2 or (self._overlap() != 0).any()):
+            found.append("models 2i and 2i + 1 are not twins: some record is in both or neither")
+        return found
+
+    def _overlap(self) -> np.ndarray:
+        audited = self.member[:, ~self.population]
+        return (audited[0::2] == audited[1::2]).sum(-1)
+
+    @property
+    def num_models(self) -> int:
+        """M."""
+        return self.phi.shape[1]
+
+    @property
+    def format(self) -> int:
+        """Of the fingerprint in `meta` (see `jleaks.fingerprint`)."""
+        return self.meta.get("format", self.meta.get("plan", {}).get("format", 1))
+
+    def accuracy(self) -> tuple[float, float]:
+        """Returns the models' mean accuracy on their members and on the audited others (or NaN)."""
+        if self.correct is None:
+            return float("nan"), float("nan")
+        audited = ~self.population
+        right, member = self.correct[0][:, audited], self.member[:, audited]
+        return float(right[member].mean()), float(right[~member].mean())
+
+    def take(self, models: np.ndarray | slice) -> "Bank":
+        """Returns the bank of some of the models (twins must stay together)."""
+        fields = {name: getattr(self, name) for name in _ARRAYS}
+        for name, array in fields.items():
+            if name in ("labels", "population") or array is None:
+                continue
+            fields[name] = array[:, models] if array.ndim == 3 else array[models]
+        return dataclasses.replace(self, **fields)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the bank, whole or not at all.
+
+        Raises:
+          InputError: it cannot be written.
+        """
+        arrays = {name: getattr(self, name) for name in _ARRAYS if getattr(self, name) is not None}
+        npz.save(path, arrays, {**self.meta, "num_classes": self.num_classes, "twins": self.twins})
+
+
+def load(path: str | os.PathLike[str]) -> Bank:
+    """Reads a bank that `Bank.save` wrote.
+
+    Raises:
+      InputError: the file is missing, damaged or not a bank.
+    """
+    arrays, meta = npz.load(path, _REMEDY)
+    num_classes, twins = meta.pop("num_classes", None), meta.pop("twins", None)
+    problem = _meta_problem(meta)
+    if type(num_classes) is not int or not 2 <= num_classes < 2**31 or type(twins) is not bool:
+        problem = f"num_classes is {num_classes}, twins is {twins}"
+    if lacking := [name for name in _ARRAYS[:4] if name not in arrays]:
+        problem = f"it has no {', no '.join(lacking)}"
+    if problem is not None:
+        raise npz.damaged(path, problem, _REMEDY)
+    known = {name: array for name, array in arrays.items() if name in _ARRAYS}
+    try:
+        return Bank(num_classes=num_classes, twins=twins, meta=meta, **known)
+    except InputError as error:
+        raise npz.damaged(path, str(error), _REMEDY) from error
+
+
+def _meta_problem(meta: dict[str, Any]) -> str | None:
+    """Returns one sentence if what is known of a bank cannot be used, or None."""
+    for name, kind in _META.items():
+        if name in meta and type(meta[name]) is not kind:
+            return f"{name} is {meta[name]!r:.40}, expected {kind.__name__}"
+    for name, value in meta.get("seconds", {}).items():
+        if not isinstance(value, (int, float)) or not math.isfinite(value):
+            return f"seconds of {name} are {value!r:.40}"
+    if not isinstance(meta.get("plan", {}).get("recipe", {}), dict):
+        return "the plan's recipe is no object"
+    return None

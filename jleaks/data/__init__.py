@@ -1,0 +1,11 @@
+"""Datasets: what a task is, preparing its records, reading them.
+
+Importing this package imports neither TFDS nor JAX.
+"""
+
+from jleaks.data.dataset import Dataset
+from jleaks.data.prepared import describe, load
+from jleaks.data.sources.prepare import prepare
+from jleaks.data.tasks import TASKS, Task, get_task
+
+__all__ = ["TASKS", "Dataset", "Task", "describe", "get_task", "load", "prepare"]

@@ -1,0 +1,42 @@
+"""Where the records of a run come from: prepared data on disk, or synthetic stand-ins."""
+
+from typing import Literal
+
+from jleaks.data.dataset import Dataset
+from jleaks.data.prepared import describe, load
+from jleaks.data.synthetic import synthetic
+from jleaks.data.tasks import get_task
+from jleaks.errors import InputError
+
+Origin = Literal["prepared", "synthetic"]
+
+
+def num_records(task: str, origin: Origin, data_dir: str | None) -> int:
+    """Returns how many records a task's data has, without reading them.
+
+    Args:
+      task: Name of the task.
+      origin: A synthetic stand-in may have as many as the complete published dataset.
+      data_dir: Where prepared datasets are; needed unless the origin is synthetic.
+
+    Raises:
+      InputError: the data was not prepared, or nobody said where it is.
+    """
+    if origin == "synthetic":
+        return get_task(task).num_records
+    if data_dir is None:
+        raise InputError("real data was asked for without --data_dir")
+    return int(describe(task, data_dir)["num_records"])
+
+
+def records(task: str, origin: Origin, data_dir: str | None, count: int) -> Dataset:
+    """Reads a task's prepared records, or makes a synthetic stand-in of `count` records.
+
+    Raises:
+      InputError: the data was not prepared, is damaged, or nobody said where it is.
+    """
+    if origin == "synthetic":
+        return synthetic(task, count)
+    if data_dir is None:
+        raise InputError("real data was asked for without --data_dir")
+    return load(task, data_dir)

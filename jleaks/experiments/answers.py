@@ -1,0 +1,363 @@
+"""Querying subjects: networks in the fleet, forests and stacks on the host, all behind one function."""
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from jleaks import npz
+from jleaks.attacks.signals import cross_entropy, posterior_signals, signal_fn
+from jleaks.data.dataset import Dataset
+from jleaks.data.random_points import random_points
+from jleaks.data.tasks import get_task
+from jleaks.errors import InputError
+from jleaks.experiments.library import Cost, Library
+from jleaks.experiments.library_files import read_kept, write_kept
+from jleaks.experiments.subjects import AnySubject, Stacked, Subject
+from jleaks.fingerprint import fingerprint
+from jleaks.models.forest import Forest, ForestRecipe
+from jleaks.models.stacking import Combiner
+from jleaks.training import packing
+from jleaks.training.execution import Execution
+from jleaks.training.fleet import SignalFn
+from jleaks.training.learner import Members
+from jleaks.training.recipe import Recipe
+from jleaks.training.trainer import FleetSpec
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Answers:
+    """What one subject answered about n records.
+
+    Attributes:
+      top: [n, t] its largest posteriors, descending; None if whole posteriors were asked for.
+      posteriors: [n, K] in the order of classes; None if only the largest were.
+      statistics: [n, 3] in the order of `signals.STATISTICS`.
+      correct: [n] whether the prediction was right.
+      losses: [n] cross-entropy (nats) of the true class; infinite where its posterior is zero.
+    """
+
+    top: Float[np.ndarray, "records top"] | None
+    posteriors: Float[np.ndarray, "records classes"] | None
+    statistics: Float[np.ndarray, "records 3"]
+    correct: Bool[np.ndarray, "records"]
+    losses: Float[np.ndarray, "records"]
+
+    def largest(self, width: int) -> Float[np.ndarray, "records width"]:
+        """Returns the `width` largest posteriors, descending."""
+        if self.top is not None and self.top.shape[1] >= width:
+            return self.top[:, :width]
+        return np.ascontiguousarray(-np.sort(-self.whole(), axis=1)[:, :width])
+
+    def whole(self) -> Float[np.ndarray, "records classes"]:
+        """Returns the posteriors of all classes."""
+        assert self.posteriors is not None, "only the largest posteriors were asked for"
+        return self.posteriors
+
+    def reordered(self, order: Int[np.ndarray, "records"]) -> "Answers":
+        """Returns the answers about the same records in another order."""
+        return Answers(
+            None if self.top is None else self.top[order],
+            None if self.posteriors is None else self.posteriors[order],
+            self.statistics[order],
+            self.correct[order],
+            self.losses[order],
+        )
+
+    def accuracy(self, num_members: int) -> tuple[float, float]:
+        """Returns the accuracy on the first `num_members` records and on the others."""
+        return float(self.correct[:num_members].mean()), float(self.correct[num_members:].mean())
+
+
+def from_posteriors(
+    posteriors: Float[np.ndarray, "records classes"], labels: Int[np.ndarray, "records"]
+) -> Answers:
+    """Returns the answers of a subject that gives posteriors away, not logits."""
+    p = np.asarray(posteriors, np.float32)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        terms = np.where(p > 0, p * np.log(p), 0)
+        losses = -np.log(p[np.arange(len(p)), labels])
+    statistics = np.stack([p.max(1), p.std(1), terms.sum(1)], axis=1)
+    return Answers(None, p, statistics, p.argmax(1) == labels, losses)
+
+
+class Querier:
+    """Trains whatever is missing, and queries."""
+
+    def __init__(
+        self,
+        library: Library,
+        datasets: Callable[[str], Dataset],
+        execution: Execution,
+    ):
+        """Takes where models are kept, where records come from, and how fast to go."""
+        self.library, self.datasets, self._execution = library, datasets, execution
+        self._digests: dict[str, str] = {}
+        self._combiners: dict[Any, Combiner] = {}
+        self._forests: dict[str, Forest] = {}
+        # Seconds that growing each forest took.
+        self._grown: dict[str, float] = {}
+
+    def name(self, subject: Subject) -> str:
+        """Returns the fingerprint of a subject's weights."""
+        task = get_task(subject.task)
+        if task.name not in self._digests:
+            self._digests[task.name] = self.datasets(task.name).fingerprint()
+        return fingerprint(
+            type(subject.recipe).__name__,
+            subject.recipe,
+            [task.encoding, task.num_classes, self._digests[task.name]],
+            subject.members.astype(np.int32),
+            subject.key_data,
+            list(subject.dropout) if subject.dropout else None,
+            digits=24,
+        )
+
+    def identity(self, subject: AnySubject) -> str:
+        """Returns what tells subjects apart: equal ones answer alike, with the same truth about them."""
+        if isinstance(subject, Stacked):
+            parts = [self.name(part) for part in (subject.network, subject.forest)]
+            return f"stack of {' and '.join(parts)}, {subject.combiner.c:g}"
+        if subject.null_order is None:
+            return self.name(subject)
+        return f"{self.name(subject)}, told apart by a coin"
+
+    def query(
+        self,
+        subjects: Sequence[AnySubject],
+        rows: Sequence[Int[np.ndarray, "rows"]] | None = None,
+        top: int | None = None,
+    ) -> list[Answers]:
+        """Queries each subject on its own list of records.
+
+        Args:
+          subjects: Targets and shadows of any tasks and kinds.
+          rows: For each the positions of records; None for its members, then its others.
+          top: How many of the largest posteriors are kept; None for whole posteriors.
+        """
+        rows = [subject.rows for subject in subjects] if rows is None else rows
+        return self._ask(subjects, rows, top, None)
+
+    def query_points(
+        self, subjects: Sequence[AnySubject], points: Sequence[np.ndarray]
+    ) -> list[Any]:
+        """Returns the statistics [R, 3] of each subject's answers to random points [R, ...]."""
+        rows = [np.arange(len(own)) for own in points]
+        return [found.statistics for found in self._ask(subjects, rows, 1, points)]
+
+    def cost(self, subjects: Sequence[AnySubject]) -> Cost:
+        """Returns what training all of these took; they were asked before."""
+        total = Cost(0.0, 0.0, 0.0)
+        for subject in subjects:
+            for part in _parts(subject):
+                name = self.name(part)
+                if isinstance(part.recipe, Recipe):
+                    total = total + self.library.cost(name)
+                else:
+                    # Grown on the host, by all its cores: no device was used.
+                    total = total + Cost(0.0, self._grown[name], None)
+        return total
+
+    def _ask(
+        self,
+        subjects: Sequence[AnySubject],
+        rows: Sequence[np.ndarray],
+        top: int | None,
+        points: Sequence[np.ndarray] | None,
+    ) -> list[Answers]:
+        found: list[Answers | None] = [None] * len(subjects)
+        groups: dict[Any, list[int]] = {}
+        for i, subject in enumerate(subjects):
+            if isinstance(subject, Subject) and isinstance(subject.recipe, Recipe):
+                key = (subject.task, subject.recipe, subject.dropout is None, len(rows[i]))
+                groups.setdefault(key, []).append(i)
+        for at in groups.values():
+            own = None if points is None else [points[i] for i in at]
+            networks = [s for i in at if isinstance(s := subjects[i], Subject)]
+            answers = self._networks(networks, [rows[i] for i in at], top, own)
+            for i, answer in zip(at, answers, strict=True):
+                found[i] = answer
+        self._train_networks_of([s for s in subjects if isinstance(s, Stacked)])
+        for i, subject in enumerate(subjects):
+            if found[i] is None:
+                records = None if points is None else points[i]
+                found[i] = self._host(subject, rows[i], records)
+        return [answer for answer in found if answer is not None]
+
+    def _train_networks_of(self, stacks: Sequence[Stacked]) -> None:
+        """Trains the networks of stacks as fleets; they are then asked one by one."""
+        groups: dict[Any, list[Subject]] = {}
+        for stack in stacks:
+            groups.setdefault((stack.task, stack.network.recipe), []).append(stack.network)
+        for networks in groups.values():
+            self.library.train(
+                self.fleet_spec(networks), [self.name(network) for network in networks]
+            )
+
+    def fleet_spec(self, subjects: Sequence[Subject]) -> FleetSpec:
+        """Lays out networks of one task and recipe as a fleet."""
+        first = subjects[0]
+        assert isinstance(first.recipe, Recipe)
+        data = self.datasets(first.task)
+        size = np.array([len(s.members) for s in subjects], np.int32)
+        indices = np.zeros((len(subjects), size.max()), np.int32)
+        for i, subject in enumerate(subjects):
+            indices[i, : size[i]] = subject.members
+        dropout = None
+        if first.dropout is not None:
+            dropout = np.array([s.dropout for s in subjects], np.float32)
+        return FleetSpec(
+            name=first.task,
+            names=[subject.name for subject in subjects],
+            learner=packing.make_learner(
+                first.recipe, data.task.encoding, data.task.num_classes, self._execution
+            ),
+            features=data.features,
+            labels=data.labels,
+            members=Members(indices, size, dropout=dropout),
+            key_data=np.stack([subject.key_data for subject in subjects]),
+        )
+
+    def _networks(
+        self,
+        subjects: Sequence[Subject],
+        rows: Sequence[np.ndarray],
+        top: int | None,
+        points: Sequence[np.ndarray] | None,
+    ) -> list[Answers]:
+        spec = self.fleet_spec(subjects)
+        trainer, state = self.library.train(spec, [self.name(subject) for subject in subjects])
+        keep: SignalFn = posterior_signals if top is None else signal_fn(top)
+        indices = np.stack(rows).astype(np.int32)
+        data = None
+        if points is not None:
+            count = len(points[0])
+            data = trainer.fleet.put_data(
+                np.concatenate(points), np.zeros(count * len(points), np.int32)
+            )
+            indices = np.arange(count * len(points), dtype=np.int32).reshape(-1, count)
+        answers = trainer.query(state, indices, keep, data)
+        for name, array in answers.items():
+            for subject, values in zip(subjects, array, strict=True):
+                if not np.isfinite(values).all():
+                    raise InputError(
+                        f"{subject.name}: what it answered is not finite ({name}); lower the learning rate"
+                    )
+        return [
+            Answers(
+                answers["top"][i] if top is not None else None,
+                answers["posteriors"][i] if top is None else None,
+                answers["statistics"][i],
+                answers["correct"][i],
+                cross_entropy(answers["phi"][i]),
+            )
+            for i in range(len(subjects))
+        ]
+
+    def _host(
+        self, subject: AnySubject, rows: np.ndarray, points: np.ndarray | None = None
+    ) -> Answers:
+        data = self.datasets(subject.task)
+        features = data.features[rows] if points is None else points
+        labels = data.labels[rows] if points is None else np.zeros(len(points), np.int32)
+        if isinstance(subject, Subject):
+            return from_posteriors(self._forest(subject, features), labels)
+        assert isinstance(subject, Stacked)
+        combiner = self._combiner(subject, data)
+        (network,) = self._ask(
+            [subject.network], [rows], None, None if points is None else [points]
+        )
+        forest = self._forest(subject.forest, features)
+        return from_posteriors(combiner.posteriors(network.whole(), forest), labels)
+
+    def _combiner(self, subject: Stacked, data: Dataset) -> Combiner:
+        """Returns a stack's combiner, which learns from what the bases answer to the held third."""
+        key = (self.name(subject.network), self.name(subject.forest), subject.combiner)
+        if key not in self._combiners:
+            (network,) = self._ask([subject.network], [subject.held], None, None)
+            self._combiners[key] = Combiner.fit(
+                network.whole(),
+                self._forest(subject.forest, data.features[subject.held]),
+                data.labels[subject.held],
+                data.task.num_classes,
+                subject.combiner,
+            )
+        return self._combiners[key]
+
+    def _forest(
+        self, subject: Subject, records: np.ndarray
+    ) -> Float[np.ndarray, "records classes"]:
+        """Answers of a random forest, kept on disk; forests are not, new questions grow them anew."""
+        name = self.name(subject)
+        path = self.library.folder / "answers" / f"{name}.{fingerprint(records, digits=24)}.npz"
+        if path.exists():
+            num_classes = self.datasets(subject.task).task.num_classes
+            posteriors, self._grown[name] = _read_answers(path, (len(records), num_classes))
+            return posteriors
+        if name not in self._forests:
+            # A forest may take a gigabyte: only the last is at hand.
+            self._forests.clear()
+            tick = time.monotonic()
+            self._forests[name] = self._grow(subject)
+            self._grown[name] = time.monotonic() - tick
+        posteriors = self._forests[name].posteriors(records)
+        write_kept(path, {"posteriors": posteriors}, {"seconds": self._grown[name]})
+        return posteriors
+
+    def _grow(self, subject: Subject) -> Forest:
+        data = self.datasets(subject.task)
+        assert isinstance(subject.recipe, ForestRecipe)
+        return Forest.fit(
+            subject.recipe,
+            data.task.encoding,
+            data.features,
+            data.labels,
+            subject.members,
+            data.task.num_classes,
+            subject.key_data,
+        )
+
+
+def random_point_sets(
+    datasets: Callable[[str], Dataset],
+    subjects: Sequence[AnySubject],
+    seeds: Sequence[int],
+    count: int,
+) -> list[np.ndarray]:
+    """Returns adversary 3's random points [R, ...] for each subject, by its task and seed."""
+    found = []
+    for subject, seed in zip(subjects, seeds, strict=True):
+        data = datasets(subject.task)
+        found.append(random_points(data.task, seed, data.features.shape[1:], count))
+    return found
+
+
+def _read_answers(path: Path, shape: tuple[int, int]) -> tuple[np.ndarray, float]:
+    """Returns what a forest answered, [n, K], and the seconds that growing it took.
+
+    Raises:
+      InputError: the file cannot be used.
+    """
+    remedy = "delete it to grow the forest again"
+    arrays, meta = read_kept(path, remedy)
+    posteriors, seconds = arrays.get("posteriors"), meta.get("seconds")
+    if (
+        arrays.keys() != {"posteriors"}
+        or posteriors is None
+        or posteriors.shape != shape
+        or posteriors.dtype != np.float32
+        or not ((posteriors >= 0) & (posteriors <= 1 + 1e-5)).all()
+    ):
+        raise npz.damaged(path, f"it does not hold posteriors of shape {shape}", remedy)
+    if not isinstance(seconds, (int, float)) or not 0 <= seconds < float("inf"):
+        raise npz.damaged(path, f"growing took {seconds} seconds", remedy)
+    return posteriors, float(seconds)
+
+
+def _parts(subject: AnySubject) -> tuple[Subject, ...]:
+    """The models that were trained for a subject."""
+    return (subject.network, subject.forest) if isinstance(subject, Stacked) else (subject,)

@@ -1,0 +1,88 @@
+"""Audits of single targets: which epsilon their scores refute, and how certain their AUC is."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from jleaks.attacks.bank import Bank
+from jleaks.attacks.evaluate_bank import scores
+from jleaks.attacks.options import Options
+from jleaks.attacks.references import assign
+from jleaks.attacks.registry import Attack
+from jleaks.experiments.bank_results import Row
+from jleaks.metrics.epsilon import epsilon_one_run, epsilon_over_thresholds
+from jleaks.metrics.resampling import bootstrap_records
+
+
+def audit(
+    bank: Bank,
+    attacks: Sequence[Attack],
+    num_references: int | None = None,
+    options: Options | None = None,
+    delta: float = 1e-5,
+    confidence: float = 0.95,
+    num_resamples: int = 200,
+) -> list[Row]:
+    """Returns one row per attack and target: two lower bounds on epsilon, and an interval of the AUC.
+
+    `epsilon_thresholds`: valid at once for all thresholds tried, each record an independent trial.
+    `epsilon_one_run`: one training run, members and non-members matched in pairs (Steinke et al. 2023).
+    Both count as neighbours data sets that differ by replacing one record, and each holds with
+    the stated confidence for its own target: the largest of many targets does not.  `..._ceiling` is the
+    largest that so many records could give: a bound there says nothing of how much larger epsilon is.
+
+    `auc`: mean, low and high of a bootstrap over the target's records, given its references.
+
+    Args:
+      bank: Answers and membership.
+      attacks: Whose scores.
+      num_references: Of each target; None for all.
+      options: Parameters of attacks.
+      delta: The delta of (epsilon, delta)-DP.
+      confidence: Of each bound and interval.
+      num_resamples: Of the bootstrap; 0 for none.
+
+    Raises:
+      InputError: an attack cannot be run on this bank, or an argument is out of range.
+    """
+    references, shadows = assign(bank, num_references)
+    found = scores(bank, list(attacks), references, shadows, options)
+    audited = references.audited(bank)
+    rows = []
+    for name, of_attack in found.items():
+        for target in range(bank.num_models):
+            mine = audited[target]
+            row, member = of_attack[target, mine].astype(np.float64), bank.member[target, mine]
+            over = epsilon_over_thresholds(row, member, delta, confidence)
+            one = epsilon_one_run(row, member, delta, confidence)
+            interval = None
+            if num_resamples:
+                found_auc = bootstrap_records(
+                    row, member, seed=target, confidence=confidence, num_resamples=num_resamples
+                )
+                interval = {
+                    name: round(getattr(found_auc, name), 6) for name in ("mean", "low", "high")
+                }
+            rows.append(
+                {
+                    "task": bank.meta.get("task", "bank"),
+                    "source": bank.meta.get("source", "scores"),
+                    "attack": name,
+                    "target": target,
+                    "delta": delta,
+                    "confidence": confidence,
+                    "epsilon_thresholds": round(over.epsilon, 6),
+                    "epsilon_thresholds_ceiling": round(over.ceiling, 6),
+                    "tp": over.tp,
+                    "fp": over.fp,
+                    "num_members": over.p,
+                    "num_nonmembers": over.n,
+                    "epsilon_one_run": round(one.epsilon, 6),
+                    "epsilon_one_run_ceiling": round(one.ceiling, 6),
+                    "num_guesses": one.num_guesses,
+                    "num_correct": one.num_correct,
+                    "auc": interval,
+                    "num_resamples": num_resamples,
+                }
+            )
+    return rows

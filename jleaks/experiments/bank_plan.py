@@ -1,0 +1,122 @@
+"""What defines a bank's numbers."""
+
+import dataclasses
+import json
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from jleaks.data.tasks import get_task
+from jleaks.errors import InputError
+from jleaks.fields import Count, Number, Range, Seed, problems
+from jleaks.fingerprint import FORMAT, fingerprint
+from jleaks.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from jleaks.data.perturbations import Perturbation
+
+# By default a sixth of the records is held out from all models, and no more than this takes part.
+_MOST_CANDIDATES = 50_000
+_MOST_POPULATION = 10_000
+_POPULATION_SHARE = 6
+
+# What multiplies or divides a model's inputs or answers: far beyond it they leave float32.
+_Factor = Annotated[float, Range("a number from 1e-6 to 1e6", lambda x: 1e-6 <= x <= 1e6)]
+
+# The paper's, as in the main job.
+MODEL_RECIPE = Recipe()
+
+# Regressions of non-members' scores on their features (see `jleaks.attacks.quantile`).
+QUANTILE_RECIPE = Recipe("mlp", (64,), 30, 50, 1e-3, 1e-6, loss="quantile", quantile=0.99)
+
+
+@dataclasses.dataclass(frozen=True)
+class BankPlan:
+    """Everything that defines the numbers of one bank.
+
+    Attributes:
+      task: Name of the task.
+      num_models: M, the number of models in the bank, even.
+      num_candidates: N, the number of records audited, even; each model trains on half of them.
+      num_population: Number of records held out from all models.
+      seed: Seed of the bank; independent banks of one task have different ones.
+      source: Where the records come from: "prepared" (from disk) or "synthetic".
+      recipe: Recipe of the models, their network included.
+      num_queries: Q, the number of queries per record: the record itself and Q - 1 perturbed copies.
+      noise: Length of the largest perturbation relative to the record's, where it is noise (see
+        `jleaks.data.perturbations`).
+      temperature: Softmax temperature at which RMIA, and BASE tempered, take a model's posteriors.
+      quantile: Recipe of the quantile regressions; they need a population of at least a batch.
+      null: Null check in which every attack must fail, if any: "none"; "shuffled" (membership drawn afresh
+        after training) or "untrained" (models at their random start).
+    """
+
+    task: str
+    num_models: Count
+    num_candidates: Count
+    num_population: Number
+    seed: Seed = 0
+    source: Literal["prepared", "synthetic"] = "synthetic"
+    recipe: Recipe = MODEL_RECIPE
+    num_queries: Count = 9
+    noise: _Factor = 2.0
+    temperature: _Factor = 2.0
+    quantile: Recipe = QUANTILE_RECIPE
+    null: Literal["none", "shuffled", "untrained"] = "none"
+
+    def validate(self) -> "BankPlan":
+        """Checks everything that can be known before any data is read.
+
+        Returns:
+          The plan itself.
+
+        Raises:
+          InputError: names every problem at once.
+        """
+        if found := problems(self):
+            # Further checks take the types for granted.
+            raise InputError(f"{self.task}: {'; '.join(found)}")
+        task = get_task(self.task)
+        # What the regressions learn is no class.
+        classes = dataclasses.replace(self.quantile, loss="cross entropy")
+        found = self.recipe.misfits(task)
+        found += [f"quantile {problem}" for problem in classes.misfits(task)]
+        if self.num_models < 4 or self.num_models % 2:
+            found.append(
+                f"num_models is {self.num_models}, expected an even number of at least 4: models "
+                "come in pairs that share the records between them"
+            )
+        if self.num_candidates < 2 or self.num_candidates % 2:
+            found.append(f"num_candidates is {self.num_candidates}, expected an even number >= 2")
+        most = self.perturbation().most_queries
+        if most is not None and self.num_queries > most:
+            found.append(f"num_queries is {self.num_queries}, {self.task} has {most} at most")
+        if self.quantile.loss != "quantile":
+            found.append(f"quantile loss is {self.quantile.loss}, expected quantile")
+        if self.num_candidates // 2 < self.recipe.batch_size:
+            found.append(
+                f"batch_size is {self.recipe.batch_size} but each model trains on only "
+                f"{self.num_candidates // 2} records; lower --batch_size"
+            )
+        if found:
+            raise InputError(f"{self.task}: {'; '.join(found)}")
+        return self
+
+    def perturbation(self) -> "Perturbation":
+        """Returns the queries asked about each record."""
+        # A plan is made and described without JAX.
+        from jleaks.data.perturbations import perturbation
+
+        return perturbation(get_task(self.task), self.num_queries, self.noise)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns the plan as JSON values (tuples become lists)."""
+        return json.loads(json.dumps({"format": FORMAT, **dataclasses.asdict(self)}))
+
+    def fingerprint(self) -> str:
+        """Returns 16 hex digits that differ whenever the plan does."""
+        return fingerprint("bank", self)
+
+
+def default_sizes(num_records: int) -> tuple[int, int]:
+    """Returns how many candidates and population records are taken from `num_records`."""
+    population = min(num_records // _POPULATION_SHARE, _MOST_POPULATION)
+    return min((num_records - population) // 2 * 2, _MOST_CANDIDATES), population

@@ -1,0 +1,354 @@
+"""Trained models kept on disk, each found by the fingerprint of all that defines its weights.
+
+Runs ask for models; whatever one of them has trained, the others find.  A model whose recipe, data and key
+are equal is trained once, whoever asks, in whatever order, before or after a restart.  Several runs may use
+one library at the same time: files appear whole, and who needs a model that another run is training waits.
+
+models/<fingerprint>.fleet.npz    trained models, stacked on axis 0: parameters, statistics; and of each its
+                                  fingerprint, name and what it cost, by which it is found
+models/<fingerprint>.npz          one model, as earlier versions kept each
+answers/<fingerprint>.npz         what a forest answered to some records
+fleets/<fingerprint>/             orbax: models in training, deleted when all of them are kept
+fleets/<fingerprint>.seconds.json what training them has taken so far, likewise
+training.lock                     one byte locked for every model in training
+"""
+
+import contextlib
+import dataclasses
+import errno
+import fcntl
+import json
+import math
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jleaks import npz
+from jleaks.errors import InputError
+from jleaks.experiments.library_files import (
+    RETRAIN,
+    flat,
+    nested,
+    read_kept,
+    read_models,
+    write_kept,
+)
+from jleaks.files import replace_file
+from jleaks.fingerprint import fingerprint
+from jleaks.training import epoch, packing
+from jleaks.training.checkpoints import Store
+from jleaks.training.execution import Execution
+from jleaks.training.learner import State
+from jleaks.training.preemption import Preempted, StopSignal
+from jleaks.training.reporter import Reporter
+from jleaks.training.trainer import FleetSpec, Progress, Trainer
+
+# Host memory that the models of one fleet in training may take, optimiser state included.
+_MOST_BYTES = 2 << 30
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """What training took.
+
+    Attributes:
+      device_seconds: Wall time of the fleet times its devices, divided among its models.
+      wall_seconds: Wall time of the fleet, that of interrupted processes included, divided among its
+        models.
+      flops: Of all gradient steps, as XLA counts them; None where it was not counted.
+    """
+
+    device_seconds: float
+    wall_seconds: float
+    flops: float | None
+
+    def __add__(self, other: "Cost") -> "Cost":
+        known = self.flops is not None and other.flops is not None
+        return Cost(
+            self.device_seconds + other.device_seconds,
+            self.wall_seconds + other.wall_seconds,
+            (self.flops or 0.0) + (other.flops or 0.0) if known else None,
+        )
+
+
+class Library:
+    """The models of one directory."""
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        execution: Execution,
+        reporter: Reporter,
+        stop: StopSignal,
+    ):
+        """Opens the directory, creating it if need be.
+
+        Args:
+          folder: Where the models are.
+          execution: How fast to train those that are missing.
+          reporter: Where to tell what is going on.
+          stop: Looked at while training.
+
+        Raises:
+          InputError: the directory cannot be written.
+        """
+        self.folder = Path(folder).absolute()
+        self._execution, self._reporter, self._stop = execution, reporter, stop
+        # What is known of the kept fleets: files read so far, and where in them each model is.
+        self._read: set[Path] = set()
+        self._index: dict[str, tuple[Path, int, dict[str, Any]]] = {}
+        # Models trained by this process (the tests' and the log's word for "nothing was repeated"), and
+        # the seconds that it took.
+        self.num_trained, self.seconds_trained = 0, 0.0
+        try:
+            (self.folder / "models").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"cannot write to {self.folder}: {error.strerror}") from error
+
+    def find(self, name: str) -> tuple[Path, int, dict[str, Any]] | None:
+        """Returns where the model with this fingerprint is kept, or None.
+
+        Returns:
+          The file, the model's position on axis 0, and what was noted of it.
+
+        Raises:
+          InputError: a kept fleet is damaged.
+        """
+        if not self._is_known(name):
+            self._refresh()
+        return self._index.get(name)
+
+    def _is_known(self, name: str) -> bool:
+        """Whether a model is in the fleets read so far, or in a file of its own."""
+        single = self.folder / "models" / f"{name}.npz"
+        if name not in self._index and single.exists():
+            _, meta = read_kept(single, RETRAIN, only=())
+            self._index[name] = single, 0, meta
+        return name in self._index
+
+    def _refresh(self) -> None:
+        """Looks for fleets that were kept since."""
+        for path in sorted(set((self.folder / "models").glob(f"*{_FLEET}")) - self._read):
+            _, meta = read_kept(path, RETRAIN, only=())
+            models = meta.get("models")
+            if not isinstance(models, list) or not all(
+                isinstance(model, dict) and isinstance(model.get("fingerprint"), str)
+                for model in models
+            ):
+                raise npz.damaged(path, "it does not say which models it holds", RETRAIN)
+            for row, model in enumerate(models):
+                self._index.setdefault(model["fingerprint"], (path, row, model))
+            self._read.add(path)
+
+    def train(self, spec: FleetSpec, names: Sequence[str]) -> tuple[Trainer, State]:
+        """Trains those models of a fleet that are not kept yet.
+
+        Args:
+          spec: The models, and all that defines their weights.
+          names: Their fingerprints; equal ones are trained once.
+
+        Returns:
+          A trainer with which the models can be asked, and their state, leaves [M, ...], without
+          that of the optimiser.
+
+        Raises:
+          Preempted: a stop signal arrived; everything so far was saved.
+          DivergedError: a loss was not finite.
+          InputError: a kept model is damaged.
+        """
+        trainer = None
+        if missing := self._missing(names):
+            with self._alone([names[i] for i in missing]):
+                # Another run may have trained some in the meantime.
+                trainer = self._fit_all(spec, names, self._missing(names))
+        trainer = trainer or self._trainer(spec, self._reporter.progress)
+        return trainer, self.load(names, epoch.template(spec.learner, spec.features))
+
+    def _missing(self, names: Sequence[str]) -> list[int]:
+        """Returns the positions of models that are not kept, each fingerprint once."""
+        first = {name: i for i, name in reversed(list(enumerate(names)))}
+        self._refresh()
+        return sorted(i for name, i in first.items() if not self._is_known(name))
+
+    @contextlib.contextmanager
+    def _alone(self, names: Sequence[str]) -> Iterator[None]:
+        """Keeps other runs from training these models meanwhile; waits while one does."""
+        path = self.folder / "training.lock"
+        try:
+            file = path.open("wb")
+        except OSError as error:
+            raise InputError(f"cannot write {path}: {error.strerror}") from error
+        with file:
+            reported = False
+            # In one order for all runs, so that none waits for another that waits for it.
+            for place in sorted(int(fingerprint(name), 16) >> 2 for name in names):
+                while not _locked(file.fileno(), place):
+                    if not reported:
+                        reported = True
+                        self._reporter.line(f"waiting: another run trains models of {self.folder}")
+                    if self._stop.received is not None:
+                        raise Preempted("stopped while another run trained")
+                    time.sleep(_LOOK)
+            # Closing the file ends all locks.
+            yield
+
+    def _fit_all(self, spec: FleetSpec, names: Sequence[str], missing: list[int]) -> Trainer | None:
+        """Trains models in as few fleets as the host's memory takes.
+
+        Returns:
+          The trainer of all models, if one fleet held them.
+        """
+        if not missing:
+            return None
+        trainer = None
+        width = spec.members.indices.shape[1]
+        shape = jax.ShapeDtypeStruct(spec.features.shape, spec.features.dtype)
+        size = packing.measure(spec.learner, shape, width)
+        most = max(1, _MOST_BYTES // max(size.state_bytes, 1))
+        for start in range(0, len(missing), most):
+            at = np.array(missing[start : start + most])
+            per_record = size.flops_per_epoch / width
+            trainer = self._fit(take(spec, at), [names[i] for i in at], per_record)
+        return trainer if spec.num_models == len(missing) <= most else None
+
+    def _trainer(self, spec: FleetSpec, progress: Callable[[Progress], None]) -> Trainer:
+        return Trainer(spec, self._execution, progress, self._stop, self._reporter.line)
+
+    def _fit(self, spec: FleetSpec, names: list[str], flops_per_record: float) -> Trainer:
+        """Trains a fleet of which no model is kept, and keeps them."""
+        fleet = fingerprint(*sorted(names), digits=24)
+        folder = self.folder / "fleets" / fleet
+        spent = _Spent(folder.with_suffix(".seconds.json"))
+
+        def progress(p: Progress) -> None:
+            spent.keep(p.seconds)
+            self._reporter.progress(p)
+
+        store = Store(folder, fleet, self._reporter.line)
+        tick = time.monotonic()
+        trainer = self._trainer(spec, progress)
+        state = trainer.run(store)
+        store.close()
+        seconds = time.monotonic() - tick
+        wall = spent.keep(seconds) / spec.num_models
+        models = [
+            {
+                "fingerprint": name,
+                "name": spec.names[i],
+                "cost": {
+                    "device_seconds": wall * trainer.fleet.mesh.size,
+                    "wall_seconds": wall,
+                    "flops": flops_per_record
+                    * int(spec.members.size[i])
+                    * spec.learner.recipe.epochs,
+                },
+            }
+            for i, name in enumerate(names)
+        ]
+        path = self.folder / "models" / f"{fleet}{_FLEET}"
+        write_kept(path, flat(state._replace(opt_state=())), {"models": models})
+        shutil.rmtree(folder, ignore_errors=True)
+        spent.path.unlink(missing_ok=True)
+        self.num_trained += spec.num_models
+        self.seconds_trained += seconds
+        self._reporter.line(f"{spec.name}: {spec.num_models} models trained in {seconds:.1f} s")
+        return trainer
+
+    def load(self, names: Sequence[str], template: State) -> State:
+        """Reads kept models; each file once.
+
+        Args:
+          names: Their fingerprints.
+          template: Shapes and types of one model's state.
+
+        Returns:
+          Their state without that of the optimiser, leaves [M, ...].
+
+        Raises:
+          InputError: one is not kept, or is damaged.
+        """
+        places: dict[Path, list[tuple[int, int]]] = {}
+        for i, name in enumerate(names):
+            if (found := self.find(name)) is None:
+                raise InputError(f"{self.folder} has no model {name}")
+            places.setdefault(found[0], []).append((i, found[1]))
+        expected = flat(template)
+        leaves = {
+            name: np.empty((len(names), *like.shape), like.dtype) for name, like in expected.items()
+        }
+        for path, pairs in places.items():
+            arrays = read_models(path, expected)
+            to, at = np.array(pairs).T
+            for name, leaf in leaves.items():
+                leaf[to] = arrays[name][at]
+        return nested(leaves)
+
+    def cost(self, name: str) -> Cost:
+        """Returns what training the model with this fingerprint took."""
+        found = self.find(name)
+        if found is None:
+            raise InputError(f"{self.folder} has no model {name}")
+        path, _, about = found
+        try:
+            cost = Cost(**about["cost"])
+            if not all(x is None or math.isfinite(x) for x in dataclasses.astuple(cost)):
+                raise ValueError("not finite")
+        except (KeyError, TypeError, ValueError) as error:
+            raise npz.damaged(path, f"what it cost is {about.get('cost')}", RETRAIN) from error
+        return cost
+
+
+class _Spent:
+    """Seconds of training, those of earlier processes included."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        try:
+            self._before = float(json.loads(path.read_bytes())["training"])
+            if not 0 <= self._before < math.inf:
+                raise ValueError(f"training is {self._before}")
+        except FileNotFoundError:
+            self._before = 0.0
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            raise InputError(
+                f"{path} is damaged ({error}); delete it to count the seconds from now on"
+            ) from error
+
+    def keep(self, seconds: float) -> float:
+        """Notes the seconds of this process; returns those of all."""
+        total = self._before + seconds
+        replace_file(self.path, json.dumps({"training": round(total, 3)}).encode())
+        return total
+
+
+# Ends the name of a file that holds a fleet.
+_FLEET = ".fleet.npz"
+# Seconds between two looks at whether another run has finished.
+_LOOK = 0.2
+
+
+def _locked(file: int, place: int) -> bool:
+    """Tries to lock one byte for this process, until the file is closed; False if another has it."""
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
+    except OSError as error:
+        # File systems without locks: runs that use one library at once train some models twice.
+        return error.errno not in (errno.EAGAIN, errno.EACCES)
+    return True
+
+
+def take(spec: FleetSpec, at: np.ndarray) -> FleetSpec:
+    """Returns the specification of some of the models."""
+    return dataclasses.replace(
+        spec,
+        names=[spec.names[i] for i in at],
+        members=jax.tree.map(lambda leaf: leaf[at], spec.members),
+        key_data=spec.key_data[at],
+        masks=None if spec.masks is None else spec.masks[at],
+    )

@@ -1,0 +1,156 @@
+"""A `Plan` is everything that defines the numbers; an `Execution` is everything that defines only speed.
+
+The split is the contract of resuming: a run may continue on other hardware, with other packing and
+chunks (another Execution), but never under another Plan; the fingerprint tells them apart.
+"""
+
+import dataclasses
+import json
+from typing import Annotated, Any, Literal
+
+from jleaks.data.tasks import TASKS, Task, get_task
+from jleaks.errors import InputError
+from jleaks.fields import SOME, Count, Percentile, Range, Share, problems
+from jleaks.fingerprint import FORMAT, fingerprint
+from jleaks.training.recipe import ATTACK_RECIPE, IMAGE_MODELS, Model, Recipe
+
+# More posteriors than these no task has.
+_MOST_CLASSES = max(task.num_classes for task in TASKS.values())
+
+# Scaled-down parts keep at least this many records: below, the gap between training and test
+# accuracy no longer resembles the full task's.
+MIN_QUARTER = 400
+
+
+_RECIPE = Recipe()
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Everything that defines the numbers of a run.
+
+    Attributes:
+      tasks: Names of the tasks, in registry order.
+      source: Where the records come from: "prepared" (from disk; real or stand-in, as the data says) or
+        "synthetic".
+      seeds: Numbers of independent repetitions, parallel to `tasks`: seeds 0..n-1 of each task.
+      scale: Fraction of the paper's records per part, of which at least `MIN_QUARTER` are kept.
+      target: Recipe of target and shadow models, but for their network.
+      attack: Recipe of the attack models of adversaries 1 and 2.
+      top: Number of the largest posteriors that an attack model sees (two where a task is binary).
+      adversaries: Adversaries to run, some of 1, 2 and 3.
+      num_random_points: Number of random queries from which adversary 3 takes its threshold.
+      percentile: Adversary 3's t: its threshold is the statistic's value at the top t percent of the
+        random queries.
+      membership: Truth that attacks are held against: "true", or "shuffled" for the null check, in which
+        members and non-members are told apart by a coin and every attack must fail.
+      model: Network of target and shadow models; None for each task's own in the paper.
+    """
+
+    tasks: tuple[str, ...]
+    seeds: tuple[int, ...]
+    source: Literal["prepared", "synthetic"] = "synthetic"
+    scale: Share = 1.0
+    target: Recipe = _RECIPE
+    attack: Recipe = ATTACK_RECIPE
+    top: Annotated[
+        int, Range(f"at least 1 and at most {_MOST_CLASSES}", lambda n: 1 <= n <= _MOST_CLASSES)
+    ] = 3
+    adversaries: Annotated[tuple[Literal[1, 2, 3], ...], SOME] = (1, 2, 3)
+    num_random_points: Annotated[Count, Range("at least 10", lambda n: n >= 10)] = 1000
+    percentile: Percentile = 10.0
+    membership: Literal["true", "shuffled"] = "true"
+    model: Model | None = None
+
+    def validate(self) -> "Plan":
+        """Checks everything that can be known before any data is read.
+
+        Returns:
+          The plan itself.
+
+        Raises:
+          InputError: names every problem at once.
+        """
+        if found := problems(self):
+            # Further checks take the types for granted.
+            raise InputError("; ".join(found))
+        if not self.tasks:
+            found.append("no task was named")
+        for name in self.tasks:
+            task = get_task(name)
+            found += self.recipe(task).misfits(task)
+        if len(set(self.tasks)) != len(self.tasks):
+            found.append(f"a task is named twice in {','.join(self.tasks)}")
+        if len(self.seeds) != len(self.tasks):
+            found.append(f"{len(self.seeds)} numbers of seeds for {len(self.tasks)} tasks")
+        for name, n in zip(self.tasks, self.seeds, strict=False):
+            if not 1 <= n < 2**31:
+                found.append(f"num_seeds of {name} is {n}, expected at least 1 and below 2^31")
+        if self.attack.model in IMAGE_MODELS:
+            found.append(f"attack model is {self.attack.model}, expected mlp or logistic")
+        if self.attack.augmentation != "none":
+            found.append(f"attack augmentation is {self.attack.augmentation}, expected none")
+        if self.attack.loss != "cross entropy":
+            found.append(f"attack loss is {self.attack.loss}, expected cross entropy")
+        if found:
+            raise InputError("; ".join(found))
+        return self
+
+    def quarter(self, task: Task, num_records: int) -> int:
+        """Returns q, the records in each part of a split of `num_records`.
+
+        Raises:
+          InputError: not even one batch of training records fits.
+        """
+        q = min(task.quarter, max(round(self.scale * task.quarter), MIN_QUARTER), num_records // 4)
+        if q < self.target.batch_size:
+            raise InputError(
+                f"{task.name}: batch_size is {self.target.batch_size} but each part has only {q} of "
+                f"{num_records} records; lower --batch_size"
+            )
+        if self.attack.batch_size > 2 * q:
+            raise InputError(
+                f"{task.name}: the attack's batch_size is {self.attack.batch_size} but it has only "
+                f"{2 * q} rows to learn from; lower --attack_batch_size"
+            )
+        return q
+
+    def size(self, task: Task, available: int) -> int:
+        """Returns how many records of a task the run looks at.
+
+        Args:
+          task: One of the plan's.
+          available: Records that there are (see `jleaks.data.origin`); of a synthetic stand-in the
+            plan's share of them is made, always enough for four parts.
+        """
+        if self.source == "prepared":
+            return available
+        return max(round(self.scale * available), 4 * self.quarter(task, available))
+
+    def recipe(self, task: Task) -> Recipe:
+        """Returns the recipe of a task's target and shadow models."""
+        return dataclasses.replace(self.target, model=self.model or task.model)
+
+    def num_seeds(self, task: str) -> int:
+        """Returns how many seeds a task of the plan has."""
+        return self.seeds[self.tasks.index(task)]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns the plan as JSON values (tuples become lists)."""
+        return json.loads(json.dumps({"format": FORMAT, **dataclasses.asdict(self)}))
+
+    def fingerprint(self) -> str:
+        """Returns 16 hex digits that differ whenever the plan does."""
+        return fingerprint("plan", self)
+
+
+def differences(ours: dict[str, Any], theirs: dict[str, Any], prefix: str = "") -> list[str]:
+    """Lists where two plans (as dicts) differ, one `name: theirs -> ours` per entry."""
+    found = []
+    for name in sorted(ours.keys() | theirs.keys()):
+        new, old = ours.get(name), theirs.get(name)
+        if isinstance(new, dict) and isinstance(old, dict):
+            found += differences(new, old, f"{prefix}{name}.")
+        elif new != old:
+            found.append(f"{prefix}{name}: {old} -> {new}")
+    return found

@@ -1,0 +1,64 @@
+"""Subjects behind an endpoint (E7, E12): everything that the attacker learns comes through HTTP.
+
+Each subject is served on the loopback interface while it is asked; its answers are kept on disk, so that
+an interrupted experiment sends no record twice.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+
+from jleaks.blackbox.answers import Answers as KeptAnswers
+from jleaks.blackbox.box import LearnerBox
+from jleaks.blackbox.client import HttpBox
+from jleaks.blackbox.pace import Limits
+from jleaks.blackbox.protocol import About
+from jleaks.blackbox.server import make_app, serving
+from jleaks.errors import InputError
+from jleaks.experiments.answers import Answers, Querier, from_posteriors
+from jleaks.experiments.subjects import AnySubject, Subject
+from jleaks.training.recipe import Recipe
+
+# Records of one request.
+_BATCH = 500
+
+
+class Endpoint:
+    """Asks networks through HTTP."""
+
+    def __init__(self, querier: Querier, folder: Path):
+        """Takes who trains the models, and where answers are kept."""
+        self._querier, self._folder = querier, folder
+
+    def ask(self, subjects: Sequence[AnySubject]) -> list[Answers]:
+        """Returns each subject's whole posteriors of its members, then its others.
+
+        Raises:
+          InputError: a subject is not a network, or the server cannot be run.
+        """
+        self._folder.mkdir(parents=True, exist_ok=True)
+        return [self._one(subject) for subject in subjects]
+
+    def _one(self, subject: AnySubject) -> Answers:
+        if not isinstance(subject, Subject) or not isinstance(subject.recipe, Recipe):
+            raise InputError(f"{subject.name} is not a network; only networks are served")
+        data, name = self._querier.datasets(subject.task), self._querier.name(subject)
+        spec = self._querier.fleet_spec([subject])
+        _, state = self._querier.library.train(spec, [name])
+        about = About(
+            task=subject.task,
+            num_classes=data.task.num_classes,
+            shape=data.features.shape[1:],
+            dtype=str(data.features.dtype),
+            most_records=_BATCH,
+            fingerprint=name,
+        )
+        box = LearnerBox(spec.learner, jax.tree.map(lambda leaf: leaf[0], state))
+        with (
+            KeptAnswers(self._folder / "answers.sqlite") as kept,
+            serving(make_app(box, about)) as url,
+            HttpBox(url, Limits(), kept) as remote,
+        ):
+            posteriors = remote.answer(data.features[subject.rows])
+        return from_posteriors(posteriors, data.labels[subject.rows])

@@ -1,0 +1,223 @@
+"""The main job: targets and shadows of many tasks and seeds, and the three adversaries.
+
+It is the paper's experiments E10 and E13: adversary 1 is the diagonal of the transfer matrix, and adversary
+3 has each statistic.
+"""
+
+import dataclasses
+import itertools
+import os
+import time
+from typing import Any
+
+import numpy as np
+
+from jleaks.data.splits import null_orders
+from jleaks.data.tasks import get_task
+from jleaks.experiments.answers import Answers
+from jleaks.experiments.cases import (
+    Answered,
+    AnyCase,
+    Attack,
+    Case,
+    ask,
+    evaluated,
+    scored,
+    unaided,
+)
+from jleaks.experiments.context import Job
+from jleaks.experiments.engine import opened
+from jleaks.experiments.plan import Plan
+from jleaks.experiments.subjects import Subject
+from jleaks.experiments.workdir import Workdir
+from jleaks.metrics.case_metrics import number
+from jleaks.rows import ATTACK_MODEL, Row, read_rows, write_rows
+from jleaks.training.execution import Execution
+from jleaks.training.reporter import Reporter
+
+# The target and the shadow of every seed of a task.
+_Draws = list[tuple[Subject, Subject]]
+
+
+def run(
+    plan: Plan,
+    execution: Execution,
+    workdir: str | os.PathLike[str],
+    data_dir: str | None = None,
+    reporter: Reporter | None = None,
+) -> list[Row]:
+    """Runs the main job, or continues it, or reads its results if it has finished.
+
+    Args:
+      plan: What defines the numbers.
+      execution: What defines only the speed.
+      workdir: Directory of this run (see `jleaks.experiments.workdir`).
+      data_dir: Where prepared datasets are; needed unless the plan is synthetic.
+      reporter: Where to tell what is going on.
+
+    Returns:
+      One row per attack, target and seed.
+
+    Raises:
+      InputError: anything about the input, before any long work.
+      Preempted: a stop signal arrived; the same call continues.
+      DivergedError: a model's loss was not finite.
+    """
+    plan.validate()
+    execution.validate()
+    reporter = reporter or Reporter()
+    outcome = Workdir(workdir, plan).outcome("rows.jsonl")
+    if outcome.finished():
+        # Neither data nor models are needed.
+        reporter.line(f"finished before: reading {outcome.path}")
+        rows = read_rows(outcome.path)
+        outcome.check(rows)
+        return rows
+    # Tasks are asked one after another.
+    with opened(plan, execution, workdir, data_dir, reporter=reporter, num_datasets=1) as job:
+        rows = _rows(job)
+    with outcome.writing() as path:
+        write_rows(path, rows)
+    return rows
+
+
+def _rows(job: Job[Plan]) -> list[Row]:
+    """Trains, asks and attacks everything."""
+    plan, library = job.plan, job.querier.library
+    draws: dict[str, _Draws] = {}
+    answered, about = Answered(), {}
+    for task in plan.tasks:
+        draws[task] = _draws(job, task)
+        found, about[task] = _asked(job, task, draws[task])
+        answered.rows.update(found.rows)
+        answered.random.update(found.random)
+    attacks = scored(job, _cases(job, draws), answered)
+    learned = {attack.learned for attack in attacks if attack.learned is not None}
+    stages = {"attack models": sum((library.cost(name).wall_seconds for name in learned), 0.0)}
+    tick = time.monotonic()
+    metrics = evaluated(job, attacks)
+    stages["evaluation"] = time.monotonic() - tick
+    job.reporter.line(
+        f"{len(attacks)} attacks evaluated in one compiled call, {stages['evaluation']:.1f} s"
+    )
+    return [
+        _row(job, attack, fields, about[attack.case.target.task], stages)
+        for attack, fields in zip(attacks, metrics, strict=True)
+    ]
+
+
+def _draws(job: Job[Plan], task: str) -> _Draws:
+    """Lays out target and shadow of every seed; in the null check a coin says who is a member."""
+    found = []
+    for seed in range(job.plan.num_seeds(task)):
+        pair = job.layout.target(task, seed), job.layout.shadow(task, seed)
+        if job.plan.membership == "shuffled":
+            target, shadow = null_orders(task, seed, len(pair[0].rows))
+            pair = (
+                dataclasses.replace(pair[0], null_order=target),
+                dataclasses.replace(pair[1], null_order=shadow),
+            )
+        found.append(pair)
+    return found
+
+
+def _asked(job: Job[Plan], task: str, draws: _Draws) -> tuple[Answered, dict[str, Any]]:
+    """Trains and asks the targets and shadows of all seeds of one task, one fleet.
+
+    Returns:
+      What they answered; and of the task's rows the fields that tell of its data, and seconds.
+    """
+    library, tick = job.querier.library, time.monotonic()
+    data = job.querier.datasets(task)
+    seconds = {"load": time.monotonic() - tick}
+    tick, trained, before = time.monotonic(), library.num_trained, library.seconds_trained
+    cases: list[AnyCase] = [
+        Case("adversary 1", seed, target, (shadow,), top=job.plan.top)
+        for seed, (target, shadow) in enumerate(draws)
+    ]
+    if 3 in job.plan.adversaries:
+        cases += unaided(job, [(seed, target) for seed, (target, _) in enumerate(draws)])
+    answered = ask(job, cases)
+    asking = time.monotonic() - tick - (library.seconds_trained - before)
+    models = list(itertools.chain(*draws))
+    seconds |= {"training": job.querier.cost(models).wall_seconds, "query": asking}
+    targets = [(t, answered.rows[job.querier.identity(t), "direct"]) for t, _ in draws]
+    members, others = np.mean([_accuracy(*pair) for pair in targets], 0)
+    count = library.num_trained - trained
+    job.reporter.line(
+        f"{task}: {len(models)} models of {len(models[0].members)} records, "
+        f"{count or 'none'} of them trained now; "
+        f"targets' accuracy {members:.3f} on members, {others:.3f} on non-members"
+    )
+    return answered, {
+        "source": data.source,
+        "num_records": data.num_records,
+        "seconds": {name: round(value, 3) for name, value in seconds.items()},
+    }
+
+
+def _cases(job: Job[Plan], draws: dict[str, _Draws]) -> list[AnyCase]:
+    """Every shadow task against every target task for the seeds that both have; then adversary 3."""
+    cases: list[AnyCase] = []
+    for shadow, target in itertools.product(draws, repeat=2):
+        adversary = 1 if shadow == target else 2
+        if adversary in job.plan.adversaries:
+            cases += [
+                Case(f"adversary {adversary}", seed, attacked, (model,), top=job.plan.top)
+                for seed, ((attacked, _), (_, model)) in enumerate(
+                    zip(draws[target], draws[shadow], strict=False)
+                )
+            ]
+    if 3 in job.plan.adversaries:
+        for pairs in draws.values():
+            cases += unaided(job, [(seed, target) for seed, (target, _) in enumerate(pairs)])
+    return cases
+
+
+def _accuracy(subject: Subject, answers: Answers) -> tuple[float, float]:
+    return answers.accuracy(len(subject.members))
+
+
+def _row(
+    job: Job[Plan],
+    attack: Attack,
+    metrics: dict[str, Any],
+    about: dict[str, Any],
+    stages: dict[str, float],
+) -> Row:
+    case = attack.case
+    target, task = case.target, get_task(case.target.task)
+    assert isinstance(target, Subject)
+    train, test = _accuracy(target, attack.target)
+    shadow_train = shadow_test = shadow_loss = shadow = None
+    if isinstance(case, Case):
+        (shadow,), (answers,) = case.shadows, attack.shadows
+        shadow_train, shadow_test = answers.accuracy(len(shadow.members))
+        shadow_loss = number(answers.losses[: len(shadow.members)].mean())
+    fields: dict[str, Any] = {
+        "task": task.name,
+        "shadow_task": None if shadow is None else shadow.task,
+        "seed": case.seed,
+        "source": about["source"],
+        **metrics,
+        "train_accuracy": train,
+        "test_accuracy": test,
+        "train_loss": number(attack.target.losses[: len(target.members)].mean()),
+        "shadow_train_accuracy": shadow_train,
+        "shadow_test_accuracy": shadow_test,
+        "shadow_train_loss": shadow_loss,
+        "num_members": len(target.members),
+        "num_nonmembers": len(target.others),
+        "num_records": about["num_records"],
+        "num_classes": task.num_classes,
+        "epochs": job.plan.target.epochs,
+        "model": job.plan.recipe(task).model,
+        "seconds": {**about["seconds"], **stages},
+        "adversary": int(case.attack[-1]) if isinstance(case, Case) else 3,
+        "statistic": attack.statistic or ATTACK_MODEL,
+        # Of an attack model the posterior of "member", not the logit.
+        "threshold": 0.5 if isinstance(case, Case) else number(attack.threshold),
+        "collapsed": attack.collapsed,
+        **job.about,
+    }
+    return fields  # type: ignore[return-value]

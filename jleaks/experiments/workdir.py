@@ -1,0 +1,74 @@
+"""The directory of one run: what lies where, and the refusal to mix two plans in one place.
+
+plan.json         what defines the numbers, with its fingerprint
+models/ fleets/   the library: trained models, and those in training (see `jleaks.experiments.library`)
+rows.jsonl        the results: they exist once the run has finished
+finished.json     size and checksum of the results, by which they are known again
+results.csv tables.txt tables.md figures/   the report, made from the rows
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any, Protocol
+
+from jleaks.errors import InputError
+from jleaks.experiments.plan import differences
+from jleaks.files import replace_file
+from jleaks.fingerprint import completed
+from jleaks.outcome import Outcome
+
+
+class AnyPlan(Protocol):
+    """What a directory needs to know of the plan it belongs to, a dataclass."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns the plan as JSON values."""
+        ...
+
+    def fingerprint(self) -> str:
+        """Returns what tells plans apart."""
+        ...
+
+
+class Workdir:
+    """Paths and files of one run."""
+
+    def __init__(self, path: str | os.PathLike[str], plan: AnyPlan):
+        """Looks at the directory, which need not exist; nothing is written.
+
+        Raises:
+          InputError: it belongs to another plan.
+        """
+        self.path = Path(path).absolute()
+        self._plan = plan
+        self._record = self.path / "plan.json"
+        if not self._record.exists():
+            return
+        try:
+            found = json.loads(self._record.read_bytes())["plan"]
+            theirs = completed(found, plan)
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            raise InputError(f"{self._record} is not a plan: {error}") from error
+        if theirs != (ours := plan.as_dict()):
+            raise InputError(
+                f"{self.path} belongs to another plan; it differs in "
+                f"{', '.join(differences(ours, theirs))} (there -> here); "
+                "choose another --workdir"
+            )
+
+    def claim(self) -> None:
+        """Creates the directory if need be, and makes it this plan's.
+
+        Raises:
+          InputError: it cannot be written.
+        """
+        if not self._record.exists():
+            about = {"fingerprint": self._plan.fingerprint(), "plan": self._plan.as_dict()}
+            replace_file(self._record, json.dumps(about, indent=2).encode())
+        elif not os.access(self.path, os.W_OK):
+            raise InputError(f"cannot write to {self.path}")
+
+    def outcome(self, name: str) -> Outcome:
+        """Returns one of the run's results, which exists once what made it has finished."""
+        return Outcome(self.path / name, self._plan.fingerprint())

@@ -1,0 +1,237 @@
+"""Metrics of rows: one target's scores of all records, against the truth.
+
+Who is a member is known before anything is scored.  So each target's members and others are listed once, on
+the host (`membership_index`), and each row's non-members are sorted alone (see `jleaks.metrics.roc`).
+
+What each record adds to the error of every measure (`influence`) follows from the same numbers, and is
+summed over the targets, which share their records: intervals over records are made of these sums.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int
+
+from jleaks.arrays import AnyArray
+from jleaks.metrics.operating_points import Counts, counts
+from jleaks.metrics.roc import NOBODY, Ranked, auc, called, operating_points
+
+# Operating points in rows and tables.
+FPRS = (0.01, 0.001, 0.0001)
+# FPRs at which ROC curves are kept.
+GRID = np.geomspace(1e-5, 1, 101)
+
+# Measures whose influences are kept, in order.  A TPR's is that of the members found less the slope of the
+# ROC curve times that of the non-members let in; the slope is known when all targets are evaluated.
+INFLUENCES = (
+    "auc",
+    "balanced_accuracy",
+    "precision",
+    "recall",
+    *(f"{kind}_at_fpr_{fpr}" for kind in ("members", "others") for fpr in FPRS),
+)
+
+# Lists are as long as a multiple of this.
+_WIDTH = 64
+
+
+class BankMetrics(NamedTuple):
+    """Every attack on every target: A attacks, T targets, F = len(`FPRS`), counts of audited records.
+
+    Attributes:
+      auc: [A, T].
+      positives: [A, T] members.
+      negatives: [A, T] non-members.
+      tp: [A, T, F] members found at the largest TPR with FPR at most `FPRS`.
+      fp: [A, T, F] non-members called members there.
+      tp_near: [A, T, F, len(Counts)] members found at the thresholds around each of `FPRS`; at `high`
+        those beside the threshold as well.
+      threshold: [A, T] from the shadow; NaN where there is none.
+      tp_called: [A, T] members at or above the threshold.
+      fp_called: [A, T] non-members likewise.
+      roc: [A, T, G] true positives at FPR at most `GRID`.
+      variant: [A, T] the form that a shadow chose (see `attacks.registry.Variants`), NaN without any.
+      non_finite: [A, T] scores of audited records that are not finite, the shadow's included.
+      first_non_finite: [A, T] position of the first of them.
+      influence: [A, len(`INFLUENCES`), N] of every record, summed over targets; () of one row.
+    """
+
+    auc: AnyArray
+    positives: AnyArray
+    negatives: AnyArray
+    tp: AnyArray
+    fp: AnyArray
+    tp_near: AnyArray
+    threshold: AnyArray
+    tp_called: AnyArray
+    fp_called: AnyArray
+    roc: AnyArray
+    variant: Any = ()
+    non_finite: Any = ()
+    first_non_finite: Any = ()
+    influence: Any = ()
+
+
+class MembershipIndex(NamedTuple):
+    """Positions of each target's audited members and others, filled up behind with `NOBODY`.
+
+    Attributes:
+      inside: [T, p].
+      outside: [T, n].
+    """
+
+    inside: Int[np.ndarray, "targets most_members"]
+    outside: Int[np.ndarray, "targets most_others"]
+
+
+def membership_index(
+    member: Bool[np.ndarray, "targets records"], candidate: Bool[np.ndarray, "targets records"]
+) -> MembershipIndex:
+    """Lists members and others among the records that each target is audited on."""
+
+    def listed(rows: np.ndarray) -> np.ndarray:
+        counts = rows.sum(1)
+        # Whole steps: memberships of about equal size share a compiled program.
+        width = -(-int(counts.max()) // _WIDTH) * _WIDTH
+        found = np.full((len(rows), width), NOBODY, np.int32)
+        found[np.arange(found.shape[1]) < counts[:, None]] = np.nonzero(rows)[1]
+        return found
+
+    return MembershipIndex(listed(member & candidate), listed(~member & candidate))
+
+
+def near(
+    member: Bool[np.ndarray, "targets records"], candidate: Bool[np.ndarray, "targets records"]
+) -> Int[np.ndarray, "targets fprs counts"]:
+    """Returns every target's thresholds around `FPRS`, as `jleaks.metrics.operating_points.Counts`."""
+    others = (~member & candidate).sum(1)
+    return np.array([[counts(fpr, int(n)) for fpr in FPRS] for n in others], np.int32)
+
+
+def lists(members: dict[str, np.ndarray], audited: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Returns what rows are evaluated with: each role's `MembershipIndex`, and the targets' `near`.
+
+    Args:
+      members: By role, among them "target": who is a member of its models, [T, N].
+      audited: By role, which records each of them is audited on, [T, N].
+    """
+    indices = {role: membership_index(rows, audited[role]) for role, rows in members.items()}
+    return indices | {"near": near(members["target"], audited["target"])}
+
+
+def found_near(ranked: Ranked, near: Int[Array, "fprs counts"]) -> Int[Array, "fprs counts"]:
+    """Members found at the thresholds around each FPR (one target's of `near`)."""
+    at = jnp.clip(near, 0, len(ranked.others))
+    strict = jnp.where(near < 0, 0, ranked.up_to[2 * ranked.tie[at]])
+    beside = ranked.up_to[ranked.tie[at] + ranked.tie_end[at]]
+    beside = jnp.where(at < ranked.negatives, beside, ranked.positives)
+    return jnp.where(
+        jnp.arange(len(Counts._fields)) == Counts._fields.index("high"), beside, strict
+    )
+
+
+def influence(
+    ranked: Ranked, near: Int[Array, "fprs counts"], threshold: Array
+) -> Float[Array, "influences records"]:
+    """What every record adds to the error of each of `INFLUENCES`, on one target; 0 if not audited.
+
+    AUC (DeLong et al. 1988): v - AUC over the number of the record's own kind, where v is the share of
+    non-members below a member, or of members above a non-member, ties half.  Rates: the record's answer
+    less the rate, over the number of its kind.  Precision: the record's part in the linearised ratio.
+    A TPR's two parts: members above, and non-members at or above, the threshold `Counts.nearest`.
+
+    Args:
+      ranked: The row.
+      near: The target's of `near`.
+      threshold: From which a record is called a member; NaN without one, whose influences are 0.
+    """
+    p, n = ranked.positives, ranked.negatives
+    above, let_in = ranked.above, ranked.let_in
+    for_member = 1 - (above + let_in) / (2 * n)
+    members_above = ranked.up_to[2 * above] + ranked.up_to[above + let_in]
+    placement = jnp.where(ranked.is_member, for_member, members_above / (2 * p)) - auc(ranked)
+    of_auc = jnp.where(
+        ranked.is_member, placement / p, jnp.where(ranked.is_other, placement / n, 0)
+    )
+    named = ranked.scores >= threshold
+    tp, fp = (named & ranked.is_member).sum(), (named & ranked.is_other).sum()
+    recall, fallout = _of_rate(named, ranked.is_member, p), _of_rate(named, ranked.is_other, n)
+    size = jnp.maximum(tp + fp, 1)
+    audited = ranked.is_member | ranked.is_other
+    precision = jnp.where(named & audited, (ranked.is_member - tp / size) / size, 0)
+    at = near[:, Counts._fields.index("nearest"), None]
+    return jnp.concatenate(
+        [
+            jnp.stack([of_auc, (recall - fallout) / 2, precision, recall]),
+            _of_rate(let_in <= at, ranked.is_member, p),
+            _of_rate(above <= at, ranked.is_other, n),
+        ]
+    )
+
+
+def evaluate_row(
+    ranked: Ranked, near: Int[Array, "fprs counts"], threshold: Array
+) -> tuple[BankMetrics, Float[Array, "influences records"]]:
+    """Returns a row's metrics and influences; nobody is called without a threshold, which then is NaN."""
+    tp, fp = operating_points(ranked, FPRS)
+    roc, _ = operating_points(ranked, GRID)
+    tp_called, fp_called = called(ranked, threshold)
+    has_one = ~jnp.isnan(threshold)
+    metrics = BankMetrics(
+        auc=auc(ranked),
+        positives=ranked.positives,
+        negatives=ranked.negatives,
+        tp=tp,
+        fp=fp,
+        tp_near=found_near(ranked, near),
+        threshold=threshold,
+        tp_called=tp_called * has_one,
+        fp_called=fp_called * has_one,
+        roc=roc,
+    )
+    return metrics, influence(ranked, near, threshold)
+
+
+def pad(rows: dict[str, Array], multiple: int) -> dict[str, Array]:
+    """Repeats the last of some rows up to a multiple, and adds their `weight`: 0 for what was repeated."""
+    count = len(rows["at"])
+    surplus = -count % multiple
+
+    def longer(a: Array) -> Array:
+        return jnp.pad(a, [(0, surplus)] + [(0, 0)] * (a.ndim - 1), mode="edge")
+
+    weight = jnp.arange(count + surplus) < count
+    return {name: longer(a) for name, a in rows.items()} | {"weight": weight}
+
+
+def in_turn(
+    evaluate_fn: Callable[[dict[str, Array]], tuple[BankMetrics, Array]],
+    num_attacks: int,
+    rows: dict[str, Array],
+) -> tuple[BankMetrics, Float[Array, "attacks influences records"]]:
+    """Evaluates rows one after the other; the sums of their influences are all that is kept of these.
+
+    Args:
+      evaluate_fn: From a row to what `evaluate_row` returns.
+      num_attacks: Attacks that the rows are of.
+      rows: Stacked: `target` scores [rows, N] (or what forms share [rows, C, N]), `attack`, the place of
+        each one's attack, `weight`, 0 for a row that does not count, and what `evaluate_fn` takes.
+    """
+
+    def add(sums: Array, row: dict[str, Array]) -> tuple[Array, BankMetrics]:
+        metrics, found = evaluate_fn(row)
+        found = found * row["weight"] + sums[row["attack"]]
+        return lax.dynamic_update_index_in_dim(sums, found, row["attack"], 0), metrics
+
+    shape = (num_attacks, len(INFLUENCES), rows["target"].shape[-1])
+    sums, metrics = lax.scan(add, jnp.zeros(shape, jnp.float32), rows)
+    return metrics, sums
+
+
+def _of_rate(answers: Array, kind: Array, size: Array) -> Array:
+    """Influence of records of one kind on the rate of a yes, [..., N]."""
+    rate = (answers & kind).sum(-1, keepdims=True) / size
+    return jnp.where(kind, answers - rate, 0) / size

@@ -1,0 +1,111 @@
+"""The operations of training that two libraries compute: XLA, and jleaks' own kernels for CPU devices.
+
+Whoever trains calls them by what they compute.  Which library that is, the execution says once; what only
+one of them has is said here.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array
+
+from jleaks.errors import InputError
+from jleaks.fields import Form, KernelsName
+from jleaks.models.convolution import Padding, Precision, convolve, max_pool, multiply
+from jleaks.models.cpu_kernels import library
+from jleaks.models.cpu_kernels import operations as host
+
+Descend = Callable[..., tuple[dict[str, host.Moments], Array | None]]
+
+
+class Kernels(NamedTuple):
+    """What computes a step of training; instances agree up to the order of float32 sums.
+
+    Attributes:
+      dense: Answers [B, outputs] of a fully connected layer: of its inputs [B, inputs], float32 or stored
+        bytes, weights [inputs, outputs], biases [outputs], activation ("tanh", "relu", None), precision.
+      convolve_relu_pool: 2x2 max-pool of the ReLU of a convolution of stride 1: of images NHWC, square
+        kernel HWIO, biases [O], padding, form, precision.
+      cross_entropy: Losses [B] of logits [B, k] and labels [B].
+      gather: Records [B, ...] of a dataset [N, ...] at positions [B]; the third argument allows stored
+        bytes to come as float32.
+      bits: Random uint32 of a key and a shape.
+      order: Positions that sort words [n], ties by position.
+      drop: What inverted dropout multiplies by, 1 / share or 0: of a key, the share that stays, a shape.
+      adam: Adam's step of one array (see `host.adam`); None where it is optax's.
+      descend: A layer's backpropagation with Adam's step (see `host.descend`); None where they are two.
+      cnn_block: Records of a CNN's batch that a CPU computes at once; None for all.
+    """
+
+    dense: Callable[[Array, Array, Array, str | None, Precision], Array]
+    convolve_relu_pool: Callable[[Array, Array, Array, Padding, Form, Precision], Array]
+    cross_entropy: Callable[[Array, Array], Array]
+    gather: Callable[[Any, Array, bool], Array]
+    bits: Callable[[Array, tuple[int, ...]], Array]
+    order: Callable[[Array], Array]
+    drop: Callable[[Array, Array, tuple[int, ...]], Array]
+    adam: Callable[..., host.Moments] | None
+    descend: Descend | None
+    cnn_block: int | None
+
+
+def _xla_dense(x: Array, w: Array, b: Array, activation: str | None, precision: Precision) -> Array:
+    y = multiply(x.astype(jnp.float32), w, precision) + b
+    y = jnp.tanh(y) if activation == "tanh" else y
+    return jax.nn.relu(y) if activation == "relu" else y
+
+
+def _cpu_dense(x: Array, w: Array, b: Array, activation: str | None, _: Precision) -> Array:
+    # The kernel ends with tanh or nothing.
+    y = host.dense(x, w, b, activation == "tanh")
+    return jax.nn.relu(y) if activation == "relu" else y
+
+
+XLA = Kernels(
+    dense=_xla_dense,
+    convolve_relu_pool=lambda x, w, b, padding, form, precision: max_pool(
+        jax.nn.relu(convolve(x, w, padding, form, precision) + b)
+    ),
+    cross_entropy=optax.softmax_cross_entropy_with_integer_labels,
+    gather=lambda records, rows, _: records[rows],
+    bits=jax.random.bits,
+    order=jnp.argsort,
+    drop=lambda key, keep, shape: jnp.where(jax.random.bernoulli(key, keep, shape), 1 / keep, 0),
+    adam=None,
+    descend=None,
+    # Five images' windows and feature maps stay in a core's cache; a batch's do not.
+    cnn_block=5,
+)
+CPU = Kernels(
+    dense=_cpu_dense,
+    convolve_relu_pool=lambda x, w, b, padding, *_: host.convolve_relu_pool(
+        x, w, b, w.shape[0] // 2 if padding == "SAME" else 0
+    ),
+    cross_entropy=host.cross_entropy,
+    gather=host.gather,
+    bits=host.bits,
+    order=host.order,
+    drop=host.drop,
+    adam=host.adam,
+    descend=host.descend,
+    cnn_block=None,
+)
+
+
+def choose(name: KernelsName | None) -> Kernels:
+    """Returns the kernels that an execution names, XLA's if none.
+
+    Raises:
+      InputError: those for CPU devices are asked for, but not there.
+    """
+    if name != "host":
+        return XLA
+    if (backend := jax.default_backend()) != "cpu" or not library.loaded():
+        raise InputError(
+            "kernels is host, which needs CPU devices and its library"
+            f" (devices: {backend}, library loaded: {library.loaded()})"
+        )
+    return CPU

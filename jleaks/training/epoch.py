@@ -1,0 +1,207 @@
+"""Training ONE model: initial state, batches and epochs, all pure.
+
+Targets, shadows and attack models all go through these functions; `jleaks.training.fleet` adds the model
+axis and the devices.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float, Int, Num
+
+from jleaks import keys
+from jleaks.arrays import AnyArray
+from jleaks.data import encodings
+from jleaks.data.augmentation import augment
+from jleaks.keys import Key, Stream
+from jleaks.training import optimizer
+from jleaks.training import step as step_lib
+from jleaks.training.learner import Batch, Data, Factors, Learner, Members, State
+
+
+def init(
+    learner: Learner, data: Data, members: Members, key: Key, mask: Float[Array, "top"] | None
+) -> State:
+    """Returns the state of one untrained model.
+
+    Args:
+      learner: What all models of the fleet share.
+      data: The dataset.
+      members: The model's training part, on which its encoding's statistics are fitted.
+      key: The model's own key.
+      mask: Attack models only: which of the largest posteriors this one may see.
+    """
+    statistics = encodings.fit(learner.encoding, data.features, members.indices, members.size)
+    if mask is not None:
+        statistics = {"mask": mask}
+    sample = encodings.encode(learner.encoding, statistics, data.features[:1])
+    variables = learner.module.init(jax.random.fold_in(key, Stream.INIT), sample)
+    return State(
+        params=variables["params"],
+        opt_state=optimizer.make(learner.recipe).init(variables["params"]),
+        statistics=statistics,
+        losses=jnp.zeros(learner.recipe.epochs, jnp.float32),
+        bad_step=jnp.int32(-1),
+        averages=variables.get("batch_stats", {}),
+    )
+
+
+def template(
+    learner: Learner, features: jax.ShapeDtypeStruct | AnyArray, num_members: int = 1
+) -> State:
+    """Returns shapes and types of one model's state; nothing is computed.
+
+    Args:
+      learner: What all models of the fleet share.
+      features: Shape and type of the dataset's records, [N, ...].
+      num_members: Records in the model's training part.
+    """
+    shape: Any = jax.ShapeDtypeStruct
+
+    def one(records: Any, labels: Any, members: Members, key_data: Any, mask: Any) -> State:
+        return init(learner, Data(records, labels), members, keys.wrap(key_data), mask)
+
+    posteriors = learner.encoding == "posteriors"
+    return jax.eval_shape(
+        one,
+        shape(features.shape, features.dtype),
+        shape(features.shape[:1], np.int32),
+        Members(shape((num_members,), np.int32), shape((), np.int32)),
+        shape((2,), np.uint32),
+        shape(features.shape[1:], np.float32) if posteriors else None,
+    )
+
+
+def shuffled(
+    learner: Learner, members: Members, key: Key, epoch: Int[Array, ""]
+) -> Int[Array, "members"]:
+    """Returns positions in the training part in the order of `epoch`, padding last.
+
+    The order depends on key, epoch and size alone: one random word per position, whose value does
+    not depend on how far the part is padded.
+    """
+    key = jax.random.fold_in(jax.random.fold_in(key, Stream.SHUFFLE), epoch)
+    n = members.indices.shape[0]
+    words = learner.kernels.bits(key, (n,)) >> 1
+    words = jnp.where(jnp.arange(n) < members.size, words, jnp.uint32(0xFFFFFFFF))
+    return learner.kernels.order(words)
+
+
+def drop(
+    learner: Learner,
+    state: State,
+    records: Num[Array, "batch ..."],
+    ratios: Float[AnyArray, "2"],
+    key: Key,
+) -> Factors:
+    """Draws what one step drops (inverted dropout, Srivastava et al. 2014).
+
+    Args:
+      learner: What all models of the fleet share.
+      state: The model, for its encoding.
+      records: [B, ...] the step's stored records, of which only the shape matters.
+      ratios: Shares of inputs and of hidden activations to drop.
+      key: Of the step.
+    """
+    inputs = jax.eval_shape(learner.encode, state, records).shape
+    shapes = [inputs, *((inputs[0], width) for width in learner.module.drop_widths)]
+
+    def factors(layer: int, shape: tuple[int, ...]) -> Array:
+        keep, of_layer = 1 - ratios[min(layer, 1)], jax.random.fold_in(key, layer)
+        return learner.kernels.drop(of_layer, keep, shape)
+
+    first, *others = (factors(layer, shape) for layer, shape in enumerate(shapes))
+    return Factors(first, tuple(others))
+
+
+def draw(
+    learner: Learner,
+    data: Data,
+    members: Members,
+    key: Key,
+    state: State,
+    at: Int[Array, "batch"],
+    epoch: Int[Array, ""],
+    step: Int[Array, ""],
+) -> Batch:
+    """Returns the batch of one step, with everything random about it.
+
+    Drawn for the batch as a whole, from key, epoch and step alone: neither blocks of records nor other
+    models change it.
+
+    Args:
+      learner: What all models of the fleet share.
+      data: The dataset.
+      members: The model's training part.
+      key: The model's own key.
+      state: The model, for its encoding.
+      at: [B] positions in the training part.
+      epoch: Index of the epoch.
+      step: Index of the step within it.
+    """
+
+    def step_key(stream: Stream) -> Key:
+        of_epoch = jax.random.fold_in(jax.random.fold_in(key, stream), epoch)
+        return jax.random.fold_in(of_epoch, step)
+
+    rows = members.indices[at]
+    records = learner.kernels.gather(data.features, rows, not learner.reads_bytes)
+    labels = data.labels[rows] if members.answers is None else members.answers[at]
+    if learner.recipe.augmentation != "none":
+        augmentation = learner.recipe.augmentation
+        records = augment(augmentation, records, step_key(Stream.AUGMENTATION))
+    factors = None
+    if members.dropout is not None:
+        factors = drop(learner, state, records, members.dropout, step_key(Stream.DROPOUT))
+    return Batch(records, labels, factors)
+
+
+def epoch(
+    learner: Learner, data: Data, members: Members, key: Key, state: State, epoch: Int[Array, ""]
+) -> State:
+    """Passes once over the training part in a fresh random order.
+
+    A model with fewer records than the padded part takes fewer steps: the surplus steps of a fleet
+    leave it unchanged.
+    """
+    recipe = learner.recipe
+    batch = recipe.batch_size
+    order = shuffled(learner, members, key, epoch)
+    num_steps = members.size // batch
+
+    def step(i: Array, carry: tuple[State, Array]) -> tuple[State, Array]:
+        state, total = carry
+        at = lax.dynamic_slice(order, (i * batch,), (batch,))
+        drawn = draw(learner, data, members, key, state, at, epoch, i)
+        active = i < num_steps
+        factor = optimizer.scheduled(recipe, epoch * num_steps + i, recipe.epochs * num_steps)
+        loss, new = step_lib.step(learner, state, drawn, factor, active)
+        failed = active & ~jnp.isfinite(loss) & (state.bad_step < 0)
+        bad_step = jnp.where(failed, epoch * num_steps + i, state.bad_step)
+        state = new._replace(bad_step=bad_step)
+        return state, total + jnp.where(active, loss, 0.0)
+
+    max_steps = members.indices.shape[0] // batch
+    state, total = lax.fori_loop(0, max_steps, step, (state, jnp.float32(0)))
+    return state._replace(losses=state.losses.at[epoch].set(total / num_steps))
+
+
+def fit(
+    learner: Learner,
+    data: Data,
+    members: Members,
+    key: Key,
+    state: State,
+    start: Int[Array, ""],
+    stop: Int[Array, ""],
+) -> State:
+    """Trains one model from epoch `start` up to, not including, epoch `stop`.
+
+    The bounds are values, not constants: chunks of any length run the same compiled program.
+    """
+    return lax.fori_loop(
+        start, stop, lambda i, state: epoch(learner, data, members, key, state, i), state
+    )

@@ -1,0 +1,367 @@
+"""Many models, many devices: the only file that knows of either.
+
+Everything is written for one model elsewhere; here the model axis is added (`vmap` for models that
+advance together, `lax.map` for models that take turns) and spread over a one-dimensional device mesh
+with `shard_map`.  Inside the mapped function each device holds whole models and never talks to another.
+`check_vma=False` is essential: with the default, arrays created inside (a bias of zeros) count as
+replicated, and their gradients are silently summed over devices, coupling models that must be
+independent.
+"""
+
+import collections
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, Float, Int, UInt32
+
+from jleaks import keys, settings
+from jleaks.errors import InputError
+from jleaks.keys import Key
+from jleaks.training import epoch as epoch_lib
+from jleaks.training.executables import Executable, ready
+from jleaks.training.learner import Data, Learner, Members, State
+
+# How often each program was traced, by name.  Tests hold it to the number of distinct shapes.
+TRACES: collections.Counter[str] = collections.Counter()
+
+_MODEL = PartitionSpec("model")
+_SHARED = PartitionSpec()
+
+Signals = dict[str, Array]
+# Network inputs of a batch to logits.
+PredictFn = Callable[[Array], Array]
+# What is kept of a batch: (predict_fn, inputs [B, ...], labels [B]) -> signals, each [B, ...].
+SignalFn = Callable[[PredictFn, Array, Array], Signals]
+
+
+def make_mesh(num_devices: int | None = None) -> Mesh:
+    """Returns a one-dimensional mesh over the first `num_devices` devices (None: all of them).
+
+    Raises:
+      InputError: there are not that many devices, or none, or JAX is set to compute other
+        numbers.
+    """
+    settings.check()
+    devices = jax.devices()
+    count = len(devices) if num_devices is None else num_devices
+    if count > len(devices):
+        raise InputError(f"num_devices is {count}, JAX sees {len(devices)} ({devices[0].platform})")
+    return Mesh(np.array(devices[:count]), ("model",), axis_types=(AxisType.Auto,))
+
+
+def stack_key_data(keys: list[Key]) -> UInt32[np.ndarray, "models 2"]:
+    """Returns the raw data of typed keys, stacked, the form in which a fleet keeps them."""
+    return np.stack([np.asarray(jax.random.key_data(key)) for key in keys])
+
+
+def over_models(fn: Callable[..., Any], group: int, *stacked: Any) -> Any:
+    """Applies `fn` to every model: `group` of them at a time under vmap, groups in turn."""
+    count = jax.tree.leaves(stacked)[0].shape[0]
+    if group >= count:
+        return jax.vmap(fn)(*stacked)
+    if group == 1:
+        return lax.map(lambda one: fn(*one), stacked)
+    return lax.map(lambda one: fn(*one), stacked, batch_size=group)
+
+
+def spread(
+    name: str, device_fn: Callable[..., Any], mesh: Mesh, specs: tuple[str, ...], **jit: Any
+) -> Any:
+    """Compiles a function that runs on every device's own models.
+
+    Args:
+      name: Counted in `TRACES` whenever the function is traced.
+      device_fn: Sees each stacked argument's local models; returns arrays stacked likewise.
+      mesh: The devices.
+      specs: For each argument "models" (stacked on axis 0, spread) or "shared" (on every device).
+      **jit: Options of `jax.jit`.
+    """
+
+    def device(*args: Any) -> Any:
+        TRACES[name] += 1
+        return device_fn(*args)
+
+    mapped = jax.shard_map(
+        device,
+        mesh=mesh,
+        in_specs=tuple({"models": _MODEL, "shared": _SHARED}[spec] for spec in specs),
+        out_specs=_MODEL,
+        check_vma=False,
+    )
+    return jax.jit(mapped, **jit)
+
+
+@functools.cache
+def _programs(learner: Learner, mesh: Mesh, group: int) -> dict[str, Any]:
+    """Builds the programs of one kind of fleet."""
+
+    def init(data: Data, members: Members, key_data: Array, masks: Array | None) -> State:
+        def one(members: Members, key_data: Array, mask: Array | None) -> State:
+            return epoch_lib.init(learner, data, members, keys.wrap(key_data), mask)
+
+        return over_models(one, group, members, key_data, masks)
+
+    def fit(
+        state: State, data: Data, members: Members, key_data: Array, start: Array, stop: Array
+    ) -> State:
+        def one(state: State, members: Members, key_data: Array) -> State:
+            key = keys.wrap(key_data)
+            return epoch_lib.fit(learner, data, members, key, state, start, stop)
+
+        return over_models(one, group, state, members, key_data)
+
+    return {
+        "init": spread("init", init, mesh, ("shared", "models", "models", "models")),
+        "fit": spread(
+            "fit",
+            fit,
+            mesh,
+            ("models", "shared", "models", "models", "shared", "shared"),
+            donate_argnums=0,
+        ),
+    }
+
+
+@functools.cache
+def _query_program(
+    learner: Learner, mesh: Mesh, group: int, block: int, signal_fn: SignalFn
+) -> Callable[..., Signals]:
+    def query(state: State, data: Data, indices: Array) -> Signals:
+        num_records = indices.shape[1]
+        num_blocks = -(-num_records // block)
+
+        def one(state: State, indices: Array) -> Signals:
+            padded = jnp.pad(indices, (0, num_blocks * block - num_records), mode="edge")
+
+            def kept(rows: Array) -> Signals:
+                inputs = learner.encode(state, data.features[rows])
+                return signal_fn(
+                    functools.partial(learner.predict, state), inputs, data.labels[rows]
+                )
+
+            blocks = lax.map(kept, padded.reshape(num_blocks, block))
+            return jax.tree.map(
+                lambda a: a.reshape(num_blocks * block, *a.shape[2:])[:num_records], blocks
+            )
+
+        return over_models(one, group, state, indices)
+
+    return spread("query", query, mesh, ("models", "shared", "models"))
+
+
+def _padded_size(count: int, mesh: Mesh, group: int) -> int:
+    """Returns how many models `count` become so that every device has equally many whole groups."""
+    per_device = -(-count // mesh.size)
+    if per_device > group:
+        per_device = -(-per_device // group) * group
+    return per_device * mesh.size
+
+
+def put_models(pack: Any, mesh: Mesh, group: int = 1) -> tuple[Any, int]:
+    """Pads a host pack and spreads it over the devices.
+
+    Args:
+      pack: Arrays with models on axis 0.
+      mesh: The devices.
+      group: Models of one device that advance together.
+
+    Returns:
+      The pack, its last model repeated until every device has equally many whole groups, and its
+      true size.
+    """
+    count = jax.tree.leaves(pack)[0].shape[0]
+    surplus = _padded_size(count, mesh, group) - count
+
+    def pad(leaf: np.ndarray) -> np.ndarray:
+        return np.concatenate([leaf, np.repeat(leaf[-1:], surplus, 0)]) if surplus else leaf
+
+    return jax.device_put(jax.tree.map(pad, pack), NamedSharding(mesh, _MODEL)), count
+
+
+def put_shared(tree: Any, mesh: Mesh) -> Any:
+    """Places arrays whole on every device."""
+    return jax.device_put(tree, NamedSharding(mesh, _SHARED))
+
+
+class Fleet:
+    """Compiled operations on packs of models that share a learner and a dataset.
+
+    A *pack* is the P models of one call.  P may be anything: it is padded to a multiple of devices
+    times group by repeating the last model, and the surplus is cut off again.
+    """
+
+    def __init__(self, learner: Learner, mesh: Mesh, group: int = 1, limit: int | None = None):
+        """Prepares the programs; nothing is compiled until they are called.
+
+        Args:
+          learner: What all models share.
+          mesh: Devices to spread the models over.
+          group: Models of one device that advance in the same instruction.
+          limit: Bytes of each device that a call may take, the dataset's included; None for any.
+        """
+        self.learner = learner
+        self.mesh = mesh
+        self.group = group
+        self.limit = limit
+
+    def put_data(self, features: np.ndarray, labels: np.ndarray) -> Data:
+        """Places a dataset on every device, once, in its compact integer form."""
+        data = Data(features, np.asarray(labels, np.int32))
+        return put_shared(data, self.mesh)
+
+    def _put(self, pack: Any) -> tuple[Any, int]:
+        return put_models(pack, self.mesh, self.group)
+
+    def _like(self, pack: Any) -> Any:
+        """Returns what `_put` would make of a pack, shapes alone."""
+        sharding = NamedSharding(self.mesh, _MODEL)
+        size = _padded_size(jax.tree.leaves(pack)[0].shape[0], self.mesh, self.group)
+        return jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(
+                (size, *leaf.shape[1:]), leaf.dtype, sharding=sharding
+            ),
+            pack,
+        )
+
+    def init(
+        self,
+        data: Data,
+        members: Members,
+        key_data: UInt32[np.ndarray, "models 2"],
+        masks: Float[np.ndarray, "models top"] | None = None,
+    ) -> State:
+        """Returns the untrained state of a pack, on the host, every leaf [P, ...].
+
+        Raises:
+          TooLargeError: the program takes more than the limit.
+        """
+        program = _programs(self.learner, self.mesh, self.group)["init"]
+        pack = members, key_data, masks
+        executable = ready("init", program, (data, *self._like(pack)), self.limit)
+        pack, count = self._put(pack)
+        return fetch(executable.call(data, *pack), count)
+
+    def load(
+        self, state: State, members: Members, key_data: UInt32[np.ndarray, "models 2"]
+    ) -> "Pack":
+        """Moves a pack of models onto the devices for training."""
+        (state, members, key_data), count = self._put((state, members, key_data))
+        return Pack(self, state, members, key_data, count)
+
+    def prepare(
+        self, data: Data, state: State, members: Members, key_data: UInt32[np.ndarray, "models 2"]
+    ) -> int | None:
+        """Compiles the training program for a pack of this shape, without moving the pack.
+
+        Args:
+          data: The dataset, on the devices.
+          state: Every leaf [P, ...].
+          members: Training parts of the pack.
+          key_data: The key data of each.
+
+        Returns:
+          Bytes of each device that a call will take; None where XLA does not say.
+
+        Raises:
+          TooLargeError: that is more than the limit.
+        """
+        return self.training(data, *self._like((state, members, key_data))).num_bytes
+
+    def training(self, data: Data, state: Any, members: Any, key_data: Any) -> Executable:
+        """Returns the training program compiled for a pack on the devices, or for its shapes."""
+        program = _programs(self.learner, self.mesh, self.group)["fit"]
+        bounds = np.int32(0), np.int32(0)
+        return ready("fit", program, (state, data, members, key_data, *bounds), self.limit)
+
+    def query(
+        self,
+        data: Data,
+        state: State,
+        indices: Int[np.ndarray, "models records"],
+        signal_fn: SignalFn,
+        block: int,
+    ) -> dict[str, np.ndarray]:
+        """Asks every model of a pack about its own list of records.
+
+        Args:
+          data: The dataset the indices point into.
+          state: Trained models, every leaf [P, ...].
+          indices: [P, n] records to ask model i about.
+          signal_fn: From a function that answers logits [B, K], a batch of network inputs and their
+            labels [B] to what is kept; pure, and the same object on every call (it keys the
+            compiled program).
+          block: Records answered at a time.
+
+        Returns:
+          What `signal_fn` returned, each leaf [P, n, ...], on the host.
+
+        Raises:
+          TooLargeError: the program takes more than the limit.
+        """
+        program = _query_program(self.learner, self.mesh, self.group, block, signal_fn)
+        pack = state, np.asarray(indices, np.int32)
+        like, like_rows = self._like(pack)
+        executable = ready("query", program, (like, data, like_rows), self.limit)
+        (state, rows), count = self._put(pack)
+        return fetch(executable.call(state, data, rows), count)
+
+
+class Pack:
+    """Models on the devices, in training.
+
+    Attributes:
+      epoch: How many epochs are behind them; None before the first call.
+    """
+
+    def __init__(self, fleet: Fleet, state: State, members: Members, key_data: Any, count: int):
+        """Made by `Fleet.load`."""
+        self._fleet = fleet
+        self._state = state
+        self._members = members
+        self._key_data = key_data
+        self._count = count
+        self.epoch: int | None = None
+
+    def fit(self, data: Data, start: int, stop: int) -> None:
+        """Trains every model from epoch `start` up to, not including, epoch `stop`; waits for it.
+
+        Raises:
+          TooLargeError: the program takes more than the fleet's limit.
+        """
+        executable = self._fleet.training(data, self._state, self._members, self._key_data)
+        bounds = np.int32(start), np.int32(stop)
+        self._state = executable.call(self._state, data, self._members, self._key_data, *bounds)
+        jax.block_until_ready(self._state)
+        self.epoch = stop
+
+    def losses(self) -> tuple[Float[np.ndarray, "models epochs"], Int[np.ndarray, "models"]]:
+        """Returns each model's loss per epoch and its first non-finite step (or -1)."""
+        return fetch((self._state.losses, self._state.bad_step), self._count)
+
+    def fetch(self) -> State:
+        """Returns the pack's state on the host, every leaf [P, ...]."""
+        return fetch(self._state, self._count)
+
+    def compiled_text(self, data: Data) -> str:
+        """Returns the optimised HLO of the training program (to prove it has no collectives)."""
+        executable = self._fleet.training(data, self._state, self._members, self._key_data)
+        return executable.call.as_text() or ""
+
+
+def fetch(tree: Any, count: int) -> Any:
+    """Copies the first `count` models of a pack to the host, once, device by device."""
+
+    def one(leaf: jax.Array) -> np.ndarray:
+        found = np.empty((count, *leaf.shape[1:]), leaf.dtype)
+        for shard in leaf.addressable_shards:
+            span = found[shard.index[0]]
+            span[...] = np.asarray(shard.data)[: len(span)]
+        return found
+
+    return jax.tree.map(one, tree)

@@ -1,0 +1,183 @@
+"""ONE model: what training changes of it, what it learns from, and what all models of a fleet share."""
+
+import dataclasses
+import functools
+from typing import Any, NamedTuple
+
+from jaxtyping import Array, Float, Int, Num
+
+from jleaks.arrays import AnyArray
+from jleaks.data import encodings
+from jleaks.errors import InputError
+from jleaks.fields import Count, Form, problems
+from jleaks.models import networks
+from jleaks.models.convolution import Precision
+from jleaks.models.kernels import XLA, Descend, Kernels
+from jleaks.training.recipe import Recipe
+
+PyTree = Any
+
+
+class State(NamedTuple):
+    """Everything of one model that training changes or that querying needs.
+
+    Attributes:
+      params: The network's parameters.
+      opt_state: Adam's moments and step count.
+      statistics: The encoding's, fitted on the model's own training part.
+      losses: [E] mean cross-entropy of each epoch so far, zero where still to come.
+      bad_step: Index of the first step whose loss was not finite, or -1.
+      averages: Running means and variances of batch normalisation, by which the network is queried;
+        an empty dict for networks without it.
+    """
+
+    params: PyTree
+    opt_state: PyTree
+    statistics: encodings.Statistics
+    losses: Float[Array, "epochs"]
+    bad_step: Int[Array, ""]
+    averages: PyTree
+
+
+class Members(NamedTuple):
+    """The training part of one model (or, stacked, of many).
+
+    Attributes:
+      indices: [n] int32 positions in the dataset; entries beyond `size` are padding.
+      size: How many are valid.
+      answers: [n] what a quantile regression learns of each of these records; None otherwise.
+      dropout: [2] shares of the network's inputs and of its hidden activations that a training step
+        drops, in [0, 1); None for training without dropout.
+    """
+
+    indices: Int[AnyArray, "*models members"]
+    size: Int[AnyArray, "*models"]
+    answers: Float[AnyArray, "*models members"] | None = None
+    dropout: Float[AnyArray, "*models 2"] | None = None
+
+
+class Data(NamedTuple):
+    """A dataset on the device, shared by all models: stored features [N, ...], labels [N] int32."""
+
+    features: Num[AnyArray, "records ..."]
+    labels: Int[AnyArray, "records"]
+
+
+class Factors(NamedTuple):
+    """What dropout multiplies by in one step: 0, or 1 / (1 - ratio) for what is kept.
+
+    Attributes:
+      inputs: [B, ...] of the encoded inputs.
+      hidden: [B, width] of each hidden layer that may drop.
+    """
+
+    inputs: Array
+    hidden: tuple[Array, ...]
+
+
+class Batch(NamedTuple):
+    """What one step learns from; every leaf has the batch's records on axis 0.
+
+    Attributes:
+      records: [B, ...] stored records.
+      labels: [B] classes, or what a quantile regression learns.
+      factors: Of dropout, if there is any.
+    """
+
+    records: Array
+    labels: Array
+    factors: Factors | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Learner:
+    """What is the same for all models of a fleet; hashable, so that it can key compiled programs.
+
+    Attributes:
+      recipe: How each model is trained.
+      encoding: Name of the encoding (see `jleaks.data.encodings`).
+      num_classes: K.
+      form: How convolutions are computed (speed only).
+      records_per_block: Records whose activations are alive at once (speed only); None for whole
+        batches.
+      kernels: What computes layers, gradients, order and optimiser (speed only).
+    """
+
+    recipe: Recipe
+    encoding: encodings.Name
+    num_classes: Count
+    form: Form = "native"
+    records_per_block: Count | None = None
+    kernels: Kernels = XLA
+
+    def __post_init__(self) -> None:
+        # Whoever trains needs one of these: a recipe that no plan has validated ends here.
+        if found := problems(self):
+            raise InputError("; ".join(found))
+
+    @property
+    def num_blocks(self) -> int:
+        """Blocks per batch: the smallest divisor of the batch that respects the block size."""
+        batch = self.recipe.batch_size
+        block = min(self.records_per_block or batch, batch)
+        return next(n for n in range(-(-batch // block), batch + 1) if batch % n == 0)
+
+    @functools.cached_property
+    def module(self) -> networks.Network:
+        """The network."""
+        named = self.recipe.precision
+        precision: Precision = None if named == "default" else named
+        return networks.build(
+            self.recipe.model,
+            self.recipe.hidden,
+            self.num_classes,
+            networks.Computing(self.form, precision, self.kernels),
+            self.recipe.activation,
+        )
+
+    @property
+    def _descend(self) -> Descend | None:
+        """The kernel for all layers, if the network is nothing but such, one after another."""
+        flat = self.recipe.model in ("mlp", "logistic")
+        return self.module.how.layers.descend if flat else None
+
+    @property
+    def reads_bytes(self) -> bool:
+        """Whether the first layer's kernel takes records as they are stored, zeros and ones."""
+        return self._descend is not None and self.encoding == "binary"
+
+    @property
+    def descend(self) -> Descend | None:
+        """The kernel of a layer's gradient and the optimiser's step in one, where a step can be such."""
+        return self._descend if self.recipe.optimizer == "adam" and self.num_blocks == 1 else None
+
+    def encode(
+        self, state: State, records: Num[AnyArray, "batch ..."]
+    ) -> Float[Array, "batch ..."]:
+        """Turns stored records into one model's network inputs."""
+        return encodings.encode(self.encoding, state.statistics, records)
+
+    def predict(self, state: State, inputs: Float[Array, "batch ..."]) -> Float[Array, "batch k"]:
+        """Queries one model on network inputs; returns logits."""
+        return self.module.apply({"params": state.params, "batch_stats": state.averages}, inputs)
+
+    def inputs(self, state: State, batch: Batch) -> tuple[Array, tuple[Array, ...] | None]:
+        """Returns a network's inputs in training, and what its hidden activations are multiplied by."""
+        if batch.factors is None:
+            return batch.records if self.reads_bytes else self.encode(state, batch.records), None
+        return self.encode(state, batch.records) * batch.factors.inputs, batch.factors.hidden
+
+    def apply(self, state: State, batch: Batch) -> tuple[Float[Array, "batch k"], PyTree]:
+        """Applies the network to a batch as in training: logits, and the running averages after it."""
+        inputs, hidden = self.inputs(state, batch)
+        logits, updated = self.module.apply(
+            {"params": state.params, "batch_stats": state.averages},
+            inputs,
+            networks.Training(hidden),
+            mutable=["batch_stats"],
+        )
+        return logits, updated.get("batch_stats", {})
+
+    def logits(self, state: State, records: Num[AnyArray, "batch ..."]) -> Float[Array, "batch k"]:
+        """Queries one model on stored records."""
+        return self.predict(state, self.encode(state, records))

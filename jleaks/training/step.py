@@ -1,0 +1,140 @@
+"""ONE step of training: from a batch to a loss, its gradient and the next parameters, all pure."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float
+
+from jleaks.arrays import AnyArray
+from jleaks.models.kernels import Descend
+from jleaks.training import optimizer
+from jleaks.training.learner import Batch, Learner, State
+
+PyTree = Any
+
+
+def mean_loss(
+    learner: Learner, logits: Float[Array, "records k"], labels: Array
+) -> Float[Array, ""]:
+    """Returns the loss of a batch, or the share that some of its records have in it.
+
+    Args:
+      learner: What all models of the fleet share.
+      logits: Answers to a batch or a block of it.
+      labels: Classes, or what a quantile regression learns.
+    """
+    if learner.recipe.loss == "quantile":
+        above, level = labels - logits[:, 0], learner.recipe.quantile
+        losses = jnp.maximum(level * above, (level - 1) * above)
+    else:
+        losses = learner.kernels.cross_entropy(logits, labels)
+    # Divided here, where the gradient is small: that of all weights is not.
+    return losses.sum() / learner.recipe.batch_size
+
+
+def gradient(
+    learner: Learner, state: State, batch: Batch
+) -> tuple[Float[Array, ""], PyTree, PyTree]:
+    """Mean loss of one batch and its gradient, summed over the learner's blocks.
+
+    Args:
+      learner: What all models of the fleet share.
+      state: The model.
+      batch: B records.
+
+    Returns:
+      The loss, its gradient, and the running averages after the batch.
+
+    Raises:
+      ValueError: batch normalisation was asked for in blocks, which would change the numbers.
+    """
+
+    def loss_fn(params: PyTree, block: Batch) -> tuple[Array, PyTree]:
+        logits, averages = learner.apply(state._replace(params=params), block)
+        return mean_loss(learner, logits, block.labels), averages
+
+    grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
+    size, blocks = learner.recipe.batch_size, learner.num_blocks
+    if blocks == 1:
+        (loss, averages), grads = grad_fn(state.params, batch)
+        return loss, grads, averages
+    if state.averages:
+        raise ValueError("a batch that is normalised as a whole cannot be split into blocks")
+
+    def add(total: PyTree, block: Batch) -> tuple[PyTree, None]:
+        (loss, _), grads = grad_fn(state.params, block)
+        return jax.tree.map(jnp.add, total, (loss, grads)), None
+
+    split = jax.tree.map(lambda a: a.reshape(blocks, size // blocks, *a.shape[1:]), batch)
+    zero = (jnp.float32(0), jax.tree.map(jnp.zeros_like, state.params))
+    (loss, grads), _ = lax.scan(add, zero, split)
+    return loss, grads, state.averages
+
+
+def step(
+    learner: Learner,
+    state: State,
+    batch: Batch,
+    factor: Float[AnyArray, ""],
+    active: Bool[AnyArray, ""],
+) -> tuple[Float[Array, ""], State]:
+    """Takes one step of the recipe's optimiser; a model that is not active stays as it is.
+
+    Args:
+      learner: What all models of the fleet share.
+      state: The model.
+      batch: B records.
+      factor: Of the learning rate.
+      active: Whether this model takes the step.
+
+    Returns:
+      The mean loss before the step, and the model after it.
+    """
+    recipe = learner.recipe
+    if learner.descend:
+        adam = optimizer.HostAdam(recipe, state.opt_state, factor, active)
+        return _fused_step(learner, learner.descend, state, batch, adam)
+    loss, grads, averages = gradient(learner, state, batch)
+    params, opt_state = optimizer.update(
+        recipe, learner.kernels.adam, grads, state.opt_state, state.params, factor, active
+    )
+    averages = jax.tree.map(lambda new, old: jnp.where(active, new, old), averages, state.averages)
+    return loss, state._replace(params=params, opt_state=opt_state, averages=averages)
+
+
+def _fused_step(
+    learner: Learner, descend: Descend, state: State, batch: Batch, adam: optimizer.HostAdam
+) -> tuple[Float[Array, ""], State]:
+    """The same step of a fully connected network, backpropagation and Adam of a layer in one kernel.
+
+    The gradient of the weights, as large as the network, is never written to memory: a tile of it is
+    used as soon as it is summed.
+    """
+    params, depth, how = state.params, len(state.params), learner.module.how
+    # The kernel ends a layer with tanh or nothing: other activations are XLA's, between two kernels.
+    in_kernel = learner.recipe.activation == "tanh"
+    layers = adam.split(params)
+    x, factors = learner.inputs(state, batch)
+    x = x.reshape(x.shape[0], -1)
+    inputs, outputs = [], []
+    for i in range(depth):
+        weights, hidden = params[f"Dense_{i}"], i + 1 < depth
+        tanh = "tanh" if hidden and in_kernel else None
+        y = how.layers.dense(x, weights["kernel"], weights["bias"], tanh, how.precision)
+        inputs.append(x)
+        outputs.append(y)
+        x = jax.nn.relu(y) if hidden and not in_kernel else y
+        x = x * factors[i] if hidden and factors is not None else x
+    loss, dy = jax.value_and_grad(lambda z: mean_loss(learner, z, batch.labels))(x)
+    for i in reversed(range(depth)):
+        layers[f"Dense_{i}"], dx = descend(
+            layers[f"Dense_{i}"], inputs[i], outputs[i], dy, adam.how, adam.decay,
+            tanh=i + 1 < depth and in_kernel, first=i == 0,
+        )  # fmt: skip
+        if dx is not None:
+            dy = dx if factors is None else dx * factors[i - 1]
+            dy = dy if in_kernel else jnp.where(outputs[i - 1] > 0, dy, 0)
+    params, opt_state = adam.join(layers)
+    return loss, state._replace(params=params, opt_state=opt_state)

@@ -1,0 +1,389 @@
+"""Training a whole fleet on the host's side: packs, chunks of epochs, checkpoints, progress, stopping."""
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+import jax
+import numpy as np
+
+from jleaks.errors import DivergedError, InputError
+from jleaks.training import packing
+from jleaks.training.checkpoints import Store
+from jleaks.training.executables import TooLargeError
+from jleaks.training.execution import Execution
+from jleaks.training.fleet import Fleet, Pack, SignalFn, make_mesh
+from jleaks.training.learner import Data, Learner, Members, State
+from jleaks.training.memory import available_memory, exhausted, readable
+from jleaks.training.preemption import Preempted, StopSignal
+
+_T = TypeVar("_T")
+
+# Records answered at a time when a trained model is queried.
+_QUERY_BLOCK = 500
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """What is known between two chunks.
+
+    Attributes:
+      fleet: Name of the fleet.
+      done: Model-epochs behind, of `total`.
+      total: Models times epochs.
+      loss: Mean training loss of the current pack's last epoch.
+      seconds: Since training began in this process.
+      eta: Seconds that remain at the rate so far.
+    """
+
+    fleet: str
+    done: int
+    total: int
+    loss: float
+    seconds: float
+    eta: float
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FleetSpec:
+    """Specification of one fleet: its models and everything that defines their weights.
+
+    Attributes:
+      name: Of the fleet, for messages.
+      names: Identity of each model, for messages.
+      learner: What they share.
+      features: [N, ...] the dataset.
+      labels: [N] its labels.
+      members: Training parts, [M, n] indices and [M] counts.
+      key_data: [M, 2] data of their PRNG keys.
+      masks: Attack models only, [M, top].
+    """
+
+    name: str
+    names: list[str]
+    learner: Learner
+    features: np.ndarray
+    labels: np.ndarray
+    members: Members
+    key_data: np.ndarray
+    masks: np.ndarray | None = None
+
+    @property
+    def num_models(self) -> int:
+        """M."""
+        return len(self.names)
+
+
+@dataclasses.dataclass(eq=False)
+class _TrainingProgress:
+    """How far the training of a fleet is.
+
+    Attributes:
+      state: Of every model, leaves [M, ...], on the host.
+      epochs: [M] behind each model in `state`; packs on the devices may be further.
+      store: Where checkpoints go, if anywhere.
+      began: When, by the monotonic clock.
+      before: Model-epochs that were behind then.
+      saved: When the last checkpoint was saved.
+      packing_reported: Whether the packing was reported.
+    """
+
+    state: State
+    epochs: np.ndarray
+    store: Store | None
+    began: float
+    before: int
+    saved: float
+    packing_reported: bool = False
+
+    def keep(self, models: np.ndarray, part: State, epoch: int) -> None:
+        """Takes over the state of some models after so many epochs."""
+        _write(self.state, models, part)
+        self.epochs[models] = epoch
+
+    def keep_last_epoch(self, models: np.ndarray, pack: Pack) -> None:
+        """Takes over the last finished epoch of a pack whose buffers a failed call left alone."""
+        if pack.epoch is not None:
+            with contextlib.suppress(RuntimeError, MemoryError):
+                self.keep(models, pack.fetch(), pack.epoch)
+
+
+def _take(tree: _T, rows: slice | np.ndarray) -> _T:
+    """Returns the models at `rows` of a stacked tree."""
+    return jax.tree.map(lambda leaf: leaf[rows], tree)
+
+
+def _write(state: State, models: slice | np.ndarray, part: State) -> None:
+    """Writes the state of some models into the whole fleet's, in place."""
+    for whole, new in zip(jax.tree.leaves(state), jax.tree.leaves(part), strict=True):
+        whole[models] = new
+
+
+class Trainer:
+    """Trains the models of a fleet; keeps their whole state on the host, packs on the devices.
+
+    Where memory runs out, packs become smaller and work continues from the host's state.
+    """
+
+    def __init__(
+        self,
+        spec: FleetSpec,
+        execution: Execution,
+        report: Callable[[Progress], None],
+        stop: StopSignal,
+        line: Callable[[str], None] = lambda _: None,
+        memory: int | None = None,
+    ):
+        """Places the dataset on the devices and chooses a packing; trains nothing yet.
+
+        Args:
+          spec: The models, and all that defines their weights.
+          execution: How to run them.
+          report: Called between chunks.
+          stop: Looked at between chunks.
+          line: Called with one finished sentence: the packing once training starts, and whatever
+            changes it.
+          memory: Bytes of each device that may be taken; None for what is available.
+
+        Raises:
+          InputError: a dropout ratio is not in [0, 1), the execution cannot be used, there are not so
+            many devices, or the dataset does not fit on one.
+        """
+        execution.validate()
+        if spec.members.dropout is not None:
+            for ratio in np.asarray(spec.members.dropout).flat:
+                if not 0 <= ratio < 1:
+                    raise InputError(
+                        f"{spec.name}: a dropout ratio is {ratio:g}, expected numbers in [0, 1)"
+                    )
+        self._spec, self._execution = spec, execution
+        self._report, self._stop, self._line = report, stop, line
+        self._mesh = make_mesh(execution.num_devices)
+        data, width = Data(spec.features, spec.labels), spec.members.indices.shape[1]
+        devices = list(self._mesh.devices.flat)
+        self.packing = packing.choose(
+            spec.learner, data, width, spec.num_models, devices, execution, memory
+        )
+        if self.packing.data_bytes > self.packing.memory_bytes:
+            raise InputError(
+                f"{spec.name}: the dataset takes {readable(self.packing.data_bytes)} of each of "
+                f"{self._mesh.size} devices, which have {readable(self.packing.memory_bytes)}"
+            )
+        self.fleet = self._make_fleet()
+        self.data: Data = self.fleet.put_data(spec.features, spec.labels)
+        self._block = spec.learner.records_per_block or _QUERY_BLOCK
+
+    def _make_fleet(self) -> Fleet:
+        limit, group = self.packing.limit_bytes, self.packing.models_per_vmap
+        return Fleet(self._spec.learner, self._mesh, group, limit)
+
+    def _in_packs(
+        self,
+        count: int,
+        work: Callable[[slice], _T],
+        relieve: Callable[[Exception], None] | None = None,
+    ) -> list[_T]:
+        """Does something pack by pack, in smaller packs once memory runs out.
+
+        Args:
+          count: Number of models.
+          work: Called with the models of a pack; called again if it runs out of memory.
+          relieve: Called in between; None for smaller packs.
+
+        Returns:
+          What `work` returned, in order.
+
+        Raises:
+          InputError: memory runs out, and packs cannot or may not be smaller.
+        """
+        found: list[_T] = []
+        at = 0
+        while at < count:
+            span = slice(at, min(at + self.packing.models_per_call, count))
+            try:
+                found.append(work(span))
+            except (MemoryError, jax.errors.JaxRuntimeError) as error:
+                if not exhausted(error):
+                    raise
+                (relieve or self._back_off)(error)
+            else:
+                at = span.stop
+        return found
+
+    def _what(self, error: Exception) -> str:
+        return f"{self._spec.name}: {(str(error) or 'out of memory').splitlines()[0]}"
+
+    def _back_off(self, error: Exception) -> None:
+        """Makes packs smaller after running out of memory, and says so."""
+        before, found = self.packing, self.packing.smaller()
+        if found is None:
+            advice = before.advice(self._spec.learner)
+            raise InputError(f"{self._what(error)}; {advice}") from error
+        self._line(f"{self._what(error)}: {before.changes(found)}")
+        self.packing = found
+        self.fleet = self._make_fleet()
+
+    def initial(self) -> State:
+        """Returns the untrained state of every model, leaves [M, ...], on the host.
+
+        Raises:
+          InputError: memory ran out, or the host's would before all models are trained.
+        """
+        spec, count = self._spec, self._spec.num_models
+        held, available = count * self.packing.state_bytes, available_memory()
+        if held > available:
+            raise InputError(
+                f"{spec.name}: the host keeps the states of all {count} models, {readable(held)} of "
+                f"{readable(available)} that it has: train fewer at a time"
+            )
+        states: list[State] = []
+
+        def draw(pack: slice) -> None:
+            part = self.fleet.init(
+                self.data,
+                _take(spec.members, pack),
+                spec.key_data[pack],
+                None if spec.masks is None else spec.masks[pack],
+            )
+            if not states:
+                states.append(
+                    jax.tree.map(lambda leaf: np.empty((count, *leaf.shape[1:]), leaf.dtype), part)
+                )
+            _write(states[0], pack, part)
+
+        self._in_packs(count, draw)
+        return states[0]
+
+    def run(self, store: Store | None = None) -> State:
+        """Trains every model to its last epoch, continuing from the store's latest checkpoint.
+
+        Returns:
+          The trained state, every leaf [M, ...], on the host.
+
+        Raises:
+          Preempted: a stop signal arrived; everything so far was saved.
+          DivergedError: a loss was not finite.
+          InputError: the checkpoint does not fit, or memory ran out.
+        """
+        state, epochs = self.initial(), np.zeros(self._spec.num_models, np.int32)
+        if store is not None and (found := store.restore(state)) is not None:
+            state, epochs = found
+        now = time.monotonic()
+        progress = _TrainingProgress(state, epochs, store, now, int(epochs.sum()), now)
+        self._in_packs(len(epochs), lambda pack: self._train(progress, pack))
+        if store is not None:
+            store.save(state, epochs)
+        return state
+
+    def _train(self, progress: _TrainingProgress, span: slice) -> None:
+        """Trains the models of a pack to their last epoch."""
+        epochs, num_epochs = progress.epochs[span], self._spec.learner.recipe.epochs
+        # Models of a pack advance together, so they are at the same epoch, unless the packing
+        # changed since the checkpoint: then those behind catch up first.
+        while (start := int(epochs.min())) < num_epochs:
+            behind = np.flatnonzero(epochs == start) + span.start
+            ceiling = int(min((e for e in epochs if e > start), default=num_epochs))
+            pack = self._load(progress, behind)
+            try:
+                self._advance(progress, pack, behind, start, ceiling)
+            except (MemoryError, jax.errors.JaxRuntimeError) as error:
+                if exhausted(error):
+                    progress.keep_last_epoch(behind, pack)
+                raise
+
+    def _load(self, progress: _TrainingProgress, models: np.ndarray) -> Pack:
+        """Moves models onto the devices, once it is known what training them takes."""
+        spec = self._spec
+        parts = _take(progress.state, models), _take(spec.members, models), spec.key_data[models]
+        whole = len(models) == self.packing.models_per_call
+        try:
+            counted = self.fleet.prepare(self.data, *parts)
+        except TooLargeError as error:
+            if whole:
+                self.packing = self.packing.counted(error.needed)
+            raise
+        if whole and counted is not None:
+            self.packing = self.packing.counted(counted)
+        if not progress.packing_reported:
+            self._line(f"{spec.name}: {self.packing}")
+            progress.packing_reported = True
+        return self.fleet.load(*parts)
+
+    def _advance(
+        self, progress: _TrainingProgress, pack: Pack, models: np.ndarray, start: int, ceiling: int
+    ) -> None:
+        """Trains a pack in chunks from epoch `start` to `ceiling`."""
+        spec = self._spec
+        chunk, at = 1, start
+        while at < ceiling:
+            stop = min(at + chunk, ceiling)
+            tick = time.monotonic()
+            pack.fit(self.data, at, stop)
+            now = time.monotonic()
+            per_epoch = (now - tick) / (stop - at)
+            losses, bad = pack.losses()
+            if (bad >= 0).any():
+                first = int(np.flatnonzero(bad >= 0)[0])
+                raise DivergedError(
+                    f"{spec.names[models[first]]}: the loss is not finite at step "
+                    f"{int(bad[first])} (epoch {stop}); lower the learning rate"
+                )
+            at = stop
+            ahead = int((at - progress.epochs[models]).sum())
+            self._report_progress(progress, ahead, float(losses[:, at - 1].mean()))
+            chunk = max(1, int(self._execution.chunk_seconds / max(per_epoch, 1e-6)))
+            halted = self._stop.received is not None
+            due = now - progress.saved >= self._execution.checkpoint_seconds
+            if halted or due or at == ceiling:
+                progress.keep(models, pack.fetch(), at)
+            if progress.store is not None and (halted or due):
+                progress.store.save(progress.state, progress.epochs)
+                progress.saved = now
+            if halted:
+                if progress.store is not None:
+                    progress.store.close()
+                raise Preempted(f"{spec.name}: stopped after {int(progress.epochs.sum())} epochs")
+
+    def query(
+        self, state: State, rows: np.ndarray, keep: SignalFn, data: Data | None = None
+    ) -> dict[str, np.ndarray]:
+        """Asks trained models about records, pack by pack.
+
+        Args:
+          state: Of any models of the fleet, leaves [P, ...], on the host.
+          rows: [P, n] positions of the records that each model is asked about.
+          keep: What is kept of the answers.
+          data: What `rows` point into; None for the fleet's own dataset.
+
+        Returns:
+          The signals, each [P, n, ...], on the host.
+
+        Raises:
+          InputError: memory ran out.
+        """
+        asked = self.data if data is None else data
+
+        def ask(pack: slice) -> dict[str, np.ndarray]:
+            return self.fleet.query(asked, _take(state, pack), rows[pack], keep, self._block)
+
+        found = self._in_packs(len(rows), ask, self._ask_fewer)
+        return {name: np.concatenate([pack[name] for pack in found]) for name in found[0]}
+
+    def _ask_fewer(self, error: Exception) -> None:
+        """Asks about fewer records at a time after running out of memory, then in smaller packs."""
+        block = max(self._block // 2, self._spec.learner.recipe.batch_size)
+        if block >= self._block:
+            self._back_off(error)
+            return
+        self._line(f"{self._what(error)}: records asked about at a time {self._block} -> {block}")
+        self._block = block
+
+    def _report_progress(self, progress: _TrainingProgress, ahead: int, loss: float) -> None:
+        """Reports progress; `ahead` model-epochs are behind the pack, but not yet in the host's state."""
+        done = int(progress.epochs.sum()) + ahead
+        total = len(progress.epochs) * self._spec.learner.recipe.epochs
+        seconds = time.monotonic() - progress.began
+        eta = seconds / max(done - progress.before, 1) * (total - done)
+        self._report(Progress(self._spec.name, done, total, loss, seconds, eta))

@@ -1,0 +1,531 @@
+import csv
+import io
+import json
+import math
+
+import matplotlib.image
+import numpy as np
+import pytest
+from rich.console import Console
+
+import jleaks.files
+from jleaks.data.tasks import TASKS
+from jleaks.errors import InputError
+from jleaks.report.figures import write_figures
+from jleaks.report.labels import arrange
+from jleaks.report.numbers import FEW_NOTE
+from jleaks.report.run import report_run
+from jleaks.report.summary import average_over_shadow_tasks, summarise, transfer_matrix
+from jleaks.report.tables import markdown_tables, print_tables, write_text_tables
+from jleaks.report.titles import STATISTICS, short_title, task_sources
+from jleaks.rows import FIELDS, RATES, read_rows, write_csv, write_rows
+
+FIGURES = [
+    "precision_recall.png",
+    "transfer_precision.png",
+    "transfer_recall.png",
+    "overfitting.png",
+    "statistics.png",
+]
+
+
+def make_row(task, seed, adversary=1, shadow_task=None, statistic="attack model", **changes):
+    """A row whose figures follow from task and seed, as plausible as a run's."""
+    identity = [list(TASKS).index(task), seed, adversary, STATISTICS.index(statistic)]
+    rng = np.random.default_rng(identity)
+    gaps = (0.02, 0.42, 0.71, 0.38, 0.36, 0.015, 0.27, 0.04, 0.12, 0.19, 0.28, 0.37)
+    gap = gaps[identity[0]] + rng.normal(0, 0.008)
+    strength = 0.5 + 0.62 * abs(gap) ** 0.9 * (1.0 if adversary == 1 else 0.9)
+    if adversary == 2:
+        strength -= 0.05 * abs(math.sin(list(TASKS).index(shadow_task) + 2))
+    train = min(1.0, 0.99 - 0.05 * rng.random())
+    row = {
+        "task": task,
+        "shadow_task": {1: task, 2: shadow_task, 3: None}[adversary],
+        "adversary": adversary,
+        "statistic": statistic,
+        "seed": seed,
+        "source": "stand-in" if task.startswith("purchase") else "real",
+        "precision": float(np.clip(strength + rng.normal(0, 0.01), 0, 1)),
+        "recall": float(np.clip(strength + 0.08 * math.cos(3 * gap) + rng.normal(0, 0.02), 0, 1)),
+        "accuracy": float(np.clip(strength - 0.01, 0, 1)),
+        "auc": float(np.clip(strength + 0.03 + rng.normal(0, 0.008), 0, 1)),
+        "tpr_at_fpr_0.01": 0.01 + 0.2 * gap,
+        "fpr_realised_0.01": 0.0098,
+        "tpr_at_fpr_0.001": 0.001 + 0.05 * gap,
+        "fpr_realised_0.001": 0.0009,
+        "train_accuracy": train,
+        "test_accuracy": train - gap,
+        "shadow_train_accuracy": None if adversary == 3 else train,
+        "shadow_test_accuracy": None if adversary == 3 else train - gap,
+        "num_members": TASKS[task].quarter,
+        "num_nonmembers": TASKS[task].quarter,
+        "threshold": 0.5,
+        "num_records": TASKS[task].num_records,
+        "num_classes": TASKS[task].num_classes,
+        "epochs": 50,
+        "model": TASKS[task].model,
+        "fingerprint": "0123456789abcdef",
+        "device": "cpu",
+        "versions": {"jax": "0.10.2", "numpy": "2.4.6"},
+        "seconds": {"train": 12.5, "attack": 0.75},
+    }
+    return row | changes
+
+
+def make_run(tasks=tuple(TASKS), seeds=(0, 1, 2), adversaries=(1, 2, 3), **changes):
+    rows = []
+    for seed in seeds:
+        for task in tasks:
+            if 1 in adversaries:
+                rows.append(make_row(task, seed, **changes))
+            if 2 in adversaries:
+                rows += [make_row(task, seed, 2, s, **changes) for s in tasks if s != task]
+            if 3 in adversaries:
+                rows += [
+                    make_row(task, seed, 3, statistic=statistic, **changes)
+                    for statistic in ("maximum", "standard deviation", "entropy")
+                ]
+    return rows
+
+
+# --- rows ---
+
+
+def test_rows_come_back_as_they_were(tmp_path):
+    rows = make_run()
+    path = write_rows(tmp_path / "new" / "rows.jsonl", rows)
+    assert read_rows(path) == rows
+    assert [file.name for file in path.parent.iterdir()] == ["rows.jsonl"]
+    assert len(path.read_text().splitlines()) == len(rows) == 3 * 12 * (1 + 11 + 3)
+
+
+def test_scalars_become_plain_and_what_is_undefined_null(tmp_path):
+    row = make_row(
+        "adult", np.int64(3), precision=math.nan, auc=np.float32(0.5), threshold=math.inf,
+        seconds={"train": np.float64(1.5)},
+    )  # fmt: skip
+    path = write_rows(tmp_path / "rows.jsonl", [row])
+    record = json.loads(path.read_text())
+    assert (record["seed"], record["auc"], record["seconds"]) == (3, 0.5, {"train": 1.5})
+    assert record["precision"] is None
+    assert record["threshold"] is None
+
+
+def test_a_field_of_a_later_version_is_kept(tmp_path):
+    path = write_rows(tmp_path / "rows.jsonl", [make_row("adult", 0) | {"defence": "dropout"}])
+    assert read_rows(path)[0]["defence"] == "dropout"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{", r"rows.jsonl:3: not JSON"),
+        ("[1]", r"rows.jsonl:3: expected an object"),
+        ("{}", r"rows.jsonl:3: missing field\(s\) task, shadow_task"),
+    ],
+)
+def test_a_broken_line_is_named(tmp_path, line, message):
+    path = write_rows(tmp_path / "rows.jsonl", [make_row("adult", 0)])
+    path.write_text(path.read_text() + "\n" + line + "\n")
+    with pytest.raises(InputError, match=message):
+        read_rows(path)
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_every_field_must_be_there_and_of_its_type(tmp_path, field):
+    row = make_row("adult", 0)
+    with pytest.raises(InputError, match=rf"row 1: missing field\(s\) {field}$"):
+        write_rows(tmp_path / "rows.jsonl", [{k: v for k, v in row.items() if k != field}])
+    with pytest.raises(InputError, match=f"row 2: field '{field}' is .*; expected"):
+        write_rows(tmp_path / "rows.jsonl", [row, row | {field: True}])
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("field", RATES)
+def test_a_rate_is_a_fraction(tmp_path, field):
+    with pytest.raises(InputError, match=f"'{field}' is 97.0; expected a fraction"):
+        write_rows(tmp_path / "rows.jsonl", [make_row("adult", 0) | {field: 97.0}])
+
+
+def test_rounding_of_a_perfect_rate_is_no_error(tmp_path):
+    row = make_row("adult", 0, auc=np.float32(1) + np.finfo(np.float32).eps)
+    assert read_rows(write_rows(tmp_path / "rows.jsonl", [row]))[0]["auc"] > 1
+
+
+def test_unreadable_and_empty_files_are_named(tmp_path):
+    with pytest.raises(InputError, match=r"cannot read .*nowhere"):
+        read_rows(tmp_path / "nowhere")
+    (tmp_path / "empty.jsonl").write_text("\n")
+    with pytest.raises(InputError, match=r"empty.jsonl: no result rows"):
+        read_rows(tmp_path / "empty.jsonl")
+    (tmp_path / "latin.jsonl").write_bytes(b'{"task": "\xe9"}\n')
+    with pytest.raises(InputError, match=r"latin.jsonl:1: not UTF-8"):
+        read_rows(tmp_path / "latin.jsonl")
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+    path = write_rows(tmp_path / "rows.jsonl", [make_row("adult", 0)])
+    before = path.read_bytes()
+
+    def fail(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(jleaks.files.os, "fsync", fail)
+    with pytest.raises(InputError, match=r"cannot write .*rows.jsonl: No space left"):
+        write_rows(path, make_run(("adult",)))
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["rows.jsonl"]
+
+
+def test_csv_has_a_column_for_every_entry(tmp_path):
+    rows = [
+        make_row("adult", 0, precision=None),
+        make_row("face", 0, seconds={"train": 2.0, "prepare": 1.0}),
+    ]
+    with write_csv(tmp_path / "results.csv", rows).open(newline="") as file:
+        first, second = csv.DictReader(file)
+    assert list(first)[:3] == ["task", "shadow_task", "adversary"]
+    assert list(first)[-3:] == ["seconds.train", "seconds.attack", "seconds.prepare"]
+    assert (first["precision"], first["seconds.prepare"]) == ("", "")
+    assert (second["seconds.train"], second["seconds.prepare"]) == ("2.0", "1.0")
+    assert first["versions.jax"] == "0.10.2"
+    assert float(second["auc"]) == rows[1]["auc"]
+
+
+# --- summaries ---
+
+
+def test_a_summary_by_hand():
+    rows = [
+        make_row("face", seed, precision=p, train_accuracy=1.0, test_accuracy=t)
+        for seed, p, t in ((2, 0.8, 0.5), (0, 0.6, 0.75), (1, 0.7, 0.25))
+    ]
+    (summary,) = summarise(rows)
+    assert summary.seeds == (0, 1, 2)
+    precision = summary.metrics["precision"]
+    assert precision.mean == pytest.approx(0.7)
+    assert precision.half_width == pytest.approx(4.302653 * 0.1 / math.sqrt(3), rel=1e-6)
+    assert summary.metrics["overfitting_gap"].mean == pytest.approx(0.5)
+    assert summary.num_members == (466, 466)
+
+
+def test_undefined_precision_is_left_out_and_counted():
+    rows = [make_row("face", seed, precision=p) for seed, p in enumerate((0.5, None, 0.75))]
+    (summary,) = summarise(rows)
+    assert summary.metrics["precision"].n == 2
+    assert summary.metrics["precision"].mean == 0.625
+    assert summary.metrics["recall"].n == 3
+    # The t interval of two seeds, ±1.588, is cut to what a precision can be.
+    assert "| 0.625 [0, 1] (2 of 3) |" in markdown_tables(rows)
+
+
+def test_tprs_at_few_allowed_non_members_are_marked():
+    few, many = (
+        [make_row("face", seed, num_members=n, num_nonmembers=n) for seed in range(3)]
+        for n in (499, 500)
+    )
+    # At 1%, 499 non-members allow four, 500 five.
+    assert "†" in markdown_tables(few)
+    assert FEW_NOTE in markdown_tables(few)
+    assert "†" not in markdown_tables(many)
+
+
+def test_shadow_tasks_are_averaged_within_a_seed():
+    values = {("adult", 0): 0.5, ("adult", 1): 0.6, ("face", 0): 0.7, ("face", 1): 0.6}
+    rows = [make_row("news", seed, 2, s, recall=v) for (s, seed), v in values.items()]
+    rows.append(make_row("news", 2, 2, "face", recall=1.0))  # the other shadow task lacks seed 2
+    (summary,) = average_over_shadow_tasks(rows)
+    assert summary.shadow_tasks == ("adult", "face")
+    assert summary.seeds == (0, 1)
+    assert summary.metrics["recall"].mean == pytest.approx(0.6)
+    assert summary.metrics["recall"].std == pytest.approx(0.0, abs=1e-12)
+
+
+def test_transfer_matrix_has_adversary_1_on_its_diagonal():
+    rows = make_run(("adult", "news"), adversaries=(1, 2, 3))
+    matrix = transfer_matrix(rows, "recall")
+    assert set(matrix) == {(a, b) for a in ("adult", "news") for b in ("adult", "news")}
+
+    def mean(adversary, task):
+        return np.mean(
+            [r["recall"] for r in rows if (r["adversary"], r["task"]) == (adversary, task)]
+        )
+
+    assert matrix["adult", "adult"].mean == pytest.approx(mean(1, "adult"))
+    assert matrix["news", "adult"].mean == pytest.approx(mean(2, "adult"))
+
+
+def test_summaries_come_in_the_registrys_order():
+    rows = make_run()
+    tasks = [s.task for s in summarise(rows[::-1]) if s.adversary == 1]
+    assert tasks == list(TASKS)
+    assert [s.statistic for s in summarise(rows[::-1])[-3:]] == list(STATISTICS[1:])
+
+
+def test_a_seed_occurs_once():
+    with pytest.raises(
+        InputError, match=r"two rows for adversary 2, task 'news', shadow task 'adu"
+    ):
+        summarise([make_row("news", 0, 2, "adult"), make_row("news", 0, 2, "adult")])
+
+
+def test_sources():
+    rows = [
+        make_row("adult", 0),
+        make_row("face", 0, source="synthetic"),
+        make_row("adult", 0, 2, "face", source="synthetic"),  # named after its shadow model
+        make_row("adult", 0, 2, "purchase2", source="stand-in"),
+    ]
+    assert task_sources(rows) == {"adult": "real", "face": "synthetic", "purchase2": "stand-in"}
+    with pytest.raises(InputError, match=r"'adult' has rows .* \(real, synthetic\)"):
+        task_sources([make_row("adult", 0), make_row("adult", 1, source="synthetic")])
+
+
+@pytest.mark.parametrize("name", ["rows", "csv", "text", "markdown", "print", "figures", "run"])
+def test_no_rows_are_bad_input(tmp_path, name):
+    call_fn = {
+        "rows": lambda: write_rows(tmp_path / "x", []),
+        "csv": lambda: write_csv(tmp_path / "x", []),
+        "text": lambda: write_text_tables(tmp_path / "x", []),
+        "markdown": lambda: markdown_tables([]),
+        "print": lambda: print_tables([], Console(file=io.StringIO())),
+        "figures": lambda: write_figures(tmp_path / "x", []),
+        "run": lambda: report_run([], tmp_path / "x", Console(file=io.StringIO())),
+    }[name]
+    with pytest.raises(InputError, match="no result rows"):
+        call_fn()
+    assert not list(tmp_path.iterdir())
+
+
+# --- tables ---
+
+
+def printed(rows, width):
+    console = Console(file=io.StringIO(), width=width)
+    print_tables(rows, console)
+    return console.file.getvalue()
+
+
+def test_twelve_tasks_fit_160_columns(tmp_path):
+    rows = make_run()
+    text = write_text_tables(tmp_path / "tables.txt", rows).read_text()
+    assert max(len(line) for line in text.splitlines()) <= 160
+    assert "\x1b" not in text
+    assert "…" not in text
+    # Nothing is continued below: each table has its head once.
+    assert text.count("Precision") == 3
+    assert text.count(" Shadow task  ") == 2
+    interval = transfer_matrix(rows, "precision")["face", "face"]
+    assert f"{interval.mean:.2f}±{interval.half_width:.2f}*".replace("±0", "±") in text
+    assert "half-width of the 95% t interval" in text
+
+
+@pytest.mark.parametrize("width", [80, 110])
+def test_a_narrow_console_loses_nothing(width):
+    text = printed(make_run(("cifar10", "purchase100")), width)
+    assert max(len(line) for line in text.splitlines()) <= width
+    assert "…" not in text
+    wide = printed(make_run(("cifar10", "purchase100")), 160)
+    numbers = {word for word in wide.split() if "±" in word}
+    assert numbers <= set(text.split())
+
+
+def test_one_seed_claims_no_interval():
+    text = markdown_tables(make_run(("adult", "news"), seeds=(5,)))
+    assert "One seed: no intervals." in text
+    assert "±" not in text
+
+
+def test_synthetic_and_stand_in_data_are_called_so():
+    text = markdown_tables(make_run(("adult", "purchase100")))
+    assert "Purchase-100 (stand-in)" in text
+    assert "(real and stand-in data)" in text
+    text = markdown_tables(make_run(("adult", "news"), source="synthetic"))
+    headings = [line for line in text.splitlines() if line.startswith("### ")]
+    assert len(headings) == 5
+    assert all(heading.endswith("(synthetic data)") for heading in headings)
+    assert "| Adult (synthetic) |" in text
+    assert "(real" not in markdown_tables(make_run(("adult", "news")))
+
+
+def test_markdown_tables_are_regular():
+    blocks = markdown_tables(make_run(("adult", "news", "face"))).split("### ")[1:]
+    assert len(blocks) == 5
+    for block in blocks:
+        rows = [line for line in block.splitlines() if line.startswith("|")]
+        assert len({row.count("|") for row in rows}) == 1
+    assert blocks[3].count("**") == 2 * 3  # the diagonal
+
+
+def test_a_task_without_a_shared_seed_is_named():
+    rows = [make_row("news", 0, 2, "adult"), make_row("news", 1, 2, "face")]
+    rows += [make_row("adult", 0, 2, "face")]
+    assert "Left out, no seed that all shadow tasks have: News." in markdown_tables(rows)
+
+
+def test_short_titles_tell_the_tasks_apart():
+    titles = [short_title(task) for task in TASKS]
+    assert len(set(titles)) == len(titles)
+    assert max(len(title) for title in titles) <= 8
+
+
+# --- figures ---
+
+
+def read_png(path):
+    return matplotlib.image.imread(path)[..., :3]
+
+
+def test_the_figures_of_twelve_tasks(tmp_path):
+    paths = write_figures(tmp_path, make_run())
+    assert [path.name for path in paths] == FIGURES
+    for path in paths:
+        image = read_png(path)
+        height, width, _ = image.shape
+        assert 600 <= height <= 2_000
+        assert 1_200 <= width <= 2_400
+        # Something is drawn, and nothing of it at the very edge of the page, where it would be cut.
+        assert 0.01 < (image.min(axis=-1) < 0.9).mean() < 0.8
+        margins = (image[:2], image[-2:], image[:, :2], image[:, -2:])
+        assert min(margin.min() for margin in margins) > 0.99
+
+
+def test_the_same_rows_give_the_same_figures(tmp_path):
+    rows = make_run(("adult", "news"), adversaries=(3,))
+    first = write_figures(tmp_path / "a", rows)
+    second = write_figures(tmp_path / "b", rows)
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+
+
+def test_what_cannot_be_drawn_is_said_and_an_old_figure_removed(tmp_path):
+    said = []
+    (tmp_path / "overfitting.png").write_bytes(b"of another run")
+    rows = make_run(("adult",), seeds=(0,), adversaries=(3,))
+    paths = write_figures(tmp_path, rows, notify_fn=said.append)
+    assert [path.name for path in paths] == ["precision_recall.png", "statistics.png"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == sorted(p.name for p in paths)
+    assert said == [
+        "figure transfer_precision.png left out: no row is of adversary 2",
+        "figure transfer_recall.png left out: no row is of adversary 2",
+        "figure overfitting.png left out: no row of adversary 1 has the target's accuracies",
+    ]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        make_run(("adult",), seeds=(0,), adversaries=(1,)),
+        make_run(("adult", "news"), seeds=(0,), adversaries=(1, 2), precision=None),
+        make_run(("adult", "news"), adversaries=(2,)),
+        [*make_run(("adult",)), make_row("news", 0)],
+    ],
+    ids=["one model", "precision never defined", "transfer alone", "unequal seeds"],
+)
+def test_odd_runs_are_reported_whole(tmp_path, rows):
+    paths = report_run(rows, tmp_path, Console(file=io.StringIO(), width=100))
+    assert all(path.stat().st_size > 0 for path in paths)
+
+
+def test_labels_of_a_crowd_do_not_overlap():
+    rng = np.random.default_rng(0)
+    points = np.concatenate([rng.normal(150, 12, (8, 2)), rng.uniform(20, 280, (4, 2))])
+    sizes = np.stack([rng.uniform(25, 70, 12), np.full(12, 10.0)], axis=1)
+    reach = np.array([0.0, 10.0])
+    whiskers = np.concatenate([points - reach, points + reach], axis=1)
+    boxes = arrange(points, sizes, whiskers, np.array([0.0, 0.0, 300.0, 300.0]))
+    np.testing.assert_allclose(boxes[:, 2:] - boxes[:, :2], sizes)
+    assert boxes.min() >= 0
+    assert boxes.max() <= 300
+    for i in range(12):
+        for j in range(12):
+            apart = (boxes[i, :2] >= boxes[j, 2:]).any() or (boxes[j, :2] >= boxes[i, 2:]).any()
+            assert i == j or apart
+            # Nor does a label lie on a point.
+            assert not ((boxes[i, :2] < points[j]) & (points[j] < boxes[i, 2:])).all()
+
+
+# --- the whole report ---
+
+
+def test_report_of_a_run(tmp_path):
+    rows = make_run(("adult", "purchase100"))
+    console = Console(file=io.StringIO(), width=160)
+    paths = report_run(rows, tmp_path, console)
+    names = ["rows.jsonl", "results.csv", "tables.txt", "tables.md"]
+    assert [str(p.relative_to(tmp_path)) for p in paths] == names + [
+        f"figures/{f}" for f in FIGURES
+    ]
+    assert all(path.is_file() for path in paths)
+    assert read_rows(paths[0]) == rows
+    assert paths[3].read_text() == markdown_tables(rows)
+    assert "Adversary 3" in console.file.getvalue()
+
+
+def test_rows_are_kept_where_a_later_step_fails(tmp_path):
+    rows = [make_row("adult", 0), make_row("adult", 0)]
+    with pytest.raises(InputError, match="two rows for adversary 1"):
+        report_run(rows, tmp_path, Console(file=io.StringIO()))
+    assert read_rows(tmp_path / "rows.jsonl") == rows
+
+
+def test_the_console_needs_no_markup(tmp_path):
+    row = make_row("adult", 0) | {"task": "records [bold]", "shadow_task": "records [bold]"}
+    write_text_tables(tmp_path / "tables.txt", [row])
+    assert "records [bold]" in (tmp_path / "tables.txt").read_text()
+
+
+def cut(rows, **changes):
+    """Rows as they are since attack models are judged at two cuts."""
+    for row in rows:
+        learned = row["adversary"] != 3
+        row["collapsed"] = False if learned else None
+        row["train_loss"] = row["shadow_train_loss"] = 0.01
+        for name in ("precision", "recall", "accuracy"):
+            row[f"{name}_shadow_cut"] = round(0.7 + row["seed"] / 100, 3) if learned else None
+        row.update(changes)
+    return rows
+
+
+def test_tables_show_the_shadow_s_cut_where_there_is_one():
+    old, new = make_run(("location", "news")), cut(make_run(("location", "news")))
+    assert "shadow cut" not in markdown_tables(old)
+    first, second, third, *_ = markdown_tables(new).split("\n#")
+    for table in (first, second):
+        assert table.count("shadow cut") == 3
+        assert "0.710±.025" in table
+        assert "Shadow cut: decided at the cut that separates" in table
+        assert "collapsed" not in table
+    assert "shadow cut" not in third
+    # Rows of both kinds can stand in one file.
+    both = markdown_tables([*cut(make_run(("location",))), *make_run(("news",))])
+    assert "shadow cut" in both
+
+
+def test_collapsed_attack_models_are_counted_below_tables():
+    rows = cut(make_run(("location", "news")))
+    for row in rows:
+        if row["shadow_task"] == "news" and row["seed"] < 2:
+            row |= {"collapsed": True, "precision": None, "recall": 0.0}
+    first, second, third, *matrices = markdown_tables(rows).split("\n#")
+    assert "2 of 6 attacks are by an attack model that collapsed" in first
+    assert "2 of 6 attacks are by an attack model that collapsed" in second
+    assert "collapsed" not in third
+    assert all("4 of 12 attacks are by" in matrix for matrix in matrices)
+    assert len(matrices) == 2
+
+
+def test_new_fields_come_back_and_are_of_their_type(tmp_path):
+    rows = cut(make_run(("location",)))
+    path = write_rows(tmp_path / "rows.jsonl", rows)
+    assert read_rows(path) == rows
+    text = write_csv(tmp_path / "rows.csv", [*rows, *make_run(("news",), seeds=(7,))]).read_text()
+    assert "collapsed" in text.splitlines()[0].split(",")
+    for changes, message in (
+        ({"collapsed": 1}, "'collapsed' is 1; expected true or false or null"),
+        ({"collapsed": "no"}, "'collapsed' is \"no\"; expected true or false or null"),
+        ({"train_loss": True}, "'train_loss' is true; expected a number or null"),
+        ({"recall_shadow_cut": 1.5}, "'recall_shadow_cut' is 1.5; expected a fraction"),
+    ):
+        with pytest.raises(InputError, match=message):
+            write_rows(tmp_path / "bad.jsonl", cut([make_row("adult", 0)], **changes))
