@@ -9,6 +9,7 @@ from pathlib import Path
 
 from absl import app, flags, logging
 
+from jleaks import registry
 from jleaks.errors import DivergedError, InputError
 from jleaks.training.preemption import Preempted
 
@@ -33,6 +34,14 @@ _CACHE = flags.DEFINE_string(
     "~/.cache/jleaks",
     "Where compiled programs and kernels are kept for the next run.",
     module_name=SPEED,
+)
+
+_PLUGINS = flags.DEFINE_multi_string(
+    "plugin",
+    [],
+    "File (FILE.py) or module of your own that registers tasks, networks, attacks, defences or "
+    "experiments; may be given several times.",
+    module_name=WHERE,
 )
 
 
@@ -128,6 +137,8 @@ def run(main: Callable[[list[str]], int], program: str, doc: str) -> None:
             # Orbax tells of every step at INFO.
             logging.set_verbosity(logging.WARNING)
         try:
+            for name in _PLUGINS.value:
+                registry.load(name)
             return main(argv)
         except Preempted as stopped:
             print(f"{stopped}; the same command continues")

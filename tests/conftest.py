@@ -21,18 +21,15 @@ _SHAPED = (
     "attacks",
     "blackbox",
     "data",
-    "metrics",
+    "metrics.case_metrics",
+    "metrics.embedding",
     "models",
     "training.epoch",
-    "training.executables",
     "training.fleet",
-    "training.memory",
-    "training.optimizer",
-    "training.step",
     "training.trainer",
     "experiments.subjects",
 )
-install_import_hook([f"jleaks.{module}" for module in _SHAPED], "beartype.beartype")
+install_import_hook([f"jleaks.{module}" for module in _SHAPED], "shape_checks.checked")
 
 ROOT = Path(__file__).resolve().parents[1]
 

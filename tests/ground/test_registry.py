@@ -1,0 +1,87 @@
+"""Registries, and a user's files that register."""
+
+import builtins
+import re
+
+import pytest
+
+from jleaks import registry
+from jleaks.errors import InputError
+from jleaks.registry import Registry
+
+
+@pytest.fixture
+def things(monkeypatch):
+    found = Registry("thing", ("all",))
+    monkeypatch.setattr(registry, "_LOADED", {})
+    found.register("first", 1)
+    return found
+
+
+def write(path, things, value):
+    builtins.THINGS = things
+    path.write_text(f"import builtins\nbuiltins.THINGS.register('mine', {value})\n")
+    return path
+
+
+def test_an_entry_of_a_file_is_known_by_its_contents(things, tmp_path):
+    path = write(tmp_path / "mine.py", things, 2)
+    registry.load(str(path))
+    before = things.origin("mine")
+    assert (things["mine"], before.path) == (2, str(path))
+    assert list(things)[-1] == "mine"
+    assert things.digests("mine")["mine"] == before.digest
+    # Loaded once, however often it is named.
+    registry.load(str(path))
+    write(path, things, 3)
+    registry.load(str(path))
+    assert things["mine"] == 3
+    assert things.origin("mine").digest != before.digest
+
+
+def test_a_name_that_is_taken_is_refused(things, tmp_path):
+    registry.load(str(write(tmp_path / "one.py", things, 2)))
+    with pytest.raises(InputError, match=r"thing 'mine' is .*one\.py's already"):
+        registry.load(str(write(tmp_path / "two.py", things, 2)))
+
+
+@pytest.mark.parametrize("name", ["", "all", "a b", "a,b", "a=b"])
+def test_a_name_that_no_flag_can_hold_is_refused(things, name):
+    with pytest.raises(InputError, match=re.escape(repr(name))):
+        things.register(name, 1)
+
+
+def test_an_unknown_name_is_one_line_with_those_that_are_known(things):
+    with pytest.raises(InputError, match="unknown thing 'second'; allowed: all, first"):
+        things.find("second")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("1 / 0\n", r"line 1\): ZeroDivisionError"),
+        ("def f(:\n", r"SyntaxError"),
+        ("import no_such_module_here\n", r"imports no_such_module_here, which is not installed"),
+        ("from jleaks.errors import InputError\nraise InputError('own words')\n", r"^own words$"),
+    ],
+)
+def test_a_file_that_fails_is_one_line(tmp_path, text, said):
+    path = tmp_path / "bad.py"
+    path.write_text(text)
+    with pytest.raises(InputError, match=said):
+        registry.load(str(path))
+
+
+def test_files_and_modules_that_are_not_there_are_one_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"plugin none\.py is no file"):
+        registry.load("none.py")
+    with pytest.raises(InputError, match="is no module that Python finds"):
+        registry.load("no_such_module_here")
+    (tmp_path / "here.py").write_text("class Net:\n    depth = 3\n")
+    assert registry.load_object("here.py:Net.depth") == 3
+    assert registry.load_object("here:Net").__name__ == "Net"
+    with pytest.raises(InputError, match=r"here\.py has no Other"):
+        registry.load_object("here.py:Other")
+    with pytest.raises(InputError, match="names no object"):
+        registry.load_object("here.py")
