@@ -111,6 +111,9 @@ def make_bank(
       member: Which records each shadow was trained on.
       records: About which.
     """
+    if not shadows:
+        # A bank has two models at least; what trained on the same records is nobody's reference.
+        shadows, member = [target], records.member[None]
     kept = {name: np.stack([one[name] for one in (target, *shadows)]) for name in SIGNALS}
     for name in ("phi", "phi_t", "mentr"):
         kept[name] = probabilities.bounded(kept[name], probabilities.bounds(kept[name]))

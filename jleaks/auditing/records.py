@@ -174,13 +174,14 @@ def code_digest(*functions: Any) -> str:
     """
     seen: dict[str, str] = {}
     for fn in functions:
-        _sources(fn, getattr(fn, "__module__", None), seen)
+        inner = inspect.unwrap(getattr(fn, "func", fn))
+        _sources(inner, getattr(inner, "__module__", None), seen)
     return str(joblib.hash(sorted(seen.items()), "sha1"))
 
 
 def _sources(value: Any, module: str | None, seen: dict[str, str]) -> None:
     """Collects the source of a function or class, and of what it names of its own file."""
-    inner = inspect.unwrap(getattr(value, "func", value))
+    inner = inspect.unwrap(value)
     name = str(getattr(inner, "__qualname__", type(inner).__qualname__))
     if name in seen:
         return

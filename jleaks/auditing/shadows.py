@@ -7,12 +7,14 @@ fingerprint of data, membership, seed and code: a run that was stopped goes on, 
 twice.
 """
 
+import contextlib
 import inspect
 import os
 import random
 import sys
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -126,16 +128,30 @@ def _train(
     done = pool(
         joblib.delayed(_one)(fit, predict, records.data, own, member[i], i, seed) for i in missing
     )
-    for count, (i, answers, names, seconds, problem) in enumerate(done, 1):
-        if problem is not None:
-            raise InputError(f"shadow {i}: {problem}")
-        signals = signals_of(read_answers(answers, names, records, f"shadow {i}"), records.labels)
-        npz.save(paths[i], signals, {"seconds": seconds})
-        now = time.monotonic()
-        if now - last >= 5 or count == len(missing):
-            left = (now - tick) / count * (len(missing) - count)
-            tell(f"{count} of {len(missing)} shadow models, {now - tick:.0f} s, {left:.0f} s to go")
-            last = now
+    with _closing(done):
+        for count, (i, answers, names, seconds, problem) in enumerate(done, 1):
+            if problem is not None:
+                raise InputError(f"shadow {i}: {problem}")
+            posteriors = read_answers(answers, names, records, f"shadow {i}")
+            npz.save(paths[i], signals_of(posteriors, records.labels), {"seconds": seconds})
+            now = time.monotonic()
+            if now - last >= 5 or count == len(missing):
+                left = (now - tick) / count * (len(missing) - count)
+                tell(
+                    f"{count} of {len(missing)} shadow models, {now - tick:.0f} s, {left:.0f} s to go"
+                )
+                last = now
+
+
+@contextlib.contextmanager
+def _closing(pool: Any) -> Iterator[None]:
+    """Ends a pool's work whatever happens; what was trained but not kept is no news where one failed."""
+    try:
+        yield
+    finally:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            pool.close()
 
 
 def _one(
