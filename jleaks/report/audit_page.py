@@ -143,7 +143,8 @@ def lead(audit: Audit) -> str:
     return (
         f"Of {members:,} records in the training data, an attacker without any model of his own recognises "
         f"{round(tpr.mean * members):,} ({_percent(tpr.mean)}, 95% interval {_percent(tpr.low)} to "
-        f"{_percent(tpr.high)}) while accusing one outsider in a hundred, if he knew where to draw the line."
+        f"{_percent(tpr.high)}) while accusing one outsider in a hundred, if he knew where to draw the "
+        "line."
     )
 
 
@@ -273,8 +274,8 @@ def untested(audit: Audit) -> list[str]:
     if not audit.num_shadows:
         found.append(
             "No shadow models: attacks that compare a record with models that did and did not train on it "
-            "are several times as strong. Give a way to train (fit and predict, or a network), or answers of "
-            "shadow models."
+            "are several times as strong. Give a way to train (fit and predict, or a network), or "
+            "answers of shadow models."
         )
     elif audit.num_shadows < 64:
         found.append(
@@ -321,7 +322,8 @@ def _method(audit: Audit) -> list[str]:
         "TPR at a named FPR: with the interval of jleaks.metrics.operating_points, which holds although "
         "the threshold is chosen on the same records; records are taken to be independent given the model.",
         "Epsilon: one training run, members and non-members matched in pairs (Steinke, Nasr & "
-        f"Jagielski 2023); over thresholds, with records as independent trials, {audit.epsilon['thresholds']:.2f}.",
+        "Jagielski 2023); over thresholds, with records as independent trials, "
+        f"{audit.epsilon['thresholds']:.2f}.",
     ]
     if audit.called:
         found.append(
