@@ -56,21 +56,20 @@ class Registry(Mapping[str, T], Generic[T]):
         self._entries: dict[str, T] = {}
         self._origins: dict[str, Origin | None] = {}
 
-    def register(self, name: str, entry: T, made_by: Origin | None = None) -> T:
+    def register(self, name: str, entry: T, origin: Origin | None = None) -> T:
         """Adds an entry, and returns it.
 
         The same file may register its entries again (a notebook's cell, a reload); they replace the former.
 
         Args:
-          name: What flags and rows call it.
-          entry: The entry.
-          made_by: The file that made it, where one of jleaks' functions registers it for a user; found if
-            not given.
+          name: Its name.
+          entry: What is found by it.
+          origin: What made it; None for the file that is being loaded, or that calls.
 
         Raises:
           InputError: the name is no word that a flag can hold, or someone else's.
         """
-        origin = made_by or (None if _is_own() else _LOADING.get() or _caller())
+        origin = origin or (None if _is_own() else _LOADING.get() or _caller())
         if not name or name in self._besides or not all(c.isalnum() or c in "_-." for c in name):
             raise InputError(
                 f"a {self.kind} is called {name!r}, expected letters, digits, '_', '-' and '.'"

@@ -128,7 +128,7 @@ def test_metrics_equal_brute_force_over_all_thresholds(name):
 def test_thresholds_come_from_the_shadow_alone():
     slow, bank, references, shadows = case("plain")
     attacks = [attack for attack in ATTACKS.values() if missing(attack, bank) is None]
-    found = evaluate(bank, attacks, references, shadows, make_mesh(1))
+    found = evaluate(bank, attacks, references, shadows, make_mesh(2))
     for a, attack in enumerate(attacks):
         for target in (0, 3, 7):
             expected = naive.threshold(
@@ -179,10 +179,13 @@ def test_one_compiled_call_evaluates_every_attack_on_every_target():
     _, bank, references, shadows = case("plain")
     attacks = [attack for attack in ATTACKS.values() if missing(attack, bank) is None]
     before = fleet.TRACES["evaluate bank"]
-    for shift in (0.0, 0.25):
-        moved = Bank(**{**vars(bank), "phi": bank.phi + np.float32(shift)})
-        evaluate(moved, attacks, references, shadows, make_mesh(4))
-    assert fleet.TRACES["evaluate bank"] - before <= 1
+    evaluate(bank, attacks, references, shadows, make_mesh(2))
+    # At most one trace, which another test here may have made; other answers of these shapes make none.
+    traced = fleet.TRACES["evaluate bank"]
+    assert traced - before <= 1
+    moved = Bank(**{**vars(bank), "phi": bank.phi + np.float32(0.25)})
+    evaluate(moved, attacks, references, shadows, make_mesh(2))
+    assert fleet.TRACES["evaluate bank"] == traced
 
 
 @pytest.mark.parametrize("count", [1, 3, 5, 11])
