@@ -30,7 +30,9 @@ from jaxtyping import Array
 from jleaks.attacks.attack import Attack, Needs
 from jleaks.attacks.options import Options
 from jleaks.attacks.reference_statistics import ReferenceStatistics
+from jleaks.attacks.registry import ATTACKS
 from jleaks.errors import InputError
+from jleaks.registry import origin_of
 
 # What a model's answer about a record has, and whether it takes the true class.
 SIGNALS = {
@@ -228,10 +230,7 @@ def attack_on(
 def _registered(
     fn: Fn, needs: Needs | None, name: str | None, title: str | None, source: str
 ) -> Fn:
-    from jleaks.attacks.registry import ATTACKS
-    from jleaks.registry import origin_of
-
-    name = name or fn.__name__
+    name = name or getattr(fn, "__name__", "")
     parameters = inspect.signature(fn).parameters.values()
     given = [one.name for one in parameters if one.default is one.empty]
     if not given or not set(given) <= {"own", *_SIDES}:
