@@ -56,15 +56,20 @@ class Registry(Mapping[str, T], Generic[T]):
         self._entries: dict[str, T] = {}
         self._origins: dict[str, Origin | None] = {}
 
-    def register(self, name: str, entry: T) -> T:
+    def register(self, name: str, entry: T, origin: Origin | None = None) -> T:
         """Adds an entry, and returns it.
 
         The same file may register its entries again (a notebook's cell, a reload); they replace the former.
 
+        Args:
+          name: Its name.
+          entry: What is found by it.
+          origin: What made it; None for the file that is being loaded, or that calls.
+
         Raises:
           InputError: the name is no word that a flag can hold, or someone else's.
         """
-        origin = _LOADING.get() or _caller()
+        origin = origin or (None if _is_own() else _LOADING.get() or _caller())
         if not name or name in self._besides or not all(c.isalnum() or c in "_-." for c in name):
             raise InputError(
                 f"a {self.kind} is called {name!r}, expected letters, digits, '_', '-' and '.'"
@@ -112,6 +117,17 @@ class Registry(Mapping[str, T], Generic[T]):
 
 # The modules of a wheel, and those of a clone.
 _OWN = (Path(__file__).parent, Path(__file__).parents[1] / "launch")
+
+
+def _is_own() -> bool:
+    """Whether a module of jleaks is registering its own, be it that a user's file imports it first."""
+    frame = inspect.currentframe()
+    while frame is not None and frame.f_code.co_name != "<module>":
+        frame = frame.f_back
+    if frame is None:
+        return False
+    path = Path(frame.f_code.co_filename)
+    return any(path.is_relative_to(folder) for folder in _OWN)
 
 
 def _caller() -> Origin | None:

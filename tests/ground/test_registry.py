@@ -2,6 +2,8 @@
 
 import builtins
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -85,3 +87,16 @@ def test_files_and_modules_that_are_not_there_are_one_line(tmp_path, monkeypatch
         registry.load_object("here.py:Other")
     with pytest.raises(InputError, match="names no object"):
         registry.load_object("here.py")
+
+
+def test_what_a_user_s_file_imports_of_jleaks_stays_jleaks_own(tmp_path):
+    path = tmp_path / "first.py"
+    path.write_text("from jleaks.attacks.registry import ATTACKS\n")
+    code = (
+        f"from jleaks import registry\nATTACKS = registry.load({str(path)!r}).ATTACKS\n"
+        "assert len(ATTACKS) > 30\nassert ATTACKS.digests(*ATTACKS) == {}\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=600, check=False
+    )
+    assert done.returncode == 0, done.stderr
