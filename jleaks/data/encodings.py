@@ -162,7 +162,7 @@ def columns(sizes: Sequence[int], constant: float = _SILENT) -> Encoding:
         found = (numbers(records) - statistics["mean"]) / statistics["std"]
         if not num_codes:
             return found
-        codes = records[..., records.shape[-1] - num_codes :]
+        codes = records[..., records.shape[-1] - num_codes :].astype(jnp.int32)
         one_hot = [
             jax.nn.one_hot(codes[..., i], size, dtype=jnp.float32) for i, size in enumerate(sizes)
         ]

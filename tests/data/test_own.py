@@ -14,18 +14,8 @@ from jleaks.data import own
 from jleaks.data.dataset import Dataset
 from jleaks.data.origin import num_records, records
 from jleaks.data.random_points import random_points
-from jleaks.data.tasks import TASKS, Task, get_task, register, task_from_arrays
+from jleaks.data.tasks import Task, get_task, register, task_from_arrays
 from jleaks.errors import InputError
-from jleaks.registry import Registry
-
-
-@pytest.fixture
-def tasks(monkeypatch):
-    """Registers into a copy: other tests know twelve tasks."""
-    copy = Registry("task", ("all",))
-    copy._entries, copy._origins = dict(TASKS._entries), dict(TASKS._origins)
-    monkeypatch.setattr("jleaks.data.tasks.TASKS", copy)
-    return copy
 
 
 def numbers(count=40, seed=0):
