@@ -42,8 +42,9 @@ def define_own_data() -> None:
     define(
         "data",
         None,
-        "Your own records, a task without a --plugin: a .npz, .csv, .tsv or .parquet file, or a folder "
-        "with a folder of images for each class.  --tasks is then this task unless it is given.",
+        "Your own records, a task without a --plugin: a .npz, .csv, .tsv or .parquet file, a folder "
+        "with a folder of images for each class, or one that TFDS prepared.  The task is this one unless "
+        "another is named.",
         module_name=WHERE,
     )
     define("data_name", None, "Name of the task of --data.  Default: the file's.", module_name=WHAT)
@@ -71,7 +72,7 @@ def define_own_data() -> None:
     )
 
 
-def _own_task() -> str | None:
+def own_task() -> str | None:
     """Registers the task of --data, and returns its name; None without --data."""
     path, *others = (_value(name) for name in ("data", "data_name", *_OF_DATA))
     name, label, features, drop, encoding = others
@@ -103,12 +104,12 @@ def _value(name: str) -> Any:
 
 
 def read_tasks(flag: flags.FlagHolder[Any]) -> tuple[str, ...]:
-    """Returns the tasks that --tasks names, or else --data makes, in registry order.
+    """Returns the tasks that --tasks names, or else that of --data, in registry order.
 
     Raises:
       InputError: there is no such task, or own data cannot be read or used.
     """
-    own = _own_task()
+    own = own_task()
     names = flag.value if own is None or flag.present else [own]
     if names == ["all"]:
         return PAPER_TASKS

@@ -5,13 +5,13 @@ by file, column and record.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from jleaks.data import image_folder, tables
+from jleaks.data import image_folder, tables, tfds_folder
 from jleaks.data.features import Features, from_array, from_columns
 from jleaks.data.tables import Column
 from jleaks.data.truth import read_classes
@@ -54,7 +54,7 @@ class _Raw:
 
     features: np.ndarray | dict[str, Column]
     labels: Any
-    lines: tuple[str, ...] = ()
+    lines: Sequence[str] = ()
 
 
 def read(
@@ -69,11 +69,12 @@ def read(
 
     Args:
       name: Name of the task, for messages about data that is no file.
-      data: Path of a .npz, .csv, .tsv or .parquet file, or of a folder with a folder of images for each
-        class; (records, labels); a mapping of arrays, or of columns (a data frame is one); a sequence
-        whose items are (record, label); or a function that returns one of these.
+      data: Path of a .npz, .csv, .tsv or .parquet file, of a folder with a folder of images for each
+        class, or of one that TFDS prepared; (records, labels); a mapping of arrays, or of columns (a data
+        frame is one); a sequence whose items are (record, label); or a function that returns one of
+        these.
       label: Column or array of the labels.
-      features: Array of the records in an npz or a mapping.
+      features: Array of the records in an npz or a mapping, or feature of TFDS.
       drop: Columns that are left out.
       encoding: Name of an encoding; None to choose one by the records.
 
@@ -133,9 +134,10 @@ def _from_path(path: Path, label: str | None, features: str | None, drop: tuple[
     where = str(path)
     if not path.exists():
         raise InputError(f"{where} does not exist")
+    if path.is_dir() and (prepared := tfds_folder.find(path)) is not None:
+        return _Raw(*tfds_folder.read(prepared, label, features))
     if path.is_dir():
-        images, classes, told = image_folder.read(path)
-        return _Raw(images, classes, tuple(told))
+        return _Raw(*image_folder.read(path))
     if path.suffix == ".npz":
         _, names = tables.read_npz(path, [])
         wanted = _arrays_of(names, where, label, features)
