@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jleaks.data.tables import Column
+from jleaks.data.tables import Column, is_number
 from jleaks.errors import InputError
 
 # Numbers beyond these, squared and summed, leave float32.
@@ -178,7 +178,7 @@ def _categories(name: str, column: Column, where: str) -> tuple[np.ndarray, np.n
     values = np.where(column.missing, _MISSING, np.strings.strip(column.values))
     found, codes = np.unique(values, return_inverse=True)
     if len(found) > _MOST_CATEGORIES or (len(found) > len(values) / 2 and len(found) > 2):
-        numeric = np.array([_is_number(text) for text in found])
+        numeric = np.array([is_number(text) for text in found])
         why = "is it an identifier?"
         if numeric.mean() > 0.5:
             i = int(np.flatnonzero(np.isin(values, found[~numeric]))[0]) if not numeric.all() else 0
@@ -188,14 +188,6 @@ def _categories(name: str, column: Column, where: str) -> tuple[np.ndarray, np.n
             f"records ({why}); leave it out with --drop={name}"
         )
     return found, codes
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _at(position: Sequence[int], names: Sequence[str] | None) -> str:

@@ -71,8 +71,8 @@ def read(
       name: Name of the task, for messages about data that is no file.
       data: Path of a .npz, .csv, .tsv or .parquet file, of a folder with a folder of images for each
         class, or of one that TFDS prepared; (records, labels); a mapping of arrays, or of columns (a data
-        frame is one); a sequence whose items are (record, label); or a function that returns one of
-        these.
+        frame is one); a sequence whose items are (record, label) or mappings; or a function that returns
+        one of these.
       label: Column or array of the labels.
       features: Array of the records in an npz or a mapping, or feature of TFDS.
       drop: Columns that are left out.
@@ -155,7 +155,9 @@ def _from_object(
 ) -> _Raw:
     """Takes what Python holds."""
     if isinstance(data, tuple) and len(data) == 2:
-        return _Raw(np.asarray(data[0]), np.asarray(data[1]))
+        # Sparse matrices, of scikit-learn's vectorisers, are made whole.
+        records = data[0].toarray() if hasattr(data[0], "toarray") else data[0]
+        return _Raw(np.asarray(records), np.asarray(data[1]))
     is_frame = hasattr(data, "columns")
     if isinstance(data, Mapping) or is_frame:
         names = [str(key) for key in (data.columns if is_frame else data)]
@@ -171,18 +173,21 @@ def _from_object(
         columns, target, lines = _split(columns, where, label, drop)
         return _Raw(columns, target, lines)
     if hasattr(data, "__len__") and hasattr(data, "__getitem__"):
-        return _from_items(data, where)
+        return _from_items(data, where, label, features)
     raise InputError(
         f"{where}: data is a {type(data).__name__}, expected a file, a folder, (records, labels), a "
         "mapping of arrays or columns, or a sequence of (record, label)"
     )
 
 
-def _from_items(data: Any, where: str) -> _Raw:
-    """Takes a sequence whose items are (record, label), such as a map-style dataset."""
+def _from_items(data: Any, where: str, label: str | None, features: str | None) -> _Raw:
+    """Takes a sequence whose items are (record, label) or mappings, such as a map-style dataset."""
     records, labels = [], []
     for i in range(len(data)):
         item = data[i]
+        if isinstance(item, Mapping):
+            ((x, y),) = _arrays_of([*item], where, label, features)
+            item = item[x], item[y]
         if not isinstance(item, (tuple, list)) or len(item) != 2:
             raise InputError(
                 f"{where}: item {i} is a {type(item).__name__}, expected (record, label)"

@@ -252,7 +252,7 @@ def _csv_table(path: Path, delimiter: str | None) -> tuple[Any, tuple[str, ...]]
             if delimiter != ",":
                 lines = (f"{path}: columns are parted by {delimiter!r}",)
         names = [name.strip().strip('"') for name in first.split(delimiter)]
-        if all(_is_number(name) for name in names):
+        if all(is_number(name) for name in names):
             raise InputError(
                 f"{path}: line 1 is numbers, no header; write one line with a name for each of its "
                 f"{len(names)} columns above it"
@@ -268,7 +268,8 @@ def _csv_table(path: Path, delimiter: str | None) -> tuple[Any, tuple[str, ...]]
         raise InputError(f"{path} cannot be read as csv: {_reason(error)}") from error
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
+    """Whether a text is one number."""
     try:
         float(text)
     except ValueError:
@@ -307,6 +308,13 @@ def _any_column(path: Path, name: str, column: Any) -> Column:
     )
 
 
+def _is_empty(cell: Any) -> bool:
+    """Whether a Python object stands for nothing; pandas' own do not compare."""
+    if type(cell).__name__ in ("NoneType", "NAType", "NaTType"):
+        return True
+    return isinstance(cell, float) and cell != cell
+
+
 def column_of(array: np.ndarray, where: str) -> Column:
     """Returns an array of Python's as a column; None and nan are empty cells.
 
@@ -314,7 +322,7 @@ def column_of(array: np.ndarray, where: str) -> Column:
       InputError: it is neither numbers, booleans nor text.
     """
     if array.dtype.kind == "O":
-        missing = np.array([cell is None or cell != cell for cell in array.ravel()])
+        missing = np.array([_is_empty(cell) for cell in array.ravel()])
         kinds = {
             type(cell) for cell, empty in zip(array.ravel(), missing, strict=True) if not empty
         }

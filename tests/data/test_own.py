@@ -8,9 +8,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
+import scipy.sparse
 from PIL import Image
+from raw_files import write_location
 
-from jleaks.data import own
+from jleaks.data import load, own, prepare
 from jleaks.data.dataset import Dataset
 from jleaks.data.origin import num_records, records
 from jleaks.data.random_points import random_points
@@ -60,6 +62,16 @@ class Items:
         return self.pairs[i]
 
 
+class Frame:
+    """A data frame, as far as anybody needs one."""
+
+    def __init__(self, values):
+        self.values, self.columns = values, list(values)
+
+    def __getitem__(self, name):
+        return self.values[name]
+
+
 def test_every_source_of_numbers_gives_the_same_dataset(tmp_path):
     x, y = numbers()
     names = ["age", "height", "weight"]
@@ -87,6 +99,9 @@ def test_every_source_of_numbers_gives_the_same_dataset(tmp_path):
         own.read("o", columns, **kind),
         own.read("p", Items(x, y)),
         own.read("q", lambda: (x, y)),
+        own.read("r", (scipy.sparse.csr_array(x), y)),
+        own.read("s", [{"data": a, "label": b, "id": 0} for a, b in zip(x, y, strict=True)]),
+        own.read("t", Frame(columns), **kind),
     ]
     for other in found[1:]:
         same(found[0], other)
@@ -111,8 +126,10 @@ def test_a_table_of_numbers_and_text_becomes_columns(tmp_path):
     columns = dict(zip(header, map(list, zip(*rows, strict=True)), strict=True))
     columns["city"][0] = None
     del columns["Unnamed: 0"]
+    lists = dict(columns)
+    columns["plan"] = pa.array(columns["plan"]).dictionary_encode()
     same(found, own.read("churn", write_table(tmp_path / "churn.parquet", columns), "left"))
-    same(found, own.read("churn", {k: np.array(v, object) for k, v in columns.items()}, "left"))
+    same(found, own.read("churn", {k: np.array(v, object) for k, v in lists.items()}, "left"))
     cities = ["(missing)", "Kyiv", "Oslo", "Rome"]
     codes = [cities.index(c or "(missing)") for c in city]
     expected = np.stack([age, active, codes, plan == "b"], axis=1)
@@ -392,3 +409,23 @@ def test_records_that_are_not_finite_are_no_dataset():
     features[7, 2] = np.inf
     with pytest.raises(InputError, match="mine: record 7 has inf in column 2, expected finite"):
         Dataset(task, "own", features, task.records.labels)
+
+
+def test_a_folder_that_tfds_prepared(tmp_path, rng):
+    write_location(tmp_path / "raw", rng)
+    prepare(["location"], tmp_path / "data", tmp_path / "raw", report=lambda _: None)
+    known = load("location", tmp_path / "data")
+    for folder in (tmp_path / "data" / "location", tmp_path / "data" / "location" / "1.0.0"):
+        found = own.read("mine", folder)
+        np.testing.assert_array_equal(found.features, known.features)
+        np.testing.assert_array_equal(found.labels, known.labels)
+        assert (found.encoding, len(found.classes)) == ("binary", 30)
+        assert "records are features, labels label, of 1 splits (records)" in found.lines[1]
+    with pytest.raises(
+        InputError, match="Name them with --features and --label, of features, label"
+    ):
+        own.read("mine", folder, label="class")
+    for path in folder.glob("*.array_record*"):
+        path.write_bytes(b"x")
+    with pytest.raises(InputError, match="cannot be read as a dataset of TFDS"):
+        own.read("mine", folder)
