@@ -135,19 +135,30 @@ def _from_path(path: Path, label: str | None, features: str | None, drop: tuple[
     if not path.exists():
         raise InputError(f"{where} does not exist")
     if path.is_dir() and (prepared := tfds_folder.find(path)) is not None:
+        _check_unsaid(where, "a dataset of TFDS", {"drop": drop})
         return _Raw(*tfds_folder.read(prepared, label, features))
     if path.is_dir():
+        _check_unsaid(
+            where, "a folder of images", {"label": label, "features": features, "drop": drop}
+        )
         return _Raw(*image_folder.read(path))
     if path.suffix == ".npz":
+        _check_unsaid(where, "an npz", {"drop": drop})
         _, names = tables.read_npz(path, [])
         wanted = _arrays_of(names, where, label, features)
         arrays, _ = tables.read_npz(path, [name for pair in wanted for name in pair])
         return _joined(arrays, wanted, where)
     table = tables.read_table(path)
-    if features is not None:
-        raise InputError(f"{where} is a table: all columns but --label and --drop are features")
+    _check_unsaid(where, "a table", {"features": features})
     columns, target, lines = _split(table.columns, where, label, drop)
     return _Raw(columns, target, (*table.lines, *lines))
+
+
+def _check_unsaid(where: str, kind: str, said: Mapping[str, Any]) -> None:
+    """Refuses what would be ignored of data of some kind."""
+    for name, value in said.items():
+        if value:
+            raise InputError(f"{where} is {kind}, of which {name} says nothing; leave it out")
 
 
 def _from_object(
@@ -155,6 +166,8 @@ def _from_object(
 ) -> _Raw:
     """Takes what Python holds."""
     if isinstance(data, tuple) and len(data) == 2:
+        said = {"label": label, "features": features, "drop": drop}
+        _check_unsaid(where, "records and labels", said)
         # Sparse matrices, of scikit-learn's vectorisers, are made whole.
         records = data[0].toarray() if hasattr(data[0], "toarray") else data[0]
         return _Raw(np.asarray(records), np.asarray(data[1]))

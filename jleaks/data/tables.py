@@ -122,7 +122,7 @@ def _pyarrow() -> Any:
         import pyarrow
         import pyarrow.parquet
     except ImportError as error:
-        raise InputError("parquet files need pyarrow: pip install pyarrow") from error
+        raise InputError("csv and parquet files need pyarrow: pip install pyarrow") from error
     return pyarrow
 
 

@@ -270,7 +270,7 @@ GOOD = "a,b,y\n" + "".join(f"{i},{i % 7},{i % 2}\n" for i in range(10))
             "which column holds the classes? Name it with --label=COLUMN",
         ),
         (GOOD, {"drop": ("c",)}, "has no column c to drop; it has a, b, y"),
-        (GOOD, {"features": "a"}, "is a table"),
+        (GOOD, {"features": "a"}, "is a table, of which features says nothing"),
         (GOOD.replace("3,3,1", "3,,1"), {}, "empty in 1 columns of numbers: b (1); fill them"),
         (
             GOOD.replace("3,3,1", "3,3,"),
@@ -345,6 +345,7 @@ NAN[4, 1] = np.nan
         (Items([X[0], X[1, :1]], [0, 1]), {}, "record 1 has shape (1,), record 0 has (2,)"),
         ([1, 2], {}, "item 0 is a int, expected (record, label)"),
         (7, {}, "data is a int"),
+        ((X, Y), {"label": "y"}, "t is records and labels, of which label says nothing"),
     ],
 )
 def test_python_data_is_refused_in_one_line(data, arguments, message):
@@ -372,6 +373,9 @@ def test_a_task_knows_what_its_records_say(tasks):
     assert (task.feature_shape, task.feature_dtype, task.queries) == ((3,), "float32", "noise")
     # Read once; registered anew, it is read anew.
     assert get_task("mine") is task
+    # jleaks registers for the file that asks it to.
+    assert tasks.origin("mine").path == __file__
+    assert tasks.origin("location") is None
     assert tasks["mine"].records is None
     task_from_arrays("mine", x[:20], y[:20])
     assert get_task("mine").num_records == 20
