@@ -22,6 +22,7 @@ from jaxtyping import Array, Float, Int, Num
 
 from jleaks.arrays import AnyArray
 from jleaks.data.tasks import ADULT_CATEGORIES, Task
+from jleaks.errors import InputError
 from jleaks.fields import Range
 from jleaks.registry import Registry
 
@@ -112,7 +113,7 @@ def fit(
     Raises:
       InputError: there is no such encoding.
     """
-    return find(encoding).fit(features, indices, count)
+    return _used(encoding).fit(features, indices, count)
 
 
 def encode(
@@ -133,7 +134,15 @@ def encode(
     Raises:
       InputError: there is no such encoding.
     """
-    return find(encoding).encode(statistics, jnp.asarray(records))
+    return _used(encoding).encode(statistics, jnp.asarray(records))
+
+
+# What compiled programs have in them, by its name.
+_USED: dict[str, Encoding] = {}
+
+
+def _used(name: str) -> Encoding:
+    return _USED.setdefault(name, find(name))
 
 
 def columns(sizes: Sequence[int], constant: float = _SILENT) -> Encoding:
@@ -196,9 +205,17 @@ def find(name: str) -> Encoding:
         categories.
 
     Raises:
-      InputError: there is none.
+      InputError: there is none; or it was registered anew after programs were compiled with the former.
     """
-    return _columns_named(name) or ENCODINGS.find(name)
+    if (spelt := _columns_named(name)) is not None:
+        return spelt
+    found = ENCODINGS.find(name)
+    if _USED.get(name, found) is not found:
+        raise InputError(
+            f"encoding {name!r} was registered anew after it had been used: restart Python, or give it "
+            "another name"
+        )
+    return found
 
 
 def _member_sum(

@@ -108,6 +108,7 @@ def test_names_that_spell_no_columns(name):
 def test_an_encoding_of_a_file_enters_the_fingerprints_of_datasets(tmp_path, monkeypatch):
     copy = Registry("encoding")
     monkeypatch.setattr(encodings, "ENCODINGS", copy)
+    monkeypatch.setattr(encodings, "_USED", {})
     path = tmp_path / "logs.py"
     text = "from jleaks.data import encodings as e\nimport jax.numpy as jnp\n"
     text += "e.ENCODINGS.register('logs', e.Encoding(lambda _, x: jnp.log1p(x)))\n"
@@ -124,3 +125,8 @@ def test_an_encoding_of_a_file_enters_the_fingerprints_of_datasets(tmp_path, mon
     np.testing.assert_allclose(
         encodings.encode("logs", {}, features), np.log1p(features), rtol=1e-6
     )
+    # Programs that were compiled with the former would go on with it.
+    path.write_text(text.replace("log1p", "sqrt"))
+    registry.load(str(path))
+    with pytest.raises(InputError, match="encoding 'logs' was registered anew after it had been"):
+        encodings.find("logs")
