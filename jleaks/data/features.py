@@ -100,7 +100,8 @@ def from_array(
             f"{where}: encoding {encoding} is none of plain numbers; expected one of {', '.join(_CHECKED)}"
         )
     # One of the user's own takes numbers as they are.
-    stored = array.astype(np.uint8 if array.dtype in (np.uint8, bool) else np.float32)
+    with np.errstate(over="ignore"):
+        stored = array.astype(np.uint8 if array.dtype in (np.uint8, bool) else np.float32)
     _check_finite(stored, where, names)
     return Features(stored, encoding, _ranges(stored), "values")
 
@@ -198,8 +199,12 @@ def _at(position: Sequence[int], names: Sequence[str] | None) -> str:
 
 
 def _check_finite(array: np.ndarray, where: str, names: Sequence[str] | None) -> None:
-    if array.dtype.kind != "f" or np.isfinite(array.sum()):
+    if array.dtype.kind != "f":
         return
+    # A finite sum is the quick answer; that of large numbers may be none.
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(array.sum()):
+            return
     bad = ~np.isfinite(array)
     if not bad.any():
         return

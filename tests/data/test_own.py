@@ -335,6 +335,8 @@ NAN[4, 1] = np.nan
         ((X, ["a", None] * 5), {}, "record 1 has no label"),
         ((X, Y), {"encoding": "terms"}, None),
         ((X - 1, Y), {"encoding": "terms"}, "record 0, column 0 is -1.0, expected counts"),
+        ((X * 1e300, Y), {"encoding": "mine"}, "record 0, column 1 is inf, expected finite"),
+        ((np.where(X == 3, [[np.inf, -np.inf]], X), Y), {}, "record 1, column 1 is -inf"),
         ((X, Y), {"encoding": "mixed"}, "encoding mixed is none of plain numbers"),
         ((np.zeros((10, 6, 7, 9)), Y), {}, "expected 1 to 4 channels"),
         ((np.full((10, 6, 6), 7), Y), {}, "all pixels of all images are 7"),
