@@ -63,8 +63,9 @@ Seed = Annotated[
 
 # Of the operands of products; "default" is whatever is fast where it runs.
 Precision = Literal["float32", "default", "tensorfloat32", "bfloat16"]
-# Where records come from: the dataset itself, real records in place of it, or a generator.
-Source = Literal["real", "stand-in", "synthetic"]
+# Where records come from: the published dataset itself, a user's own, real records in place of the
+# published, or a generator.
+Source = Literal["real", "own", "stand-in", "synthetic"]
 # Of fully connected hidden layers.
 Activation = Literal["tanh", "relu"]
 # What happens at random to the images of a batch (see `jleaks.data.augmentation`).

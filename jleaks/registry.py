@@ -136,9 +136,11 @@ def _caller() -> Origin | None:
     while frame is not None:
         path = Path(frame.f_code.co_filename)
         if path != Path(__file__):
-            if any(path.is_relative_to(folder) for folder in _OWN):
+            if not any(path.is_relative_to(folder) for folder in _OWN):
+                return origin_of(path)
+            # A function of ours registers for whoever called it, a module of ours for itself.
+            if frame.f_code.co_name == "<module>":
                 return None
-            return origin_of(path)
         frame = frame.f_back
     return None
 

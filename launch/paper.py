@@ -89,7 +89,7 @@ def make_plan() -> PaperPlan:
     Raises:
       InputError: a flag's value cannot be read or used.
     """
-    names, changes = read_tasks(_TASKS.value), _FIELDS.values()
+    names, changes = read_tasks(_TASKS), _FIELDS.values()
     scale = changes.pop("scale")
     changes["attack"] = make_attack_recipe(SMOKE_ATTACK if scale == "smoke" else {})
     if "shadow_counts" in changes:

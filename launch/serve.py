@@ -16,6 +16,7 @@ from jleaks.errors import InputError
 from jleaks.training.preemption import StopSignal
 
 from .flags import SPEED, WHERE, run
+from .tasks import DATA_DIR, define_own_data, own_task
 
 _WHAT = "What is served"
 
@@ -24,9 +25,6 @@ _WORKDIR = flags.DEFINE_string(
     "checkpoints/sweep",
     "Directory of a launch.sweep, a launch.paper or one task of a launch.bank.",
     module_name=WHERE,
-)
-_DATA_DIR = flags.DEFINE_string(
-    "data_dir", None, "Datasets that it was run on, unless synthetic.", module_name=WHERE
 )
 _MODELS_DIR = flags.DEFINE_string(
     "models_dir", None, "Where its models are, unless in the work directory.", module_name=WHERE
@@ -44,6 +42,7 @@ _RECORDS_OUT = flags.DEFINE_string(
 _TASK = flags.DEFINE_string(
     "task", None, "Task whose model is served, one of the run's.", module_name=_WHAT
 )
+define_own_data()
 _SEED = flags.DEFINE_integer(
     "seed", 0, "Seed whose model is served, one of the task's.", module_name=_WHAT
 )
@@ -85,13 +84,14 @@ def main(_: list[str]) -> int:
     from jleaks.blackbox.server import make_app, serving
     from jleaks.experiments.kept import ModelRole, kept_model
 
-    if _TASK.value is None:
+    own = own_task()
+    if (task := _TASK.value or own) is None:
         raise InputError("--task names the task whose model shall be served")
     role = cast(ModelRole, _ROLE.value)
     with StopSignal() as stop:
         model = kept_model(
-            *(_WORKDIR.value, _TASK.value, _SEED.value, role),
-            *(_DATA_DIR.value, _MODELS_DIR.value, _INDEX.value),
+            *(_WORKDIR.value, task, _SEED.value, role),
+            *(DATA_DIR.value, _MODELS_DIR.value, _INDEX.value),
         )
         data = model.data
         about = About(

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from jaxtyping import install_import_hook
 
+from jleaks.data.tasks import TASKS
 from jleaks.models.cpu_kernels import library
 from jleaks.training import executables
 
@@ -105,3 +106,12 @@ def kernels():
     if not any(map(shutil.which, library.COMPILERS)):
         pytest.skip("no C++ compiler")
     library.load(Path("~/.cache/jleaks/kernels").expanduser())
+
+
+@pytest.fixture
+def tasks(monkeypatch):
+    """The registry of tasks, whose entries of this test are gone after it."""
+    monkeypatch.setattr(TASKS, "_entries", dict(TASKS._entries))
+    monkeypatch.setattr(TASKS, "_origins", dict(TASKS._origins))
+    monkeypatch.setattr("jleaks.registry._LOADED", {})
+    return TASKS

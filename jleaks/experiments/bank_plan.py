@@ -4,7 +4,7 @@ import dataclasses
 import json
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from jleaks.data.tasks import get_task
+from jleaks.data.tasks import check_digests, get_task, own_digests
 from jleaks.errors import InputError
 from jleaks.fields import Count, Number, Range, Seed, problems
 from jleaks.fingerprint import FORMAT, fingerprint
@@ -47,6 +47,7 @@ class BankPlan:
       quantile: Recipe of the quantile regressions; they need a population of at least a batch.
       null: Null check in which every attack must fail, if any: "none"; "shuffled" (membership drawn afresh
         after training) or "untrained" (models at their random start).
+      data: "NAME=DIGEST" if the task brings its own data; found when a plan is made.
     """
 
     task: str
@@ -61,6 +62,10 @@ class BankPlan:
     temperature: _Factor = 2.0
     quantile: Recipe = QUANTILE_RECIPE
     null: Literal["none", "shuffled", "untrained"] = "none"
+    data: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "data", own_digests([self.task], self.data))
 
     def validate(self) -> "BankPlan":
         """Checks everything that can be known before any data is read.
@@ -75,6 +80,7 @@ class BankPlan:
             # Further checks take the types for granted.
             raise InputError(f"{self.task}: {'; '.join(found)}")
         task = get_task(self.task)
+        check_digests(self.data)
         # What the regressions learn is no class.
         classes = dataclasses.replace(self.quantile, loss="cross entropy")
         found = self.recipe.misfits(task)

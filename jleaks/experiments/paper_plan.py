@@ -4,7 +4,7 @@ import dataclasses
 import json
 from typing import Annotated, Any, Literal, get_args
 
-from jleaks.data.tasks import TASKS, Task, get_task
+from jleaks.data.tasks import PAPER_TASKS, TASKS, Task, get_task, own_digests
 from jleaks.errors import InputError
 from jleaks.experiments import plan as plan_lib
 from jleaks.fields import SOME, Count, Number, Percentile, Positive, Ratio, Share, problems
@@ -58,6 +58,7 @@ class PaperPlan:
       combiner_c: Inverse penalty of a stack's combiner in E18.  At scikit-learn's default of 1 it answers
         almost uniform posteriors where there are many classes, and loses half of the accuracy.
       num_embedded: Number of points of each kind in E11's t-SNE figure.
+      data: "NAME=DIGEST" of each task that brings its own data; found when a plan is made.
     """
 
     tasks: tuple[str, ...]
@@ -82,6 +83,10 @@ class PaperPlan:
     num_trees: Count = 20
     combiner_c: Positive = 100.0
     num_embedded: Count = 100
+    data: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "data", own_digests(self.tasks, self.data))
 
     def validate(self) -> "PaperPlan":
         """Checks everything that can be known before any data is read.
@@ -109,6 +114,7 @@ class PaperPlan:
             top=self.top,
             num_random_points=self.num_random_points,
             percentile=self.percentile,
+            data=self.data,
         )
 
     def quarter(self, task: Task, num_records: int) -> int:
@@ -167,7 +173,7 @@ PRESETS: dict[Scale, tuple[int, dict[str, Any]]] = {
 
 def make_plan(
     scale: Scale,
-    tasks: tuple[str, ...] = tuple(TASKS),
+    tasks: tuple[str, ...] = PAPER_TASKS,
     source: Literal["prepared", "synthetic"] = "synthetic",
     num_seeds: int | None = None,
     task_seeds: dict[str, int] | None = None,

@@ -8,14 +8,11 @@ import dataclasses
 import json
 from typing import Annotated, Any, Literal
 
-from jleaks.data.tasks import TASKS, Task, get_task
+from jleaks.data.tasks import PAPER_TASKS, Task, check_digests, get_task, own_digests
 from jleaks.errors import InputError
 from jleaks.fields import SOME, Count, Percentile, Range, Share, problems
 from jleaks.fingerprint import FORMAT, fingerprint
 from jleaks.training.recipe import ATTACK_RECIPE, IMAGE_MODELS, Model, Recipe
-
-# More posteriors than these no task has.
-_MOST_CLASSES = max(task.num_classes for task in TASKS.values())
 
 # Scaled-down parts keep at least this many records: below, the gap between training and test
 # accuracy no longer resembles the full task's.
@@ -45,6 +42,7 @@ class Plan:
       membership: Truth that attacks are held against: "true", or "shuffled" for the null check, in which
         members and non-members are told apart by a coin and every attack must fail.
       model: Network of target and shadow models; None for each task's own in the paper.
+      data: "NAME=DIGEST" of each task that brings its own data; found when a plan is made.
     """
 
     tasks: tuple[str, ...]
@@ -53,14 +51,16 @@ class Plan:
     scale: Share = 1.0
     target: Recipe = _RECIPE
     attack: Recipe = ATTACK_RECIPE
-    top: Annotated[
-        int, Range(f"at least 1 and at most {_MOST_CLASSES}", lambda n: 1 <= n <= _MOST_CLASSES)
-    ] = 3
+    top: Count = 3
     adversaries: Annotated[tuple[Literal[1, 2, 3], ...], SOME] = (1, 2, 3)
     num_random_points: Annotated[Count, Range("at least 10", lambda n: n >= 10)] = 1000
     percentile: Percentile = 10.0
     membership: Literal["true", "shuffled"] = "true"
     model: Model | None = None
+    data: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "data", own_digests(self.tasks, self.data))
 
     def validate(self) -> "Plan":
         """Checks everything that can be known before any data is read.
@@ -79,6 +79,11 @@ class Plan:
         for name in self.tasks:
             task = get_task(name)
             found += self.recipe(task).misfits(task)
+        # More posteriors than these no task has.
+        most = max(get_task(name).num_classes for name in (*PAPER_TASKS, *self.tasks))
+        if self.top > most:
+            found.append(f"top is {self.top}, expected at least 1 and at most {most}")
+        check_digests(self.data)
         if len(set(self.tasks)) != len(self.tasks):
             found.append(f"a task is named twice in {','.join(self.tasks)}")
         if len(self.seeds) != len(self.tasks):
@@ -120,10 +125,10 @@ class Plan:
 
         Args:
           task: One of the plan's.
-          available: Records that there are (see `jleaks.data.origin`); of a synthetic stand-in the
-            plan's share of them is made, always enough for four parts.
+          available: Records that there are (see `jleaks.data.origin`); of a synthetic stand-in (own data
+            has none) the plan's share of them is made, always enough for four parts.
         """
-        if self.source == "prepared":
+        if self.source == "prepared" or task.records is not None:
             return available
         return max(round(self.scale * available), 4 * self.quarter(task, available))
 

@@ -22,7 +22,7 @@ from jleaks.report.summary import summarise
 from jleaks.report.titles import Sources, plain_title, source_note, source_suffix
 from jleaks.rows import ATTACK_MODEL, Row
 
-_MARKERS = {"real": "o", "stand-in": "D", "synthetic": "s"}
+_MARKERS = {"real": "o", "own": "^", "stand-in": "D", "synthetic": "s"}
 
 
 def _correlation_text(r: Interval) -> str:

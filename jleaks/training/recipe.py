@@ -81,7 +81,7 @@ class Recipe:
             found.append(
                 f"loss is {self.loss}, but {task.name} has classes: expected cross entropy"
             )
-        if task.encoding != "pixels":
+        if not task.has_images:
             if self.model in IMAGE_MODELS:
                 found.append(
                     f"model is {self.model}, but {task.name} has no images: expected mlp or logistic"
@@ -90,10 +90,10 @@ class Recipe:
                 found.append(
                     f"augmentation is {self.augmentation}, but {task.name} has no images: expected none"
                 )
-        elif task.name == "mnist" and self.augmentation == "flips and crops":
+        elif not task.mirrored and self.augmentation == "flips and crops":
             found.append(
-                f"augmentation is {self.augmentation}, but mirrored digits are no digits: expected "
-                "crops or none for mnist"
+                f"augmentation is {self.augmentation}, but mirrored images of {task.name} are none of "
+                f"its kind: expected crops or none for {task.name}"
             )
         return found
 
