@@ -19,7 +19,7 @@ import traceback
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar, get_args
 
 from jleaks.errors import InputError
 
@@ -56,15 +56,20 @@ class Registry(Mapping[str, T], Generic[T]):
         self._entries: dict[str, T] = {}
         self._origins: dict[str, Origin | None] = {}
 
-    def register(self, name: str, entry: T) -> T:
+    def register(self, name: str, entry: T, origin: Origin | None = None) -> T:
         """Adds an entry, and returns it.
 
         The same file may register its entries again (a notebook's cell, a reload); they replace the former.
 
+        Args:
+          name: Its name.
+          entry: What is found by it.
+          origin: What made it; None for the file that is being loaded, or that calls.
+
         Raises:
           InputError: the name is no word that a flag can hold, or someone else's.
         """
-        origin = _LOADING.get() or _caller()
+        origin = origin or registering()
         if not name or name in self._besides or not all(c.isalnum() or c in "_-." for c in name):
             raise InputError(
                 f"a {self.kind} is called {name!r}, expected letters, digits, '_', '-' and '.'"
@@ -110,8 +115,57 @@ class Registry(Mapping[str, T], Generic[T]):
         return len(self._entries)
 
 
+@dataclasses.dataclass(frozen=True)
+class Named:
+    """Annotates a field, or the items of one, that names an entry of a registry.
+
+    Fields are held to it (`jleaks.fields.problems`), and a user's entry enters fingerprints by the contents
+    of its file (`jleaks.fingerprint.stated`).
+
+    Attributes:
+      registry: Whose entries.
+    """
+
+    registry: Registry[Any] = dataclasses.field(hash=False)
+
+    @property
+    def text(self) -> str:
+        """What is expected, for messages."""
+        return f"one of {', '.join(self.registry)}"
+
+    def holds(self, name: str) -> bool:
+        """Whether there is such an entry."""
+        return name in self.registry
+
+
+def named_digests(hint: Any, value: Any) -> dict[str, str]:
+    """Returns, of a user's entries that a field names, the digest of what made each.
+
+    Args:
+      hint: The field's annotation.
+      value: One name, or several.
+    """
+    found: dict[str, str] = {}
+    for part in getattr(hint, "__metadata__", ()):
+        if isinstance(part, Named):
+            names = value if isinstance(value, tuple) else (value,)
+            found |= part.registry.digests(*(name for name in names if isinstance(name, str)))
+    for inner in get_args(hint):
+        found |= named_digests(inner, value)
+    return found
+
+
 # The modules of a wheel, and those of a clone.
 _OWN = (Path(__file__).parent, Path(__file__).parents[1] / "launch")
+
+
+def registering() -> Origin | None:
+    """Returns the file that registers something: the one that is being loaded, or that calls.
+
+    Returns:
+      None if it is one of jleaks'.
+    """
+    return _LOADING.get() or _caller()
 
 
 def _caller() -> Origin | None:

@@ -3,7 +3,7 @@
 import dataclasses
 
 from jleaks.data.tasks import Task
-from jleaks.training.recipe import RECIPES, Model, Recipe
+from jleaks.training.recipe import RECIPES, Recipe
 
 from .fields import Fields, define_preset
 from .flags import WHAT
@@ -37,6 +37,6 @@ def make_recipe(task: Task | None = None) -> Recipe:
     return dataclasses.replace(recipe, model=model)
 
 
-def chosen_model() -> Model | None:
+def chosen_model() -> str | None:
     """Returns the network that the flags name for all tasks, or None for each task's own."""
     return _FIELDS.values().get("model") or RECIPES[_RECIPE.value].model
