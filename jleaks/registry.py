@@ -69,7 +69,7 @@ class Registry(Mapping[str, T], Generic[T]):
         Raises:
           InputError: the name is no word that a flag can hold, or someone else's.
         """
-        origin = origin or registering()
+        origin = origin or _LOADING.get() or _caller()
         if not name or name in self._besides or not all(c.isalnum() or c in "_-." for c in name):
             raise InputError(
                 f"a {self.kind} is called {name!r}, expected letters, digits, '_', '-' and '.'"
@@ -157,15 +157,6 @@ def named_digests(hint: Any, value: Any) -> dict[str, str]:
 
 # The modules of a wheel, and those of a clone.
 _OWN = (Path(__file__).parent, Path(__file__).parents[1] / "launch")
-
-
-def registering() -> Origin | None:
-    """Returns the file that registers something: the one that is being loaded, or that calls.
-
-    Returns:
-      None if it is one of jleaks'.
-    """
-    return _LOADING.get() or _caller()
 
 
 def _caller() -> Origin | None:
