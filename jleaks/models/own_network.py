@@ -55,8 +55,8 @@ def register_network(name: str, network: Any, *, images: bool = False) -> Networ
     """
     if not callable(network) or _is_bound(network):
         raise InputError(
-            f"network {name} is a {type(network).__name__}, expected a flax module's class, a function "
-            "that makes a module, or a linen module"
+            f"network {name} is of type {type(network).__name__}, expected a flax module's class, a "
+            "function that makes a module, or a linen module"
         )
 
     def make(num_classes: int, _: Any, how: Any) -> Any:

@@ -390,8 +390,8 @@ REFUSED = [
     (Noisy, "draws random numbers or updates statistics in a query"),
     (Caching, "keeps Cache, expected nnx.Param and nnx.BatchStat alone"),
     (dict, "source cannot be read"),
-    (Nnx(20, 4, rngs=nnx.Rngs(0)), "is a Nnx, expected a flax module's class"),
-    (7, "is a int, expected a flax module's class"),
+    (Nnx(20, 4, rngs=nnx.Rngs(0)), "is of type Nnx, expected a flax module's class"),
+    (7, "is of type int, expected a flax module's class"),
 ]
 
 
