@@ -131,7 +131,7 @@ class Named:
     @property
     def text(self) -> str:
         """What is expected, for messages."""
-        return f"one of {', '.join(self.registry)}"
+        return f"one of {', '.join(self.registry)}, or your own by --plugin"
 
     def holds(self, name: str) -> bool:
         """Whether there is such an entry."""

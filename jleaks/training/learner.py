@@ -117,9 +117,11 @@ class Learner:
 
     def __post_init__(self) -> None:
         # Whoever trains needs one of these: a recipe that no plan has validated ends here.
-        object.__setattr__(self, "_network", NETWORKS.get(getattr(self.recipe, "model", "")))
-        if found := problems(self):
-            raise InputError("; ".join(found))
+        model = getattr(self.recipe, "model", None)
+        found = NETWORKS.get(model) if isinstance(model, str) else None
+        object.__setattr__(self, "_network", found)
+        if unfit := problems(self):
+            raise InputError("; ".join(unfit))
 
     @property
     def network(self) -> Network:

@@ -18,6 +18,7 @@ from jleaks import registry
 from jleaks.errors import InputError
 from jleaks.experiments.plan import Plan
 from jleaks.fingerprint import fingerprint
+from jleaks.models.kernels import CPU, XLA
 from jleaks.models.networks import Training
 from jleaks.models.own_network import load_network, register_network
 from jleaks.models.registry import NETWORKS
@@ -175,6 +176,19 @@ def test_a_fleet_equals_a_loop_over_each_model(register, network, naive):
 def test_the_paper_s_mlp_in_plain_layers_is_the_own_one(register):
     register(Copy)
     assert_close(trained(spec()).params, trained(spec("mlp")).params, 1e-6)
+
+
+@pytest.mark.usefixtures("kernels")
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_the_kernels_for_cpus_train_it_likewise(register, schedule):
+    register(Copy)
+    c = spec()
+    recipe = dataclasses.replace(c.learner.recipe, schedule=schedule)
+    found = [
+        trained(dataclasses.replace(c, learner=Learner(recipe, "binary", 4, kernels=own))).params
+        for own in (XLA, CPU)
+    ]
+    assert_close(*found)
 
 
 def test_a_copy_of_the_mlp_computes_no_more_than_the_own_one(register):
