@@ -10,10 +10,11 @@ import numpy as np
 from jleaks.errors import InputError
 from jleaks.metrics.intervals import Interval, paired_t_interval
 from jleaks.metrics.resampling import OverTargets, paired_targets
+from jleaks.models.registry import NETWORKS
 from jleaks.report.numbers import few_mark, interval_text, notes
 from jleaks.report.table import Cell, Table
 from jleaks.training.execution import Execution
-from jleaks.training.recipe import NORMALISED_MODELS, Recipe
+from jleaks.training.recipe import Recipe
 
 _OTHER_ORDER = "float32, other order"
 
@@ -40,7 +41,7 @@ def contenders(formats: Sequence[str], recipe: Recipe, execution: Execution) -> 
         return Contender(name, dataclasses.replace(recipe, precision=name), how)
 
     found = [contender("float32", execution)]
-    if recipe.model not in NORMALISED_MODELS:
+    if NETWORKS[recipe.model].splits:
         halves = dataclasses.replace(execution, records_per_block=-(-recipe.batch_size // 2))
         found.append(found[0]._replace(name=_OTHER_ORDER, execution=halves))
     # Host kernels do not serve narrow formats: with XLA's, blocks are chosen for them, too.

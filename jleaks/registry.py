@@ -19,7 +19,7 @@ import traceback
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar, get_args
 
 from jleaks.errors import InputError
 
@@ -113,6 +113,46 @@ class Registry(Mapping[str, T], Generic[T]):
 
     def __len__(self) -> int:
         return len(self._entries)
+
+
+@dataclasses.dataclass(frozen=True)
+class Named:
+    """Annotates a field, or the items of one, that names an entry of a registry.
+
+    Fields are held to it (`jleaks.fields.problems`), and a user's entry enters fingerprints by the contents
+    of its file (`jleaks.fingerprint.stated`).
+
+    Attributes:
+      registry: Whose entries.
+    """
+
+    registry: Registry[Any] = dataclasses.field(hash=False)
+
+    @property
+    def text(self) -> str:
+        """What is expected, for messages."""
+        return f"one of {', '.join(self.registry)}, or your own by --plugin"
+
+    def holds(self, name: str) -> bool:
+        """Whether there is such an entry."""
+        return name in self.registry
+
+
+def named_digests(hint: Any, value: Any) -> dict[str, str]:
+    """Returns, of a user's entries that a field names, the digest of what made each.
+
+    Args:
+      hint: The field's annotation.
+      value: One name, or several.
+    """
+    found: dict[str, str] = {}
+    for part in getattr(hint, "__metadata__", ()):
+        if isinstance(part, Named):
+            names = value if isinstance(value, tuple) else (value,)
+            found |= part.registry.digests(*(name for name in names if isinstance(name, str)))
+    for inner in get_args(hint):
+        found |= named_digests(inner, value)
+    return found
 
 
 # The modules of a wheel, and those of a clone.

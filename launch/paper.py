@@ -20,6 +20,7 @@ from .execution import make_execution, start
 from .fields import Fields
 from .flags import WHAT, WHERE, public_flags, run
 from .log import Log, console
+from .network import choose_network
 from .tasks import DATA_DIR, define_task_seeds, define_tasks, read_seeds, read_tasks, source
 
 _WORKDIR = flags.DEFINE_string(
@@ -51,10 +52,13 @@ _NUM_SEEDS = flags.DEFINE_integer(
 _OF_SCALE = ("share", "num_shokri_shadows", "shadow_counts")
 _FIELDS = Fields(
     PaperPlan,
-    ("scale", *_OF_SCALE),
+    ("scale", *_OF_SCALE, "model"),
     WHAT,
     unset=dict.fromkeys(_OF_SCALE, "--scale's")
-    | {"shadow_counts": "--scale's, more for tasks with the MLP"},
+    | {
+        "shadow_counts": "--scale's, more for tasks with the MLP",
+        "model": "each task's own in the paper",
+    },
 )
 
 
@@ -91,6 +95,7 @@ def make_plan() -> PaperPlan:
     """
     names, changes = read_tasks(_TASKS), _FIELDS.values()
     scale = changes.pop("scale")
+    changes["model"] = choose_network(changes.get("model"))
     changes["attack"] = make_attack_recipe(SMOKE_ATTACK if scale == "smoke" else {})
     if "shadow_counts" in changes:
         changes["shadow_counts_mlp"] = changes["shadow_counts"]

@@ -16,6 +16,7 @@ from jleaks.errors import InputError
 from jleaks.training.preemption import StopSignal
 
 from .flags import SPEED, WHERE, run
+from .network import own_network
 from .tasks import DATA_DIR, define_own_data, own_task
 
 _WHAT = "What is served"
@@ -87,6 +88,7 @@ def main(_: list[str]) -> int:
     own = own_task()
     if (task := _TASK.value or own) is None:
         raise InputError("--task names the task whose model shall be served")
+    own_network()
     role = cast(ModelRole, _ROLE.value)
     with StopSignal() as stop:
         model = kept_model(

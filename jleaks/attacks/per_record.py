@@ -230,7 +230,7 @@ def attack_on(
 def _registered(
     fn: Fn, needs: Needs | None, name: str | None, title: str | None, source: str
 ) -> Fn:
-    name = name or getattr(fn, "__name__", "")
+    name = str(name or getattr(fn, "__name__", ""))
     parameters = inspect.signature(fn).parameters.values()
     given = [one.name for one in parameters if one.default is one.empty]
     if not given or not set(given) <= {"own", *_SIDES}:

@@ -34,6 +34,19 @@ def num_records(task: str, origin: Origin, data_dir: str | None) -> int:
     return int(describe(task, data_dir)["num_records"])
 
 
+def record_shape(task: str, origin: Origin, data_dir: str | None) -> tuple[int, ...]:
+    """Returns the shape of one of a task's records, without reading any.
+
+    Args:
+      task: Name of the task.
+      origin: Prepared data decides itself.
+      data_dir: Where prepared datasets are; needed unless the origin is synthetic.
+    """
+    if origin == "synthetic" or data_dir is None:
+        return get_task(task).feature_shape
+    return tuple(describe(task, data_dir)["feature_shape"])
+
+
 def records(task: str, origin: Origin, data_dir: str | None, count: int) -> Dataset:
     """Returns a task's own records, reads its prepared ones, or makes a synthetic stand-in of `count`.
 

@@ -6,10 +6,12 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 
+import jax
+
 from jleaks import json_lines
 from jleaks.data.dataset import Dataset
-from jleaks.data.origin import num_records, records
-from jleaks.data.tasks import get_task
+from jleaks.data.origin import num_records, record_shape, records
+from jleaks.data.tasks import Task, get_task
 from jleaks.errors import InputError
 from jleaks.experiments.answers import Querier
 from jleaks.experiments.context import Context, Job, P, Row
@@ -19,10 +21,13 @@ from jleaks.experiments.paper_plan import PaperPlan
 from jleaks.experiments.remote import Endpoint
 from jleaks.experiments.subjects import SubjectLayout
 from jleaks.experiments.workdir import Workdir
+from jleaks.models.registry import NETWORKS
 from jleaks.outcome import Outcome
+from jleaks.training import epoch, packing
 from jleaks.training.execution import Execution
 from jleaks.training.fleet import make_mesh
 from jleaks.training.preemption import StopSignal
+from jleaks.training.recipe import Recipe
 from jleaks.training.reporter import Reporter, provenance
 
 
@@ -96,6 +101,19 @@ def _experiment(context: Context, name: str, outcome: Outcome) -> list[Row]:
     return rows
 
 
+def _check_network(
+    recipe: Recipe, task: Task, shape: tuple[int, ...], execution: Execution
+) -> None:
+    """Traces a user's network on one task's records, before any is trained on another's.
+
+    Raises:
+      InputError: it cannot be trained on them.
+    """
+    if NETWORKS.origin(recipe.model) is not None:
+        learner = packing.make_learner(recipe, task.encoding, task.num_classes, execution)
+        epoch.template(learner, jax.ShapeDtypeStruct((1, *shape), task.feature_dtype))
+
+
 @contextlib.contextmanager
 def opened(
     plan: P,
@@ -133,6 +151,8 @@ def opened(
         task = get_task(name)
         sizes[name] = plan.size(task, num_records(name, plan.source, data_dir))
         plan.quarter(task, sizes[name])
+        shape = record_shape(name, plan.source, data_dir)
+        _check_network(plan.recipe(task), task, shape, execution)
     work = Workdir(workdir, plan)
     work.claim()
 

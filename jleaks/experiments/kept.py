@@ -176,7 +176,8 @@ def _read_plan(workdir: str) -> Plan | PaperPlan | BankPlan:
         if plan.validate().fingerprint() != record["fingerprint"]:
             raise InputError(
                 f"{path} has the fingerprint {record['fingerprint']!r:.40}, its plan {plan.fingerprint()}: "
-                "it was changed after the run; choose another --workdir, or run its command again"
+                "it, or a file of your own that it names, was changed after the run; "
+                "choose another --workdir, or run its command again"
             )
         return plan
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

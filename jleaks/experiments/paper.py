@@ -12,6 +12,7 @@ import numpy as np
 
 from jleaks import npz
 from jleaks.data.tasks import TASKS, get_task
+from jleaks.errors import InputError
 from jleaks.experiments import defended
 from jleaks.experiments.cases import (
     Access,
@@ -28,6 +29,7 @@ from jleaks.experiments.subjects import Subject
 from jleaks.keys import Role, identity_generator
 from jleaks.metrics.embedding import PERPLEXITY, embed, sample
 from jleaks.models.forest import ForestRecipe
+from jleaks.models.registry import NETWORKS
 from jleaks.training.recipe import Recipe
 
 _ALL = tuple(TASKS)
@@ -160,6 +162,12 @@ def _hyperparameters(context: Context, name: str, _: Path) -> list[Row]:
     cases = []
     for task, seed in context.draws(("location", "purchase100")):
         recipe = context.layout.network(task)
+        varied = {"hidden", "all"} & set(context.plan.hyperparameters)
+        if varied and "hidden" not in NETWORKS[recipe.model].obeys:
+            raise InputError(
+                f"{name} varies the widths of hidden layers, which {recipe.model} does not take from its "
+                "recipe; leave this experiment out"
+            )
         target = context.layout.target(task, seed)
         for what in context.plan.hyperparameters:
             for label, factor in (("half", 0.5), ("same", 1.0), ("double", 2.0)):

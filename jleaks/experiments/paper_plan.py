@@ -9,6 +9,7 @@ from jleaks.errors import InputError
 from jleaks.experiments import plan as plan_lib
 from jleaks.fields import SOME, Count, Number, Percentile, Positive, Ratio, Share, problems
 from jleaks.fingerprint import FORMAT, fingerprint
+from jleaks.models.registry import NETWORKS, NetworkName
 from jleaks.training.recipe import ATTACK_RECIPE, Recipe
 
 Scale = Literal["smoke", "small", "paper"]
@@ -45,7 +46,7 @@ class PaperPlan:
       num_shokri_shadows: Number k of shadow models of the baseline (Shokri et al. 2017).
       epochs: Numbers of the target's epochs that E3 tries.
       shadow_counts: Numbers of shadow models that E6 tries.
-      shadow_counts_mlp: Numbers that E6 tries on tasks with the MLP, which are cheap enough for more.
+      shadow_counts_mlp: Numbers that E6 tries on tasks with the MLP, which is cheap enough for more.
       hyperparameters: Hyper-parameters of the shadow that E8 makes differ from the target's, "all" for all
         at once.
       ratios: Dropout ratios of input and hidden layer that E17 tries.
@@ -59,6 +60,7 @@ class PaperPlan:
         almost uniform posteriors where there are many classes, and loses half of the accuracy.
       num_embedded: Number of points of each kind in E11's t-SNE figure.
       data: "NAME=DIGEST" of each task that brings its own data; found when a plan is made.
+      model: Network of target and shadow models; None for each task's own in the paper.
     """
 
     tasks: tuple[str, ...]
@@ -83,6 +85,7 @@ class PaperPlan:
     num_trees: Count = 20
     combiner_c: Positive = 100.0
     num_embedded: Count = 100
+    model: NetworkName | None = None
     data: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -115,6 +118,7 @@ class PaperPlan:
             num_random_points=self.num_random_points,
             percentile=self.percentile,
             data=self.data,
+            model=self.model,
         )
 
     def quarter(self, task: Task, num_records: int) -> int:
@@ -127,12 +131,12 @@ class PaperPlan:
 
     def recipe(self, task: Task) -> Recipe:
         """Returns the recipe of a task's target and shadow models."""
-        return dataclasses.replace(self.target, model=task.model)
+        return dataclasses.replace(self.target, model=self.model or task.model)
 
     def counts(self, task: Task) -> tuple[int, ...]:
         """Returns the numbers of shadow models that E6 tries on a task, ascending."""
-        mlp = task.model == "mlp"
-        return tuple(sorted(set(self.shadow_counts_mlp if mlp else self.shadow_counts)))
+        cheap = NETWORKS[self.recipe(task).model].layers == "dense"
+        return tuple(sorted(set(self.shadow_counts_mlp if cheap else self.shadow_counts)))
 
     def num_seeds(self, task: str) -> int:
         """Returns how many seeds a task of the plan has."""

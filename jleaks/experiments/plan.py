@@ -12,7 +12,8 @@ from jleaks.data.tasks import PAPER_TASKS, Task, check_digests, get_task, own_di
 from jleaks.errors import InputError
 from jleaks.fields import SOME, Count, Percentile, Range, Share, problems
 from jleaks.fingerprint import FORMAT, fingerprint
-from jleaks.training.recipe import ATTACK_RECIPE, IMAGE_MODELS, Model, Recipe
+from jleaks.models.registry import NETWORKS, NetworkName, for_any_records
+from jleaks.training.recipe import ATTACK_RECIPE, Recipe
 
 # Scaled-down parts keep at least this many records: below, the gap between training and test
 # accuracy no longer resembles the full task's.
@@ -56,7 +57,7 @@ class Plan:
     num_random_points: Annotated[Count, Range("at least 10", lambda n: n >= 10)] = 1000
     percentile: Percentile = 10.0
     membership: Literal["true", "shuffled"] = "true"
-    model: Model | None = None
+    model: NetworkName | None = None
     data: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -91,8 +92,8 @@ class Plan:
         for name, n in zip(self.tasks, self.seeds, strict=False):
             if not 1 <= n < 2**31:
                 found.append(f"num_seeds of {name} is {n}, expected at least 1 and below 2^31")
-        if self.attack.model in IMAGE_MODELS:
-            found.append(f"attack model is {self.attack.model}, expected mlp or logistic")
+        if NETWORKS[self.attack.model].images:
+            found.append(f"attack model is {self.attack.model}, expected {for_any_records()}")
         if self.attack.augmentation != "none":
             found.append(f"attack augmentation is {self.attack.augmentation}, expected none")
         if self.attack.loss != "cross entropy":

@@ -46,14 +46,19 @@ class Workdir:
         if not self._record.exists():
             return
         try:
-            found = json.loads(self._record.read_bytes())["plan"]
-            theirs = completed(found, plan)
+            record = json.loads(self._record.read_bytes())
+            theirs = completed(record["plan"], plan)
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise InputError(f"{self._record} is not a plan: {error}") from error
         if theirs != (ours := plan.as_dict()):
             raise InputError(
                 f"{self.path} belongs to another plan; it differs in "
                 f"{', '.join(differences(ours, theirs))} (there -> here); "
+                "choose another --workdir"
+            )
+        if record.get("fingerprint") != plan.fingerprint():
+            raise InputError(
+                f"{self.path} belongs to another plan: what your own files define of it was edited since; "
                 "choose another --workdir"
             )
 

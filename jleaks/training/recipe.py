@@ -15,13 +15,7 @@ from jleaks.fields import (
     Ratio,
     problems,
 )
-
-Model = Literal["mlp", "logistic", "cnn", "resnet18", "wrn28_2"]
-
-# Networks that only images can go into.
-IMAGE_MODELS = ("cnn", "resnet18", "wrn28_2")
-# Networks that normalise a batch as a whole.
-NORMALISED_MODELS = ("resnet18", "wrn28_2")
+from jleaks.models.registry import NETWORKS, NetworkName, for_any_records
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +24,8 @@ class Recipe:
 
     Attributes:
       model: Network that is trained (see `jleaks.models.networks`): "mlp" or "logistic"; of images also
-        "cnn" (the paper's), "resnet18" or "wrn28_2".
+        "cnn" (the paper's), "resnet18" or "wrn28_2"; or one of your own that was registered (see
+        `jleaks.models.own_network`).
       hidden: Widths of the MLP's hidden layers; other networks ignore them.
       epochs: Number of passes over the training part.
       batch_size: Number of records in a step; an epoch drops the incomplete last batch, as the released
@@ -55,7 +50,7 @@ class Recipe:
         paper's) or "relu"; other networks ignore it.
     """
 
-    model: Model = "mlp"
+    model: NetworkName = "mlp"
     hidden: tuple[Count, ...] = (128,)
     epochs: Count = 50
     batch_size: Count = 100
@@ -77,14 +72,21 @@ class Recipe:
     def misfits(self, task: Task) -> list[str]:
         """Returns one sentence per value that a task's records cannot be trained with."""
         found = []
+        network = NETWORKS.find(self.model)
         if self.loss != "cross entropy":
             found.append(
                 f"loss is {self.loss}, but {task.name} has classes: expected cross entropy"
             )
+        if "precision" not in network.obeys and self.precision not in ("float32", "default"):
+            found.append(
+                f"precision is {self.precision}, but the products of {self.model} are its own: expected "
+                "float32 or default"
+            )
         if not task.has_images:
-            if self.model in IMAGE_MODELS:
+            if network.images:
                 found.append(
-                    f"model is {self.model}, but {task.name} has no images: expected mlp or logistic"
+                    f"model is {self.model}, but {task.name} has no images: expected "
+                    f"{for_any_records()}"
                 )
             if self.augmentation != "none":
                 found.append(
@@ -115,11 +117,11 @@ class Preset(NamedTuple):
     """
 
     recipe: Recipe
-    model: Model | None
+    model: str | None
     about: str
 
 
-def _image(model: Model, about: str) -> Preset:
+def _image(model: str, about: str) -> Preset:
     """SGD as residual networks are trained in the membership-inference literature."""
     recipe = Recipe(
         model,

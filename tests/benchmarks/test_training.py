@@ -31,7 +31,7 @@ from benchmarks.training_table import training_table
 from jleaks.data.tasks import TASKS
 from jleaks.errors import InputError
 from jleaks.keys import Role, identity_key
-from jleaks.models import networks
+from jleaks.models import networks, registry
 from jleaks.training import epoch, packing
 from jleaks.training import step as step_lib
 from jleaks.training.learner import Batch, Data, Learner, Members
@@ -65,7 +65,9 @@ def test_operations_are_those_counted_by_hand():
 @pytest.mark.parametrize("network", ["purchase_mlp", "cifar_cnn"])
 def test_operations_are_those_that_xla_counts(network):
     task = NETWORKS[network].describe()
-    module = networks.build(task.model, (128,), task.num_classes, networks.Computing())
+    module = registry.NETWORKS[task.model].make(
+        task.num_classes, Recipe(task.model), networks.Computing()
+    )
     records = jax.ShapeDtypeStruct((BATCH, *task.feature_shape), np.float32)
     params = jax.eval_shape(lambda: module.init(jax.random.key(0), jnp.zeros(records.shape)))
     kernels = {leaf.shape for leaf in jax.tree.leaves(params) if leaf.ndim > 1}

@@ -1,15 +1,19 @@
 """Registries, and a user's files that register."""
 
 import builtins
+import dataclasses
 import re
 import subprocess
 import sys
+from typing import Annotated
 
 import pytest
 
 from jleaks import registry
 from jleaks.errors import InputError
-from jleaks.registry import Registry
+from jleaks.fields import problems
+from jleaks.fingerprint import stated
+from jleaks.registry import Named, Registry
 
 
 @pytest.fixture
@@ -100,3 +104,25 @@ def test_what_a_user_s_file_imports_of_jleaks_stays_jleaks_own(tmp_path):
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=600, check=False
     )
     assert done.returncode == 0, done.stderr
+def test_fields_name_entries_and_fingerprints_know_what_made_them(things, tmp_path):
+    name = Annotated[str, Named(things)]
+    things._origins["first"] = None
+
+    @dataclasses.dataclass(frozen=True)
+    class Plan:
+        first: name | None = None
+        more: tuple[name, ...] = ()
+
+    assert "first is mine, expected one of first, or your own by --plugin" in problems(
+        Plan("mine", ("first",))
+    )[0].replace(" or None", "")
+    registry.load(str(write(tmp_path / "mine.py", things, 2)))
+    plan = Plan("mine", ("first", "mine"))
+    assert problems(plan) == []
+    digest = things.origin("mine").digest
+    assert stated(plan) == {
+        "first": ["mine", {"mine": digest}],
+        "more": [["first", "mine"], {"mine": digest}],
+    }
+    # jleaks' own are known by their names alone.
+    assert stated(Plan("first", ("first",))) == {"first": "first", "more": ["first"]}

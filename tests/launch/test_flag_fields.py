@@ -48,7 +48,7 @@ def toy(monkeypatch):
         patched = lambda *args, define=define, **how: define(*args, flag_values=own, **how)  # noqa: E731
         monkeypatch.setattr(flags, f"DEFINE_{kind}", patched)
     monkeypatch.setattr(
-        "launch.fields._NUMBERS", {int: flags.DEFINE_integer, float: flags.DEFINE_float}
+        "launch.fields._DEFINE", {int: flags.DEFINE_integer, float: flags.DEFINE_float}
     )
     names = [field.name for field in dataclasses.fields(_Toy)]
 
