@@ -11,11 +11,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
+from jleaks.attacks.attack import Attack
 from jleaks.attacks.bank import Bank
-from jleaks.attacks.evaluate_bank import lacking, missing, scores
+from jleaks.attacks.evaluate_bank import scores
 from jleaks.attacks.options import Options
 from jleaks.attacks.references import References, assign
-from jleaks.attacks.registry import Attack
+from jleaks.attacks.requirements import refusal
 from jleaks.errors import InputError
 from jleaks.metrics.operating_points import allowed
 
@@ -108,10 +109,7 @@ def _run(
     """Scores by attack, [T, N]; what cannot be run is noted and left out."""
     possible = []
     for one in attacks:
-        why = missing(one, bank) or lacking(one, bank, references)
-        if why is None and one.threshold == "zero" and shadows is None:
-            why = "its thresholds come from a shadow"
-        if why is None:
+        if (why := refusal(one, bank, references, shadows)) is None:
             possible.append(one)
         else:
             notes.append(f"{one.name} left out: {why}")
