@@ -13,7 +13,7 @@ from pathlib import Path
 
 from absl import flags
 
-from benchmarks import speed_page
+from benchmarks.pages import speed as speed_page
 from jleaks.errors import InputError
 from launch.flags import run
 
@@ -33,11 +33,11 @@ RUNS: dict[str, list[str]] = {
         "benchmarks.training", "--num_models=32", "--repetitions=2",
         "--contenders=jleaks,torch_fused,torch_processes,torch_func_compiled",
     ],
-    "profile": ["benchmarks.step_profile", "--repetitions=3"],
-    "growth": ["benchmarks.growth"],
-    "packing": ["benchmarks.packing_curve"],
-    "start_up": ["benchmarks.start_up"],
-    "precision": ["benchmarks.precision"],
+    "profile": ["benchmarks.scaling.step_profile", "--repetitions=3"],
+    "growth": ["benchmarks.scaling.growth"],
+    "packing": ["benchmarks.scaling.packing"],
+    "start_up": ["benchmarks.scaling.start_up"],
+    "precision": ["benchmarks.checks.precision"],
     "evaluator": [
         "benchmarks.evaluator", "--num_models=64", "--num_records=20000", "--loop_records=100",
         "--num_targets=2",

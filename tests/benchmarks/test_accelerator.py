@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 # Not benchmarks.accelerator: its flags would clash with those of other benchmarks under test.
-from benchmarks.accelerator_fleets import Case, Torch, counts_of, steps_per_model, turns
-from benchmarks.accelerator_sections import SECTIONS, SHARES, knee, wide_plan
-from benchmarks.accelerator_session import (
+from benchmarks.accelerator.fleets import Case, Torch, counts_of, steps_per_model, turns
+from benchmarks.accelerator.roofline import Counts, Peaks, layers, step_counts, used
+from benchmarks.accelerator.sections import SECTIONS, SHARES, knee, wide_plan
+from benchmarks.accelerator.session import (
     GRACE,
     SMOKE,
     Scale,
@@ -22,8 +23,7 @@ from benchmarks.accelerator_session import (
     measure,
     read_run,
 )
-from benchmarks.accelerator_table import sentences
-from benchmarks.roofline import Counts, Peaks, layers, step_counts, used
+from benchmarks.accelerator.table import sentences
 from jleaks.errors import InputError
 from jleaks.models import networks
 from jleaks.models.networks import Computing

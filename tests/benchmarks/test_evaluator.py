@@ -9,9 +9,9 @@ import naive_attacks as naive
 import numpy as np
 import pytest
 
-from benchmarks import contenders, evaluator, turns
-from benchmarks.contenders import ATTACKS, Answers
-from benchmarks.evaluator_table import TITLES, evaluator_table, latest
+from benchmarks.evaluator import contenders, evaluator, turns
+from benchmarks.evaluator.contenders import ATTACKS, Answers
+from benchmarks.evaluator.table import TITLES, evaluator_table, latest
 from jleaks.errors import InputError
 
 FIELDS = {

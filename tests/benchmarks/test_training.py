@@ -12,9 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import training, training_contenders
-from benchmarks.training import Job, make_row
-from benchmarks.training_contenders import (
+from benchmarks.training import training
+from benchmarks.training import workload as workload_lib
+from benchmarks.training.table import training_table
+from benchmarks.training.training import Job, make_row
+from benchmarks.training.workload import (
     BATCH,
     CONTENDERS,
     EPOCHS,
@@ -27,7 +29,6 @@ from benchmarks.training_contenders import (
     time_group,
     train_groups,
 )
-from benchmarks.training_table import training_table
 from jleaks.data.tasks import TASKS
 from jleaks.errors import InputError
 from jleaks.keys import Role, identity_key
@@ -139,7 +140,7 @@ def _expected(network: str):
     ],
 )
 def test_jax_takes_the_steps_of_jleaks(network, per_call, count):
-    from benchmarks.jax_training import Vmapped
+    from benchmarks.training.with_jax import Vmapped
 
     workload = _workload(network)
     weights, order, losses = _expected(network)
@@ -162,7 +163,7 @@ def test_torch_takes_the_steps_of_jleaks(network, name, monkeypatch):
     torch = pytest.importorskip("torch")
     # Compiled by others, and slowly: what is compiled is ours.
     monkeypatch.setattr(torch, "compile", lambda fn, **_: fn)
-    from benchmarks.torch_training import MAKERS
+    from benchmarks.training.with_torch import MAKERS
 
     workload = _workload(network)
     weights, order, losses = _expected(network)
@@ -225,7 +226,7 @@ def test_steady_steps_are_counted(monkeypatch):
     group = _Counter()
     last = 1 + 2 * 2 * EPOCHS
     clock = types.SimpleNamespace(perf_counter=lambda: float(len(group.steps) >= last))
-    monkeypatch.setattr(training_contenders, "time", clock)
+    monkeypatch.setattr(workload_lib, "time", clock)
     found = time_group(group, workload, 0.5)
     assert group.steps == [0, *[0, 2] * 2 * EPOCHS]
     assert group.restarts == 2

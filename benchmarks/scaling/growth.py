@@ -1,0 +1,365 @@
+"""Does training cost grow as the work does?  Seconds against models, epochs, records, devices; and memory.
+
+python -m benchmarks.scaling.growth --out=results/speed/growth.jsonl
+
+MLPs of Location's shape (446-128-30) learn its synthetic stand-in through `Trainer`, as every launcher
+trains, its programs compiled before.  Seconds are those of training, and of the whole run: from key data
+to trained states on the host.  What does not grow has the middle of its own sizes.  All sizes take turns
+(A B A B).  A line is fitted through the medians; the slope between neighbouring sizes is compared with the
+line's.  Weak scaling keeps the models per device and adds host devices: devices beyond the cores share
+them, and ideal seconds grow accordingly.  Every number of devices has a process of its own; so has memory.
+"""
+
+import dataclasses
+import json
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from absl import flags
+
+from benchmarks.harness import WHAT, WHERE, append, command, machine, spread
+from benchmarks.scaling.growth_table import growth_table
+from jleaks.data.synthetic import synthetic
+from jleaks.errors import InputError
+from jleaks.keys import Role, identity_key
+from jleaks.training import packing
+from jleaks.training.execution import Execution
+from jleaks.training.fleet import stack_key_data
+from jleaks.training.learner import Members
+from jleaks.training.preemption import StopSignal
+from jleaks.training.recipe import Recipe
+from jleaks.training.reporter import provenance
+from jleaks.training.trainer import FleetSpec, Progress, Trainer
+from launch.execution import make_execution, start
+from launch.flags import run
+from launch.log import console
+
+_MODELS = flags.DEFINE_list(
+    "models", ["16", "32", "64", "128", "256"], "Numbers of models, ascending.", **WHAT
+)
+_EPOCHS = flags.DEFINE_list("epochs", ["10", "20", "40"], "Numbers of epochs, ascending.", **WHAT)
+_RECORDS = flags.DEFINE_list(
+    "records", ["400", "800", "1600"], "Records of each model, ascending.", **WHAT
+)
+_DEVICES = flags.DEFINE_list(
+    "devices", ["1", "2", "4"], "Numbers of host devices, ascending.", **WHAT
+)
+_REPETITIONS = flags.DEFINE_integer("repetitions", 3, "Turns of every size.", lower_bound=1, **WHAT)
+_OUT = flags.DEFINE_string("out", None, "JSON lines to append to.", **WHERE)
+_PART = flags.DEFINE_enum(
+    "part", None, ["sizes", "devices", "memory"],
+    "Measure this alone, a turn for every line that arrives (used by the benchmark itself).",
+    **WHERE,
+)  # fmt: skip
+
+_TASK = "location"
+# Slopes may differ by so much from the line's, and cost still counts as linear.
+LINEAR_WITHIN = 0.1
+_COLLECTIVE = re.compile(r"\b(all-reduce|all-gather|all-to-all|collective|reduce-scatter)[\w-]*\(")
+
+# What was measured, or what is said of it, by name.
+Found = dict[str, Any]
+TurnFn = Callable[[], Found]
+
+
+class Size(NamedTuple):
+    """What is trained: so many models, for so many epochs, on so many records each."""
+
+    models: int
+    epochs: int
+    records: int
+
+
+def fit_line(sizes: Sequence[float], values: Sequence[float]) -> Found:
+    """Fits a least-squares line through two measurements or more, sizes ascending.
+
+    Returns:
+      `origin` and `slope`: the line at size zero, and per unit of size; `neighbours`: the slope between
+      each measurement and the next, relative to the line's; `furthest`: how far any of those is from 1.
+    """
+    slope, intercept = np.polyfit(sizes, values, 1).tolist()
+    neighbours = (np.diff(values) / np.diff(sizes) / slope).round(4).tolist()
+    furthest = round(max(abs(near - 1) for near in neighbours), 4)
+    return {"origin": intercept, "slope": slope, "neighbours": neighbours, "furthest": furthest}
+
+
+def collectives(text: str) -> int:
+    """Returns how many operations of a compiled program's text talk to other devices."""
+    return len(_COLLECTIVE.findall(text))
+
+
+def efficiencies(devices: Sequence[int], seconds: Sequence[float], cores: int) -> list[float]:
+    """Returns the efficiency of weak scaling for each number of devices, relative to the first.
+
+    Ideal seconds are the same while every device has a core of its own; then devices take turns.
+    """
+    turns = [max(1.0, count / cores) for count in devices]
+    one = seconds[0] / turns[0]
+    return [one * turn / taken for turn, taken in zip(turns, seconds, strict=True)]
+
+
+def ascending(name: str, texts: Sequence[str]) -> list[int]:
+    """Returns the numbers of a flag.
+
+    Raises:
+      InputError: they are not two or more whole numbers above 0, each larger than the last.
+    """
+    numbers = [int(text) if text.isdigit() else 0 for text in texts]
+    if len(numbers) < 2 or numbers[0] < 1 or sorted(set(numbers)) != numbers:
+        raise InputError(
+            f"--{name} is {','.join(texts)}, expected two or more whole numbers above 0, ascending"
+        )
+    return numbers
+
+
+def middle(numbers: dict[str, list[int]]) -> Size:
+    """Returns the middle of models, epochs and records, the lower one of two."""
+    return Size(**{name: found[(len(found) - 1) // 2] for name, found in numbers.items()})
+
+
+def axes(numbers: dict[str, list[int]]) -> dict[str, list[Size]]:
+    """Returns the sizes along each axis: one number grows, the others are the middle of their own."""
+    return {
+        name: [middle(numbers)._replace(**{name: number}) for number in found]
+        for name, found in numbers.items()
+    }
+
+
+def _numbers() -> dict[str, list[int]]:
+    """Returns the sizes of models, epochs and records, checked."""
+    found = {flag.name: ascending(flag.name, flag.value) for flag in (_MODELS, _EPOCHS, _RECORDS)}
+    if found["records"][0] < (batch := Recipe().batch_size):
+        raise InputError(f"--records has {found['records'][0]}, less than one batch of {batch}")
+    return found
+
+
+def _spec(size: Size, execution: Execution) -> FleetSpec:
+    """Returns models, each of which trains on random records of the one dataset."""
+    data = synthetic(_TASK, 2 * _numbers()["records"][-1])
+    draw = np.random.default_rng(0)
+    rows = [draw.permutation(data.num_records)[: size.records] for _ in range(size.models)]
+    recipe = Recipe(epochs=size.epochs)
+    task = data.task
+    return FleetSpec(
+        name=_TASK,
+        names=[f"model {i}" for i in range(size.models)],
+        learner=packing.make_learner(recipe, task.encoding, task.num_classes, execution),
+        features=data.features,
+        labels=data.labels,
+        members=Members(
+            np.stack(rows).astype(np.int32), np.full(size.models, size.records, np.int32)
+        ),
+        key_data=stack_key_data(
+            [identity_key(0, _TASK, Role.BANK_MODEL, i) for i in range(size.models)]
+        ),
+    )
+
+
+class _Models(NamedTuple):
+    """Models, what trains them, and what it tells."""
+
+    spec: FleetSpec
+    trainer: Trainer
+    progress: list[Progress]
+
+    def timed(self) -> Found:
+        """Trains them again; returns seconds of training and of the whole run, and cores kept busy."""
+        wall, cpu = time.perf_counter(), time.process_time()
+        self.trainer.run()
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        return {"training": self.progress[-1].seconds, "run": wall, "cores_busy": cpu / wall}
+
+    def about(self) -> Found:
+        """Compiles; returns the packing, and how many collectives are in the training programs."""
+        spec, trainer = self.spec, self.trainer
+        state, count = trainer.initial(), trainer.packing.models_per_call
+        whole, found = (state, spec.members, spec.key_data), 0
+        for first in range(0, spec.num_models, count):
+            part = jax.tree.map(lambda leaf, at=first: leaf[at : at + count], whole)
+            trainer.fleet.prepare(trainer.data, *part)
+            if first == 0:
+                found = collectives(trainer.fleet.load(*part).compiled_text(trainer.data))
+        return {"packing": dataclasses.asdict(trainer.packing), "collectives": found}
+
+
+def _models(size: Size, execution: Execution) -> _Models:
+    spec, progress = _spec(size, execution), list[Progress]()
+    return _Models(spec, Trainer(spec, execution, progress.append, StopSignal()), progress)
+
+
+def _measure_sizes(execution: Execution) -> tuple[Found, TurnFn]:
+    """Every size of every axis; those on several axes once."""
+    sizes = {str(tuple(size)): size for along in axes(_numbers()).values() for size in along}
+    made = {text: _models(size, execution) for text, size in sizes.items()}
+    about = {text: own.about() for text, own in made.items()}
+    return about, lambda: {text: own.timed() for text, own in made.items()}
+
+
+def _measure_devices(execution: Execution) -> tuple[Found, TurnFn]:
+    """The middle number of models on each device of this process."""
+    size = middle(_numbers())
+    own = _models(size._replace(models=size.models * jax.device_count()), execution)
+    return own.about(), own.timed
+
+
+def _memory(size: Size, execution: Execution) -> Found:
+    """Bytes while so many models train: the process' peak (Linux), and one call's on all devices."""
+    own = _models(size._replace(epochs=1), execution)
+    before = own.trainer.packing
+    own.trainer.run()
+    # Forgets the peak so far: compiling takes memory, too.
+    Path("/proc/self/clear_refs").write_text("5")
+    own.timed()
+    peak = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    # Bytes of the first were predicted; those of the second are XLA's count.
+    predicted, counted = (
+        chosen.num_devices * (chosen.call_bytes - chosen.data_bytes)
+        for chosen in (before, own.trainer.packing)
+    )
+    found = {"peak": 1024 * int(peak[0]), "predicted": predicted, "counted": counted}
+    return {**found, "models": own.trainer.packing.models_per_call}
+
+
+def _measure_memory(execution: Execution) -> tuple[Found, TurnFn]:
+    return {}, lambda: {"of": [_memory(size, execution) for size in axes(_numbers())["models"]]}
+
+
+_PARTS = {"sizes": _measure_sizes, "devices": _measure_devices, "memory": _measure_memory}
+
+
+def _answer(part: str) -> int:
+    """Measures a turn for every line that arrives, and prints what it found as JSON."""
+    execution = start(make_execution())
+    about, turn_fn = _PARTS[part](execution)
+    origin = provenance(None, execution)
+    print(json.dumps({**about, "origin": origin}), flush=True)
+    for _ in sys.stdin:
+        print(json.dumps(turn_fn()), flush=True)
+    return 0
+
+
+class _Process:
+    """A part that is measured in a process of its own, and waits there between its turns."""
+
+    def __init__(self, part: str, *more: str):
+        own = [
+            sys.executable,
+            "-m",
+            "benchmarks.scaling.growth",
+            *sys.argv[1:],
+            f"--part={part}",
+            *more,
+        ]
+        self._part, pipe = part, subprocess.PIPE
+        self._process = subprocess.Popen(own, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+        self.about = self._read()
+
+    def _read(self) -> Found:
+        assert self._process.stdout is not None
+        if line := self._process.stdout.readline():
+            return json.loads(line)
+        errors = self._process.communicate()[1].strip().splitlines() or ["no message"]
+        raise InputError(f"{self._part}: {errors[-1].removeprefix('error: ')}")
+
+    def turn(self) -> Found:
+        """Returns what another turn found."""
+        assert self._process.stdin is not None
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        return self._read()
+
+    def close(self) -> None:
+        """Ends the process."""
+        self._process.communicate()
+
+
+def axis_row(axis: str, sizes: Sequence[int], turns: Sequence[Sequence[Found]]) -> Found:
+    """Returns what is said of one axis; every turn has what was found for all sizes, ascending."""
+    row: Found = {"grows": axis, "sizes": list(sizes)}
+    for kind in ("training", "run"):
+        spreads = [spread([f[kind] for f in column]) for column in zip(*turns, strict=True)]
+        row[f"{kind}_seconds"] = spreads
+        row[f"{kind}_line"] = fit_line(sizes, [found["median"] for found in spreads])
+        row[f"{kind}_linear"] = row[f"{kind}_line"]["furthest"] <= LINEAR_WITHIN
+    return {**row, "linear_within": LINEAR_WITHIN}
+
+
+def devices_row(devices: Sequence[int], turns: Sequence[Sequence[Found]], cores: int) -> Found:
+    """Returns what is said of weak scaling; every turn has what all numbers of devices found."""
+    columns = list(zip(*turns, strict=True))
+    spreads = [spread([found["training"] for found in column]) for column in columns]
+    busy = [float(np.median([found["cores_busy"] for found in column])) for column in columns]
+    medians = [found["median"] for found in spreads]
+    return {
+        "grows": "devices",
+        "sizes": list(devices),
+        "training_seconds": spreads,
+        "run_seconds": [spread([found["run"] for found in column]) for column in columns],
+        "cores_busy": [round(value, 2) for value in busy],
+        "efficiency": [round(value, 4) for value in efficiencies(devices, medians, cores)],
+        "devices_share_cores": [count > cores for count in devices],
+    }
+
+
+def memory_row(models: Sequence[int], found: Sequence[Found]) -> Found:
+    """Returns what is said of memory; `found` holds the bytes of every number of models."""
+    peaks, last = [size["peak"] for size in found], found[-1]
+    return {
+        "grows": "memory",
+        "sizes": list(models),
+        "peak_bytes": peaks,
+        # Of the whole process: copies on the host included.
+        "peak_bytes_per_model": round(fit_line(models, peaks)["slope"]),
+        "counted_bytes_per_model": round(last["counted"] / last["models"]),
+        "predicted_bytes_per_model": round(last["predicted"] / last["models"]),
+    }
+
+
+def main(_: list[str]) -> int:
+    if _PART.value:
+        return _answer(_PART.value)
+    numbers, devices = _numbers(), ascending("devices", _DEVICES.value)
+    before, output = machine(), console()
+    memory = _Process("memory")
+    used = memory_row(numbers["models"], memory.turn()["of"])
+    sizes = _Process("sizes")
+    scaling = [_Process("devices", f"--num_cpu_devices={count}") for count in devices]
+    found, scaled = [], []
+    for turn in range(_REPETITIONS.value):
+        found.append(sizes.turn())
+        scaled.append([process.turn() for process in scaling])
+        output.print(f"turn {turn + 1} of {_REPETITIONS.value}", highlight=False)
+    rows: list[Found] = []
+    for axis, along in axes(numbers).items():
+        texts = [str(tuple(size)) for size in along]
+        row = axis_row(axis, numbers[axis], [[turn[text] for text in texts] for turn in found])
+        row["fixed"] = {k: v for k, v in along[0]._asdict().items() if k != axis}
+        row["packing"] = [sizes.about[text]["packing"] for text in texts]
+        rows.append({**row, **sizes.about["origin"]})
+    row = devices_row(devices, scaled, before["cores"]) | scaling[-1].about["origin"]
+    row["device"] = ", ".join(process.about["origin"]["device"] for process in scaling)
+    row["packing"] = [process.about["packing"] for process in scaling]
+    rows += [row, {**used, **memory.about["origin"]}]
+    abouts = [*sizes.about.values(), *(process.about for process in scaling)]
+    shared = {"task": _TASK, "turns": _REPETITIONS.value, **before}
+    shared["collectives"] = sum(about.get("collectives", 0) for about in abouts)
+    shared["command"] = command("benchmarks.scaling.growth", (_REPETITIONS,))
+    rows = [{"benchmark": "growth", **row, **shared} for row in rows]
+    for process in (sizes, *scaling, memory):
+        process.close()
+    output.print(growth_table(rows).to_rich(output))
+    append(_OUT.value, rows)
+    if _OUT.value:
+        output.print(f"wrote {_OUT.value}", highlight=False)
+    return 0
+
+
+if __name__ == "__main__":
+    run(main, "python -m benchmarks.scaling.growth", __doc__ or "")

@@ -1,0 +1,279 @@
+"""How many models belong in one call, and how many in one instruction?  Steps a second against both.
+
+python -m benchmarks.scaling.packing --out=results/speed/packing_curve.jsonl
+
+MLPs of Purchase's shape (600-128-100) and CNNs of CIFAR-10's images train on synthetic stand-ins: P models
+in one compiled call, G of them on every device in the same instruction (`vmap`), the others in turn.  The
+choice of `jleaks.training.packing` for a fleet of the largest P is measured, too, and its G is that of all
+P; along G every device has two of the largest groups.  A call trains every MLP for ten epochs, every CNN
+for two: calls of the largest P are then about as long as `Trainer` has them.  All shapes, with both
+kernels, take turns (A B A B) on one host device per core, programs compiled before.  A knee is the
+smallest number within 5% of the best of its curve.
+"""
+
+import dataclasses
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, cast
+
+import jax
+import numpy as np
+from absl import flags
+
+from benchmarks.harness import WHAT, WHERE, append, command, machine, spread
+from benchmarks.scaling.packing_table import curve_table
+from benchmarks.training.workload import flops_per_step
+from jleaks.data.dataset import Dataset
+from jleaks.data.synthetic import synthetic
+from jleaks.errors import InputError
+from jleaks.keys import Role, identity_key
+from jleaks.models.cpu_kernels import library
+from jleaks.training import packing
+from jleaks.training.execution import Execution
+from jleaks.training.fleet import Fleet, make_mesh, stack_key_data
+from jleaks.training.learner import Members
+from jleaks.training.recipe import Recipe
+from jleaks.training.reporter import provenance
+from launch.flags import cache_folder, run, use_all_cores
+from launch.log import console
+
+_CALLS = flags.DEFINE_list(
+    "calls", [str(2**i) for i in range(1, 9)], "MLPs in one call, ascending.", **WHAT
+)
+_GROUPS = flags.DEFINE_list(
+    "groups",
+    [str(2**i) for i in range(5)],
+    "MLPs in one instruction, ascending.",
+    **WHAT,
+)
+_CNN_CALLS = flags.DEFINE_list(
+    "cnn_calls", ["2", "4", "8"], "CNNs in one call, ascending; empty for none.", **WHAT
+)
+_CNN_GROUPS = flags.DEFINE_list(
+    "cnn_groups", ["1", "2", "4"], "CNNs in one instruction, ascending.", **WHAT
+)
+_KERNELS = flags.DEFINE_list(
+    "kernels", ["host", "xla"], "What computes; host where there is a compiler.", **WHAT
+)
+_RECORDS = flags.DEFINE_integer("records", 500, "Records an MLP learns.", lower_bound=100, **WHAT)
+_CNN_RECORDS = flags.DEFINE_integer(
+    "cnn_records", 200, "Records a CNN learns.", lower_bound=100, **WHAT
+)
+_REPETITIONS = flags.DEFINE_integer("repetitions", 3, "Turns of every cell.", lower_bound=1, **WHAT)
+_OUT = flags.DEFINE_string("out", None, "JSON lines to append to.", **WHERE)
+
+_EPOCHS_PER_CALL = {"mlp": 10, "cnn": 2}
+# Within so much of a curve's best counts as the best.
+KNEE_WITHIN = 0.05
+
+
+class Shape(NamedTuple):
+    """Models of one call, over all devices, and models of one device in the same instruction."""
+
+    per_call: int
+    per_vmap: int
+
+
+def knee(sizes: Sequence[int], rates: Sequence[float]) -> int:
+    """Returns the smallest size whose rate is within `KNEE_WITHIN` of the best."""
+    enough = (1 - KNEE_WITHIN) * max(rates)
+    return min(size for size, rate in zip(sizes, rates, strict=True) if rate >= enough)
+
+
+def shapes(
+    calls: Sequence[int], groups: Sequence[int], chosen: Shape, num_devices: int
+) -> tuple[list[Shape], list[Shape]]:
+    """Returns the shapes along models per call and along models per instruction, ascending.
+
+    Args:
+      calls: Models per call.
+      groups: Models per instruction.
+      chosen: By `jleaks.training.packing`; one of the shapes along models per call.
+      num_devices: Devices that the models of a call are spread over; no group is larger than their share.
+    """
+
+    def within(per_call: int, per_vmap: int) -> Shape:
+        return Shape(per_call, min(per_vmap, -(-per_call // num_devices)))
+
+    room = min(2 * num_devices * groups[-1], calls[-1])
+    along_calls = {chosen, *(within(count, chosen.per_vmap) for count in calls)}
+    return sorted(along_calls), sorted({within(room, group) for group in groups})
+
+
+def ascending(name: str, texts: Sequence[str]) -> list[int]:
+    """Returns the numbers of a flag.
+
+    Raises:
+      InputError: they are not whole numbers above 0, each larger than the last.
+    """
+    numbers = [int(text) if text.isdigit() else 0 for text in texts]
+    if sorted(set(numbers)) != numbers or 0 in numbers:
+        raise InputError(
+            f"--{name} is {','.join(texts)}, expected whole numbers above 0, ascending"
+        )
+    return numbers
+
+
+class Fleets:
+    """Models of one task and one kind of kernels, in calls of any shape."""
+
+    def __init__(self, data: Dataset, kernels: str, calls: Sequence[int], records: int):
+        """Draws as many untrained models as the largest call takes, and chooses a packing for them.
+
+        Args:
+          data: Their dataset.
+          kernels: What computes.
+          calls: Numbers of models per call, ascending.
+          records: Of the training part of each.
+        """
+        task, most = data.task, calls[-1]
+        self.task = task.name
+        self.execution = execution = Execution(kernels=cast(Any, kernels))
+        self.epochs_per_call = _EPOCHS_PER_CALL[task.model]
+        recipe = Recipe(task.model, epochs=self.epochs_per_call)
+        self.learner = packing.make_learner(recipe, task.encoding, task.num_classes, execution)
+        self.num_records, self.most, self.mesh = records, most, make_mesh()
+        draw = np.random.default_rng(0)
+        rows = [draw.permutation(data.num_records)[:records] for _ in range(most)]
+        self._members = Members(np.stack(rows).astype(np.int32), np.full(most, records, np.int32))
+        keys = [identity_key(0, task.name, Role.BANK_MODEL, i) for i in range(most)]
+        self._key_data = stack_key_data(keys)
+        fleet = Fleet(self.learner, self.mesh)
+        self._data = fleet.put_data(data.features, data.labels)
+        self._state = fleet.init(self._data, self._members, self._key_data)
+        self.packing = packing.choose(
+            self.learner, self._data, records, most, list(self.mesh.devices.flat), execution
+        )
+        self.flops_per_step = flops_per_step(task)
+
+    def seconds_per_step(self, shape: Shape) -> float:
+        """Times one call; one that trains nothing compiles before.  Returns seconds a model and step."""
+        fleet, count = Fleet(self.learner, self.mesh, shape.per_vmap), shape.per_call
+        state, members, key_data = jax.tree.map(
+            lambda leaf: leaf[:count], (self._state, self._members, self._key_data)
+        )
+        pack = fleet.load(state, members, key_data)
+        pack.fit(self._data, 0, 0)
+        began = time.perf_counter()
+        pack.fit(self._data, 0, self.epochs_per_call)
+        seconds = time.perf_counter() - began
+        steps = self.num_records // self.learner.recipe.batch_size * self.epochs_per_call
+        return seconds / (count * steps)
+
+
+def curve_row(
+    calls: Sequence[Shape],
+    groups: Sequence[Shape],
+    chosen: Shape,
+    rates: Mapping[Shape, Sequence[float]],
+) -> dict[str, Any]:
+    """Returns what is said of both curves.
+
+    Args:
+      calls: Shapes along models per call.
+      groups: Shapes along models per instruction.
+      chosen: By `jleaks.training.packing`.
+      rates: Steps per second of every shape, one number a turn.
+    """
+    medians = {shape: float(np.median(values)) for shape, values in rates.items()}
+    best = max(medians, key=lambda shape: medians[shape])
+    return {
+        "cells": [
+            {**shape._asdict(), "steps_per_second": spread(rates[shape], 1)}
+            for shape in sorted({*calls, *groups})
+        ],
+        "chosen": chosen._asdict(),
+        "best": best._asdict(),
+        "chosen_share_of_best": round(medians[chosen] / medians[best], 4),
+        "knee_per_call": knee([s.per_call for s in calls], [medians[s] for s in calls]),
+        "knee_per_vmap": knee([s.per_vmap for s in groups], [medians[s] for s in groups]),
+        "knee_within": KNEE_WITHIN,
+    }
+
+
+def _loaded(named: Sequence[str]) -> list[str]:
+    """Returns the kinds of kernels that can be measured, those of the host loaded."""
+    if "host" in named:
+        try:
+            library.load(cache_folder() / "kernels")
+        except InputError as error:
+            if "xla" not in named:
+                raise
+            print(f"not measured: kernels of the host ({error})", file=sys.stderr)
+            return ["xla"]
+    return list(named)
+
+
+class _Curves(NamedTuple):
+    """Both curves of one kind of model and kernels, and steps per second of every shape, turn by turn."""
+
+    fleets: Fleets
+    chosen: Shape
+    calls: list[Shape]
+    groups: list[Shape]
+    rates: dict[Shape, list[float]]
+
+    def take_turn(self) -> None:
+        for shape in sorted({*self.calls, *self.groups}):
+            self.rates.setdefault(shape, []).append(1 / self.fleets.seconds_per_step(shape))
+
+
+def _row(curves: _Curves, before: dict[str, Any]) -> dict[str, Any]:
+    own = curves.fleets
+    origin = provenance(None, own.execution)
+    return {
+        "benchmark": "packing_curve",
+        "task": own.task,
+        "model": own.learner.recipe.model,
+        "records": own.num_records,
+        "num_models": own.most,
+        "epochs_per_call": own.epochs_per_call,
+        "flops_per_step": own.flops_per_step,
+        "packing": dataclasses.asdict(own.packing),
+        **curve_row(curves.calls, curves.groups, curves.chosen, curves.rates),
+        "turns": _REPETITIONS.value,
+        "command": command("benchmarks.scaling.packing", (_RECORDS, _CNN_RECORDS, _REPETITIONS)),
+        **before,
+        **origin,
+    }
+
+
+def main(_: list[str]) -> int:
+    wanted = []
+    for task, calls_flag, groups_flag, records in (
+        ("purchase100", _CALLS, _GROUPS, _RECORDS.value),
+        ("cifar10", _CNN_CALLS, _CNN_GROUPS, _CNN_RECORDS.value),
+    ):
+        calls, groups = (ascending(flag.name, flag.value) for flag in (calls_flag, groups_flag))
+        if calls and not groups:
+            raise InputError(f"--{groups_flag.name} is empty, but --{calls_flag.name} is not")
+        if calls:
+            wanted.append((task, calls, groups, records))
+    if not wanted:
+        raise InputError("--calls and --cnn_calls are both empty: nothing to measure")
+    if not _KERNELS.value or set(_KERNELS.value) - {"host", "xla"}:
+        raise InputError(f"--kernels is {','.join(_KERNELS.value)}, expected some of host, xla")
+    before, output = machine(), console()
+    use_all_cores()
+    measured = []
+    for kernels in _loaded(_KERNELS.value):
+        for task, calls, groups, records in wanted:
+            fleets = Fleets(synthetic(task, 2 * records), kernels, calls, records)
+            chosen = Shape(fleets.packing.models_per_call, fleets.packing.models_per_vmap)
+            both = shapes(calls, groups, chosen, fleets.mesh.size)
+            measured.append(_Curves(fleets, chosen, *both, {}))
+    for turn in range(_REPETITIONS.value):
+        for curves in measured:
+            curves.take_turn()
+        output.print(f"turn {turn + 1} of {_REPETITIONS.value}", highlight=False)
+    rows = [_row(curves, before) for curves in measured]
+    output.print(curve_table(rows).to_rich(output))
+    append(_OUT.value, rows)
+    if _OUT.value:
+        output.print(f"wrote {_OUT.value}", highlight=False)
+    return 0
+
+
+if __name__ == "__main__":
+    run(main, "python -m benchmarks.scaling.packing", __doc__ or "")

@@ -1,0 +1,234 @@
+"""How long until the first step?  Imports, kernels, tracing, compiling, for every architecture.
+
+python -m benchmarks.scaling.start_up --out=results/speed/start_up.jsonl
+
+A model on every device takes one step through `Trainer`, in a process of its own: first with no compiled
+programs in `--cache_dir`, then with those that the first one left there; architectures take turns (A B).
+Seconds since the process was started, by what went on: interpreter and imports; starting devices and
+loading kernels; tracing and lowering; compiling, or reading what was compiled before; the rest, which is
+data, first states and the step.  Residual networks get small batches.  Building the kernels, once for a
+machine, is timed beforehand.
+"""
+
+import collections
+import dataclasses
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from absl import flags
+
+from benchmarks.harness import WHAT, WHERE, append, command, machine, spread
+from benchmarks.scaling.start_up_table import CACHES, STAGES, start_up_table
+from jleaks.data.synthetic import synthetic
+from jleaks.errors import InputError
+from jleaks.keys import Role, identity_key
+from jleaks.models.cpu_kernels import library
+from jleaks.training import packing
+from jleaks.training.execution import Execution
+from jleaks.training.fleet import stack_key_data
+from jleaks.training.learner import Members
+from jleaks.training.preemption import StopSignal
+from jleaks.training.recipe import RECIPES, Recipe
+from jleaks.training.reporter import provenance
+from jleaks.training.trainer import FleetSpec, Trainer
+from launch.execution import make_execution, start
+from launch.flags import run
+from launch.log import console
+
+
+class Architecture(NamedTuple):
+    """What takes the first step.
+
+    Attributes:
+      recipe: How it is trained.
+      task: Whose synthetic stand-in.
+    """
+
+    recipe: Recipe
+    task: str
+
+
+def _residual(name: str) -> Architecture:
+    return Architecture(
+        dataclasses.replace(RECIPES[name].recipe, epochs=1, batch_size=8), "cifar10"
+    )
+
+
+ARCHITECTURES = {
+    "mlp": Architecture(Recipe("mlp", epochs=1), "purchase100"),
+    "cnn": Architecture(Recipe("cnn", epochs=1), "cifar10"),
+    "logistic": Architecture(Recipe("logistic", epochs=1), "purchase100"),
+    "wrn28_2": _residual("wrn28_2"),
+    "resnet18": _residual("resnet18"),
+}
+
+_NAMES = flags.DEFINE_list(
+    "architectures", list(ARCHITECTURES), f"Some of {', '.join(ARCHITECTURES)}.", **WHAT
+)
+_REPETITIONS = flags.DEFINE_integer(
+    "repetitions", 2, "Turns of every architecture.", lower_bound=1, **WHAT
+)
+_OUT = flags.DEFINE_string("out", None, "JSON lines to append to.", **WHERE)
+_ONE = flags.DEFINE_enum(
+    "one", None, list(ARCHITECTURES),
+    "Take the first step of this, in this process (used by the benchmark itself).", **WHERE,
+)  # fmt: skip
+_BEGAN = flags.DEFINE_float("began", None, "With --one: when this process was started.", **WHERE)
+
+# What JAX tells about.
+_DURATIONS = {
+    "/jax/core/compile/jaxpr_trace_duration": "tracing and lowering",
+    "/jax/core/compile/jaxpr_to_mlir_module_duration": "tracing and lowering",
+    # Of reading from the cache, too.
+    "/jax/core/compile/backend_compile_duration": "compiling",
+}
+_REQUESTED = "/jax/compilation_cache/compile_requests_use_cache"
+_FOUND = "/jax/compilation_cache/cache_hits"
+
+Found = dict[str, Any]
+
+
+def _take_step(architecture: Architecture, execution: Execution) -> None:
+    recipe, task = architecture
+    count, batch = jax.device_count(), recipe.batch_size
+    data = synthetic(task, 2 * batch)
+    spec = FleetSpec(
+        name=task,
+        names=[f"model {i}" for i in range(count)],
+        learner=packing.make_learner(recipe, data.task.encoding, data.task.num_classes, execution),
+        features=data.features,
+        labels=data.labels,
+        members=Members(
+            np.tile(np.arange(batch, dtype=np.int32), (count, 1)), np.full(count, batch, np.int32)
+        ),
+        key_data=stack_key_data([identity_key(0, task, Role.BANK_MODEL, i) for i in range(count)]),
+    )
+    Trainer(spec, execution, lambda _: None, StopSignal()).run()
+
+
+def _start_up(name: str, began: float) -> Found:
+    """Takes the first step of one architecture; returns seconds of every stage, and programs."""
+    seconds = dict.fromkeys(STAGES, 0.0) | {"imports": time.time() - began}
+    events: collections.Counter[str] = collections.Counter()
+
+    def listen(event: str, duration_secs: float, **_: str | int) -> None:
+        if event in _DURATIONS:
+            seconds[_DURATIONS[event]] += duration_secs
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    jax.monitoring.register_event_listener(lambda event, **_: events.update([event]))
+    tick = time.time()
+    execution = start(make_execution())
+    jax.devices()
+    seconds["devices and kernels"] = time.time() - tick
+    _take_step(ARCHITECTURES[name], execution)
+    total = time.time() - began
+    seconds["rest"] = total - sum(seconds.values())
+    origin = provenance(None, execution)
+    return {
+        "total": total,
+        **seconds,
+        "compiled": events[_REQUESTED] - events[_FOUND],
+        "read": events[_FOUND],
+        "origin": origin,
+    }
+
+
+def _in_process(name: str, cache: Path) -> Found:
+    """Starts one architecture in a process of its own."""
+    own = [
+        sys.executable,
+        "-m",
+        "benchmarks.scaling.start_up",
+        *sys.argv[1:],
+        f"--cache_dir={cache}",
+    ]
+    own += [f"--one={name}", f"--began={time.time()}"]
+    done = subprocess.run(own, capture_output=True, text=True, check=False)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise InputError(f"{name}: {last.removeprefix('error: ')}")
+    return json.loads(done.stdout)
+
+
+def start_up_row(name: str, turns: Sequence[dict[str, Found]]) -> Found:
+    """Returns what is said of one architecture; every turn has what was found with either cache."""
+    row: Found = {"architecture": name}
+    for cache in CACHES:
+        found = [turn[cache] for turn in turns]
+        row[cache] = {key: spread([one[key] for one in found]) for key in ("total", *STAGES)}
+        row[cache] |= {key: max(one[key] for one in found) for key in ("compiled", "read")}
+    ratios = [turn["empty"]["total"] / turn["warm"]["total"] for turn in turns]
+    return {**row, "empty_to_warm": spread(ratios)}
+
+
+def _build(folder: Path, execution: Execution) -> float | None:
+    """Builds the kernels; returns the seconds, or None without a compiler, or without the wish for them."""
+    if execution.kernels == "xla":
+        return None
+    began = time.perf_counter()
+    try:
+        library.build(folder)
+    except InputError:
+        if execution.kernels == "host":
+            raise
+        return None
+    return time.perf_counter() - began
+
+
+def main(_: list[str]) -> int:
+    if _ONE.value:
+        if _BEGAN.value is None:
+            raise InputError("--one needs --began")
+        print(json.dumps(_start_up(_ONE.value, _BEGAN.value)))
+        return 0
+    names = _NAMES.value
+    if not names or set(names) - set(ARCHITECTURES):
+        raise InputError(
+            f"--architectures is {','.join(names)}, expected some of {', '.join(ARCHITECTURES)}"
+        )
+    before, output = machine(), console()
+    turns: dict[str, list[dict[str, Found]]] = {name: [] for name in names}
+    with tempfile.TemporaryDirectory() as folder:
+        kernels = Path(folder) / "kernels"
+        built = _build(kernels, make_execution())
+        for turn in range(_REPETITIONS.value):
+            for name, found in turns.items():
+                cache = Path(folder) / f"{name} {turn}"
+                if built is not None:
+                    shutil.copytree(kernels, cache / "kernels")
+                found.append({kind: _in_process(name, cache) for kind in CACHES})
+                shutil.rmtree(cache)
+            output.print(f"turn {turn + 1} of {_REPETITIONS.value}", highlight=False)
+    rows = [
+        {
+            "benchmark": "start_up",
+            **start_up_row(name, found),
+            "task": ARCHITECTURES[name].task,
+            "batch_size": ARCHITECTURES[name].recipe.batch_size,
+            "kernels_build_seconds": None if built is None else round(built, 2),
+            "turns": len(found),
+            "command": command("benchmarks.scaling.start_up", (_REPETITIONS,)),
+            **before,
+            **found[0]["empty"]["origin"],
+        }
+        for name, found in turns.items()
+    ]
+    output.print(start_up_table(rows).to_rich(output))
+    append(_OUT.value, rows)
+    if _OUT.value:
+        output.print(f"wrote {_OUT.value}", highlight=False)
+    return 0
+
+
+if __name__ == "__main__":
+    run(main, "python -m benchmarks.scaling.start_up", __doc__ or "")
