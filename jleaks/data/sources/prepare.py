@@ -191,7 +191,7 @@ def _prepare(
 
 def _builder_class(task: Task) -> Any:
     module, name = _BUILDERS[task.dataset]
-    return getattr(importlib.import_module(f"jleaks.data.{module}"), name)
+    return getattr(importlib.import_module(f"jleaks.data.sources.{module}"), name)
 
 
 def _make_builder(builder_class: Any, task: Task, config: Any, data_dir: Path) -> "RecordsBuilder":
