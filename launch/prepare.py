@@ -11,7 +11,7 @@ from absl import flags
 
 from jleaks import data
 
-from .flags import WHERE, run
+from .app import WHERE, run
 
 # Exit status of a shell's command that was ended by Ctrl-C.
 _INTERRUPTED = 130

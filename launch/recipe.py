@@ -5,8 +5,8 @@ import dataclasses
 from jleaks.data.tasks import Task
 from jleaks.training.recipe import RECIPES, Model, Recipe
 
+from .app import WHAT
 from .fields import Fields, define_preset
-from .flags import WHAT
 
 _RECIPE = define_preset(
     "recipe",

@@ -15,7 +15,7 @@ from absl import flags
 from jleaks.errors import InputError
 from jleaks.training.preemption import StopSignal
 
-from .flags import SPEED, WHERE, run
+from .app import SPEED, WHERE, run
 
 _WHAT = "What is served"
 

@@ -10,13 +10,13 @@ from absl import flags
 
 from jleaks.experiments.plan import Plan
 
+from .app import WHAT, WHERE, Log, console, define_execution, make_execution, run, start
 from .attack_recipe import make_attack_recipe
-from .execution import make_execution, start
 from .fields import Fields
-from .flags import WHAT, WHERE, run
-from .log import Log, console
 from .recipe import chosen_model, make_recipe
 from .tasks import DATA_DIR, define_task_seeds, define_tasks, read_seeds, read_tasks, source
+
+define_execution()
 
 _WORKDIR = flags.DEFINE_string(
     "workdir", "checkpoints/sweep", "Directory of this run.", module_name=WHERE

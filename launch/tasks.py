@@ -7,7 +7,7 @@ from absl import flags
 from jleaks.data.tasks import TASKS, get_task
 from jleaks.errors import InputError
 
-from .flags import WHAT, WHERE
+from .app import WHAT, WHERE
 
 DATA_DIR = flags.DEFINE_string(
     "data_dir",

@@ -1,6 +1,5 @@
 """`python -m benchmarks.accelerator`."""
 
-from benchmarks.accelerator import accelerator
-from launch.flags import run
+from benchmarks.accelerator.accelerator import COMMAND, main
 
-run(accelerator.main, "python -m benchmarks.accelerator", accelerator.__doc__ or "")
+COMMAND.run(main)

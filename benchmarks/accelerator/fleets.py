@@ -3,9 +3,6 @@
 import dataclasses
 import functools
 import importlib.util
-import json
-import select
-import subprocess
 import sys
 import tempfile
 import time
@@ -15,12 +12,13 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from benchmarks import harness
 from benchmarks.accelerator.roofline import Counts, step_counts
-from benchmarks.harness import spread
 from jleaks.attacks.evaluate_bank import evaluate
 from jleaks.attacks.references import assign
 from jleaks.attacks.registry import get_attacks
 from jleaks.data.tasks import Task, get_task
+from jleaks.errors import InputError
 from jleaks.experiments import bank as bank_engine
 from jleaks.experiments.bank_plan import BankPlan
 from jleaks.fields import Form
@@ -170,44 +168,28 @@ class Torch:
 
     def __init__(self) -> None:
         """Starts it, where PyTorch is installed."""
-        self._process: subprocess.Popen[str] | None = None
-        if importlib.util.find_spec("torch") is None:
-            return
-        command = [sys.executable, "-m", "benchmarks.accelerator.with_torch"]
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            text=True, bufsize=1,
-        )  # fmt: skip
+        self._process: harness.Answering | None = None
+        self._reason = "torch is not installed"
+        if importlib.util.find_spec("torch") is not None:
+            self._process = harness.Answering(
+                [sys.executable, "-m", "benchmarks.accelerator.with_torch"]
+            )
 
     def turn(self, request: dict[str, Any], timeout: float) -> dict[str, Any]:
         """Returns what the process answers, `failed` included."""
-        process = self._process
-        if process is None:
-            return {"failed": "torch is not installed"}
-        assert process.stdin is not None
-        assert process.stdout is not None
+        if self._process is None:
+            return {"failed": self._reason}
         try:
-            process.stdin.write(json.dumps(request) + "\n")
-            process.stdin.flush()
-            # One line is asked for and one comes, so nothing of it waits in a buffer of ours.
-            if not select.select([process.stdout], [], [], timeout)[0]:
-                self.stop()
-                return {"failed": f"no answer within {timeout:.0f} s"}
-            line = process.stdout.readline()
-        except OSError as error:
-            return {"failed": reason(error)}
-        if not line:
-            return {"failed": f"the process ended with status {process.wait()}"}
-        return json.loads(line)
+            return self._process.ask(request, timeout)
+        except (InputError, OSError) as error:
+            self.stop()
+            self._reason = str(error)
+            return {"failed": self._reason}
 
     def stop(self) -> None:
         """Ends the process."""
         if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            for pipe in (self._process.stdin, self._process.stdout):
-                if pipe is not None:
-                    pipe.close()
+            self._process.close()
             self._process = None
 
 
@@ -252,9 +234,9 @@ def turns(case: Case, contenders: Torch, seconds: float, count: int) -> dict[str
     ours = rates["jleaks"]
     return {
         "torch": version,
-        "model_steps_per_second": {k: spread(v, 2) for k, v in rates.items() if v},
+        "model_steps_per_second": {k: harness.spread(v, 2) for k, v in rates.items() if v},
         "times_torch": {
-            k: spread([a / b for a, b in zip(ours, v, strict=True)], 2)
+            k: harness.spread([a / b for a, b in zip(ours, v, strict=True)], 2)
             for k, v in rates.items()
             if k != "jleaks" and len(v) == len(ours)
         },

@@ -12,20 +12,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.accelerator.fleets import (
-    Case,
-    Timed,
-    counts_of,
-    memory,
-    reason,
-    steps_per_model,
-)
+from benchmarks import harness
+from benchmarks.accelerator.fleets import Case, Timed, counts_of, memory, reason, steps_per_model
 from benchmarks.accelerator.roofline import Peaks, used
-from benchmarks.harness import append, spread
 from jleaks import json_lines
 from jleaks.errors import InputError
 from jleaks.fields import Form, Precision
-from launch.flags import INPUT_ERROR
+from launch.app import INPUT_ERROR
 
 
 class Scale(NamedTuple):
@@ -107,9 +100,7 @@ class Session:
         self.forms: dict[str, Form] = {}
 
     def run(
-        self,
-        sections: dict[str, "Callable[[Session], None]"],
-        before: Sequence[dict[str, Any]],
+        self, sections: dict[str, "Callable[[Session], None]"], before: Sequence[dict[str, Any]]
     ) -> None:
         """Measures the sections.
 
@@ -140,7 +131,7 @@ class Session:
     def write(self, row: dict[str, Any]) -> None:
         """Appends a row, and says so."""
         self._note(row)
-        append(self._path, [{"benchmark": "accelerator", **row, **self._context}])
+        harness.append(self._path, [{"benchmark": "accelerator", **row, **self._context}])
         print(json.dumps({k: v for k, v in row.items() if v is not None}), flush=True)
 
     def guarded(
@@ -183,7 +174,7 @@ class Session:
         rate = case.num_models / float(np.median(steps))
         after, per_model = memory("peak_bytes_in_use"), steps_per_model(case)
         return {
-            "seconds_per_step": spread(steps, 9),
+            "seconds_per_step": harness.spread(steps, 9),
             "model_steps_per_second": round(rate, 2),
             "steps_per_model": per_model,
             "models_per_second": round(rate / per_model, 5),
@@ -225,10 +216,10 @@ def measure(request: dict[str, Any]) -> str | None:
             process.kill()
             process.wait()
         errors.seek(0)
-        lines = errors.read().strip().splitlines() or ["no message"]
+        line = harness.last_line(errors.read())
     if status == INPUT_ERROR:
-        raise InputError(lines[-1].removeprefix("error: "))
-    return f"status {status}: {lines[-1]}"[:300] if status else None
+        raise InputError(line)
+    return f"status {status}: {line}"[:300] if status else None
 
 
 def read_run(path: str | Path, name: str) -> list[dict[str, Any]]:
@@ -236,11 +227,3 @@ def read_run(path: str | Path, name: str) -> list[dict[str, Any]]:
     if not Path(path).exists():
         return []
     return [row for row in json_lines.read(path) if row.get("run") == name]
-
-
-def check_names(flag: str, names: Sequence[str], allowed: Sequence[str]) -> None:
-    """Raises InputError where a flag names something unknown, or nothing."""
-    unknown = [name for name in names if name not in allowed]
-    if unknown or not names:
-        named = ", ".join(unknown) or "nothing"
-        raise InputError(f"--{flag} names {named}; allowed: {', '.join(allowed)}")

@@ -14,18 +14,19 @@ AUC, balanced accuracy at 0.5 and at the shadow's cut, seconds.
 import dataclasses
 import itertools
 import math
+import statistics
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, cast
 
 import numpy as np
-from absl import flags
 
-from benchmarks.harness import WHAT, WHERE, append, command, machine
-from benchmarks.pages.attack_recipes import recipes_table
+from benchmarks import harness
+from benchmarks.harness import DATA_DIR, OUT, Command, Flag, Layout, Row, where
 from jleaks.attacks.attack_models import AttackDataset, fit_networks
 from jleaks.attacks.evaluate_cases import evaluate_own_rows, evaluate_scores
-from jleaks.data.tasks import get_task
+from jleaks.data.tasks import TASKS, get_task
+from jleaks.errors import InputError
 from jleaks.experiments.answers import Answers
 from jleaks.experiments.context import Context
 from jleaks.experiments.engine import opened
@@ -34,40 +35,31 @@ from jleaks.experiments.subjects import truth
 from jleaks.fields import Activation
 from jleaks.fingerprint import fingerprint
 from jleaks.keys import Role, identity_key
+from jleaks.report.table import Table
 from jleaks.training.fleet import make_mesh, stack_key_data
 from jleaks.training.recipe import ATTACK_RECIPES, Recipe
-from jleaks.training.reporter import Reporter, provenance
-from launch.execution import make_execution, start
-from launch.flags import run
-from launch.log import Log, console
+from jleaks.training.reporter import Reporter
+from launch.app import Log, console, make_execution, start
 
-_DATA_DIR = flags.DEFINE_string(
-    "data_dir",
-    None,
-    "Datasets prepared by launch.prepare; without it the synthetic stand-ins are used.",
-    **WHERE,
-)
-_OUT = flags.DEFINE_string("out", None, "JSON lines to append to.", **WHERE)
-_WORKDIR = flags.DEFINE_string(
-    "workdir", "checkpoints/attack_recipes", "Where models are kept.", **WHERE
-)
-_TASKS = flags.DEFINE_list(
-    "tasks", ["adult", "face", "location", "purchase10", "purchase100"], "Attacked.", **WHAT
-)
-_SCALE = flags.DEFINE_enum(
-    "scale", "paper", list(PRESETS), "Sizes of the parts and recipe of the targets.", **WHAT
-)
-_SEEDS = flags.DEFINE_integer("num_seeds", 3, "Of every task.", lower_bound=1, **WHAT)
-_KEYS = flags.DEFINE_integer("num_keys", 8, "Attack models of a shadow.", lower_bound=2, **WHAT)
-_NAMED = flags.DEFINE_list(
-    "recipes", list(ATTACK_RECIPES), "Of the registry of attack recipes; compared besides.", **WHAT
-)
-_ACTIVATIONS = flags.DEFINE_list("activations", ["tanh", "relu"], "Of the grid.", **WHAT)
-_SCHEDULES = flags.DEFINE_list("schedules", ["constant", "cosine"], "Of the grid.", **WHAT)
-_RATES = flags.DEFINE_list("learning_rates", ["0.01", "0.001"], "Of the grid.", **WHAT)
-_BATCHES = flags.DEFINE_list("batch_sizes", ["10", "100"], "Of the grid.", **WHAT)
-_EPOCHS = flags.DEFINE_integer(
-    "epochs", None, "Of every attack model; default the recipe's.", lower_bound=1, **WHAT
+_GRID = ("activations", "schedules", "learning_rates", "batch_sizes")
+COMMAND = Command(
+    "benchmarks.checks.attack_recipes",
+    __doc__,
+    ("tasks", "scale", "num_seeds", "num_keys", *_GRID),
+    trains=True,
+    data_dir=DATA_DIR,
+    out=OUT,
+    workdir=where("Where models are kept.", "checkpoints/attack_recipes"),
+    tasks=Flag("Attacked.", ["adult", "face", "location", "purchase10", "purchase100"]),
+    scale=Flag("Sizes of the parts and recipe of the targets.", "paper", kind=tuple(PRESETS)),
+    num_seeds=Flag("Of every task.", 3, 1),
+    num_keys=Flag("Attack models of a shadow.", 8, 2),
+    recipes=Flag("Of the registry of attack recipes; compared besides.", list(ATTACK_RECIPES)),
+    activations=Flag("Of the grid.", ["tanh", "relu"]),
+    schedules=Flag("Of the grid.", ["constant", "cosine"]),
+    learning_rates=Flag("Of the grid.", ["0.01", "0.001"]),
+    batch_sizes=Flag("Of the grid.", ["10", "100"]),
+    epochs=Flag("Of every attack model; default the recipe's.", None, 1, int),
 )
 
 # Metrics of a row, each with its spread.
@@ -89,9 +81,9 @@ class _Draw(NamedTuple):
 def grid() -> list[Recipe]:
     """Returns the recipes to compare, those with a name first."""
     base = ATTACK_RECIPES["ml_leaks"].recipe
-    found = [ATTACK_RECIPES[name].recipe for name in _NAMED.value]
+    found = [ATTACK_RECIPES[name].recipe for name in COMMAND.recipes]
     for activation, schedule, rate, batch in itertools.product(
-        _ACTIVATIONS.value, _SCHEDULES.value, _RATES.value, _BATCHES.value
+        *(getattr(COMMAND, n) for n in _GRID)
     ):
         recipe = dataclasses.replace(
             base,
@@ -101,8 +93,8 @@ def grid() -> list[Recipe]:
             batch_size=int(batch),
         )
         found.append(recipe)
-    if _EPOCHS.value is not None:
-        found = [dataclasses.replace(recipe, epochs=_EPOCHS.value) for recipe in found]
+    if COMMAND.epochs is not None:
+        found = [dataclasses.replace(recipe, epochs=COMMAND.epochs) for recipe in found]
     return list(dict.fromkeys(found))
 
 
@@ -123,7 +115,7 @@ def draws(context: Context, task: str) -> list[_Draw]:
 
 def measure(
     context: Context, task: str, recipe: Recipe, found: Sequence[_Draw], num_keys: int
-) -> dict[str, Any]:
+) -> Row:
     """Returns what a recipe makes of a task's shadows."""
     datasets = []
     for draw, key in itertools.product(found, range(num_keys)):
@@ -192,51 +184,163 @@ def summary(values: np.ndarray) -> dict[str, float | None]:
     }
 
 
-def main(_: list[str]) -> int:
+# A task leaks if some recipe's AUC, mean over seeds and keys, is at least this.
+LEAKS = 0.52
+
+
+def of(row: Row) -> Recipe:
+    """Returns the recipe of a row."""
+    fields = row["recipe"]
+    return Recipe(**{**fields, "hidden": tuple(fields["hidden"])})
+
+
+def by_recipe(rows: Sequence[Row]) -> dict[Recipe, list[Row]]:
+    """Returns the rows of each recipe, one per task.
+
+    Raises:
+      InputError: a recipe and task occur twice, or some recipe lacks a task that others have.
+    """
+    found: dict[Recipe, dict[str, Row]] = {}
+    for row in rows:
+        mine = found.setdefault(of(row), {})
+        if row["task"] in mine:
+            raise InputError(f"two rows of {describe(of(row))} on {row['task']}")
+        mine[row["task"]] = row
+    tasks = {row["task"] for row in rows}
+    for recipe, mine in found.items():
+        if lacking := tasks - mine.keys():
+            raise InputError(f"{describe(recipe)} has no row of {', '.join(sorted(lacking))}")
+    return {recipe: list(mine.values()) for recipe, mine in found.items()}
+
+
+def name(recipe: Recipe) -> str:
+    """Returns the name of a recipe in the registry, or ""."""
+    return ", ".join(n for n, preset in ATTACK_RECIPES.items() if preset.recipe == recipe)
+
+
+def describe(recipe: Recipe) -> str:
+    """Returns a recipe in words."""
+    network = (
+        "logistic" if recipe.model == "logistic" else f"{recipe.hidden[0]} {recipe.activation}"
+    )
+    return (
+        f"{network}, Adam {recipe.learning_rate:g} {recipe.schedule}, batch {recipe.batch_size}, "
+        f"{recipe.epochs} epochs"
+    )
+
+
+def mean(rows: Sequence[Row], value_fn: Callable[[Row], float | None]) -> float | None:
+    """Returns the mean over tasks of what they define."""
+    values = [value for row in rows if (value := value_fn(row)) is not None]
+    return statistics.fmean(values) if values else None
+
+
+def statistic(rows: Sequence[Row], metric: str, of: str = "mean") -> float | None:
+    """Returns the mean over tasks of what rows say of a metric."""
+    return mean(rows, lambda row: row[metric][of])
+
+
+def auc(rows: Sequence[Row]) -> float:
+    """Returns the AUC, mean over tasks."""
+    return statistic(rows, "auc") or 0.0
+
+
+def leaking(rows: Sequence[Row]) -> list[str]:
+    """Returns the tasks that leak under some recipe."""
+    tasks = dict.fromkeys(row["task"] for row in rows)
+    best = {task: max(r["auc"]["mean"] for r in rows if r["task"] == task) for task in tasks}
+    return [task for task in tasks if best[task] >= LEAKS]
+
+
+def titles(rows: Sequence[Row]) -> dict[str, str]:
+    """Returns the title of every task, with its source where that is not real."""
+    found = {}
+    for row in rows:
+        suffix = "" if row["source"] == "real" else f" ({row['source']})"
+        found[row["task"]] = TASKS[row["task"]].title + suffix
+    return found
+
+
+_LAYOUT = Layout(
+    "Attack recipes, means over tasks",
+    "{tasks}; {num_seeds} seeds, {num_keys} keys each.  Collapsed: of tasks that leak / of the others.  "
+    "All else but seconds: of tasks that leak.  Standard deviations of recall at 0.5: over the keys of a "
+    "shadow (largest of a task, mean over tasks) and over the means of seeds.  Accuracy: balanced, at "
+    "0.5, and at the cut that is best for the shadow's rows.  Device-seconds: of training one attack "
+    "model in its fleet, beside other work on {cores} cores of {cpu} (load {load_before:g} at the "
+    "start), which makes equal work differ by a factor of two and more.",
+    [
+        ("Name", "{name}"),
+        ("Hidden", "{hidden}"),
+        ("Schedule", "{recipe.schedule}"),
+        ("Rate", "{recipe.learning_rate:g}"),
+        ("Batch", "{recipe.batch_size}"),
+        ("Collapsed", "{collapsed}"),
+        ("Recall, keys\n(largest)", "{largest:.3f}", "-"),
+        ("Recall,\nkeys", "{keys:.3f}", "-"),
+        ("Recall,\nseeds", "{seeds:.3f}", "-"),
+        ("AUC", "{auc:.4f}", "-"),
+        ("Accuracy\nat 0.5", "{accuracy:.4f}", "-"),
+        ("Accuracy,\nshadow cut", "{accuracy_shadow_cut:.4f}", "-"),
+        ("Device-\nseconds", "{device_seconds:.1f}", "-"),
+    ],
+    num_text_columns=3,
+)  # fmt: skip
+
+
+def recipes_table(rows: Sequence[Row]) -> Table:
+    """Returns the table of all recipes, averaged over tasks."""
+    lines, leaks = [], leaking(rows)
+    for recipe, every in by_recipe(rows).items():
+        mine = [r for r in every if r["task"] in leaks]
+        others = [r for r in every if r["task"] not in leaks]
+        shares = [mean(some, lambda r: 100 * r["collapsed"]) for some in (mine, others)]
+        line = {
+            "name": name(recipe),
+            "recipe": recipe,
+            "hidden": "none" if recipe.model == "logistic" else recipe.activation,
+            "collapsed": " / ".join("-" if s is None else f"{s:.1f}%" for s in shares),
+            "largest": max((r["recall"]["over_keys"] or 0.0 for r in mine), default=None),
+            "device_seconds": mean(every, lambda r: r["device_seconds"]),
+        }
+        for what in ("keys", "seeds"):
+            line[what] = statistic(mine, "recall", f"over_{what}")
+        for metric in ("auc", "accuracy", "accuracy_shadow_cut"):
+            line[metric] = statistic(mine, metric)
+        lines.append(line)
+    return _LAYOUT.table(lines, **{**rows[0], "tasks": ", ".join(titles(rows).values())})
+
+
+def main() -> int:
+    source = "synthetic" if COMMAND.data_dir is None else "prepared"
     plan = make_plan(
-        cast(Any, _SCALE.value),
-        tuple(_TASKS.value),
-        "synthetic" if _DATA_DIR.value is None else "prepared",
-        _SEEDS.value,
+        cast(Any, COMMAND.scale), tuple(COMMAND.tasks), cast(Any, source), COMMAND.num_seeds
     )
     recipes, execution = grid(), start(make_execution())
-    output = console()
-    log, before = Log(output), machine()
-    sizes = (_TASKS, _SCALE, _SEEDS, _KEYS, _ACTIVATIONS, _SCHEDULES, _RATES, _BATCHES)
-    shown = command("benchmarks.checks.attack_recipes", sizes)
-    about = provenance("", execution)
-    # Of a plan; attack recipes are compared under one.
-    del about["fingerprint"]
-    rows = []
-    reporter = Reporter(log.line, log.progress)
+    log, about = Log(console()), COMMAND.about(harness.machine(), execution)
+    rows: list[Row] = []
+    reporter, data_dir, kept = Reporter(log.line, log.progress), COMMAND.data_dir, COMMAND.workdir
     with (
         tempfile.TemporaryDirectory() as folder,
         # Nothing but trained models is kept: the same ones serve other tasks, seeds and recipes.
-        opened(
-            plan, execution, folder, _DATA_DIR.value, _WORKDIR.value, reporter=reporter
-        ) as context,
+        opened(plan, execution, folder, data_dir, kept, reporter=reporter) as context,
     ):
         for task in plan.tasks:
             found = draws(context, task)
-            for recipe in recipes:
-                row = {
+            rows += [
+                {
                     "benchmark": "attack recipes",
                     "task": task,
                     "source": context.querier.datasets(task).source,
                     "recipe": dataclasses.asdict(recipe),
-                    **measure(context, task, recipe, found, _KEYS.value),
-                    "scale": _SCALE.value,
-                    "command": shown,
-                    **before,
+                    **measure(context, task, recipe, found, COMMAND.num_keys),
+                    "scale": COMMAND.scale,
                     **about,
                 }
-                rows.append(row)
-    output.print(recipes_table(rows).to_rich(output))
-    append(_OUT.value, rows)
-    if _OUT.value:
-        output.print(f"wrote {_OUT.value}", highlight=False)
-    return 0
+                for recipe in recipes
+            ]
+    return COMMAND.finish(rows, recipes_table(rows))
 
 
 if __name__ == "__main__":
-    run(main, "python -m benchmarks.checks.attack_recipes", __doc__ or "")
+    COMMAND.run(main)

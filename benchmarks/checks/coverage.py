@@ -2,60 +2,62 @@
 
 python -m benchmarks.checks.coverage --out=results/bank/coverage.jsonl --figure=results/bank/coverage.png
 
-Draws banks (`benchmarks/coverage_banks.py`), with and without leakage, and evaluates each with loss, LiRA
-and RMIA online.  Counts how often 95% intervals cover the truth: of means over the targets of a bank, of
-differences of two attacks, and of single targets' TPRs; by the method in use and by the one it replaced (t
-over targets; Clopper-Pearson at the realised threshold).
+Draws banks (`simulated_banks.py`), with and without leakage, and evaluates each with loss, LiRA and RMIA
+online.  Counts how often 95% intervals cover the truth: of means over the targets of a bank, of differences
+of two attacks, and of single targets' TPRs; by the method in use and by the one it replaced (t over
+targets; Clopper-Pearson at the realised threshold).
 """
 
 import itertools
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from absl import flags
 from jax.sharding import Mesh
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
-from benchmarks.checks.coverage_table import coverage_table, draw_coverage
-from benchmarks.checks.simulated_banks import ATTACKS, FPRS, PROCESSES, Process, Truth, draw, truths
-from benchmarks.harness import WHAT, WHERE, command, machine
+from benchmarks import harness
+from benchmarks.checks.simulated_banks import FPRS, PROCESSES, Process, Truth, draw, truths
+from benchmarks.harness import Command, Flag, Layout, Row, where
 from jleaks import json_lines
 from jleaks.attacks.evaluate_bank import evaluate
 from jleaks.attacks.references import assign
+from jleaks.attacks.registry import ATTACKS as REGISTRY
 from jleaks.attacks.registry import get_attacks
 from jleaks.errors import InputError
 from jleaks.files import replace_file
 from jleaks.metrics.bank_metrics import BankMetrics
 from jleaks.metrics.estimates import over_targets, tpr_over_records
-from jleaks.metrics.intervals import (
-    Interval,
-    clopper_pearson,
-    paired_t_interval,
-    t_interval,
-)
+from jleaks.metrics.intervals import Interval, clopper_pearson, paired_t_interval, t_interval
 from jleaks.metrics.resampling import mean_over_targets, paired_targets
-from jleaks.report.style import png
+from jleaks.report.style import (
+    SERIES_COLOURS,
+    clean_axes,
+    head_and_caption,
+    legend_below_title,
+    new_figure,
+    png,
+)
+from jleaks.report.table import Table
 from jleaks.training.execution import Execution
 from jleaks.training.fleet import make_mesh
-from jleaks.training.reporter import provenance
-from launch.flags import run, use_all_cores
-from launch.log import console
+from launch.app import use_all_cores
 
-_BANKS = flags.DEFINE_integer("num_banks", 400, "Of each process.", lower_bound=2, **WHAT)
-_MODELS = flags.DEFINE_integer(
-    "num_models", 16, "Of every bank, even; all are targets.", lower_bound=6, **WHAT
+COMMAND = Command(
+    "benchmarks.checks.coverage",
+    __doc__,
+    ("num_banks", "num_models", "num_records", "truth_records", "truth_banks"),
+    num_banks=Flag("Of each process.", 400, 2),
+    num_models=Flag("Of every bank, even; all are targets.", 16, 6),
+    num_records=Flag("Of every bank, even.", 4_000, 200),
+    truth_records=Flag("Of the banks that truth is measured on, even.", 200_000, 1_000),
+    truth_banks=Flag("Of those.", 5, 1),
+    out=where("JSON lines to write."),
+    figure=where("Figure to draw."),
 )
-_RECORDS = flags.DEFINE_integer(
-    "num_records", 4_000, "Of every bank, even.", lower_bound=200, **WHAT
-)
-_LARGE = flags.DEFINE_integer(
-    "truth_records", 200_000, "Of the banks that truth is measured on.", lower_bound=1_000, **WHAT
-)
-_REPETITIONS = flags.DEFINE_integer("truth_banks", 5, "Of those.", lower_bound=1, **WHAT)
-_OUT = flags.DEFINE_string("out", None, "JSON lines to write.", **WHERE)
-_FIGURE = flags.DEFINE_string("figure", None, "Figure to draw.", **WHERE)
 
 _COMPARED = ("auc", *(f"tpr_at_fpr_{fpr}" for fpr in FPRS))
 # At given thresholds, of the loss alone: the scores of LiRA and RMIA move with what the rest of their bank
@@ -143,7 +145,7 @@ def measure(
     num_records: int,
     mesh: Mesh,
     seed: int = 0,
-) -> list[dict[str, Any]]:
+) -> list[Row]:
     """Returns one row per quantity and method: how often its intervals cover the truth.
 
     Fields: process; what, attack, measure, method, as in `Key`; truth and estimate, means over banks;
@@ -192,40 +194,148 @@ def measure(
     return rows
 
 
-def main(_: list[str]) -> int:
-    for flag in (_MODELS, _RECORDS, _LARGE):
-        if flag.value % 2:
-            raise InputError(
-                f"--{flag.name} is {flag.value}, expected even: models come in twins on halves"
-            )
-    if _LARGE.value < _RECORDS.value:
-        raise InputError(
-            f"--truth_records is {_LARGE.value}, expected at least --num_records={_RECORDS.value}"
+_MEASURES = {
+    "auc": "AUC",
+    "balanced_accuracy": "Balanced accuracy",
+    "precision": "Precision",
+    "tpr_at_fpr_0.01": "TPR at 1% FPR",
+    "tpr_at_fpr_0.001": "TPR at 0.1% FPR",
+}
+# What each of the quantities had before, what it has now, and how it is called.
+_METHODS = {
+    "mean over targets": ("t over targets", "records", "Mean over targets"),
+    "difference": ("t over targets", "records", "Difference of attacks"),
+    "one target": ("Clopper-Pearson at the realised threshold", "records, named FPR", "One target"),
+}
+
+_By = dict[tuple[str, str, str, str], dict[str, Row]]
+
+
+def _title(attack: str) -> str:
+    return " - ".join(REGISTRY[name].title for name in attack.split(" - "))
+
+
+def _by_quantity(rows: Sequence[Row]) -> _By:
+    """Returns rows by process, what, measure and attack, then by method, in the order of reports."""
+    found: _By = {}
+    for process in dict.fromkeys(r["process"] for r in rows):
+        for what in _METHODS:
+            for measure in _MEASURES:
+                for r in rows:
+                    if (r["process"], r["what"], r["measure"]) == (process, what, measure):
+                        key = (process, what, measure, r["attack"])
+                        found.setdefault(key, {})[r["method"]] = r
+    return found
+
+
+_LAYOUT = Layout(
+    "How often 95% intervals cover the truth",
+    "{banks} simulated banks of each process, {num_models} models and {num_records:,} records each, so "
+    "that {others:,} non-members of a target allow so many at 1% and a tenth of that at 0.1%.  Truth and "
+    "estimate: means over banks.  Before: t over targets, for one target Clopper-Pearson at the realised "
+    "threshold.  Now: over records.  Width: median distance of the bounds.  A coverage of 0.95 has a "
+    "standard error of {error:.3f}.",
+    [
+        ("Process", "{process}"),
+        ("Of what", "{title}"),
+        ("Measure", lambda line: _MEASURES[line["measure"]]),
+        ("Attack", lambda line: _title(line["attack"])),
+        ("Truth", "{new[truth]:.4f}"),
+        ("Estimate", "{new[estimate]:.4f}"),
+        ("Coverage\nbefore", "{old[coverage]:.3f}"),
+        ("Width\nbefore", "{old[width]:.3f}"),
+        ("Coverage\nnow", "{new[coverage]:.3f}"),
+        ("Width\nnow", "{new[width]:.3f}"),
+    ],
+    num_text_columns=4,
+    section="{process} {title}",
+)  # fmt: skip
+
+
+def coverage_table(rows: Sequence[Row]) -> Table:
+    """Returns how often 95% intervals cover the truth, by the earlier method and by the one in use."""
+    lines = []
+    for (_, what, *_), by_method in _by_quantity(rows).items():
+        old, new, title = _METHODS[what]
+        lines.append(
+            {**by_method[new], "title": title, "old": by_method[old], "new": by_method[new]}
         )
+    first = rows[0]
+    error = (0.95 * 0.05 / first["banks"]) ** 0.5
+    return _LAYOUT.table(lines, others=first["num_records"] // 2, error=error)
+
+
+def draw_coverage(rows: Sequence[Row]) -> Figure:
+    """Draws the coverage of every quantity, before (hollow) and now (filled), a panel per process."""
+    by = _by_quantity(rows)
+    processes = list(dict.fromkeys(key[0] for key in by))
+    lines = list(dict.fromkeys(key[1:3] for key in by))
+    attacks = list(dict.fromkeys(key[3] for key in by))
+    figure = new_figure(11.5, 1.9 + 0.42 * len(lines))
+    panels = figure.subplots(1, len(processes), sharey=True, squeeze=False)[0]
+    first = rows[0]
+    noise = 2 * (0.95 * 0.05 / first["banks"]) ** 0.5
+    for axes, process in zip(panels, processes, strict=True):
+        axes.axvspan(0.95 - noise, min(1.0, 0.95 + noise), color="0.9", lw=0)
+        axes.axvline(0.95, color="0.2", lw=1, ls=(0, (4, 3)))
+        for (name, what, measure, attack), by_method in by.items():
+            if name != process:
+                continue
+            # Attacks of one line stand close above each other.
+            step = attacks.index(attack) % 3 - 1
+            y = len(lines) - 1 - lines.index((what, measure)) - 0.2 * step
+            colour = SERIES_COLOURS[attacks.index(attack) % len(SERIES_COLOURS)]
+            old, new = (by_method[method]["coverage"] for method in _METHODS[what][:2])
+            axes.plot([old, new], [y, y], color=colour, lw=0.8, alpha=0.5)
+            axes.plot(old, y, "o", ms=5, mfc="white", mec=colour)
+            axes.plot(new, y, "o", ms=5, color=colour)
+        axes.set(xlim=(0, 1.02), xlabel="Share of intervals that cover the truth", title=process)
+        axes.set_ylim(-0.6, len(lines) - 0.4)
+        labels = [f"{_METHODS[what][2]}: {_MEASURES[measure]}" for what, measure in lines]
+        axes.set_yticks(range(len(lines)), labels[::-1])
+        axes.grid(True, axis="x", color="0.92", lw=0.8)
+        clean_axes(axes)
+    head_and_caption(
+        figure,
+        "How often 95% intervals cover the truth",
+        f"{first['banks']} simulated banks of {first['num_models']} models and {first['num_records']:,} "
+        "records.  Hollow: before (t over targets; for one target Clopper-Pearson at the realised "
+        "threshold).  Filled: now (over records).  Dashed: 0.95; grey: two standard errors of so many "
+        "banks.",
+    )
+    handles = [
+        Line2D([], [], ls="none", marker="o", ms=6, label=_title(attack),
+               color=SERIES_COLOURS[i % len(SERIES_COLOURS)])
+        for i, attack in enumerate(attacks)
+    ]  # fmt: skip
+    legend_below_title(figure, handles)
+    return figure
+
+
+def main() -> int:
+    for name in ("num_models", "num_records", "truth_records"):
+        if (value := getattr(COMMAND, name)) % 2:
+            raise InputError(f"--{name} is {value}, expected even: models come in twins on halves")
+    models, records, large = COMMAND.num_models, COMMAND.num_records, COMMAND.truth_records
+    if large < records:
+        raise InputError(f"--truth_records is {large}, expected at least --num_records={records}")
     use_all_cores()
-    mesh, before, tick, rows = make_mesh(), machine(), time.monotonic(), []
-    sizes = (_BANKS, _MODELS, _RECORDS, _LARGE, _REPETITIONS)
-    about = {**before, **provenance("", Execution())}
-    # Of a plan; there is none.
-    del about["fingerprint"]
+    mesh, before, tick = make_mesh(), harness.machine(), time.monotonic()
+    rows: list[Row] = []
     for i, process in enumerate(PROCESSES):
-        large = _LARGE.value, _REPETITIONS.value
-        truth = truths(process, 1 + i, _MODELS.value, _RECORDS.value, *large, ATTACKS)
-        rows += measure(process, truth, _BANKS.value, _MODELS.value, _RECORDS.value, mesh, seed=i)
+        truth = truths(process, 1 + i, models, records, large, COMMAND.truth_banks)
+        rows += measure(process, truth, COMMAND.num_banks, models, records, mesh, seed=i)
         print(f"{process.name}: {time.monotonic() - tick:.0f} s", flush=True)
-    seconds = round(time.monotonic() - tick, 1)
-    shown = {"seconds": seconds, "command": command("benchmarks.checks.coverage", sizes)}
-    rows = [{**row, **shown, **about} for row in rows]
-    output = console()
-    output.print(coverage_table(rows).to_rich(output))
-    if _OUT.value:
-        json_lines.write(_OUT.value, rows)
-        output.print(f"wrote {_OUT.value}", highlight=False)
-    if _FIGURE.value:
-        replace_file(Path(_FIGURE.value), png(draw_coverage(rows)))
-        output.print(f"wrote {_FIGURE.value}", highlight=False)
-    return 0
+    about = {"seconds": round(time.monotonic() - tick, 1), **COMMAND.about(before, Execution())}
+    rows = [{**row, **about} for row in rows]
+    if COMMAND.out:
+        json_lines.write(COMMAND.out, rows)
+    if COMMAND.figure:
+        replace_file(Path(COMMAND.figure), png(draw_coverage(rows)))
+        print(f"wrote {COMMAND.figure}")
+    # Written as a whole already: rows of two runs are not one check.
+    return COMMAND.finish([], coverage_table(rows))
 
 
 if __name__ == "__main__":
-    run(main, "python -m benchmarks.checks.coverage", __doc__ or "")
+    COMMAND.run(main)

@@ -10,15 +10,11 @@ target's records; and how often the epsilon bounds of one target are above zero 
 allowed to).
 """
 
-import shlex
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
-from absl import flags
 
-from jleaks import json_lines
+from benchmarks.harness import OUT, Command, Flag, where
 from jleaks.attacks import score_files
 from jleaks.attacks.bank import Bank
 from jleaks.attacks.evaluate_bank import evaluate, missing, scores
@@ -34,26 +30,22 @@ from jleaks.metrics.resampling import bootstrap_records
 from jleaks.training.execution import Execution
 from jleaks.training.fleet import make_mesh
 from jleaks.training.reporter import provenance
-from launch.flags import run, use_all_cores
+from launch.app import use_all_cores
 
-_BANK = flags.DEFINE_string("bank", None, "File of launch.bank.", module_name="Where")
-_OUT = flags.DEFINE_string("out", None, "JSON lines to append to.", module_name="Where")
-_DRAWS = flags.DEFINE_integer(
-    "draws", 200, "Memberships drawn.", lower_bound=2, module_name="What is measured"
+COMMAND = Command(
+    "benchmarks.checks.null_banks",
+    __doc__,
+    bank=where("File of launch.bank."),
+    draws=Flag("Memberships drawn.", 200, 2),
+    num_models=Flag("Models of the bank to use, even.", 16, 4),
+    attacks=Flag(
+        "Attacks to run.",
+        ["loss", "class_thresholds", "lira_offline", "rmia_offline", "lira_online", "bavaria"],
+    ),
+    out=OUT,
 )
-_MODELS = flags.DEFINE_integer(
-    "num_models",
-    16,
-    "Models of the bank to use, even.",
-    lower_bound=4,
-    module_name="What is measured",
-)
-_ATTACKS = flags.DEFINE_list(
-    "attacks",
-    ["loss", "class_thresholds", "lira_offline", "rmia_offline", "lira_online", "bavaria"],
-    "Attacks to run.",
-    module_name="What is measured",
-)
+# What is counted over draws: intervals that cover 0.5, epsilon bounds above zero.
+_COUNTED = ("coverage_of_mean", "coverage", "coverage_over_records", "over_thresholds", "one_run")
 
 
 def redrawn(bank: Bank, draw: int) -> Bank:
@@ -65,23 +57,21 @@ def redrawn(bank: Bank, draw: int) -> Bank:
     return Bank(**{**vars(bank), "member": member, "twins": True})
 
 
-def main(_: list[str]) -> int:
-    if _BANK.value is None:
+def main() -> int:
+    if COMMAND.bank is None:
         raise InputError("--bank names the file")
-    attacks = get_attacks(_ATTACKS.value)
+    attacks = get_attacks(COMMAND.attacks)
     use_all_cores()
     mesh = make_mesh()
-    whole = score_files.read(_BANK.value)
-    if _MODELS.value % 2 or _MODELS.value > whole.num_models:
-        raise InputError(
-            f"--num_models is {_MODELS.value}, expected even, at most {whole.num_models}"
-        )
-    bank = whole.take(slice(0, _MODELS.value))
+    whole, most = score_files.read(COMMAND.bank), COMMAND.num_models
+    if most % 2 or most > whole.num_models:
+        raise InputError(f"--num_models is {most}, expected even, at most {whole.num_models}")
+    bank = whole.take(slice(0, most))
     attacks = [attack for attack in attacks if missing(attack, bank) is None]
     began = time.monotonic()
     aucs: dict[str, list[float]] = {a.name: [] for a in attacks}
-    counts = {a.name: np.zeros(5) for a in attacks}
-    for draw in range(_DRAWS.value):
+    counts = {a.name: np.zeros(len(_COUNTED)) for a in attacks}
+    for draw in range(COMMAND.draws):
         null = redrawn(bank, draw)
         references, shadows = assign(null)
         metrics = evaluate(null, attacks, references, shadows, mesh)
@@ -103,9 +93,7 @@ def main(_: list[str]) -> int:
     rows = []
     for attack in attacks:
         values = np.array(aucs[attack.name])
-        of_mean, over_targets, over_records, thresholds, one_run = (
-            counts[attack.name] / len(values)
-        ).tolist()
+        shares = (counts[attack.name] / len(values)).tolist()
         summary = {
             "task": bank.meta.get("task", "bank"),
             "null": bank.meta.get("plan", {}).get("null", "none").replace("none", "redrawn"),
@@ -114,23 +102,15 @@ def main(_: list[str]) -> int:
             "num_models": bank.num_models,
             "mean_auc": round(float(values.mean()), 6),
             "standard_error": round(float(values.std(ddof=1) / np.sqrt(len(values))), 6),
-            "coverage_of_mean": of_mean,
-            "coverage": over_targets,
-            "coverage_over_records": over_records,
-            "over_thresholds": thresholds,
-            "one_run": one_run,
+            **dict(zip(_COUNTED, shares, strict=True)),
             "seconds": round(time.monotonic() - began, 1),
-            "command": shlex.join(["python", "-m", "benchmarks.checks.null_banks", *sys.argv[1:]]),
+            "command": COMMAND.text(),
             **provenance(bank.meta.get("fingerprint"), Execution(), bank.format),
         }
         print({k: v for k, v in summary.items() if k not in ("command", "versions", "fingerprint")})
         rows.append(summary)
-    if _OUT.value:
-        before = json_lines.read(_OUT.value) if Path(_OUT.value).exists() else []
-        json_lines.write(_OUT.value, [*before, *rows])
-        print(f"wrote {_OUT.value}")
-    return 0
+    return COMMAND.finish(rows)
 
 
 if __name__ == "__main__":
-    run(main, "python -m benchmarks.checks.null_banks", __doc__ or "")
+    COMMAND.run(main)

@@ -1,6 +1,5 @@
 """`python -m benchmarks.evaluator`."""
 
-from benchmarks.evaluator import evaluator
-from launch.flags import run
+from benchmarks.evaluator.evaluator import COMMAND, main
 
-run(evaluator.main, "python -m benchmarks.evaluator", evaluator.__doc__ or "")
+COMMAND.run(main)

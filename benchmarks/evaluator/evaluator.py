@@ -11,48 +11,35 @@ privacytrustlab), which are imported from there.
 """
 
 import json
-import subprocess
-import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-from absl import flags
 
+from benchmarks import harness
 from benchmarks.evaluator import contenders
 from benchmarks.evaluator.turns import CONTENDERS, Turn, peak_megabytes, time_jleaks
-from benchmarks.harness import WHAT, WHERE, append, command, machine, spread
+from benchmarks.harness import OUT, Command, Flag, Layout, Row, where
 from jleaks.errors import InputError
-from launch.flags import run, use_all_cores
+from jleaks.report.table import Table
+from launch.app import use_all_cores
 
-_MODELS = flags.DEFINE_integer(
-    "num_models", 256, "Models of the bank, even.", lower_bound=6, **WHAT
-)
-_RECORDS = flags.DEFINE_integer(
-    "num_records", 50_000, "Records of the bank, even.", lower_bound=20, **WHAT
-)
-_TARGETS = flags.DEFINE_integer(
-    "num_targets",
-    4,
-    "Targets that others than jleaks are timed on.",
-    lower_bound=1,
-    **WHAT,
-)
-_LOOP_RECORDS = flags.DEFINE_integer(
-    "loop_records", 2_000, "Records that loops are timed on.", lower_bound=1, **WHAT
-)
-_REPETITIONS = flags.DEFINE_integer(
-    "repetitions", 3, "Turns of every contender.", lower_bound=1, **WHAT
-)
-_PEERS = flags.DEFINE_string("peers", None, "Checkouts of public code.", **WHERE)
-_OUT = flags.DEFINE_string("out", None, "JSON lines to append to.", **WHERE)
-_CONTENDER = flags.DEFINE_string(
-    "contender", None, "Time this one alone, in this process (used by the benchmark itself).",
-    **WHERE,
-)  # fmt: skip
-_FOUND = flags.DEFINE_string(
-    "found", None, "With --contender: where to leave what it found.", **WHERE
+_SIZES = ("num_models", "num_records", "num_targets", "loop_records")
+COMMAND = Command(
+    "benchmarks.evaluator",
+    __doc__,
+    (*_SIZES, "repetitions"),
+    num_models=Flag("Models of the bank, even.", 256, 6),
+    num_records=Flag("Records of the bank, even.", 50_000, 20),
+    num_targets=Flag("Targets that others than jleaks are timed on.", 4, 1),
+    loop_records=Flag("Records that loops are timed on.", 2_000, 1),
+    repetitions=Flag("Turns of every contender.", 3, 1),
+    peers=where("Checkouts of public code."),
+    out=OUT,
+    contender=where("Time this one alone, in this process (used by the benchmark itself)."),
+    found=where("With --contender: where to leave what it found."),
 )
 
 # Scores of jleaks (float32) and the others may differ by so much, relative to 1 or the score.
@@ -64,18 +51,17 @@ PEER_AUC_TOLERANCE = 0.02
 
 def _work(name: str, path: Path) -> int:
     """Times one contender in this process and leaves what it found in two files."""
-    answers = contenders.synthetic(_MODELS.value, _RECORDS.value)
+    answers = contenders.synthetic(COMMAND.num_models, COMMAND.num_records)
     turn = Turn(
-        range(min(_TARGETS.value, _MODELS.value)),
-        _LOOP_RECORDS.value,
-        Path(_PEERS.value) if _PEERS.value else None,
+        range(min(COMMAND.num_targets, COMMAND.num_models)),
+        COMMAND.loop_records,
+        Path(COMMAND.peers) if COMMAND.peers else None,
     )
     if name.startswith("jleaks:"):
         found = time_jleaks(answers, turn, tuple(name.removeprefix("jleaks:").split("+")))
-    elif name in CONTENDERS:
-        found = CONTENDERS[name].time_fn(answers, turn)
     else:
-        raise InputError(f"unknown contender {name!r}; allowed: {', '.join(CONTENDERS)}")
+        harness.check_names("contender", [name], list(CONTENDERS))
+        found = CONTENDERS[name].time_fn(answers, turn)
     found.setdefault("peak_megabytes", peak_megabytes())
     arrays = {
         f"{kind} {attack}": np.asarray(rows, np.float64)
@@ -87,22 +73,15 @@ def _work(name: str, path: Path) -> int:
     return 0
 
 
-def _run(name: str, folder: str) -> dict[str, Any]:
+def _run(name: str, folder: str) -> Row:
     """Runs one contender in a process of its own."""
     path = Path(folder) / "found.json"
-    sizes = {f.name: f.value for f in (_MODELS, _RECORDS, _TARGETS, _LOOP_RECORDS)}
-    command = [f"--{flag}={value}" for flag, value in sizes.items()]
-    command += [f"--contender={name}", f"--found={path}"]
-    command += [f"--peers={_PEERS.value}"] if _PEERS.value else []
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.evaluator", *command],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise InputError(f"{name} failed: {last.removeprefix('error: ')}")
+    flags = [f"--{flag}={getattr(COMMAND, flag)}" for flag in _SIZES]
+    flags += [f"--peers={COMMAND.peers}"] if COMMAND.peers else []
+    try:
+        COMMAND.child(*flags, f"--contender={name}", f"--found={path}")
+    except InputError as error:
+        raise InputError(f"{name} failed: {error}") from error
     with np.load(path.with_suffix(".npz")) as arrays:
         return {**json.loads(path.read_text()), "arrays": dict(arrays)}
 
@@ -141,70 +120,106 @@ def differences(
     return {"score": found.get("scores"), "auc": found.get("auc")}
 
 
-def _row(
-    name: str, runs: dict[str, list[dict[str, Any]]], ours: dict[str, str], before: dict[str, Any]
-) -> dict[str, Any]:
+def _row(name: str, runs: dict[str, list[Row]], ours: dict[str, str], about: Row) -> Row:
     """Returns the row of one contender."""
-    from jleaks.training.execution import Execution
-    from jleaks.training.reporter import provenance
-
     mine, is_jleaks = runs[name], name not in CONTENDERS
     attacks = name.removeprefix("jleaks:").split("+") if is_jleaks else CONTENDERS[name].attacks
-    row: dict[str, Any] = {
+    models, records = COMMAND.num_models, COMMAND.num_records
+    row: Row = {
         "benchmark": "evaluator",
         "contender": "jleaks" if is_jleaks else name,
         "attacks": list(attacks),
-        "num_models": _MODELS.value,
-        "num_records": _RECORDS.value,
-        "measured_targets": _MODELS.value if is_jleaks else min(_TARGETS.value, _MODELS.value),
-        "measured_records": min(_LOOP_RECORDS.value, _RECORDS.value)
-        if name == "loops"
-        else _RECORDS.value,
+        "num_models": models,
+        "num_records": records,
+        "measured_targets": models if is_jleaks else min(COMMAND.num_targets, models),
+        "measured_records": min(COMMAND.loop_records, records) if name == "loops" else records,
         "extrapolated": "no" if is_jleaks else CONTENDERS[name].extrapolated,
     }
     for key in ("seconds", "cpu_seconds", "measured_seconds", "peak_megabytes"):
-        row[key] = spread([found[key] for found in mine])
+        row[key] = harness.spread([found[key] for found in mine])
     if is_jleaks:
-        row["compile_seconds"] = spread([found["compile_seconds"] for found in mine])
+        row["compile_seconds"] = harness.spread([found["compile_seconds"] for found in mine])
     else:
         against = runs[ours[name]]
         pairs = list(zip(mine, against, strict=True))
-        row["times_jleaks"] = spread([a["seconds"] / b["seconds"] for a, b in pairs])
+        row["times_jleaks"] = harness.spread([a["seconds"] / b["seconds"] for a, b in pairs])
         row["largest_difference"] = differences(name, mine[0]["arrays"], against[0]["arrays"])
-    about = provenance(None, Execution())
-    sizes = (_MODELS, _RECORDS, _TARGETS, _LOOP_RECORDS, _REPETITIONS)
-    shown = command("benchmarks.evaluator", sizes)
-    return {**row, "turns": len(mine), "command": shown, **before, **about}
+    return {**row, "turns": len(mine), **about}
 
 
-def main(_: list[str]) -> int:
-    if _CONTENDER.value:
-        if _FOUND.value is None:
+TITLES = {
+    "jleaks": "jleaks",
+    "loops": "Per-record loops",
+    "numpy": "NumPy, RMIA by pairs",
+    "numpy_search": "NumPy, RMIA by search",
+    "numpy_shared": "NumPy, work of all targets shared",
+    "lira_authors": "LiRA's authors' code",
+    "privacy_meter": "ML Privacy Meter",
+}
+
+
+def latest(rows: Sequence[Row]) -> list[Row]:
+    """Returns the rows of the last run in a file that several appended to; jleaks' come first in each."""
+    is_jleaks = [row["contender"] == "jleaks" for row in rows]
+    firsts = [i for i, mine in enumerate(is_jleaks) if mine and not (i and is_jleaks[i - 1])]
+    return list(rows[firsts[-1] :])
+
+
+_LAYOUT = Layout(
+    "Seven attacks on {num_models} models and {num_records:,} records",
+    "Medians over {turns} turns (least-largest) on {cores} cores of {cpu}, commit {commit}.  Seconds "
+    "without compilation.  Extrapolated: seconds of {measured} targets (and so many records) times all.  "
+    "Times: of jleaks on the same attacks, turn by turn.  Largest differences from jleaks: of scores, "
+    "relative to 1 or the score, and of AUC.  NumPy of one target uses masks and sorts; with shared work "
+    "it does what jleaks does.  LiRA's authors' code: their two-sided form offline.  ML Privacy Meter: "
+    "gamma 1, a population of 1,000.",
+    [
+        ("Contender", lambda row: TITLES[row["contender"]]),
+        ("Attacks", lambda row: str(len(row["attacks"]))),
+        ("Extrapolated", "{extrapolated}"),
+        ("Seconds", harness.ranged("seconds", ",.2f")),
+        ("CPU\nseconds", "{cpu_seconds[median]:,.1f}"),
+        ("Compilation", "{compile_seconds[median]:.1f}", "-"),
+        ("Peak MB", "{peak_megabytes[median]:,.0f}"),
+        ("Times\njleaks", harness.ranged("times_jleaks", ",.1f"), "1"),
+        ("Score\ndifference", "{largest_difference[score]:.0e}", "-"),
+        ("AUC\ndifference", "{largest_difference[auc]:.0e}", "-"),
+    ],
+    num_text_columns=3,
+)
+
+
+def evaluator_table(rows: Sequence[Row]) -> Table:
+    """Returns the table of one run."""
+    others = (row["measured_targets"] for row in rows if row["contender"] != "jleaks")
+    return _LAYOUT.table(rows, measured=next(others, 0))
+
+
+def main() -> int:
+    if COMMAND.contender:
+        if COMMAND.found is None:
             raise InputError("--contender needs --found")
-        return _work(_CONTENDER.value, Path(_FOUND.value))
-    if _MODELS.value % 2 or _RECORDS.value % 2:
+        return _work(COMMAND.contender, Path(COMMAND.found))
+    if COMMAND.num_models % 2 or COMMAND.num_records % 2:
         raise InputError("--num_models and --num_records must be even: models come in twins")
-    from benchmarks.evaluator.table import evaluator_table
-    from launch.log import console
-
     use_all_cores()
-    names = [n for n, c in CONTENDERS.items() if _PEERS.value or not c.peer]
+    from jleaks.training.execution import Execution
+
+    names = [n for n, c in CONTENDERS.items() if COMMAND.peers or not c.peer]
     ours = {n: "jleaks:" + "+".join(CONTENDERS[n].attacks) for n in names}
-    before = machine()
-    runs: dict[str, list[Any]] = {name: [] for name in [*dict.fromkeys(ours.values()), *names]}
+    before = harness.machine()
     with tempfile.TemporaryDirectory() as folder:
-        for turn in range(_REPETITIONS.value):
-            for name, found in runs.items():
-                found.append(_run(name, folder))
-                print(f"turn {turn + 1}, {name}: {found[-1]['seconds']:.1f} s", flush=True)
-    rows = [_row(name, runs, ours, before) for name in runs]
-    output = console()
-    output.print(evaluator_table(rows).to_rich(output))
-    append(_OUT.value, rows)
-    if _OUT.value:
-        output.print(f"wrote {_OUT.value}", highlight=False)
-    return 0
+        every = [*dict.fromkeys(ours.values()), *names]
+        runs = harness.take_turns(
+            COMMAND.repetitions,
+            every,
+            lambda name, _: _run(name, folder),
+            lambda name, found: f"{name}: {found['seconds']:.1f} s",
+        )
+    about = COMMAND.about(before, Execution())
+    rows = [_row(name, runs, ours, about) for name in runs]
+    return COMMAND.finish(rows, evaluator_table(rows))
 
 
 if __name__ == "__main__":
-    run(main, "python -m benchmarks.evaluator", __doc__ or "")
+    COMMAND.run(main)

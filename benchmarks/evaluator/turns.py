@@ -1,6 +1,7 @@
 """One turn of a contender: what is timed, and how it is multiplied up to the whole bank."""
 
 import dataclasses
+import functools
 import resource
 import time
 from collections.abc import Callable
@@ -11,7 +12,7 @@ import numpy as np
 
 from benchmarks.evaluator import contenders, peers
 from benchmarks.evaluator.contenders import ATTACKS, Answers
-from launch.flags import use_all_cores
+from launch.app import use_all_cores
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,28 +132,19 @@ def _peer(kind: type[Any]) -> TimeFn:
 
 
 _BY_TARGET = "by targets"
+_PAIRS, _SEARCH = (
+    functools.partial(contenders.Vectorised, dominated=fn)
+    for fn in (contenders.by_pairs, contenders.by_search)
+)
 CONTENDERS = {
     "loops": Contender(ATTACKS, "by targets and records", _loops),
-    "numpy": Contender(
-        ATTACKS, _BY_TARGET,
-        _numpy(lambda a: contenders.Vectorised(a, contenders.by_pairs)),
-    ),
-    "numpy_search": Contender(
-        ATTACKS, _BY_TARGET,
-        _numpy(lambda a: contenders.Vectorised(a, contenders.by_search)),
-    ),
-    "numpy_shared": Contender(
-        ATTACKS, _BY_TARGET, _numpy(contenders.Shared)
-    ),
-    "lira_authors": Contender(
-        peers.LiraAuthors.attacks, _BY_TARGET,
-        _peer(peers.LiraAuthors), peer=True,
-    ),
-    "privacy_meter": Contender(
-        peers.PrivacyMeter.attacks, _BY_TARGET,
-        _peer(peers.PrivacyMeter), peer=True,
-    ),
-}  # fmt: skip
+    "numpy": Contender(ATTACKS, _BY_TARGET, _numpy(_PAIRS)),
+    "numpy_search": Contender(ATTACKS, _BY_TARGET, _numpy(_SEARCH)),
+    "numpy_shared": Contender(ATTACKS, _BY_TARGET, _numpy(contenders.Shared)),
+} | {
+    name: Contender(kind.attacks, _BY_TARGET, _peer(kind), peer=True)
+    for name, kind in (("lira_authors", peers.LiraAuthors), ("privacy_meter", peers.PrivacyMeter))
+}
 
 
 def time_jleaks(answers: Answers, turn: Turn, names: tuple[str, ...]) -> Found:

@@ -12,10 +12,9 @@ import dataclasses
 import os
 from pathlib import Path
 
-from absl import flags
-
-from benchmarks.checks.coverage_table import coverage_table
-from benchmarks.evaluator.table import evaluator_table, latest
+from benchmarks.checks.coverage import coverage_table
+from benchmarks.evaluator.evaluator import evaluator_table, latest
+from benchmarks.harness import Command, Layout, where
 from benchmarks.pages.attacks_text import COVERAGE, HEAD, NULL
 from jleaks import json_lines
 from jleaks.attacks.registry import ATTACKS
@@ -34,16 +33,16 @@ from jleaks.report.bank_tables import (
 from jleaks.report.cost import cost_table, curve, knee
 from jleaks.report.numbers import UNDEFINED, few_mark, notes
 from jleaks.training.recipe import RECIPES
-from launch.flags import run
 
-_RESULTS = flags.DEFINE_string("results", "results/bank", "Committed results.", module_name="Where")
-_PAGE = flags.DEFINE_string("page", "docs/attacks.md", "The page to write.", module_name="Where")
-_README = flags.DEFINE_string(
-    "readme",
-    None,
-    "A page whose table of TPRs, between the lines <!-- attacks table --> and <!-- /attacks table -->, is "
-    "written, too.",
-    module_name="Where",
+COMMAND = Command(
+    "benchmarks.pages.attacks",
+    __doc__,
+    results=where("Committed results.", "results/bank"),
+    page=where("The page to write.", "docs/attacks.md"),
+    readme=where(
+        "A page whose table of TPRs, between the lines <!-- attacks table --> and <!-- /attacks table -->, "
+        "is written, too."
+    ),
 )
 
 # In between stands the table of TPRs.
@@ -130,31 +129,37 @@ def _line(cells: list[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
+_BANKS = Layout(
+    "The banks",
+    "Versions: {shown_versions}.",
+    [
+        ("Bank", "{title}"),
+        ("Records", "{source}"),
+        ("Models", "{num_models}"),
+        ("Members of each", "{num_members:,.0f}"),
+        ("Accuracy, members / non-members", "{train_accuracy:.3f} / {test_accuracy:.3f}"),
+        ("Training", "{training_seconds:.0f} s"),
+        ("Device", "{device}"),
+        (
+            "Evaluation of all attacks",
+            "{count:,} in {evaluation_seconds:.0f} s, compilation included",
+        ),
+    ],
+    num_text_columns=8,
+)
+
+
 def _what_was_run(banks: list[PageBank]) -> list[str]:
-    heads = [
-        *("Bank", "Records", "Models", "Members of each", "Accuracy, members / non-members"),
-        *("Training", "Device", "Evaluation of all attacks"),
-    ]
-    lines = ["## The banks", "", _line(heads), _line(["---"] * len(heads))]
-    for bank in banks:
-        first = bank.rows[0]
-        count = len(bank.rows) * first["num_targets"]
-        lines.append(
-            _line(
-                [
-                    bank.title,
-                    first["source"],
-                    str(first["num_models"]),
-                    f"{first['num_members']:,.0f}",
-                    f"{first['train_accuracy']:.3f} / {first['test_accuracy']:.3f}",
-                    f"{first['training_seconds']:.0f} s",
-                    first["device"],
-                    f"{count:,} in {first['evaluation_seconds']:.0f} s, compilation included",
-                ]
-            )
-        )
     versions = ", ".join(f"{k} {v}" for k, v in banks[0].rows[0]["versions"].items())
-    return [*lines, "", f"Versions: {versions}.", ""]
+    lines = [
+        {
+            **(first := bank.rows[0]),
+            "title": bank.title,
+            "count": len(bank.rows) * first["num_targets"],
+        }
+        for bank in banks
+    ]
+    return [_BANKS.table(lines, shown_versions=versions).to_markdown().replace("### ", "## ", 1)]
 
 
 def _side_by_side(banks: list[PageBank], metric: str) -> list[str]:
@@ -218,11 +223,27 @@ def _few_and_many(rows: list[Row]) -> str:
     )
 
 
-_NULLHEADS = (
-    *("Bank", "Null", "Attack", "Draws", "Mean AUC", "Its standard error"),
-    *("Interval over records covers 0.5", "t interval over targets covers 0.5"),
-    "Bootstrap over one target's records covers 0.5",
-    *("Epsilon bound over thresholds above 0", "of one run"),
+_NULL = Layout(
+    "Null checks",
+    "",
+    [
+        ("Bank", "{task}"),
+        ("Null", "{null}"),
+        ("Attack", lambda row: ATTACKS[row["attack"]].title),
+        ("Draws", "{draws}"),
+        ("Mean AUC", "{mean_auc:.5f}"),
+        ("Its standard error", "{standard_error:.5f}"),
+        ("Interval over records covers 0.5", "{coverage_of_mean:.3f}", UNDEFINED),
+        ("t interval over targets covers 0.5", "{coverage:.3f}", UNDEFINED),
+        (
+            "Bootstrap over one target's records covers 0.5",
+            "{coverage_over_records:.3f}",
+            UNDEFINED,
+        ),
+        ("Epsilon bound over thresholds above 0", "{over_thresholds:.3f}", UNDEFINED),
+        ("of one run", "{one_run:.3f}", UNDEFINED),
+    ],
+    num_text_columns=3,
 )
 
 
@@ -230,21 +251,8 @@ def _null(folder: Path) -> list[str]:
     path = folder / "null.jsonl"
     if not path.exists():
         return []
-    lines = ["## Null checks", "", NULL, "", _line(list(_NULLHEADS))]
-    lines.append(_line(["---", "---", "---", *["---:"] * 8]))
-    for r in json_lines.read(path):
-        cells = [r["task"], r["null"], ATTACKS[r["attack"]].title, str(r["draws"])]
-        cells += [f"{r['mean_auc']:.5f}", f"{r['standard_error']:.5f}"]
-        shares = (
-            "coverage_of_mean",
-            "coverage",
-            "coverage_over_records",
-            "over_thresholds",
-            "one_run",
-        )
-        cells += [f"{r[name]:.3f}" if name in r else UNDEFINED for name in shares]
-        lines.append(_line(cells))
-    return [*lines, ""]
+    heading, _, table = _NULL.table(json_lines.read(path)).to_markdown().partition("\n\n")
+    return [heading.removeprefix("#"), "", NULL, "", table.rstrip("\n"), ""]
 
 
 def _coverage(folder: Path, link: str) -> list[str]:
@@ -327,11 +335,11 @@ def with_table(readme: str, folder: Path) -> str:
     return f"{before}{start}\n\n{table}\n\n{end}{rest.split(end)[1]}"
 
 
-def main(_: list[str]) -> int:
-    target, folder = Path(_PAGE.value), Path(_RESULTS.value)
+def main() -> int:
+    target, folder = Path(COMMAND.page), Path(COMMAND.results)
     written = {target: page(folder, target.parent)}
-    if _README.value:
-        readme = Path(_README.value)
+    if COMMAND.readme:
+        readme = Path(COMMAND.readme)
         if not readme.is_file():
             raise InputError(f"{readme} does not exist")
         try:
@@ -345,4 +353,4 @@ def main(_: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    run(main, "python -m benchmarks.pages.attacks", __doc__ or "")
+    COMMAND.run(main)

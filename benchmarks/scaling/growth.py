@@ -13,22 +13,21 @@ them, and ideal seconds grow accordingly.  Every number of devices has a process
 import dataclasses
 import json
 import re
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
-from absl import flags
 
-from benchmarks.harness import WHAT, WHERE, append, command, machine, spread
-from benchmarks.scaling.growth_table import growth_table
+from benchmarks import harness
+from benchmarks.harness import OUT, Command, Flag, Layout, Row, where
 from jleaks.data.synthetic import synthetic
 from jleaks.errors import InputError
 from jleaks.keys import Role, identity_key
+from jleaks.report.table import Table
 from jleaks.training import packing
 from jleaks.training.execution import Execution
 from jleaks.training.fleet import stack_key_data
@@ -37,27 +36,24 @@ from jleaks.training.preemption import StopSignal
 from jleaks.training.recipe import Recipe
 from jleaks.training.reporter import provenance
 from jleaks.training.trainer import FleetSpec, Progress, Trainer
-from launch.execution import make_execution, start
-from launch.flags import run
-from launch.log import console
+from launch.app import make_execution, start
 
-_MODELS = flags.DEFINE_list(
-    "models", ["16", "32", "64", "128", "256"], "Numbers of models, ascending.", **WHAT
+COMMAND = Command(
+    "benchmarks.scaling.growth",
+    __doc__,
+    ("repetitions",),
+    trains=True,
+    models=Flag("Numbers of models, ascending.", ["16", "32", "64", "128", "256"]),
+    epochs=Flag("Numbers of epochs, ascending.", ["10", "20", "40"]),
+    records=Flag("Records of each model, ascending.", ["400", "800", "1600"]),
+    devices=Flag("Numbers of host devices, ascending.", ["1", "2", "4"]),
+    repetitions=Flag("Turns of every size.", 3, 1),
+    out=OUT,
+    part=where(
+        "Measure this alone, a turn for every line that arrives (used by the benchmark itself).",
+        kind=("sizes", "devices", "memory"),
+    ),
 )
-_EPOCHS = flags.DEFINE_list("epochs", ["10", "20", "40"], "Numbers of epochs, ascending.", **WHAT)
-_RECORDS = flags.DEFINE_list(
-    "records", ["400", "800", "1600"], "Records of each model, ascending.", **WHAT
-)
-_DEVICES = flags.DEFINE_list(
-    "devices", ["1", "2", "4"], "Numbers of host devices, ascending.", **WHAT
-)
-_REPETITIONS = flags.DEFINE_integer("repetitions", 3, "Turns of every size.", lower_bound=1, **WHAT)
-_OUT = flags.DEFINE_string("out", None, "JSON lines to append to.", **WHERE)
-_PART = flags.DEFINE_enum(
-    "part", None, ["sizes", "devices", "memory"],
-    "Measure this alone, a turn for every line that arrives (used by the benchmark itself).",
-    **WHERE,
-)  # fmt: skip
 
 _TASK = "location"
 # Slopes may differ by so much from the line's, and cost still counts as linear.
@@ -65,7 +61,7 @@ LINEAR_WITHIN = 0.1
 _COLLECTIVE = re.compile(r"\b(all-reduce|all-gather|all-to-all|collective|reduce-scatter)[\w-]*\(")
 
 # What was measured, or what is said of it, by name.
-Found = dict[str, Any]
+Found = Row
 TurnFn = Callable[[], Found]
 
 
@@ -105,20 +101,6 @@ def efficiencies(devices: Sequence[int], seconds: Sequence[float], cores: int) -
     return [one * turn / taken for turn, taken in zip(turns, seconds, strict=True)]
 
 
-def ascending(name: str, texts: Sequence[str]) -> list[int]:
-    """Returns the numbers of a flag.
-
-    Raises:
-      InputError: they are not two or more whole numbers above 0, each larger than the last.
-    """
-    numbers = [int(text) if text.isdigit() else 0 for text in texts]
-    if len(numbers) < 2 or numbers[0] < 1 or sorted(set(numbers)) != numbers:
-        raise InputError(
-            f"--{name} is {','.join(texts)}, expected two or more whole numbers above 0, ascending"
-        )
-    return numbers
-
-
 def middle(numbers: dict[str, list[int]]) -> Size:
     """Returns the middle of models, epochs and records, the lower one of two."""
     return Size(**{name: found[(len(found) - 1) // 2] for name, found in numbers.items()})
@@ -134,7 +116,7 @@ def axes(numbers: dict[str, list[int]]) -> dict[str, list[Size]]:
 
 def _numbers() -> dict[str, list[int]]:
     """Returns the sizes of models, epochs and records, checked."""
-    found = {flag.name: ascending(flag.name, flag.value) for flag in (_MODELS, _EPOCHS, _RECORDS)}
+    found = {name: harness.whole_numbers(name, getattr(COMMAND, name), 2) for name in Size._fields}
     if found["records"][0] < (batch := Recipe().batch_size):
         raise InputError(f"--records has {found['records'][0]}, less than one batch of {batch}")
     return found
@@ -245,46 +227,20 @@ def _answer(part: str) -> int:
     return 0
 
 
-class _Process:
-    """A part that is measured in a process of its own, and waits there between its turns."""
-
-    def __init__(self, part: str, *more: str):
-        own = [
-            sys.executable,
-            "-m",
-            "benchmarks.scaling.growth",
-            *sys.argv[1:],
-            f"--part={part}",
-            *more,
-        ]
-        self._part, pipe = part, subprocess.PIPE
-        self._process = subprocess.Popen(own, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
-        self.about = self._read()
-
-    def _read(self) -> Found:
-        assert self._process.stdout is not None
-        if line := self._process.stdout.readline():
-            return json.loads(line)
-        errors = self._process.communicate()[1].strip().splitlines() or ["no message"]
-        raise InputError(f"{self._part}: {errors[-1].removeprefix('error: ')}")
-
-    def turn(self) -> Found:
-        """Returns what another turn found."""
-        assert self._process.stdin is not None
-        self._process.stdin.write("\n")
-        self._process.stdin.flush()
-        return self._read()
-
-    def close(self) -> None:
-        """Ends the process."""
-        self._process.communicate()
+def _process(part: str, *more: str) -> tuple[harness.Answering, Found]:
+    """Starts a part in a process of its own, that waits between its turns; and what it says of itself."""
+    process = harness.Answering(COMMAND.words(*sys.argv[1:], f"--part={part}", *more))
+    try:
+        return process, process.read()
+    except InputError as error:
+        raise InputError(f"{part}: {error}") from error
 
 
 def axis_row(axis: str, sizes: Sequence[int], turns: Sequence[Sequence[Found]]) -> Found:
     """Returns what is said of one axis; every turn has what was found for all sizes, ascending."""
     row: Found = {"grows": axis, "sizes": list(sizes)}
     for kind in ("training", "run"):
-        spreads = [spread([f[kind] for f in column]) for column in zip(*turns, strict=True)]
+        spreads = [harness.spread([f[kind] for f in column]) for column in zip(*turns, strict=True)]
         row[f"{kind}_seconds"] = spreads
         row[f"{kind}_line"] = fit_line(sizes, [found["median"] for found in spreads])
         row[f"{kind}_linear"] = row[f"{kind}_line"]["furthest"] <= LINEAR_WITHIN
@@ -294,14 +250,14 @@ def axis_row(axis: str, sizes: Sequence[int], turns: Sequence[Sequence[Found]]) 
 def devices_row(devices: Sequence[int], turns: Sequence[Sequence[Found]], cores: int) -> Found:
     """Returns what is said of weak scaling; every turn has what all numbers of devices found."""
     columns = list(zip(*turns, strict=True))
-    spreads = [spread([found["training"] for found in column]) for column in columns]
+    spreads = [harness.spread([found["training"] for found in column]) for column in columns]
     busy = [float(np.median([found["cores_busy"] for found in column])) for column in columns]
     medians = [found["median"] for found in spreads]
     return {
         "grows": "devices",
         "sizes": list(devices),
         "training_seconds": spreads,
-        "run_seconds": [spread([found["run"] for found in column]) for column in columns],
+        "run_seconds": [harness.spread([found["run"] for found in column]) for column in columns],
         "cores_busy": [round(value, 2) for value in busy],
         "efficiency": [round(value, 4) for value in efficiencies(devices, medians, cores)],
         "devices_share_cores": [count > cores for count in devices],
@@ -322,44 +278,90 @@ def memory_row(models: Sequence[int], found: Sequence[Found]) -> Found:
     }
 
 
-def main(_: list[str]) -> int:
-    if _PART.value:
-        return _answer(_PART.value)
-    numbers, devices = _numbers(), ascending("devices", _DEVICES.value)
-    before, output = machine(), console()
-    memory = _Process("memory")
-    used = memory_row(numbers["models"], memory.turn()["of"])
-    sizes = _Process("sizes")
-    scaling = [_Process("devices", f"--num_cpu_devices={count}") for count in devices]
-    found, scaled = [], []
-    for turn in range(_REPETITIONS.value):
-        found.append(sizes.turn())
-        scaled.append([process.turn() for process in scaling])
-        output.print(f"turn {turn + 1} of {_REPETITIONS.value}", highlight=False)
+def _lines(row: Found) -> list[Found]:
+    """Returns a line of the table for every size of a row."""
+    slopes = {
+        f"{kind}_slope": [
+            "",
+            *row.get(f"{kind}_line", {}).get("neighbours", [""] * len(row["sizes"])),
+        ]
+        for kind in ("training", "run")
+    }
+    columns = {"size": row["sizes"], "efficiency": row.get("efficiency", [""] * len(row["sizes"]))}
+    columns |= {kind: row[f"{kind}_seconds"] for kind in ("training", "run")} | slopes
+    return [
+        {"grows": row["grows"], **{name: values[i] for name, values in columns.items()}}
+        for i in range(len(row["sizes"]))
+    ]
+
+
+_LAYOUT = Layout(
+    "Training MLPs (446-128-30), {kernels} kernels",
+    "Medians over {turns} turns (least-largest) on {cores} cores of {cpu}, commit {commit}.  Slope: from "
+    "the size before, relative to the line through all.  Devices have models of their own; those beyond "
+    "the cores share them.  One more model takes {peak} of the process, {counted} of a call as XLA "
+    "counts, {predicted} as jleaks.training.packing predicts.  Collectives in compiled programs: "
+    "{collectives}.",
+    [
+        ("Grows", "{grows}"),
+        ("Size", "{size}"),
+        ("Training, s", harness.ranged("training", ".3f")),
+        ("Slope", "{training_slope}"),
+        ("Whole run, s", harness.ranged("run", ".3f")),
+        ("Slope", "{run_slope}"),
+        ("Efficiency", "{efficiency}"),
+    ],
+    section="{grows}",
+)
+
+
+def growth_table(rows: Sequence[Found]) -> Table:
+    """Returns the table of one run."""
+    *timed, memory = rows
+    bytes_of = {
+        kind: f"{memory[f'{kind}_bytes_per_model'] / 1e6:.2f} MB"
+        for kind in ("peak", "counted", "predicted")
+    }
+    shared = {**memory, "collectives": timed[0]["collectives"], **bytes_of}
+    return _LAYOUT.table([line for row in timed for line in _lines(row)], **shared)
+
+
+def main() -> int:
+    if COMMAND.part:
+        return _answer(COMMAND.part)
+    numbers, devices = _numbers(), harness.whole_numbers("devices", COMMAND.devices, 2)
+    before = harness.machine()
+    memory, of_memory = _process("memory")
+    used = memory_row(numbers["models"], memory.ask()["of"])
+    sizes, of_sizes = _process("sizes")
+    started = [_process("devices", f"--num_cpu_devices={count}") for count in devices]
+    scaling, of_scaling = zip(*started, strict=True)
+    turns = harness.take_turns(
+        COMMAND.repetitions, (sizes, *scaling), lambda process, _: process.ask()
+    )
     rows: list[Found] = []
     for axis, along in axes(numbers).items():
         texts = [str(tuple(size)) for size in along]
-        row = axis_row(axis, numbers[axis], [[turn[text] for text in texts] for turn in found])
+        row = axis_row(
+            axis, numbers[axis], [[turn[text] for text in texts] for turn in turns[sizes]]
+        )
         row["fixed"] = {k: v for k, v in along[0]._asdict().items() if k != axis}
-        row["packing"] = [sizes.about[text]["packing"] for text in texts]
-        rows.append({**row, **sizes.about["origin"]})
-    row = devices_row(devices, scaled, before["cores"]) | scaling[-1].about["origin"]
-    row["device"] = ", ".join(process.about["origin"]["device"] for process in scaling)
-    row["packing"] = [process.about["packing"] for process in scaling]
-    rows += [row, {**used, **memory.about["origin"]}]
-    abouts = [*sizes.about.values(), *(process.about for process in scaling)]
-    shared = {"task": _TASK, "turns": _REPETITIONS.value, **before}
+        row["packing"] = [of_sizes[text]["packing"] for text in texts]
+        rows.append({**row, **of_sizes["origin"]})
+    scaled = list(zip(*(turns[process] for process in scaling), strict=True))
+    row = devices_row(devices, scaled, before["cores"]) | of_scaling[-1]["origin"]
+    row["device"] = ", ".join(about["origin"]["device"] for about in of_scaling)
+    row["packing"] = [about["packing"] for about in of_scaling]
+    rows += [row, {**used, **of_memory["origin"]}]
+    shared = {"task": _TASK, "turns": COMMAND.repetitions, **before}
+    abouts = [*of_sizes.values(), *of_scaling]
     shared["collectives"] = sum(about.get("collectives", 0) for about in abouts)
-    shared["command"] = command("benchmarks.scaling.growth", (_REPETITIONS,))
+    shared["command"] = COMMAND.text()
     rows = [{"benchmark": "growth", **row, **shared} for row in rows]
     for process in (sizes, *scaling, memory):
         process.close()
-    output.print(growth_table(rows).to_rich(output))
-    append(_OUT.value, rows)
-    if _OUT.value:
-        output.print(f"wrote {_OUT.value}", highlight=False)
-    return 0
+    return COMMAND.finish(rows, growth_table(rows))
 
 
 if __name__ == "__main__":
-    run(main, "python -m benchmarks.scaling.growth", __doc__ or "")
+    COMMAND.run(main)

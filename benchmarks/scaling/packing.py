@@ -1,6 +1,6 @@
 """How many models belong in one call, and how many in one instruction?  Steps a second against both.
 
-python -m benchmarks.scaling.packing --out=results/speed/packing_curve.jsonl
+python -m benchmarks.scaling.packing --out=results/speed/packing.jsonl
 
 MLPs of Purchase's shape (600-128-100) and CNNs of CIFAR-10's images train on synthetic stand-ins: P models
 in one compiled call, G of them on every device in the same instruction (`vmap`), the others in turn.  The
@@ -19,49 +19,37 @@ from typing import Any, NamedTuple, cast
 
 import jax
 import numpy as np
-from absl import flags
 
-from benchmarks.harness import WHAT, WHERE, append, command, machine, spread
-from benchmarks.scaling.packing_table import curve_table
+from benchmarks import harness
+from benchmarks.harness import OUT, Command, Flag, Layout, Row
 from benchmarks.training.workload import flops_per_step
 from jleaks.data.dataset import Dataset
 from jleaks.data.synthetic import synthetic
 from jleaks.errors import InputError
 from jleaks.keys import Role, identity_key
 from jleaks.models.cpu_kernels import library
+from jleaks.report.table import Table
 from jleaks.training import packing
 from jleaks.training.execution import Execution
 from jleaks.training.fleet import Fleet, make_mesh, stack_key_data
 from jleaks.training.learner import Members
 from jleaks.training.recipe import Recipe
-from jleaks.training.reporter import provenance
-from launch.flags import cache_folder, run, use_all_cores
-from launch.log import console
+from launch.app import cache_folder, use_all_cores
 
-_CALLS = flags.DEFINE_list(
-    "calls", [str(2**i) for i in range(1, 9)], "MLPs in one call, ascending.", **WHAT
+COMMAND = Command(
+    "benchmarks.scaling.packing",
+    __doc__,
+    ("records", "cnn_records", "repetitions"),
+    calls=Flag("MLPs in one call, ascending.", [str(2**i) for i in range(1, 9)]),
+    groups=Flag("MLPs in one instruction, ascending.", [str(2**i) for i in range(5)]),
+    cnn_calls=Flag("CNNs in one call, ascending; empty for none.", ["2", "4", "8"]),
+    cnn_groups=Flag("CNNs in one instruction, ascending.", ["1", "2", "4"]),
+    kernels=Flag("What computes; host where there is a compiler.", ["host", "xla"]),
+    records=Flag("Records an MLP learns.", 500, 100),
+    cnn_records=Flag("Records a CNN learns.", 200, 100),
+    repetitions=Flag("Turns of every cell.", 3, 1),
+    out=OUT,
 )
-_GROUPS = flags.DEFINE_list(
-    "groups",
-    [str(2**i) for i in range(5)],
-    "MLPs in one instruction, ascending.",
-    **WHAT,
-)
-_CNN_CALLS = flags.DEFINE_list(
-    "cnn_calls", ["2", "4", "8"], "CNNs in one call, ascending; empty for none.", **WHAT
-)
-_CNN_GROUPS = flags.DEFINE_list(
-    "cnn_groups", ["1", "2", "4"], "CNNs in one instruction, ascending.", **WHAT
-)
-_KERNELS = flags.DEFINE_list(
-    "kernels", ["host", "xla"], "What computes; host where there is a compiler.", **WHAT
-)
-_RECORDS = flags.DEFINE_integer("records", 500, "Records an MLP learns.", lower_bound=100, **WHAT)
-_CNN_RECORDS = flags.DEFINE_integer(
-    "cnn_records", 200, "Records a CNN learns.", lower_bound=100, **WHAT
-)
-_REPETITIONS = flags.DEFINE_integer("repetitions", 3, "Turns of every cell.", lower_bound=1, **WHAT)
-_OUT = flags.DEFINE_string("out", None, "JSON lines to append to.", **WHERE)
 
 _EPOCHS_PER_CALL = {"mlp": 10, "cnn": 2}
 # Within so much of a curve's best counts as the best.
@@ -99,20 +87,6 @@ def shapes(
     room = min(2 * num_devices * groups[-1], calls[-1])
     along_calls = {chosen, *(within(count, chosen.per_vmap) for count in calls)}
     return sorted(along_calls), sorted({within(room, group) for group in groups})
-
-
-def ascending(name: str, texts: Sequence[str]) -> list[int]:
-    """Returns the numbers of a flag.
-
-    Raises:
-      InputError: they are not whole numbers above 0, each larger than the last.
-    """
-    numbers = [int(text) if text.isdigit() else 0 for text in texts]
-    if sorted(set(numbers)) != numbers or 0 in numbers:
-        raise InputError(
-            f"--{name} is {','.join(texts)}, expected whole numbers above 0, ascending"
-        )
-    return numbers
 
 
 class Fleets:
@@ -180,7 +154,7 @@ def curve_row(
     best = max(medians, key=lambda shape: medians[shape])
     return {
         "cells": [
-            {**shape._asdict(), "steps_per_second": spread(rates[shape], 1)}
+            {**shape._asdict(), "steps_per_second": harness.spread(rates[shape], 1)}
             for shape in sorted({*calls, *groups})
         ],
         "chosen": chosen._asdict(),
@@ -206,22 +180,22 @@ def _loaded(named: Sequence[str]) -> list[str]:
 
 
 class _Curves(NamedTuple):
-    """Both curves of one kind of model and kernels, and steps per second of every shape, turn by turn."""
+    """What is measured of one kind of model and kernels: the shapes along both curves."""
 
     fleets: Fleets
     chosen: Shape
     calls: list[Shape]
     groups: list[Shape]
-    rates: dict[Shape, list[float]]
 
-    def take_turn(self) -> None:
-        for shape in sorted({*self.calls, *self.groups}):
-            self.rates.setdefault(shape, []).append(1 / self.fleets.seconds_per_step(shape))
+    def turn(self) -> dict[Shape, float]:
+        """Returns steps a second of every shape."""
+        shapes = sorted({*self.calls, *self.groups})
+        return {shape: 1 / self.fleets.seconds_per_step(shape) for shape in shapes}
 
 
-def _row(curves: _Curves, before: dict[str, Any]) -> dict[str, Any]:
+def _row(curves: _Curves, turns: Sequence[dict[Shape, float]], before: Row) -> Row:
     own = curves.fleets
-    origin = provenance(None, own.execution)
+    rates = {shape: [turn[shape] for turn in turns] for shape in turns[0]}
     return {
         "benchmark": "packing_curve",
         "task": own.task,
@@ -231,49 +205,79 @@ def _row(curves: _Curves, before: dict[str, Any]) -> dict[str, Any]:
         "epochs_per_call": own.epochs_per_call,
         "flops_per_step": own.flops_per_step,
         "packing": dataclasses.asdict(own.packing),
-        **curve_row(curves.calls, curves.groups, curves.chosen, curves.rates),
-        "turns": _REPETITIONS.value,
-        "command": command("benchmarks.scaling.packing", (_RECORDS, _CNN_RECORDS, _REPETITIONS)),
-        **before,
-        **origin,
+        **curve_row(curves.calls, curves.groups, curves.chosen, rates),
+        "turns": len(turns),
+        **COMMAND.about(before, own.execution),
     }
 
 
-def main(_: list[str]) -> int:
+_LAYOUT = Layout(
+    "Steps a second against models per call and per instruction",
+    "Medians over {turns} turns (least-largest) on {cores} cores of {cpu}, commit {commit}.  A step is "
+    "one model's on 100 records.  Marked: what jleaks.training.packing chooses.  Knee: smallest within 5% "
+    "of its curve's best.  {knees}.",
+    [
+        ("Model", "{model}"),
+        ("Kernels", "{kernels}"),
+        ("Per call", "{per_call}"),
+        ("Per vmap", "{per_vmap}"),
+        ("Steps/s", harness.ranged("steps_per_second", ",.0f")),
+        ("GFLOP/s", "{gflops:,.0f}"),
+        ("Of the best", "{share:.2f}"),
+    ],
+    num_text_columns=2,
+    section="{model} {kernels}",
+    marked=lambda cell: cell["is_chosen"],
+)
+
+
+def curve_table(rows: Sequence[Row]) -> Table:
+    """Returns the table of one run."""
+    lines = []
+    for row in rows:
+        best = max(cell["steps_per_second"]["median"] for cell in row["cells"])
+        for cell in row["cells"]:
+            rate, shape = cell["steps_per_second"]["median"], (cell["per_call"], cell["per_vmap"])
+            found = {"gflops": rate * row["flops_per_step"] / 1e9, "share": rate / best}
+            is_chosen = shape == tuple(row["chosen"].values())
+            lines.append({**row, **cell, **found, "is_chosen": is_chosen})
+    knees = "; ".join(
+        "{model} on {kernels}: knees at {knee_per_call} per call and {knee_per_vmap} per instruction, "
+        "chosen "
+        "{chosen_share_of_best:.3f} of the best".format(**row)
+        for row in rows
+    )
+    return _LAYOUT.table(lines, knees=knees)
+
+
+def main() -> int:
     wanted = []
-    for task, calls_flag, groups_flag, records in (
-        ("purchase100", _CALLS, _GROUPS, _RECORDS.value),
-        ("cifar10", _CNN_CALLS, _CNN_GROUPS, _CNN_RECORDS.value),
-    ):
-        calls, groups = (ascending(flag.name, flag.value) for flag in (calls_flag, groups_flag))
+    for task, prefix in (("purchase100", ""), ("cifar10", "cnn_")):
+        calls, groups = (
+            harness.whole_numbers(name, getattr(COMMAND, name))
+            for name in (f"{prefix}calls", f"{prefix}groups")
+        )
         if calls and not groups:
-            raise InputError(f"--{groups_flag.name} is empty, but --{calls_flag.name} is not")
+            raise InputError(f"--{prefix}groups is empty, but --{prefix}calls is not")
         if calls:
-            wanted.append((task, calls, groups, records))
+            wanted.append((task, calls, groups, getattr(COMMAND, f"{prefix}records")))
     if not wanted:
         raise InputError("--calls and --cnn_calls are both empty: nothing to measure")
-    if not _KERNELS.value or set(_KERNELS.value) - {"host", "xla"}:
-        raise InputError(f"--kernels is {','.join(_KERNELS.value)}, expected some of host, xla")
-    before, output = machine(), console()
+    named, before = COMMAND.names("kernels", ("host", "xla")), harness.machine()
     use_all_cores()
     measured = []
-    for kernels in _loaded(_KERNELS.value):
+    for kernels in _loaded(named):
         for task, calls, groups, records in wanted:
             fleets = Fleets(synthetic(task, 2 * records), kernels, calls, records)
             chosen = Shape(fleets.packing.models_per_call, fleets.packing.models_per_vmap)
             both = shapes(calls, groups, chosen, fleets.mesh.size)
-            measured.append(_Curves(fleets, chosen, *both, {}))
-    for turn in range(_REPETITIONS.value):
-        for curves in measured:
-            curves.take_turn()
-        output.print(f"turn {turn + 1} of {_REPETITIONS.value}", highlight=False)
-    rows = [_row(curves, before) for curves in measured]
-    output.print(curve_table(rows).to_rich(output))
-    append(_OUT.value, rows)
-    if _OUT.value:
-        output.print(f"wrote {_OUT.value}", highlight=False)
-    return 0
+            measured.append(_Curves(fleets, chosen, *both))
+    turns = harness.take_turns(
+        COMMAND.repetitions, range(len(measured)), lambda i, _: measured[i].turn()
+    )
+    rows = [_row(curves, turns[i], before) for i, curves in enumerate(measured)]
+    return COMMAND.finish(rows, curve_table(rows))
 
 
 if __name__ == "__main__":
-    run(main, "python -m benchmarks.scaling.packing", __doc__ or "")
+    COMMAND.run(main)

@@ -14,24 +14,23 @@ import collections
 import dataclasses
 import json
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
-from absl import flags
 
-from benchmarks.harness import WHAT, WHERE, append, command, machine, spread
-from benchmarks.scaling.start_up_table import CACHES, STAGES, start_up_table
+from benchmarks import harness
+from benchmarks.harness import OUT, Command, Flag, Layout, Row, where
 from jleaks.data.synthetic import synthetic
 from jleaks.errors import InputError
 from jleaks.keys import Role, identity_key
 from jleaks.models.cpu_kernels import library
+from jleaks.report.table import Table
 from jleaks.training import packing
 from jleaks.training.execution import Execution
 from jleaks.training.fleet import stack_key_data
@@ -40,9 +39,7 @@ from jleaks.training.preemption import StopSignal
 from jleaks.training.recipe import RECIPES, Recipe
 from jleaks.training.reporter import provenance
 from jleaks.training.trainer import FleetSpec, Trainer
-from launch.execution import make_execution, start
-from launch.flags import run
-from launch.log import console
+from launch.app import make_execution, start
 
 
 class Architecture(NamedTuple):
@@ -71,18 +68,24 @@ ARCHITECTURES = {
     "resnet18": _residual("resnet18"),
 }
 
-_NAMES = flags.DEFINE_list(
-    "architectures", list(ARCHITECTURES), f"Some of {', '.join(ARCHITECTURES)}.", **WHAT
+COMMAND = Command(
+    "benchmarks.scaling.start_up",
+    __doc__,
+    ("repetitions",),
+    trains=True,
+    architectures=Flag(f"Some of {', '.join(ARCHITECTURES)}.", list(ARCHITECTURES)),
+    repetitions=Flag("Turns of every architecture.", 2, 1),
+    out=OUT,
+    one=where(
+        "Take the first step of this, in this process (used by the benchmark itself).",
+        kind=tuple(ARCHITECTURES),
+    ),
+    began=where("With --one: when this process was started.", kind=float),
 )
-_REPETITIONS = flags.DEFINE_integer(
-    "repetitions", 2, "Turns of every architecture.", lower_bound=1, **WHAT
-)
-_OUT = flags.DEFINE_string("out", None, "JSON lines to append to.", **WHERE)
-_ONE = flags.DEFINE_enum(
-    "one", None, list(ARCHITECTURES),
-    "Take the first step of this, in this process (used by the benchmark itself).", **WHERE,
-)  # fmt: skip
-_BEGAN = flags.DEFINE_float("began", None, "With --one: when this process was started.", **WHERE)
+
+# What goes on before the first step is done, in order.
+STAGES = ("imports", "devices and kernels", "tracing and lowering", "compiling", "rest")
+CACHES = ("empty", "warm")
 
 # What JAX tells about.
 _DURATIONS = {
@@ -94,7 +97,7 @@ _DURATIONS = {
 _REQUESTED = "/jax/compilation_cache/compile_requests_use_cache"
 _FOUND = "/jax/compilation_cache/cache_hits"
 
-Found = dict[str, Any]
+Found = Row
 
 
 def _take_step(architecture: Architecture, execution: Execution) -> None:
@@ -145,19 +148,11 @@ def _start_up(name: str, began: float) -> Found:
 
 def _in_process(name: str, cache: Path) -> Found:
     """Starts one architecture in a process of its own."""
-    own = [
-        sys.executable,
-        "-m",
-        "benchmarks.scaling.start_up",
-        *sys.argv[1:],
-        f"--cache_dir={cache}",
-    ]
-    own += [f"--one={name}", f"--began={time.time()}"]
-    done = subprocess.run(own, capture_output=True, text=True, check=False)
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise InputError(f"{name}: {last.removeprefix('error: ')}")
-    return json.loads(done.stdout)
+    own = (f"--cache_dir={cache}", f"--one={name}", f"--began={time.time()}")
+    try:
+        return json.loads(COMMAND.child(*sys.argv[1:], *own))
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from error
 
 
 def start_up_row(name: str, turns: Sequence[dict[str, Found]]) -> Found:
@@ -165,10 +160,12 @@ def start_up_row(name: str, turns: Sequence[dict[str, Found]]) -> Found:
     row: Found = {"architecture": name}
     for cache in CACHES:
         found = [turn[cache] for turn in turns]
-        row[cache] = {key: spread([one[key] for one in found]) for key in ("total", *STAGES)}
+        row[cache] = {
+            key: harness.spread([one[key] for one in found]) for key in ("total", *STAGES)
+        }
         row[cache] |= {key: max(one[key] for one in found) for key in ("compiled", "read")}
     ratios = [turn["empty"]["total"] / turn["warm"]["total"] for turn in turns]
-    return {**row, "empty_to_warm": spread(ratios)}
+    return {**row, "empty_to_warm": harness.spread(ratios)}
 
 
 def _build(folder: Path, execution: Execution) -> float | None:
@@ -185,30 +182,75 @@ def _build(folder: Path, execution: Execution) -> float | None:
     return time.perf_counter() - began
 
 
-def main(_: list[str]) -> int:
-    if _ONE.value:
-        if _BEGAN.value is None:
+_LAYOUT = Layout(
+    "Seconds until the first step is done, {kernels} kernels",
+    "Medians over {turns} turns (least-largest) on {cores} cores of {cpu}, commit {commit}; {built}.  "
+    "Cache: of compiled programs.  Programs: compiled + read; those that compile in less than 0.1 s are "
+    "not kept.  Ratio: empty to warm.  Batches of 100 records, of 8 for residual networks; a model on "
+    "each device.",
+    [
+        ("Architecture", "{architecture}"),
+        ("Cache", "{cache}"),
+        ("Seconds", harness.ranged("total", ".1f")),
+        *(
+            (head, f"{{{stage}[median]:.2f}}")
+            for head, stage in zip(
+                (
+                    "Interpreter,\nimports",
+                    "Devices,\nkernels",
+                    "Tracing,\nlowering",
+                    "Compiling",
+                    "Rest",
+                ),
+                STAGES,
+                strict=True,
+            )
+        ),
+        ("Programs", "{compiled} + {read}"),
+        ("Ratio", "{ratio}"),
+    ],
+    num_text_columns=2,
+    section="{architecture}",
+)
+
+
+def start_up_table(rows: Sequence[Found]) -> Table:
+    """Returns the table of one run."""
+    ratios = {"empty": "", "warm": "{empty_to_warm[median]:.1f}"}
+    lines = [
+        {**row, **row[cache], "cache": cache, "ratio": ratios[cache].format(**row)}
+        for row in rows
+        for cache in CACHES
+    ]
+    built = rows[0]["kernels_build_seconds"]
+    kernels = (
+        "no kernels of the host were built"
+        if built is None
+        else f"building the kernels, once for a machine, took {built:.1f} s before"
+    )
+    return _LAYOUT.table(lines, built=kernels)
+
+
+def main() -> int:
+    if COMMAND.one:
+        if COMMAND.began is None:
             raise InputError("--one needs --began")
-        print(json.dumps(_start_up(_ONE.value, _BEGAN.value)))
+        print(json.dumps(_start_up(COMMAND.one, COMMAND.began)))
         return 0
-    names = _NAMES.value
-    if not names or set(names) - set(ARCHITECTURES):
-        raise InputError(
-            f"--architectures is {','.join(names)}, expected some of {', '.join(ARCHITECTURES)}"
-        )
-    before, output = machine(), console()
-    turns: dict[str, list[dict[str, Found]]] = {name: [] for name in names}
+    names, before = COMMAND.names("architectures", list(ARCHITECTURES)), harness.machine()
     with tempfile.TemporaryDirectory() as folder:
         kernels = Path(folder) / "kernels"
         built = _build(kernels, make_execution())
-        for turn in range(_REPETITIONS.value):
-            for name, found in turns.items():
-                cache = Path(folder) / f"{name} {turn}"
-                if built is not None:
-                    shutil.copytree(kernels, cache / "kernels")
-                found.append({kind: _in_process(name, cache) for kind in CACHES})
-                shutil.rmtree(cache)
-            output.print(f"turn {turn + 1} of {_REPETITIONS.value}", highlight=False)
+
+        def turn(name: str, number: int) -> dict[str, Found]:
+            cache = Path(folder) / f"{name} {number}"
+            if built is not None:
+                shutil.copytree(kernels, cache / "kernels")
+            found = {kind: _in_process(name, cache) for kind in CACHES}
+            shutil.rmtree(cache)
+            return found
+
+        turns = harness.take_turns(COMMAND.repetitions, names, turn)
     rows = [
         {
             "benchmark": "start_up",
@@ -217,18 +259,14 @@ def main(_: list[str]) -> int:
             "batch_size": ARCHITECTURES[name].recipe.batch_size,
             "kernels_build_seconds": None if built is None else round(built, 2),
             "turns": len(found),
-            "command": command("benchmarks.scaling.start_up", (_REPETITIONS,)),
+            "command": COMMAND.text(),
             **before,
             **found[0]["empty"]["origin"],
         }
         for name, found in turns.items()
     ]
-    output.print(start_up_table(rows).to_rich(output))
-    append(_OUT.value, rows)
-    if _OUT.value:
-        output.print(f"wrote {_OUT.value}", highlight=False)
-    return 0
+    return COMMAND.finish(rows, start_up_table(rows))
 
 
 if __name__ == "__main__":
-    run(main, "python -m benchmarks.scaling.start_up", __doc__ or "")
+    COMMAND.run(main)

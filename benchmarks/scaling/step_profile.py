@@ -8,6 +8,7 @@ Gradients are the time of a layer with its gradients less that of the layer; whe
 Adam, that kernel's.  XLA and jleaks take turns.
 """
 
+import dataclasses
 import time
 from collections.abc import Callable
 from typing import Any, cast
@@ -15,14 +16,13 @@ from typing import Any, cast
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import flags
 from jax import lax
 
-from benchmarks.harness import WHAT, WHERE, append, command, machine, spread
-from benchmarks.scaling.profile_table import FUSED, REST, WHOLE, profile_table
-from jleaks.errors import InputError
+from benchmarks import harness
+from benchmarks.harness import OUT, Command, Flag, Layout, Row
 from jleaks.models import networks
 from jleaks.models.kernels import Descend
+from jleaks.report.table import Table
 from jleaks.training import epoch as epoch_lib
 from jleaks.training import optimizer, packing
 from jleaks.training.execution import Execution
@@ -30,22 +30,7 @@ from jleaks.training.fleet import Fleet, make_mesh, put_models, stack_key_data
 from jleaks.training.fleet import spread as spread_models
 from jleaks.training.learner import Data, Learner, Members, State
 from jleaks.training.recipe import Recipe
-from jleaks.training.reporter import provenance
-from launch.execution import start
-from launch.flags import run
-from launch.log import console
-
-_NETWORKS = flags.DEFINE_list(
-    "networks", ["purchase_mlp", "location_mlp", "cifar_cnn", "mnist_cnn"], "Fleets.",
-    **WHAT,
-)  # fmt: skip
-_REPETITIONS = flags.DEFINE_integer(
-    "repetitions", 5, "Turns of XLA and jleaks.", lower_bound=1, **WHAT
-)
-_SECONDS = flags.DEFINE_float(
-    "seconds", 0.2, "Length of one measurement.", lower_bound=0.01, **WHAT
-)
-_OUT = flags.DEFINE_string("out", None, "JSON lines to append to.", **WHERE)
+from launch.app import start
 
 # Record shape, classes, model and encoding of what is trained.
 NETWORKS: dict[str, tuple[tuple[int, ...], int, str, str]] = {
@@ -55,6 +40,21 @@ NETWORKS: dict[str, tuple[tuple[int, ...], int, str, str]] = {
     "mnist_cnn": ((28, 28, 1), 10, "cnn", "pixels"),
 }
 _MEMBERS = 10_000
+
+COMMAND = Command(
+    "benchmarks.scaling.step_profile",
+    __doc__,
+    ("repetitions", "seconds"),
+    networks=Flag("Fleets.", list(NETWORKS)),
+    repetitions=Flag("Turns of XLA and jleaks.", 5, 1),
+    seconds=Flag("Length of one measurement.", 0.2, 0.01),
+    out=OUT,
+)
+
+WHOLE, REST = "whole step", "rest"
+# Ends the name of a layer's gradients that are one kernel with the optimiser.
+FUSED = ", gradients and Adam"
+TITLES = {"xla": "XLA", "host": "host kernels"}
 
 Part = Callable[..., Any]
 
@@ -98,10 +98,7 @@ def make_parts(learner: Learner, data: Data, state: State) -> dict[str, tuple[Pa
     positions = jnp.asarray(np.random.default_rng(1).permutation(2 * _MEMBERS)[:_MEMBERS])
     parts: dict[str, tuple[Part, Any]] = {
         "order": (order, (jax.random.key_data(jax.random.key(0)),)),
-        "gather and encode": (
-            gather,
-            (positions.astype(jnp.int32), jnp.asarray(data.features)),
-        ),
+        "gather and encode": (gather, (positions.astype(jnp.int32), jnp.asarray(data.features))),
     }
     inputs = _encoded(learner, state, jnp.asarray(data.features), rows)
     params, first, x = state.params, True, inputs
@@ -227,8 +224,8 @@ class Timed:
 
         self._program = spread_models("profile", loop, mesh, ("models", "shared"))
         self._times = 1
-        while (seconds := self.seconds()) * self._times < _SECONDS.value:
-            self._times = max(2 * self._times, int(_SECONDS.value / max(seconds, 1e-7)))
+        while (seconds := self.seconds()) * self._times < COMMAND.seconds:
+            self._times = max(2 * self._times, int(COMMAND.seconds / max(seconds, 1e-7)))
 
     def seconds(self) -> float:
         """Returns the time of one turn."""
@@ -282,7 +279,7 @@ def split(found: dict[str, float], steps_per_epoch: float) -> dict[str, float]:
 
 
 def _measure(network: str, executions: dict[str, Execution], mesh: Any) -> dict[str, Any]:
-    """Returns by kernels and part the microseconds of every turn."""
+    """Returns by kernels and part the microseconds over all turns."""
     timed: dict[str, dict[str, Callable[[], float]]] = {}
     for name, execution in executions.items():
         learner = make_learner(network, execution)
@@ -293,44 +290,70 @@ def _measure(network: str, executions: dict[str, Execution], mesh: Any) -> dict[
         parts = make_parts(learner, data, one)
         timed[name] = {part: Timed(fn, args, mesh).seconds for part, (fn, args) in parts.items()}
         timed[name][WHOLE] = _whole(network, learner, mesh)
-    turns: dict[str, dict[str, list[float]]] = {name: {} for name in executions}
-    for _ in range(_REPETITIONS.value):
-        for name, parts_of in timed.items():
-            found = {part: fn() for part, fn in parts_of.items()}
-            for part, seconds in split(found, _MEMBERS / 100).items():
-                turns[name].setdefault(part, []).append(seconds * 1e6)
-    return turns
+
+    def turn(name: str, _: int) -> dict[str, float]:
+        return split({part: fn() for part, fn in timed[name].items()}, _MEMBERS / 100)
+
+    found = harness.take_turns(COMMAND.repetitions, timed, turn)
+    return {
+        name: {
+            part: harness.spread([seconds[part] * 1e6 for seconds in turns], 1) for part in turns[0]
+        }
+        for name, turns in found.items()
+    }
 
 
-def main(_: list[str]) -> int:
-    unknown = [name for name in _NETWORKS.value if name not in NETWORKS]
-    if unknown:
-        raise InputError(f"unknown networks {unknown}; allowed: {', '.join(NETWORKS)}")
-    before, execution = machine(), start(Execution())
+def profile_table(network: str, rows: list[Row]) -> Table:
+    """Returns the parts of a network's step, a column for each kind of kernels."""
+    found = dict.fromkeys(part for r in rows for part in r["microseconds"])
+    parts = [{"part": part} for part in found if not part.endswith(FUSED)]
+    layout = Layout(
+        "One training step of {network} on one core, microseconds",
+        "Medians over {turns} turns on {cores} cores of {cpu}, both at work.  Gradients: of weights, and "
+        "of inputs but in the first layer.  Rest: dispatch, and memory that other parts pushed out of the "
+        "caches.  XLA compiles some parts otherwise alone than within a step, where it fuses them: there "
+        "parts do not add up, and the rest is not shown.  *: with Adam.",
+        [
+            ("Part", "{part}"),
+            *((TITLES[r["kernels"]], lambda line, r=r: _shown(r, line["part"])) for r in rows),
+        ],
+    )
+    table = layout.table(parts, **{**rows[0], "network": network})
+    return dataclasses.replace(table, section_ends=frozenset({len(parts) - 3}))
+
+
+def _shown(row: Row, part: str) -> str:
+    if part == REST and row["kernels"] == "xla":
+        return "-"
+    fused = part.replace(", gradients", FUSED)
+    microseconds = row["microseconds"]
+    if part not in microseconds and fused not in microseconds:
+        return "-"
+    mark = "" if part in microseconds else "*"
+    return f"{microseconds.get(part, microseconds.get(fused))['median']:,.1f}{mark}"
+
+
+def main() -> int:
+    networks_named = COMMAND.names("networks", list(NETWORKS))
+    before, execution = harness.machine(), start(Execution())
     executions = {"xla": Execution(kernels="xla")}
     if execution.kernels == "host":
         executions["host"] = execution
-    mesh, output = make_mesh(), console()
-    for network in _NETWORKS.value:
-        turns = _measure(network, executions, mesh)
-        records = []
-        for name, parts in turns.items():
-            about = provenance(None, executions[name])
-            records.append(
-                {
-                    "benchmark": "profile",
-                    "network": network,
-                    "microseconds": {part: spread(values, 1) for part, values in parts.items()},
-                    "turns": _REPETITIONS.value,
-                    "command": command("benchmarks.scaling.step_profile", (_REPETITIONS, _SECONDS)),
-                    **before,
-                    **about,
-                }
-            )
-        append(_OUT.value, records)
-        output.print(profile_table(network, records).to_rich(output))
+    mesh = make_mesh()
+    for network in networks_named:
+        rows: list[Row] = [
+            {
+                "benchmark": "profile",
+                "network": network,
+                "microseconds": parts,
+                "turns": COMMAND.repetitions,
+                **COMMAND.about(before, executions[name]),
+            }
+            for name, parts in _measure(network, executions, mesh).items()
+        ]
+        COMMAND.finish(rows, profile_table(network, rows))
     return 0
 
 
 if __name__ == "__main__":
-    run(main, "python -m benchmarks.scaling.step_profile", __doc__ or "")
+    COMMAND.run(main)

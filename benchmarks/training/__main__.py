@@ -1,6 +1,5 @@
 """`python -m benchmarks.training`."""
 
-from benchmarks.training import training
-from launch.flags import run
+from benchmarks.training.training import COMMAND, main
 
-run(training.main, "python -m benchmarks.training", training.__doc__ or "")
+COMMAND.run(main)

@@ -40,7 +40,7 @@ from jleaks.training.learner import Members
 from jleaks.training.preemption import Preempted, StopSignal
 from jleaks.training.recipe import Recipe
 from jleaks.training.trainer import FleetSpec, Progress, Trainer
-from launch.execution import start
+from launch.app import start
 
 # Steps that one call of a scan takes at most: MLPs' an epoch, CNNs' two, which are seconds.
 _SCANNED = {"mlp": 100, "cnn": 2}

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 
-# Not benchmarks.accelerator: its flags would clash with those of other benchmarks under test.
+from benchmarks.accelerator.accelerator import sentences
 from benchmarks.accelerator.fleets import Case, Torch, counts_of, steps_per_model, turns
 from benchmarks.accelerator.roofline import Counts, Peaks, layers, step_counts, used
 from benchmarks.accelerator.sections import SECTIONS, SHARES, knee, wide_plan
@@ -19,11 +19,10 @@ from benchmarks.accelerator.session import (
     SMOKE,
     Scale,
     Session,
-    check_names,
     measure,
     read_run,
 )
-from benchmarks.accelerator.table import sentences
+from benchmarks.harness import check_names
 from jleaks.errors import InputError
 from jleaks.models import networks
 from jleaks.models.networks import Computing

@@ -7,10 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from absl.flags import FLAGS
-from absl.testing import flagsaver
 
-from benchmarks.checks.attack_recipes import grid, summary
+from benchmarks.checks.attack_recipes import COMMAND, grid, summary
 from benchmarks.pages.attack_recipes import chosen, page
 from jleaks import json_lines
 from jleaks.errors import InputError
@@ -33,16 +31,17 @@ def test_spread_is_told_apart_by_keys_and_by_seeds():
     assert [nothing[k] for k in ("mean", "over_keys", "over_seeds")] == [None] * 3
 
 
-def test_named_recipes_come_first_and_none_twice():
-    FLAGS.mark_as_parsed()
-    with flagsaver.as_parsed(
-        activations="tanh,relu",
-        schedules="constant",
-        learning_rates="0.01",
-        batch_sizes="10",
-        recipes="ml_leaks,released",
-    ):
-        found = grid()
+def test_named_recipes_come_first_and_none_twice(monkeypatch):
+    asked = {
+        "activations": ["tanh", "relu"],
+        "schedules": ["constant"],
+        "learning_rates": ["0.01"],
+        "batch_sizes": ["10"],
+        "recipes": ["ml_leaks", "released"],
+    }
+    for name, value in asked.items():
+        monkeypatch.setattr(COMMAND, name, value)
+    found = grid()
     named = [ATTACK_RECIPES[name].recipe for name in ("ml_leaks", "released")]
     assert found == [*named, dataclasses.replace(named[0], activation="relu")]
 

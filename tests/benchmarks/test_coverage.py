@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks.checks import coverage
-from benchmarks.checks.coverage_table import coverage_table, draw_coverage
+from benchmarks.checks.coverage import coverage_table, draw_coverage
 from benchmarks.checks.simulated_banks import PROCESSES, _shares, draw, truths
 from jleaks.attacks.evaluate_bank import scores
 from jleaks.attacks.references import assign

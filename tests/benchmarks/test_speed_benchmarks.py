@@ -1,33 +1,17 @@
 """Benchmarks of growth, packing and start-up: what they say of known numbers.  Nothing is timed."""
 
-import functools
-import importlib
 import shutil
 import subprocess
 
 import pytest
-from absl import flags
 
 from benchmarks import harness
-from benchmarks.scaling.growth_table import growth_table
-from benchmarks.scaling.packing_table import curve_table
-from benchmarks.scaling.start_up_table import start_up_table
+from benchmarks.scaling import growth, packing, start_up
+from benchmarks.scaling.growth import growth_table
+from benchmarks.scaling.packing import curve_table
+from benchmarks.scaling.start_up import start_up_table
 from jleaks.errors import InputError
 
-
-def script(name):
-    """Imports a benchmark with flags of its own: several have flags of the same names."""
-    # Those that launchers share must stay what they are.
-    importlib.import_module("launch.execution")
-    own = flags.FlagValues()
-    with pytest.MonkeyPatch.context() as patch:
-        for kind in ("enum", "float", "integer", "list", "string"):
-            define = getattr(flags, f"DEFINE_{kind}")
-            patch.setattr(flags, f"DEFINE_{kind}", functools.partial(define, flag_values=own))
-        return importlib.import_module(f"benchmarks.scaling.{name}")
-
-
-growth, packing, start_up = map(script, ("growth", "packing", "start_up"))
 Size, Shape = growth.Size, packing.Shape
 
 # What every row of a run has beside what its benchmark found.
@@ -82,7 +66,7 @@ def test_one_number_grows_and_the_others_are_the_middle_of_theirs():
 @pytest.mark.parametrize("texts", [["1"], ["2", "2"], ["4", "2"], ["0", "1"], ["1", "x"], []])
 def test_sizes_ascend(texts):
     with pytest.raises(InputError, match=r"--models is .*, expected two or more whole numbers"):
-        growth.ascending("models", texts)
+        harness.whole_numbers("models", texts, 2)
 
 
 def found(training, run, busy=2.0):
@@ -225,9 +209,9 @@ def test_every_network_starts_up():
     ("module", "flags", "message"),
     [
         ("growth", ["--records=50,100"], "--records has 50, less than one batch of 100"),
-        ("packing", ["--kernels=gpu"], "--kernels is gpu, expected some of host, xla"),
+        ("packing", ["--kernels=gpu"], "--kernels names gpu; allowed: host, xla"),
         ("packing", ["--calls=", "--cnn_calls="], "nothing to measure"),
-        ("start_up", ["--architectures=vgg"], "--architectures is vgg, expected some of mlp"),
+        ("start_up", ["--architectures=vgg"], "--architectures names vgg; allowed: mlp, "),
     ],
 )
 def test_bad_flags_are_one_line_and_status_two(launch, module, flags, message):

@@ -14,8 +14,7 @@ import pytest
 
 from benchmarks.training import training
 from benchmarks.training import workload as workload_lib
-from benchmarks.training.table import training_table
-from benchmarks.training.training import Job, make_row
+from benchmarks.training.training import COMMAND, Job, make_row, training_table
 from benchmarks.training.workload import (
     BATCH,
     CONTENDERS,
@@ -355,8 +354,8 @@ def test_jobs_that_serve_several_numbers_of_models_run_once_a_turn(monkeypatch, 
         return {"failed": "no"} if job.contender == "torch_func" else _found(1000)
 
     monkeypatch.setattr(training, "_run", run)
-    monkeypatch.setattr(training, "_REPETITIONS", types.SimpleNamespace(value=2))
-    monkeypatch.setattr(training, "_QUALITY", types.SimpleNamespace(value=4))
+    monkeypatch.setattr(COMMAND, "repetitions", 2)
+    monkeypatch.setattr(COMMAND, "quality_models", 4)
     jobs = [
         Job(name, CONTENDERS[name].trained("location_mlp", number, None))
         for number in (16, 64)
@@ -376,9 +375,9 @@ def test_jobs_that_serve_several_numbers_of_models_run_once_a_turn(monkeypatch, 
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--contenders=jleaks,nobody"], "unknown contender 'nobody'"),
-        (["--networks=lenet"], "unknown network 'lenet'"),
-        (["--num_models=8,none"], "--num_models is 8,none, expected numbers above 0"),
+        (["--contenders=jleaks,nobody"], "--contenders names nobody; allowed: jleaks, "),
+        (["--networks=lenet"], "--networks names lenet; allowed: purchase_mlp, "),
+        (["--num_models=8,none"], "--num_models is 8,none, expected whole numbers above 0"),
         (["--contender=jleaks"], "--contender needs --workdir"),
     ],
 )
@@ -391,11 +390,11 @@ def test_bad_flags_are_one_line_and_status_two(launch, flags, message):
 
 def test_without_pytorch_its_contenders_are_skipped_unless_asked_for(monkeypatch, capsys):
     monkeypatch.setattr(training, "find_spec", lambda _: None)
-    monkeypatch.setattr(training, "_CONTENDERS", types.SimpleNamespace(value=None))
+    monkeypatch.setattr(COMMAND, "contenders", None)
     assert training._chosen() == ["jleaks", "jleaks_xla", "jax_vmap", "jax_steps"]
     told = capsys.readouterr().out
     assert told.count("\n") == 1
     assert "pip install jleaks[peers]" in told
-    monkeypatch.setattr(training._CONTENDERS, "value", ["jleaks", "torch_eager"])
+    monkeypatch.setattr(COMMAND, "contenders", ["jleaks", "torch_eager"])
     with pytest.raises(InputError, match=r"torch_eager need.*pip install jleaks\[peers\]"):
         training._chosen()

@@ -13,8 +13,7 @@ import pytest
 from fleets import assert_close, fleet_spec, trained
 from naive_convolution import naive_convolution
 
-# Not benchmarks.checks.precision: its flags would clash with those of other benchmarks under test.
-from benchmarks.checks.precision_pairs import compared, contenders
+from benchmarks.checks.precision import compared, contenders
 from jleaks.errors import InputError
 from jleaks.experiments.bank_plan import BankPlan
 from jleaks.experiments.plan import Plan

@@ -1,17 +1,30 @@
-"""What the launchers share: grouped --help, device set-up, one line and status 2 for bad input."""
+"""What the launchers share: grouped --help, devices and kernels, what they print, one line of bad input."""
 
+import dataclasses
+import functools
 import os
 import shlex
+import shutil
+import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl import app, flags, logging
+from rich.console import Console
 
 from jleaks import registry
 from jleaks.errors import DivergedError, InputError
+from jleaks.training.execution import Execution
 from jleaks.training.preemption import Preempted
+
+from .fields import Fields
+
+if TYPE_CHECKING:
+    from jleaks.training.trainer import Progress
 
 # Exit statuses.
 FAILED, INPUT_ERROR = 1, 2
@@ -43,6 +56,19 @@ _PLUGINS = flags.DEFINE_multi_string(
     "experiments; may be given several times.",
     module_name=WHERE,
 )
+
+_UNSET = {
+    "num_devices": "all",
+    "models_per_call": "chosen",
+    "models_per_vmap": "chosen",
+    "records_per_block": "chosen",
+    "convolution": "the backend's fastest",
+    "kernels": "host where they can be built",
+}
+
+# What else changes numbers, past JAX: sums in another order, in which a loss that is not a number may go
+# unnoticed; operands cut to TF32 whatever the plan says.
+_FOREIGN = {"XLA_FLAGS": "fast_math=true", "NVIDIA_TF32_OVERRIDE": "1"}
 
 
 def cache_folder() -> Path:
@@ -104,6 +130,96 @@ def use_all_cores() -> None:
     jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "programs"))
     # Small programs by the hundred are what a short run waits for.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+
+@functools.cache
+def define_execution() -> Fields:
+    """Defines the flags of an execution, once; a launcher that trains does so when it is imported."""
+    names = [field.name for field in dataclasses.fields(Execution)]
+    return Fields(Execution, names, SPEED, unset=_UNSET)
+
+
+def make_execution() -> Execution:
+    """Returns the execution that the flags describe."""
+    return Execution(**define_execution().values()).validate()
+
+
+def _has_gpu() -> bool:
+    """Returns whether this machine has an NVIDIA GPU, whatever JAX sees."""
+    if Path("/dev/nvidia0").exists():
+        return True
+    lister = shutil.which("nvidia-smi")
+    if lister is None:
+        return False
+    listed = subprocess.run([lister, "-L"], capture_output=True, text=True, check=False)
+    return listed.stdout.startswith("GPU")
+
+
+def start(execution: Execution) -> Execution:
+    """Starts JAX and chooses the kernels; returns the execution with that choice.
+
+    Raises:
+      InputError: the flags ask for kernels that cannot be had, JAX has no devices, or it is set to
+        compute other numbers.
+    """
+    use_all_cores()
+    import jax
+
+    from jleaks import settings
+    from jleaks.models.cpu_kernels import library
+
+    settings.check()
+    for name, text in _FOREIGN.items():
+        if text in (found := os.environ.get(name, "")):
+            raise InputError(f"{name} is {found}, which changes numbers: leave {text} out")
+    # Whoever names platforms has chosen.
+    if (
+        jax.default_backend() == "cpu"
+        and not getattr(jax.config, "jax_platforms", None)
+        and _has_gpu()
+    ):
+        print(
+            "warning: this machine has a GPU that JAX does not see, training runs on the CPU; "
+            'pip install "jleaks[cuda12]", or cuda13 (JAX_PLATFORMS=cpu to have it so)',
+            file=sys.stderr,
+        )
+    if execution.kernels == "xla" or jax.default_backend() != "cpu":
+        return execution
+    try:
+        library.load(cache_folder() / "kernels")
+    except InputError as error:
+        if execution.kernels == "host":
+            raise
+        print(f"kernels: XLA's ({error})", file=sys.stderr)
+        return execution
+    return dataclasses.replace(execution, kernels="host")
+
+
+def console() -> Console:
+    """Returns the standard output; a log file is not a terminal, so tables get their room there."""
+    return Console(width=None if sys.stdout.isatty() else 160)
+
+
+class Log:
+    """Progress as plain lines, at most one every few seconds, each fleet's last one always."""
+
+    def __init__(self, console: Console, every: float = 10.0):
+        self._console, self._every, self._last = console, every, 0.0
+
+    def line(self, text: str) -> None:
+        """Prints a finished sentence."""
+        self._console.print(text, highlight=False, soft_wrap=True)
+
+    def progress(self, p: "Progress") -> None:
+        """Prints where a fleet's training stands."""
+        now = time.monotonic()
+        if p.done < p.total and now - self._last < self._every:
+            return
+        self._last = now
+        self.line(
+            f"  {p.fleet}: {p.done}/{p.total} model-epochs ({100 * p.done / p.total:.0f}%), "
+            f"loss {p.loss:.4f}, {p.seconds:.0f} s, {p.eta:.0f} s to go"
+        )
 
 
 def run(main: Callable[[list[str]], int], program: str, doc: str) -> None:
