@@ -263,8 +263,8 @@ def page(results: Path, figures: Path) -> str:
         "Generated from the rows in `results/speed`, which the commands below append (what those that have "
         "moved are called now: `results/README.md`).  `python -m benchmarks.speed` runs all but the "
         "second, some of them smaller than here to end within twenty minutes, and writes this page; with "
-        "`--only=page` it writes the page alone.  `docs/profile.md` tells what was changed to get here, and "
-        "what failed.",
+        "`--only=page` it writes the page alone.  `docs/profile.md` tells what was changed to get here, "
+        "and what failed.",
         "",
     ]
     answered = 0
