@@ -14,10 +14,11 @@ import numpy as np
 
 from benchmarks import harness
 from benchmarks.accelerator.roofline import Counts, step_counts
+from benchmarks.fleets import random_parts, random_records
 from jleaks.attacks.evaluate_bank import evaluate
 from jleaks.attacks.references import assign
 from jleaks.attacks.registry import get_attacks
-from jleaks.data.tasks import Task, get_task
+from jleaks.data.tasks import get_task
 from jleaks.errors import InputError
 from jleaks.experiments import bank as bank_engine
 from jleaks.experiments.bank_plan import BankPlan
@@ -66,14 +67,6 @@ class Case(NamedTuple):
         }
 
 
-def _random(task: Task, total: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns records and labels of a task's shapes."""
-    rng = np.random.default_rng(0)
-    top = 2 if task.encoding == "binary" else 256
-    features = rng.integers(0, top, (total, *task.feature_shape)).astype(task.feature_dtype)
-    return features, rng.integers(0, task.num_classes, total).astype(np.int32)
-
-
 def _key_data(name: str, count: int) -> np.ndarray:
     return stack_key_data([identity_key(i, name, Role.TARGET) for i in range(count)])
 
@@ -84,7 +77,7 @@ def _untrained(name: str, recipe: Recipe) -> State:
     task, total = get_task(name), 2 * recipe.batch_size
     fleet = Fleet(Learner(recipe, task.encoding, task.num_classes), make_mesh(1))
     members = Members(np.arange(total, dtype=np.int32)[None], np.full(1, total, np.int32))
-    return fleet.init(fleet.put_data(*_random(task, total)), members, _key_data(name, 1))
+    return fleet.init(fleet.put_data(*random_records(task, total)), members, _key_data(name, 1))
 
 
 class Timed:
@@ -97,14 +90,10 @@ class Timed:
         self.steps = size // case.recipe.batch_size
         learner = Learner(case.recipe, task.encoding, task.num_classes, case.form)
         fleet = Fleet(learner, make_mesh(1), case.group or count)
-        self.data = fleet.put_data(*_random(task, 2 * size))
-        rng = np.random.default_rng(1)
-        parts = np.stack([rng.permutation(2 * size)[:size] for _ in range(min(count, 8))])
-        indices = np.resize(parts, (count, size)).astype(np.int32)
-        members, key_data = (
-            Members(indices, np.full(count, size, np.int32)),
-            _key_data(case.task, count),
-        )
+        self.data = fleet.put_data(*random_records(task, 2 * size))
+        indices = np.resize(random_parts(min(count, 8), size, 2 * size), (count, size))
+        members = Members(indices, np.full(count, size, np.int32))
+        key_data = _key_data(case.task, count)
         # Only the time matters: all models start alike, and as in float32.
         one = _untrained(case.task, dataclasses.replace(case.recipe, precision="float32"))
         state = jax.tree.map(lambda leaf: np.repeat(leaf, count, 0), one)

@@ -23,15 +23,12 @@ import jax
 import numpy as np
 
 from benchmarks import harness
+from benchmarks.fleets import fleet_spec, random_parts
 from benchmarks.harness import OUT, Command, Flag, Layout, Row, where
 from jleaks.data.synthetic import synthetic
 from jleaks.errors import InputError
-from jleaks.keys import Role, identity_key
 from jleaks.report.table import Table
-from jleaks.training import packing
 from jleaks.training.execution import Execution
-from jleaks.training.fleet import stack_key_data
-from jleaks.training.learner import Members
 from jleaks.training.preemption import StopSignal
 from jleaks.training.recipe import Recipe
 from jleaks.training.reporter import provenance
@@ -125,23 +122,9 @@ def _numbers() -> dict[str, list[int]]:
 def _spec(size: Size, execution: Execution) -> FleetSpec:
     """Returns models, each of which trains on random records of the one dataset."""
     data = synthetic(_TASK, 2 * _numbers()["records"][-1])
-    draw = np.random.default_rng(0)
-    rows = [draw.permutation(data.num_records)[: size.records] for _ in range(size.models)]
-    recipe = Recipe(epochs=size.epochs)
-    task = data.task
-    return FleetSpec(
-        name=_TASK,
-        names=[f"model {i}" for i in range(size.models)],
-        learner=packing.make_learner(recipe, task.encoding, task.num_classes, execution),
-        features=data.features,
-        labels=data.labels,
-        members=Members(
-            np.stack(rows).astype(np.int32), np.full(size.models, size.records, np.int32)
-        ),
-        key_data=stack_key_data(
-            [identity_key(0, _TASK, Role.BANK_MODEL, i) for i in range(size.models)]
-        ),
-    )
+    parts = random_parts(size.models, size.records, data.num_records)
+    recipe, records = Recipe(epochs=size.epochs), (data.features, data.labels)
+    return fleet_spec(data.task, recipe, records, parts, execution)
 
 
 class _Models(NamedTuple):

@@ -21,18 +21,17 @@ import jax
 import numpy as np
 
 from benchmarks import harness
+from benchmarks.fleets import fleet_spec, random_parts
 from benchmarks.harness import OUT, Command, Flag, Layout, Row
 from benchmarks.training.workload import flops_per_step
 from jleaks.data.dataset import Dataset
 from jleaks.data.synthetic import synthetic
 from jleaks.errors import InputError
-from jleaks.keys import Role, identity_key
 from jleaks.models.cpu_kernels import library
 from jleaks.report.table import Table
 from jleaks.training import packing
 from jleaks.training.execution import Execution
-from jleaks.training.fleet import Fleet, make_mesh, stack_key_data
-from jleaks.training.learner import Members
+from jleaks.training.fleet import Fleet, make_mesh
 from jleaks.training.recipe import Recipe
 from launch.app import cache_folder, use_all_cores
 
@@ -106,15 +105,15 @@ class Fleets:
         self.execution = execution = Execution(kernels=cast(Any, kernels))
         self.epochs_per_call = _EPOCHS_PER_CALL[task.model]
         recipe = Recipe(task.model, epochs=self.epochs_per_call)
-        self.learner = packing.make_learner(recipe, task.encoding, task.num_classes, execution)
+        records_of, parts = (
+            (data.features, data.labels),
+            random_parts(most, records, data.num_records),
+        )
+        spec = fleet_spec(task, recipe, records_of, parts, execution)
+        self.learner, self._members, self._key_data = spec.learner, spec.members, spec.key_data
         self.num_records, self.most, self.mesh = records, most, make_mesh()
-        draw = np.random.default_rng(0)
-        rows = [draw.permutation(data.num_records)[:records] for _ in range(most)]
-        self._members = Members(np.stack(rows).astype(np.int32), np.full(most, records, np.int32))
-        keys = [identity_key(0, task.name, Role.BANK_MODEL, i) for i in range(most)]
-        self._key_data = stack_key_data(keys)
         fleet = Fleet(self.learner, self.mesh)
-        self._data = fleet.put_data(data.features, data.labels)
+        self._data = fleet.put_data(*records_of)
         self._state = fleet.init(self._data, self._members, self._key_data)
         self.packing = packing.choose(
             self.learner, self._data, records, most, list(self.mesh.devices.flat), execution

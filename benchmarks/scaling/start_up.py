@@ -25,20 +25,17 @@ import jax
 import numpy as np
 
 from benchmarks import harness
+from benchmarks.fleets import fleet_spec
 from benchmarks.harness import OUT, Command, Flag, Layout, Row, where
 from jleaks.data.synthetic import synthetic
 from jleaks.errors import InputError
-from jleaks.keys import Role, identity_key
 from jleaks.models.cpu_kernels import library
 from jleaks.report.table import Table
-from jleaks.training import packing
 from jleaks.training.execution import Execution
-from jleaks.training.fleet import stack_key_data
-from jleaks.training.learner import Members
 from jleaks.training.preemption import StopSignal
 from jleaks.training.recipe import RECIPES, Recipe
 from jleaks.training.reporter import provenance
-from jleaks.training.trainer import FleetSpec, Trainer
+from jleaks.training.trainer import Trainer
 from launch.app import make_execution, start
 
 
@@ -104,17 +101,8 @@ def _take_step(architecture: Architecture, execution: Execution) -> None:
     recipe, task = architecture
     count, batch = jax.device_count(), recipe.batch_size
     data = synthetic(task, 2 * batch)
-    spec = FleetSpec(
-        name=task,
-        names=[f"model {i}" for i in range(count)],
-        learner=packing.make_learner(recipe, data.task.encoding, data.task.num_classes, execution),
-        features=data.features,
-        labels=data.labels,
-        members=Members(
-            np.tile(np.arange(batch, dtype=np.int32), (count, 1)), np.full(count, batch, np.int32)
-        ),
-        key_data=stack_key_data([identity_key(0, task, Role.BANK_MODEL, i) for i in range(count)]),
-    )
+    parts = np.tile(np.arange(batch, dtype=np.int32), (count, 1))
+    spec = fleet_spec(data.task, recipe, (data.features, data.labels), parts, execution)
     Trainer(spec, execution, lambda _: None, StopSignal()).run()
 
 

@@ -11,7 +11,7 @@ Adam, that kernel's.  XLA and jleaks take turns.
 import dataclasses
 import time
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,27 +19,24 @@ import numpy as np
 from jax import lax
 
 from benchmarks import harness
+from benchmarks.fleets import fleet_spec, random_parts, random_records
 from benchmarks.harness import OUT, Command, Flag, Layout, Row
+from benchmarks.training.workload import NETWORKS
 from jleaks.models import networks
 from jleaks.models.kernels import Descend
 from jleaks.report.table import Table
 from jleaks.training import epoch as epoch_lib
-from jleaks.training import optimizer, packing
+from jleaks.training import optimizer
 from jleaks.training.execution import Execution
-from jleaks.training.fleet import Fleet, make_mesh, put_models, stack_key_data
+from jleaks.training.fleet import Fleet, make_mesh, put_models
 from jleaks.training.fleet import spread as spread_models
 from jleaks.training.learner import Data, Learner, Members, State
 from jleaks.training.recipe import Recipe
+from jleaks.training.trainer import FleetSpec
 from launch.app import start
 
-# Record shape, classes, model and encoding of what is trained.
-NETWORKS: dict[str, tuple[tuple[int, ...], int, str, str]] = {
-    "purchase_mlp": ((600,), 100, "mlp", "binary"),
-    "location_mlp": ((446,), 30, "mlp", "binary"),
-    "cifar_cnn": ((32, 32, 3), 10, "cnn", "pixels"),
-    "mnist_cnn": ((28, 28, 1), 10, "cnn", "pixels"),
-}
-_MEMBERS = 10_000
+# Records that a model trains on; CNNs' whole steps are timed on few, their epochs are long.
+_MEMBERS, _FEW = 10_000, 500
 
 COMMAND = Command(
     "benchmarks.scaling.step_profile",
@@ -59,23 +56,12 @@ TITLES = {"xla": "XLA", "host": "host kernels"}
 Part = Callable[..., Any]
 
 
-def make_learner(network: str, execution: Execution) -> Learner:
-    """Returns what the models of a network's fleet share."""
-    shape, classes, model, encoding = NETWORKS[network]
-    del shape
-    recipe = Recipe(model=cast(Any, model), hidden=(128,), epochs=50)
-    return packing.make_learner(recipe, cast(Any, encoding), classes, execution)
-
-
-def make_models(network: str, num_models: int) -> tuple[Any, Members, np.ndarray]:
-    """Returns random records on the host, training parts and key data."""
-    rng = np.random.default_rng(0)
-    shape, classes, _, encoding = NETWORKS[network]
-    records = rng.integers(0, 2 if encoding == "binary" else 256, (2 * _MEMBERS, *shape))
-    data = Data(records.astype(np.uint8), rng.integers(0, classes, 2 * _MEMBERS).astype(np.int32))
-    indices = [rng.permutation(2 * _MEMBERS)[:_MEMBERS] for _ in range(num_models)]
-    members = Members(np.array(indices, np.int32), np.full(num_models, _MEMBERS, np.int32))
-    return data, members, stack_key_data([jax.random.key(i) for i in range(num_models)])
+def make_fleet(network: str, num_models: int, size: int, execution: Execution) -> FleetSpec:
+    """Returns models of a network, each on so many random records of twice `_MEMBERS`."""
+    task, total = NETWORKS[network].describe(), 2 * _MEMBERS
+    parts = random_parts(num_models, size, total)
+    recipe = Recipe(task.model, (128,), 50)
+    return fleet_spec(task, recipe, random_records(task, total), parts, execution)
 
 
 def make_parts(learner: Learner, data: Data, state: State) -> dict[str, tuple[Part, Any]]:
@@ -234,17 +220,16 @@ class Timed:
         return (time.perf_counter() - began) / self._times
 
 
-def _whole(network: str, learner: Learner, mesh: Any) -> Callable[[], float]:
+def _whole(network: str, execution: Execution, mesh: Any) -> Callable[[], float]:
     """Returns a function that trains a fleet and returns seconds per step of one device."""
-    data, members, key_data = make_models(network, 4 * mesh.size)
-    small = learner.recipe.model == "cnn"
-    if small:
-        members = Members(members.indices[:, :500], np.full_like(members.size, 500))
+    size = _FEW if NETWORKS[network].describe().model == "cnn" else _MEMBERS
+    spec = make_fleet(network, 4 * mesh.size, size, execution)
+    learner, members, key_data = spec.learner, spec.members, spec.key_data
     fleet = Fleet(learner, mesh)
-    placed = fleet.put_data(data.features, data.labels)
+    placed = fleet.put_data(spec.features, spec.labels)
     pack = fleet.load(fleet.init(placed, members, key_data), members, key_data)
     pack.fit(placed, 0, 1)
-    steps = 4 * (members.indices.shape[1] // learner.recipe.batch_size)
+    steps = 4 * (size // learner.recipe.batch_size)
     epoch = iter(range(1, learner.recipe.epochs))
 
     def seconds() -> float:
@@ -282,14 +267,13 @@ def _measure(network: str, executions: dict[str, Execution], mesh: Any) -> dict[
     """Returns by kernels and part the microseconds over all turns."""
     timed: dict[str, dict[str, Callable[[], float]]] = {}
     for name, execution in executions.items():
-        learner = make_learner(network, execution)
-        data, members, key_data = make_models(network, 1)
-        fleet = Fleet(learner, make_mesh(1))
-        state = fleet.init(fleet.put_data(data.features, data.labels), members, key_data)
+        spec = make_fleet(network, 1, _MEMBERS, execution)
+        data, fleet = Data(spec.features, spec.labels), Fleet(spec.learner, make_mesh(1))
+        state = fleet.init(fleet.put_data(spec.features, spec.labels), spec.members, spec.key_data)
         one = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), state)
-        parts = make_parts(learner, data, one)
+        parts = make_parts(spec.learner, data, one)
         timed[name] = {part: Timed(fn, args, mesh).seconds for part, (fn, args) in parts.items()}
-        timed[name][WHOLE] = _whole(network, learner, mesh)
+        timed[name][WHOLE] = _whole(network, execution, mesh)
 
     def turn(name: str, _: int) -> dict[str, float]:
         return split({part: fn() for part, fn in timed[name].items()}, _MEMBERS / 100)

@@ -15,6 +15,7 @@ import optax
 from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
 
+from benchmarks.fleets import fleet_spec
 from benchmarks.training.workload import (
     BATCH,
     EPOCHS,
@@ -32,11 +33,9 @@ from benchmarks.training.workload import (
     train_groups,
 )
 from jleaks.attacks.signals import signal_fn
-from jleaks.keys import Role, identity_key
-from jleaks.training import packing
+from jleaks.keys import Role
 from jleaks.training.execution import Execution
-from jleaks.training.fleet import make_mesh, stack_key_data
-from jleaks.training.learner import Members
+from jleaks.training.fleet import make_mesh
 from jleaks.training.preemption import Preempted, StopSignal
 from jleaks.training.recipe import Recipe
 from jleaks.training.trainer import FleetSpec, Progress, Trainer
@@ -171,18 +170,8 @@ def _spec(workload: Workload, execution: Execution, num_models: int, epochs: int
     """Lays out the first models of a workload as a fleet."""
     task = workload.task
     recipe = Recipe(task.model, (HIDDEN,), epochs, BATCH, LEARNING_RATE, l2=0.0)
-    parts = workload.members[:num_models]
-    return FleetSpec(
-        name=task.name,
-        names=[f"shadow model {i} of {task.name}" for i in range(num_models)],
-        learner=packing.make_learner(recipe, task.encoding, task.num_classes, execution),
-        features=workload.features,
-        labels=workload.labels,
-        members=Members(parts, np.full(num_models, parts.shape[1], np.int32)),
-        key_data=stack_key_data(
-            [identity_key(0, task.name, Role.SHADOW, i) for i in range(num_models)]
-        ),
-    )
+    records, parts = (workload.features, workload.labels), workload.members[:num_models]
+    return fleet_spec(task, recipe, records, parts, execution, Role.SHADOW)
 
 
 def _time_fleet(workload: Workload, execution: Execution, num_models: int, seconds: float) -> Found:
