@@ -26,6 +26,9 @@ Row = dict[str, Any]
 Key = TypeVar("Key")
 Found = TypeVar("Found")
 
+# Within so much of a curve's best counts as the best.
+KNEE_WITHIN = 0.05
+
 _ROOT = Path(__file__).parents[1]
 _SOURCES = ("jleaks", "launch", "benchmarks/*.py", "pyproject.toml", "constraints.txt")
 
@@ -264,6 +267,29 @@ def spread(values: Sequence[float], digits: int = 4) -> dict[str, float]:
         "least": round(min(values), digits),
         "largest": round(max(values), digits),
     }
+
+
+def knee(sizes: Sequence[int], rates: Sequence[float]) -> int:
+    """Returns the smallest size whose rate is within `KNEE_WITHIN` of the best."""
+    enough = (1 - KNEE_WITHIN) * max(rates)
+    return min(size for size, rate in zip(sizes, rates, strict=True) if rate >= enough)
+
+
+def reason(error: BaseException) -> str:
+    """Returns a failure in one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {(lines or ['no message'])[0]}"[:300]
+
+
+def peak_megabytes() -> float:
+    """Returns the most memory that this process had since it began.
+
+    Not `ru_maxrss`: a process inherits that from the one that started it.
+    """
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) / 1024
+    raise OSError("/proc/self/status has no VmHWM")
 
 
 def _git(*command: str) -> str:

@@ -146,12 +146,6 @@ def memory(name: str) -> int | None:
     return None if found is None else int(found)
 
 
-def reason(error: BaseException) -> str:
-    """Returns a failure in one line."""
-    line = (str(error).strip().splitlines() or [""])[0]
-    return f"{type(error).__name__}: {line}"[:300]
-
-
 class Torch:
     """The process that trains with PyTorch."""
 
@@ -204,25 +198,31 @@ def turns(case: Case, contenders: Torch, seconds: float, count: int) -> dict[str
     }
     timed = Timed(case)
     timed.calibrate(seconds)
-    rates: dict[str, list[float]] = {"jleaks": [], "eager": [], "graphed": []}
-    failed: dict[str, str] = {}
-    version = None
-    for _ in range(count):
-        rates["jleaks"].append(case.num_models / timed.turn())
-        for variant in ("eager", "graphed"):
-            if variant in failed:
-                continue
-            answer = contenders.turn({**request, "variant": variant}, 90)
-            version = answer.get("torch", version)
-            if "failed" in answer:
-                failed[variant] = answer["failed"]
-            else:
-                rates[variant].append(answer["steps_per_second"])
+
+    def turn(name: str, _: int) -> dict[str, Any]:
+        if name == "jleaks":
+            return {"steps_per_second": case.num_models / timed.turn()}
+        return contenders.turn({**request, "variant": name}, 90)
+
+    def told(name: str, answer: dict[str, Any]) -> str:
+        return f"{name}: {answer.get('failed') or answer['steps_per_second']}"
+
+    found = harness.take_turns(count, ("jleaks", "eager", "graphed"), turn, told)
+    failed = {
+        name: a["failed"] for name, answers in found.items() for a in answers if "failed" in a
+    }
     if len(failed) == 2:
         return {"failed": "; ".join(f"{k}: {v}" for k, v in failed.items())}
+    rates = {
+        name: [answer["steps_per_second"] for answer in answers if "failed" not in answer]
+        for name, answers in found.items()
+    }
+    versions = (
+        answer["torch"] for answers in found.values() for answer in answers if "torch" in answer
+    )
     ours = rates["jleaks"]
     return {
-        "torch": version,
+        "torch": next(versions, None),
         "model_steps_per_second": {k: harness.spread(v, 2) for k, v in rates.items() if v},
         "times_torch": {
             k: harness.spread([a / b for a, b in zip(ours, v, strict=True)], 2)

@@ -5,6 +5,7 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from benchmarks import harness
 from benchmarks.accelerator.fleets import Case, Torch, steps_per_model, turns, whole_bank
 from benchmarks.accelerator.roofline import peak_bytes, peak_flops
 from benchmarks.accelerator.session import Scale, Session
@@ -53,7 +54,7 @@ def knee(session: Session, section: str, rows: Sequence[dict[str, Any] | None]) 
     found = sorted((r["num_models"], r["model_steps_per_second"]) for r in rows if r is not None)
     if not found:
         return
-    best = max(rate for _, rate in found)
+    models, rates = zip(*found, strict=True)
     first = next(r for r in rows if r is not None)
     kept = {k: first[k] for k in ("task", "network", "precision", "form")}
     session.write(
@@ -61,9 +62,9 @@ def knee(session: Session, section: str, rows: Sequence[dict[str, Any] | None]) 
             "what": "knee",
             "section": section,
             **kept,
-            "num_models": next(m for m, rate in found if rate >= 0.95 * best),
-            "best_model_steps_per_second": best,
-            "measured": [m for m, _ in found],
+            "num_models": harness.knee(models, rates),
+            "best_model_steps_per_second": max(rates),
+            "measured": list(models),
         }
     )
 

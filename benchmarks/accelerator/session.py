@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks import harness
-from benchmarks.accelerator.fleets import Case, Timed, counts_of, memory, reason, steps_per_model
+from benchmarks.accelerator.fleets import Case, Timed, counts_of, memory, steps_per_model
 from benchmarks.accelerator.roofline import Peaks, used
 from jleaks import json_lines
 from jleaks.errors import InputError
@@ -146,7 +146,7 @@ class Session:
             found = measure_fn()
         # Whatever goes wrong with one measurement, the others are worth having.
         except Exception as error:
-            found = {"failed": reason(error)}
+            found = {"failed": harness.reason(error)}
         # What the failed one had on the device must go before the next.
         gc.collect()
         # The next may take as long; one that compiled more slowly than others is forgotten again.

@@ -33,14 +33,7 @@ from jleaks.metrics.bank_metrics import BankMetrics
 from jleaks.metrics.estimates import over_targets, tpr_over_records
 from jleaks.metrics.intervals import Interval, clopper_pearson, paired_t_interval, t_interval
 from jleaks.metrics.resampling import mean_over_targets, paired_targets
-from jleaks.report.style import (
-    SERIES_COLOURS,
-    clean_axes,
-    head_and_caption,
-    legend_below_title,
-    new_figure,
-    png,
-)
+from jleaks.report import style
 from jleaks.report.table import Table
 from jleaks.training.execution import Execution
 from jleaks.training.fleet import make_mesh
@@ -271,7 +264,7 @@ def draw_coverage(rows: Sequence[Row]) -> Figure:
     processes = list(dict.fromkeys(key[0] for key in by))
     lines = list(dict.fromkeys(key[1:3] for key in by))
     attacks = list(dict.fromkeys(key[3] for key in by))
-    figure = new_figure(11.5, 1.9 + 0.42 * len(lines))
+    figure = style.new_figure(11.5, 1.9 + 0.42 * len(lines))
     panels = figure.subplots(1, len(processes), sharey=True, squeeze=False)[0]
     first = rows[0]
     noise = 2 * (0.95 * 0.05 / first["banks"]) ** 0.5
@@ -284,7 +277,7 @@ def draw_coverage(rows: Sequence[Row]) -> Figure:
             # Attacks of one line stand close above each other.
             step = attacks.index(attack) % 3 - 1
             y = len(lines) - 1 - lines.index((what, measure)) - 0.2 * step
-            colour = SERIES_COLOURS[attacks.index(attack) % len(SERIES_COLOURS)]
+            colour = style.SERIES_COLOURS[attacks.index(attack) % len(style.SERIES_COLOURS)]
             old, new = (by_method[method]["coverage"] for method in _METHODS[what][:2])
             axes.plot([old, new], [y, y], color=colour, lw=0.8, alpha=0.5)
             axes.plot(old, y, "o", ms=5, mfc="white", mec=colour)
@@ -294,8 +287,8 @@ def draw_coverage(rows: Sequence[Row]) -> Figure:
         labels = [f"{_METHODS[what][2]}: {_MEASURES[measure]}" for what, measure in lines]
         axes.set_yticks(range(len(lines)), labels[::-1])
         axes.grid(True, axis="x", color="0.92", lw=0.8)
-        clean_axes(axes)
-    head_and_caption(
+        style.clean_axes(axes)
+    style.head_and_caption(
         figure,
         "How often 95% intervals cover the truth",
         f"{first['banks']} simulated banks of {first['num_models']} models and {first['num_records']:,} "
@@ -305,10 +298,10 @@ def draw_coverage(rows: Sequence[Row]) -> Figure:
     )
     handles = [
         Line2D([], [], ls="none", marker="o", ms=6, label=_title(attack),
-               color=SERIES_COLOURS[i % len(SERIES_COLOURS)])
+               color=style.SERIES_COLOURS[i % len(style.SERIES_COLOURS)])
         for i, attack in enumerate(attacks)
     ]  # fmt: skip
-    legend_below_title(figure, handles)
+    style.legend_below_title(figure, handles)
     return figure
 
 
@@ -331,7 +324,7 @@ def main() -> int:
     if COMMAND.out:
         json_lines.write(COMMAND.out, rows)
     if COMMAND.figure:
-        replace_file(Path(COMMAND.figure), png(draw_coverage(rows)))
+        replace_file(Path(COMMAND.figure), style.png(draw_coverage(rows)))
         print(f"wrote {COMMAND.figure}")
     # Written as a whole already: rows of two runs are not one check.
     return COMMAND.finish([], coverage_table(rows))

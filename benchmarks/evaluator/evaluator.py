@@ -20,7 +20,7 @@ import numpy as np
 
 from benchmarks import harness
 from benchmarks.evaluator import contenders
-from benchmarks.evaluator.turns import CONTENDERS, Turn, peak_megabytes, time_jleaks
+from benchmarks.evaluator.turns import CONTENDERS, Turn, time_jleaks
 from benchmarks.harness import OUT, Command, Flag, Layout, Row, where
 from jleaks.errors import InputError
 from jleaks.report.table import Table
@@ -62,7 +62,7 @@ def _work(name: str, path: Path) -> int:
     else:
         harness.check_names("contender", [name], list(CONTENDERS))
         found = CONTENDERS[name].time_fn(answers, turn)
-    found.setdefault("peak_megabytes", peak_megabytes())
+    found.setdefault("peak_megabytes", harness.peak_megabytes())
     arrays = {
         f"{kind} {attack}": np.asarray(rows, np.float64)
         for kind in ("scores", "auc")

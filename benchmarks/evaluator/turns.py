@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import resource
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import harness
 from benchmarks.evaluator import contenders, peers
 from benchmarks.evaluator.contenders import ATTACKS, Answers
 from launch.app import use_all_cores
@@ -178,7 +178,7 @@ def time_jleaks(answers: Answers, turn: Turn, names: tuple[str, ...]) -> Found:
     clock = _Clock()
     metrics = evaluate(bank, attacks, references, None, mesh, options)
     seconds, cpu = clock.read().tolist()
-    peak = peak_megabytes()
+    peak = harness.peak_megabytes()
     targets = np.array(turn.targets)
     few = References(references.targets[targets], references.models[targets], num_models)
     return {
@@ -192,8 +192,3 @@ def time_jleaks(answers: Answers, turn: Turn, names: tuple[str, ...]) -> Found:
             a.name: row[targets] for a, row in zip(attacks, np.asarray(metrics.auc), strict=True)
         },
     }
-
-
-def peak_megabytes() -> float:
-    """Returns the most memory that this process ever had."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

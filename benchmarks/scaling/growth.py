@@ -182,13 +182,13 @@ def _memory(size: Size, execution: Execution) -> Found:
     # Forgets the peak so far: compiling takes memory, too.
     Path("/proc/self/clear_refs").write_text("5")
     own.timed()
-    peak = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    peak = round(2**20 * harness.peak_megabytes())
     # Bytes of the first were predicted; those of the second are XLA's count.
     predicted, counted = (
         chosen.num_devices * (chosen.call_bytes - chosen.data_bytes)
         for chosen in (before, own.trainer.packing)
     )
-    found = {"peak": 1024 * int(peak[0]), "predicted": predicted, "counted": counted}
+    found = {"peak": peak, "predicted": predicted, "counted": counted}
     return {**found, "models": own.trainer.packing.models_per_call}
 
 

@@ -51,8 +51,6 @@ COMMAND = Command(
 )
 
 _EPOCHS_PER_CALL = {"mlp": 10, "cnn": 2}
-# Within so much of a curve's best counts as the best.
-KNEE_WITHIN = 0.05
 
 
 class Shape(NamedTuple):
@@ -60,12 +58,6 @@ class Shape(NamedTuple):
 
     per_call: int
     per_vmap: int
-
-
-def knee(sizes: Sequence[int], rates: Sequence[float]) -> int:
-    """Returns the smallest size whose rate is within `KNEE_WITHIN` of the best."""
-    enough = (1 - KNEE_WITHIN) * max(rates)
-    return min(size for size, rate in zip(sizes, rates, strict=True) if rate >= enough)
 
 
 def shapes(
@@ -159,9 +151,9 @@ def curve_row(
         "chosen": chosen._asdict(),
         "best": best._asdict(),
         "chosen_share_of_best": round(medians[chosen] / medians[best], 4),
-        "knee_per_call": knee([s.per_call for s in calls], [medians[s] for s in calls]),
-        "knee_per_vmap": knee([s.per_vmap for s in groups], [medians[s] for s in groups]),
-        "knee_within": KNEE_WITHIN,
+        "knee_per_call": harness.knee([s.per_call for s in calls], [medians[s] for s in calls]),
+        "knee_per_vmap": harness.knee([s.per_vmap for s in groups], [medians[s] for s in groups]),
+        "knee_within": harness.KNEE_WITHIN,
     }
 
 

@@ -98,8 +98,7 @@ def _work(name: str, folder: Path) -> int:
     # Whatever a framework does wrong is told in one line of a row.
     except Exception as error:
         traceback.print_exc()
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        raise InputError(f"{type(error).__name__}: {(lines or ['no message'])[0]}") from error
+        raise InputError(harness.reason(error)) from error
     (folder / "found.json").write_text(json.dumps(found))
     return 0
 

@@ -15,6 +15,7 @@ import optax
 from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
 
+from benchmarks import harness
 from benchmarks.fleets import fleet_spec
 from benchmarks.training.workload import (
     BATCH,
@@ -28,7 +29,6 @@ from benchmarks.training.workload import (
     best_rate,
     flops_per_step,
     make_group,
-    peak_megabytes,
     time_group,
     train_groups,
 )
@@ -243,7 +243,7 @@ def measure(name: str, workload: Workload, count: int, seconds: float) -> Found:
         found = time_group(make_group(make, workload, range(count)), workload, seconds)
     else:
         found = _time_fleet(workload, _execution(name), count, seconds)
-    found["peak_megabytes"] = peak_megabytes()
+    found["peak_megabytes"] = harness.peak_megabytes()
     return {**found, "gemm_flops": _gemm(jax.device_count())}
 
 

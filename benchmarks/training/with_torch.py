@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from benchmarks import harness
 from benchmarks.training.workload import (
     BATCH,
     GEMM_SIZES,
@@ -20,7 +21,6 @@ from benchmarks.training.workload import (
     Workload,
     best_rate,
     make_group,
-    peak_megabytes,
     time_group,
     train_groups,
 )
@@ -301,7 +301,7 @@ def _gemm() -> float:
 
 def _measured(name: str, workload: Workload, models: Sequence[int], seconds: float) -> Found:
     found = time_group(make_group(MAKERS[name], workload, models), workload, seconds)
-    return {**found, "peak_megabytes": peak_megabytes()}
+    return {**found, "peak_megabytes": harness.peak_megabytes()}
 
 
 def _join(barrier: Any) -> None:

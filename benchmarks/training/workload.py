@@ -359,17 +359,6 @@ def is_torch(name: str) -> bool:
     return CONTENDERS[name].module == _TORCH
 
 
-def peak_megabytes() -> float:
-    """Returns the most memory that this process had since it began.
-
-    Not `ru_maxrss`: a process inherits that from the one that started it.
-    """
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) / 1024
-    raise OSError("/proc/self/status has no VmHWM")
-
-
 GEMM_SIZES = (512, 1024, 2048)
 
 

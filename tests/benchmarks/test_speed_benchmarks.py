@@ -117,9 +117,9 @@ def test_the_table_of_growth_has_every_size():
 
 
 def test_the_knee_is_the_smallest_within_five_percent_of_the_best():
-    assert packing.knee([2, 4, 8, 16], [90, 95, 100, 97]) == 4
-    assert packing.knee([2, 4, 8, 16], [90, 94.9, 100, 97]) == 8
-    assert packing.knee([16, 2], [100, 100]) == 2
+    assert harness.knee([2, 4, 8, 16], [90, 95, 100, 97]) == 4
+    assert harness.knee([2, 4, 8, 16], [90, 94.9, 100, 97]) == 8
+    assert harness.knee([16, 2], [100, 100]) == 2
 
 
 def test_curves_cross_no_further_than_a_device_has_models():
