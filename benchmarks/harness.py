@@ -85,6 +85,7 @@ class Command:
         module: str,
         doc: str | None,
         sizes: Sequence[str] = (),
+        /,
         trains: bool = False,
         **own: Flag,
     ):
@@ -99,6 +100,7 @@ class Command:
         """
         self.module, self._doc, self._sizes, self._flags = module, doc or "", sizes, own
         self._trains = trains
+        assert not own.keys() & vars(Command).keys(), "a flag would hide a method"
         self.__dict__ |= {name: flag.default for name, flag in own.items()}
 
     if TYPE_CHECKING:
