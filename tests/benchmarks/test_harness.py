@@ -1,12 +1,15 @@
 """What benchmarks share: flags as attributes, turns, processes that answer, tables from layouts."""
 
+import importlib.util
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from benchmarks import harness
+from benchmarks import harness, speed
 from benchmarks.harness import Command, Flag, Layout, ranged, where
 from jleaks.errors import InputError
 from launch import app
@@ -168,3 +171,17 @@ def test_a_table_is_made_of_rows_by_its_layout():
 def test_places_are_in_the_group_of_places():
     assert where("A file.").group == app.WHERE
     assert Flag("A size.", 1).group == app.WHAT
+
+
+def test_commands_that_are_named_exist():
+    moved = (Path(__file__).parents[2] / "results" / "README.md").read_text()
+    now = re.findall(
+        r"^\| `(benchmarks\.[\w.]+)` \| `(benchmarks\.[\w.]+)[^`]*` \|$", moved, re.MULTILINE
+    )
+    assert len(now) == 13
+    gone = [old for old, _ in now if importlib.util.find_spec(old)]
+    assert gone == []
+    for module in [*(new for _, new in now), *(command[0] for command in speed.RUNS.values())]:
+        assert importlib.util.find_spec(module), module
+    for package in ("training", "evaluator", "accelerator"):
+        assert importlib.util.find_spec(f"benchmarks.{package}.__main__"), package
