@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
@@ -54,9 +55,8 @@ def training_figure(rows: Sequence[Row]) -> Figure:
         peak = max(r["gemm_gflops"]["median"] for r in mine.values())
         axes.axvline(peak, color=style.GREY, linestyle="--", linewidth=1)
         axes.set_title(f"{network}, {most} models", fontsize=9)
-        axes.set_xlabel("GFLOP/s")
         axes.set_yticks(range(len(names)), [CONTENDERS[n].title for n in names], fontsize=8)
-        axes.set_xlim(0, 1.15 * peak)
+        axes.set(xlabel="GFLOP/s", xlim=(0, 1.15 * peak))
         style.clean_axes(axes)
     panels[0].invert_yaxis()
     style.head_and_caption(
@@ -74,20 +74,14 @@ def growth_figure(rows: Sequence[Row]) -> Figure:
     figure = style.new_figure(3.2 * len(timed) + 0.4, 3.2)
     for axes, r in zip(figure.subplots(1, len(timed), squeeze=False)[0], timed, strict=True):
         sizes, seconds = r["sizes"], r["training_seconds"]
-        medians = [s["median"] for s in seconds]
-        spans = [
-            [s["median"] - s["least"] for s in seconds],
-            [s["largest"] - s["median"] for s in seconds],
-        ]
+        least, medians, largest = (
+            np.array([s[k] for s in seconds]) for k in ("least", "median", "largest")
+        )
+        spans = [medians - least, largest - medians]
         axes.errorbar(sizes, medians, spans, fmt="o", color=style.BLUE, capsize=3, markersize=4)
-        line = r["training_line"]
-        axes.plot(
-            [0, sizes[-1]],
-            [line["origin"], line["origin"] + line["slope"] * sizes[-1]],
-            color=style.GREY, linewidth=1,
-        )  # fmt: skip
-        axes.set_xlabel(r["grows"])
-        axes.set_ylabel("seconds of training")
+        line, ends = r["training_line"], np.array([0, sizes[-1]])
+        axes.plot(ends, line["origin"] + line["slope"] * ends, color=style.GREY, linewidth=1)
+        axes.set(xlabel=r["grows"], ylabel="seconds of training")
         axes.set_xlim(left=0)
         axes.set_ylim(bottom=0)
         style.clean_axes(axes)
@@ -111,21 +105,13 @@ def packing_figure(rows: Sequence[Row]) -> Figure:
         ):
             group = r["chosen"]["per_vmap"]
             cells = [c for c in r["cells"] if c["per_vmap"] == group]
-            axes.plot(
-                [c["per_call"] for c in cells],
-                [c["steps_per_second"]["median"] for c in cells],
-                "o-", color=colour, markersize=3, label=TITLES[r["kernels"]],
-            )  # fmt: skip
-            chosen = [c for c in cells if c["per_call"] == r["chosen"]["per_call"]]
-            axes.plot(
-                [c["per_call"] for c in chosen],
-                [c["steps_per_second"]["median"] for c in chosen],
-                "s", color=colour, markersize=9, fillstyle="none",
-            )  # fmt: skip
+            rates = {c["per_call"]: c["steps_per_second"]["median"] for c in cells}
+            label, chosen = TITLES[r["kernels"]], r["chosen"]["per_call"]
+            axes.plot([*rates], [*rates.values()], "o-", color=colour, markersize=3, label=label)
+            axes.plot(chosen, rates[chosen], "s", color=colour, markersize=9, fillstyle="none")
         axes.set_xscale("log", base=2)
         axes.set_ylim(bottom=0)
-        axes.set_xlabel("models per call")
-        axes.set_ylabel("model-steps per second")
+        axes.set(xlabel="models per call", ylabel="model-steps per second")
         axes.set_title(network, fontsize=9)
         axes.legend(fontsize=8, frameon=False)
         style.clean_axes(axes)
@@ -144,13 +130,11 @@ def profile_figure(rows: Sequence[Row]) -> Figure:
     hosts = {r["network"]: r["microseconds"] for r in rows if r["kernels"] == "host"}
     plain = {r["network"]: r["microseconds"] for r in rows if r["kernels"] == "xla"}
     groups = {
-        "layers (fully connected: with Adam)": lambda part: part.startswith(
-            ("dense", "convolution")
-        ),
-        "loss": lambda part: part == "cross-entropy",
-        "Adam": lambda part: part == "Adam",
-        "gather, encode, order": lambda part: part in ("order", "gather and encode"),
-        "rest": lambda part: part == REST,
+        "layers (fully connected: with Adam)": ("dense", "convolution"),
+        "loss": ("cross-entropy",),
+        "Adam": ("Adam",),
+        "gather, encode, order": ("order", "gather and encode"),
+        "rest": (REST,),
     }
     figure = style.new_figure(8, 0.7 * len(networks) + 2)
     axes = figure.subplots()
@@ -160,16 +144,15 @@ def profile_figure(rows: Sequence[Row]) -> Figure:
         axes.text(1.01, i + 0.2, f"XLA {whole:,.0f} us", va="center", fontsize=8)
         start = 0.0
         parts = hosts.get(network, {})
-        for colour, belongs in zip(style.SERIES_COLOURS, groups.values(), strict=False):
-            share = sum(parts[p]["median"] for p in parts if belongs(p)) / whole
+        for colour, begins in zip(style.SERIES_COLOURS, groups.values(), strict=False):
+            share = sum(parts[p]["median"] for p in parts if p.startswith(begins)) / whole
             axes.barh(i - 0.2, max(share, 0), left=start, height=0.35, color=colour)
             start += max(share, 0)
         if parts:
             text = f"host kernels {parts[WHOLE]['median']:,.0f} us"
             axes.text(start + 0.01, i - 0.2, text, va="center", fontsize=8)
     axes.set_yticks(range(len(networks)), networks)
-    axes.set_xlim(0, 1.3)
-    axes.set_xlabel("share of XLA's step")
+    axes.set(xlim=(0, 1.3), xlabel="share of XLA's step")
     axes.invert_yaxis()
     style.clean_axes(axes)
     style.head_and_caption(
