@@ -31,9 +31,8 @@ from jleaks.errors import InputError
 from jleaks.experiments.bank_plan import BankPlan
 from jleaks.training.execution import Execution
 
+from .app import SPEED, WHAT, WHERE, console, run, use_all_cores
 from .fields import Fields
-from .flags import SPEED, WHAT, WHERE, run, use_all_cores
-from .log import console
 
 if TYPE_CHECKING:
     from jleaks.attacks.bank import Bank

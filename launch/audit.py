@@ -35,17 +35,17 @@ from jleaks.errors import InputError
 from jleaks.experiments.plan import Plan
 from jleaks.training.preemption import Preempted, StopSignal
 
+from .app import FAILED, WHAT, WHERE, Log, console, define_execution, make_execution, run, start
 from .attack_recipe import make_attack_recipe
-from .execution import make_execution, start
 from .fields import Fields
-from .flags import FAILED, WHAT, WHERE, run
-from .log import Log, console
 
 if TYPE_CHECKING:
     from jleaks.blackbox.answers import Answers
     from jleaks.blackbox.box import CallableBox
     from jleaks.blackbox.client import HttpBox
     from jleaks.blackbox.posteriors import Posteriors, Records
+
+define_execution()
 
 _ASKING = "How an endpoint is asked"
 

@@ -13,12 +13,12 @@ from absl import flags
 from jleaks.data.tasks import get_task
 from jleaks.experiments.bank_plan import BankPlan, default_sizes
 
-from .execution import make_execution, start
+from .app import WHAT, WHERE, Log, console, define_execution, make_execution, run, start
 from .fields import Fields
-from .flags import WHAT, WHERE, run
-from .log import Log, console
 from .recipe import make_recipe
 from .tasks import DATA_DIR, define_own_data, define_tasks, read_tasks, source, told
+
+define_execution()
 
 _WORKDIR = flags.DEFINE_string(
     "workdir", "checkpoints/bank", "Directory of the tasks' banks.", module_name=WHERE

@@ -5,7 +5,7 @@ import importlib
 import sys
 from pathlib import Path
 
-from .flags import INPUT_ERROR, run
+from .app import INPUT_ERROR, run
 
 COMMANDS = ("sweep", "bank", "attack", "paper", "audit", "serve", "prepare")
 

@@ -5,7 +5,7 @@ from absl import flags
 from jleaks.errors import InputError
 from jleaks.models.own_network import load_network
 
-from .flags import WHERE
+from .app import WHERE
 
 _NETWORK = flags.DEFINE_string(
     "network",

@@ -15,13 +15,23 @@ from jleaks.experiments.claims import EXPERIMENTS
 from jleaks.experiments.paper_plan import SMOKE_ATTACK, PaperPlan
 from jleaks.experiments.paper_plan import make_plan as plan_of_scale
 
+from .app import (
+    WHAT,
+    WHERE,
+    Log,
+    console,
+    define_execution,
+    make_execution,
+    public_flags,
+    run,
+    start,
+)
 from .attack_recipe import make_attack_recipe
-from .execution import make_execution, start
 from .fields import Fields
-from .flags import WHAT, WHERE, public_flags, run
-from .log import Log, console
 from .network import choose_network
 from .tasks import DATA_DIR, define_task_seeds, define_tasks, read_seeds, read_tasks, source
+
+define_execution()
 
 _WORKDIR = flags.DEFINE_string(
     "workdir",

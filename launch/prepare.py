@@ -12,7 +12,7 @@ from absl import flags
 from jleaks import data
 from jleaks.data.tasks import PAPER_TASKS
 
-from .flags import WHERE, run
+from .app import WHERE, run
 
 # Exit status of a shell's command that was ended by Ctrl-C.
 _INTERRUPTED = 130

@@ -5,8 +5,8 @@ import dataclasses
 from jleaks.data.tasks import Task
 from jleaks.training.recipe import RECIPES, Recipe
 
+from .app import WHAT
 from .fields import Fields, define_preset
-from .flags import WHAT
 from .network import choose_network
 
 _RECIPE = define_preset(

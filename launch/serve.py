@@ -15,7 +15,7 @@ from absl import flags
 from jleaks.errors import InputError
 from jleaks.training.preemption import StopSignal
 
-from .flags import SPEED, WHERE, run
+from .app import SPEED, WHERE, run
 from .network import own_network
 from .tasks import DATA_DIR, define_own_data, own_task
 

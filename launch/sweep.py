@@ -10,11 +10,9 @@ from absl import flags
 
 from jleaks.experiments.plan import Plan
 
+from .app import WHAT, WHERE, Log, console, define_execution, make_execution, run, start
 from .attack_recipe import make_attack_recipe
-from .execution import make_execution, start
 from .fields import Fields
-from .flags import WHAT, WHERE, run
-from .log import Log, console
 from .recipe import chosen_model, make_recipe
 from .tasks import (
     DATA_DIR,
@@ -26,6 +24,8 @@ from .tasks import (
     source,
     told,
 )
+
+define_execution()
 
 _WORKDIR = flags.DEFINE_string(
     "workdir", "checkpoints/sweep", "Directory of this run.", module_name=WHERE

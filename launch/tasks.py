@@ -9,7 +9,7 @@ from absl import flags
 from jleaks.data.tasks import PAPER_TASKS, TASKS, Task, get_task, register
 from jleaks.errors import InputError
 
-from .flags import WHAT, WHERE
+from .app import WHAT, WHERE
 
 DATA_DIR = flags.DEFINE_string(
     "data_dir",

@@ -160,7 +160,7 @@ RECIPES: dict[str, Preset] = {
     "resnet18": _image("resnet18", "ResNet-18 for CIFAR, trained likewise"),
 }
 
-# Of the attack models of adversaries 1 and 2; `benchmarks/attack_recipes.py` compares them.
+# Of the attack models of adversaries 1 and 2; `benchmarks/checks/attack_recipes.py` compares them.
 ATTACK_RECIPES: dict[str, Preset] = {
     "stable": Preset(
         ATTACK_RECIPE,

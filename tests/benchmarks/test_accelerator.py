@@ -10,20 +10,19 @@ import jax
 import numpy as np
 import pytest
 
-# Not benchmarks.accelerator: its flags would clash with those of other benchmarks under test.
-from benchmarks.accelerator_fleets import Case, Torch, counts_of, steps_per_model, turns
-from benchmarks.accelerator_sections import SECTIONS, SHARES, knee, wide_plan
-from benchmarks.accelerator_session import (
+from benchmarks.accelerator.accelerator import sentences
+from benchmarks.accelerator.fleets import Case, Torch, counts_of, steps_per_model, turns
+from benchmarks.accelerator.roofline import Counts, Peaks, layers, step_counts, used
+from benchmarks.accelerator.sections import SECTIONS, SHARES, knee, wide_plan
+from benchmarks.accelerator.session import (
     GRACE,
     SMOKE,
     Scale,
     Session,
-    check_names,
     measure,
     read_run,
 )
-from benchmarks.accelerator_table import sentences
-from benchmarks.roofline import Counts, Peaks, layers, step_counts, used
+from benchmarks.harness import check_names
 from jleaks.errors import InputError
 from jleaks.models.networks import Computing
 from jleaks.models.registry import NETWORKS

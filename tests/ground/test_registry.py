@@ -104,6 +104,8 @@ def test_what_a_user_s_file_imports_of_jleaks_stays_jleaks_own(tmp_path):
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=600, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
 def test_fields_name_entries_and_fingerprints_know_what_made_them(things, tmp_path):
     name = Annotated[str, Named(things)]
     things._origins["first"] = None

@@ -15,7 +15,7 @@ _HEAD = f"""# ML-Leaks, experiment by experiment
 
 Salem et al., *ML-Leaks: Model and Data Independent Membership Inference Attacks and Defenses on Machine
 Learning Models*, NDSS 2019 ([arXiv 1806.01246](https://arxiv.org/abs/1806.01246)). This page is generated
-from the committed rows in `results/paper/` by `python -m benchmarks.paper_page`; every number under "Here"
+from the committed rows in `results/paper/` by `python -m benchmarks.pages.paper`; every number under "Here"
 and in the tables is computed from them.
 
 ## How to read the numbers
