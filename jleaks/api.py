@@ -17,6 +17,8 @@ from jleaks.auditing.audit import audit as _audit
 from jleaks.auditing.verdict import Verdict
 from jleaks.metrics.epsilon import DELTA
 from jleaks.report import audit_page
+from jleaks.training.execution import Execution
+from jleaks.training.recipe import Recipe
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -74,6 +76,8 @@ def audit(
     *,
     fit: Callable[..., Any] | None = None,
     predict: Callable[[Any, Any], Any] | None = None,
+    network: Any = None,
+    recipe: Recipe | None = None,
     target: Any = None,
     answers: Any = None,
     shadow_answers: Sequence[tuple[Any, Any]] = (),
@@ -85,6 +89,7 @@ def audit(
     delta: float = DELTA,
     num_processes: int | None = None,
     workdir: str | os.PathLike[str] | None = None,
+    execution: Execution | None = None,
     tell: Callable[[str], None] = lambda _: None,
 ) -> AuditReport:
     """Audits a model of one's own (see `jleaks.auditing.audit.audit`, whose arguments these are)."""
@@ -94,6 +99,8 @@ def audit(
         member,
         fit=fit,
         predict=predict,
+        network=network,
+        recipe=recipe,
         target=target,
         answers=answers,
         shadow_answers=shadow_answers,
@@ -105,6 +112,7 @@ def audit(
         delta=delta,
         num_processes=num_processes,
         workdir=workdir,
+        execution=execution,
         tell=tell,
     )
     return AuditReport(found)

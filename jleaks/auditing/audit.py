@@ -12,15 +12,17 @@ import numpy as np
 
 from jleaks.attacks.registry import ATTACKS, get_attacks
 from jleaks.auditing import risk
-from jleaks.auditing.answers import make_bank, read_answers, signals_of
+from jleaks.auditing.answers import Signals, make_bank, read_answers, signals_of
 from jleaks.auditing.attacks import Attacked, attack
 from jleaks.auditing.cost import CostPoint, cost_curve
+from jleaks.auditing.fleet import train_fleet
 from jleaks.auditing.records import Records, code_digest, read_records, take
 from jleaks.auditing.shadows import (
     FitFn,
     PredictFn,
     Shadows,
     fit_once,
+    memberships,
     seed_globally,
     train_shadows,
 )
@@ -30,7 +32,9 @@ from jleaks.fingerprint import fingerprint
 from jleaks.metrics.epsilon import DELTA, epsilon_one_run, epsilon_over_thresholds
 from jleaks.metrics.intervals import Interval
 from jleaks.metrics.resampling import bootstrap_records
+from jleaks.models.own_network import load_network, register_network
 from jleaks.training.execution import Execution
+from jleaks.training.recipe import Recipe
 from jleaks.training.reporter import provenance
 
 Row = dict[str, Any]
@@ -138,6 +142,8 @@ def audit(
     *,
     fit: FitFn | None = None,
     predict: PredictFn | None = None,
+    network: Any = None,
+    recipe: Recipe | None = None,
     target: Any = None,
     answers: Any = None,
     shadow_answers: Sequence[tuple[Any, Any]] = (),
@@ -149,12 +155,14 @@ def audit(
     delta: float = DELTA,
     num_processes: int | None = None,
     workdir: str | os.PathLike[str] | None = None,
+    execution: Execution | None = None,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Audit:
     """Audits a model: trains shadows as its owner would, attacks it with them, and judges.
 
-    Either `fit` and `predict` say how models of this kind are trained and asked, or `answers` (and perhaps
-    `shadow_answers`) are what models have answered already.
+    How models of this kind are trained and asked, `fit` and `predict` say, or it is a flax `network`, whose
+    shadows train side by side as a fleet; or `answers` (and perhaps `shadow_answers`) are what models have
+    answered already.
 
     Args:
       data: N records: arrays, data frames, lists; what `fit` and `predict` take.
@@ -162,6 +170,8 @@ def audit(
       member: [N] booleans, or positions: which records the audited model was trained on.
       fit: (records, labels) -> model; called with `seed` or `random_state` too if it takes one.
       predict: (model, records) -> posteriors [N, K], those of the second of two classes [N], or labels [N].
+      network: A flax module's class, linen or nnx, as "nets.py:Net" or by its registered name.
+      recipe: How networks are trained; their `model` is `network`.
       target: The audited model, as `fit` returns it; None to have `fit` train it on the members.
       answers: What the audited model answered about all records, in place of `target`.
       shadow_answers: For each shadow that is there already, (what it answered, [N] what it trained on).
@@ -172,7 +182,9 @@ def audit(
       seed: Of the audit: who is trained on what.
       delta: Of the (epsilon, delta) whose epsilon is bounded.
       num_processes: How many shadows train at once; None for one a core.
-      workdir: Where the shadows' answers are kept, so that a stopped audit goes on; None for nowhere.
+      execution: How fast networks train.
+      workdir: Where the shadows' answers, or networks, are kept, so that a stopped audit goes on; None for
+        nowhere.
       tell: Receives lines of progress.
 
     Raises:
@@ -182,15 +194,21 @@ def audit(
         raise InputError("labels and member are needed: true classes, and who was trained on")
     records = read_records(data, labels, member, ids, groups)
     chosen = get_attacks(list(attacks))
-    _check(records, fit, predict, target, answers, shadow_answers, num_shadows)
+    _check(records, fit, predict, network, target, answers, shadow_answers, num_shadows)
     seconds: dict[str, float] = {}
     tick = time.monotonic()
-    given, names, notes = _target_answers(records, fit, predict, target, answers, seed)
-    own = signals_of(read_answers(given, names, records, "the audited model"), records.labels)
-    seconds["target"] = time.monotonic() - tick
-    shadows = _shadows(
-        records, fit, predict, shadow_answers, num_shadows, workdir, seed, num_processes, tell
-    )
+    if network is not None:
+        whole = dataclasses.replace(recipe or Recipe(), model=_network(network))
+        own, shadows, notes = _fleet(
+            records, whole, answers, num_shadows, workdir, seed, execution, tell
+        )
+    else:
+        given, names, notes = _target_answers(records, fit, predict, target, answers, seed)
+        own = signals_of(read_answers(given, names, records, "the audited model"), records.labels)
+        seconds["target"] = time.monotonic() - tick
+        shadows = _shadows(
+            records, fit, predict, shadow_answers, num_shadows, workdir, seed, num_processes, tell
+        )
     seconds["shadows"] = shadows.seconds
     tick = time.monotonic()
     bank = make_bank(own, shadows.signals, shadows.member, records)
@@ -228,6 +246,7 @@ def _check(
     records: Records,
     fit: FitFn | None,
     predict: PredictFn | None,
+    network: Any,
     target: Any,
     answers: Any,
     shadow_answers: Sequence[Any],
@@ -239,16 +258,57 @@ def _check(
         found.append("fit and predict are given together, or neither")
     if answers is not None and target is not None:
         found.append("target and answers are given, expected one of them")
-    if answers is None and predict is None:
-        found.append("nothing answers: give fit and predict, or answers")
-    if fit is not None and records.data is None:
-        found.append("fit needs data")
-    if fit is not None and not shadow_answers and num_shadows and num_shadows < 4:
+    if answers is None and predict is None and network is None:
+        found.append("nothing answers: give fit and predict, a network, or answers")
+    if network is not None and (fit is not None or predict is not None):
+        found.append("a network and fit or predict are given, expected one of them")
+    if network is not None and target is not None:
+        found.append("the audited network is known by what it answered: give answers, not target")
+    trains = fit is not None or network is not None
+    if trains and records.data is None:
+        found.append(f"{'fit' if network is None else 'a network'} needs data")
+    if trains and not shadow_answers and num_shadows and num_shadows < 4:
         found.append(f"num_shadows is {num_shadows}, expected 0 or at least 4")
     if shadow_answers and len(shadow_answers) < 4:
         found.append(f"{len(shadow_answers)} shadows have answered, expected at least 4")
     if found:
         raise InputError("; ".join(found))
+
+
+def _network(network: Any) -> str:
+    """Returns the name of a network, which is registered if it is not yet."""
+    if isinstance(network, str):
+        return load_network(network) if ":" in network else network
+    name = str(getattr(network, "__name__", type(network).__name__))
+    register_network(name, network)
+    return name
+
+
+def _fleet(
+    records: Records,
+    recipe: Recipe,
+    answers: Any,
+    num_shadows: int,
+    workdir: str | os.PathLike[str] | None,
+    seed: int,
+    execution: Execution | None,
+    tell: Callable[[str], None],
+) -> tuple[Signals, Shadows, list[str]]:
+    """Trains networks as a fleet: shadows, and the audited one unless it has answered."""
+    member, notes = memberships(records.member, num_shadows, seed), []
+    if answers is None:
+        notes.append("no answers were given: the audited network was trained on the members")
+        member = np.concatenate([records.member[None], member])
+    with tempfile.TemporaryDirectory() as scratch:
+        found = train_fleet(
+            records, recipe, member, workdir or scratch, seed=seed, execution=execution, tell=tell
+        )
+    signals = found.signals
+    if answers is None:
+        own, signals, member = signals[0], signals[1:], member[1:]
+    else:
+        own = signals_of(read_answers(answers, None, records, "answers"), records.labels)
+    return own, Shadows(member, signals, found.seconds, found.num_trained), notes
 
 
 def _target_answers(
