@@ -92,7 +92,7 @@ def fit(
         return {"mean": mean, "std": jnp.where(std > 0, std, 1.0)}
     if encoding == "terms":
         documents = _member_sum(lambda x: _floats(x > 0), features, indices, count)
-        return {"idf": jnp.log((1.0 + count) / (1.0 + documents)) + 1.0}
+        return {"idf": jnp.log((1.0 + count.astype(jnp.float32)) / (1.0 + documents)) + 1.0}
     return {}
 
 
