@@ -264,7 +264,7 @@ def _encode_pixels(statistics: Statistics, records: Array) -> Array:
 
 def _fit_terms(features: AnyArray, indices: AnyArray, count: AnyArray) -> Statistics:
     documents = _member_sum(lambda x: _floats(x > 0), features, indices, count)
-    return {"idf": jnp.log((1.0 + count) / (1.0 + documents)) + 1.0}
+    return {"idf": jnp.log((1.0 + count.astype(jnp.float32)) / (1.0 + documents)) + 1.0}
 
 
 def _encode_terms(statistics: Statistics, records: Array) -> Array:

@@ -10,7 +10,7 @@ results.csv tables.txt tables.md figures/   the report, made from the rows
 import json
 import os
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from jleaks.errors import InputError
 from jleaks.experiments.plan import differences
@@ -19,6 +19,7 @@ from jleaks.fingerprint import completed
 from jleaks.outcome import Outcome
 
 
+@runtime_checkable
 class AnyPlan(Protocol):
     """What a directory needs to know of the plan it belongs to, a dataclass."""
 

@@ -197,7 +197,7 @@ def epoch(
 
     max_steps = members.indices.shape[0] // batch
     state, total = lax.fori_loop(0, max_steps, step, (state, jnp.float32(0)))
-    return state._replace(losses=state.losses.at[epoch].set(total / num_steps))
+    return state._replace(losses=state.losses.at[epoch].set(total / jnp.float32(num_steps)))
 
 
 def fit(
