@@ -226,7 +226,7 @@ class _Linen:
         if made:
             raise InputError(
                 f"network {self._name} keeps {', '.join(sorted(made))}, expected params and "
-                "batch_stats alone"
+                "batch_stats alone (constants may be among the latter)"
             )
         return {"params": params, "batch_stats": averages}
 
@@ -271,7 +271,7 @@ class _Nnx:
         if others := sorted({type(variable).__name__ for _, variable in nnx.to_flat_state(rest)}):
             raise InputError(
                 f"network {self._name} keeps {', '.join(others)}, expected nnx.Param and "
-                "nnx.BatchStat alone"
+                "nnx.BatchStat alone (constants may be among the latter)"
             )
         return graph, params, averages, generators
 

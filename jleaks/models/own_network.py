@@ -14,11 +14,12 @@ What `__call__` is given beside a batch of encoded records [B, ...] float32, if 
 a query; `rngs` (nnx).  It answers logits [B, K].
 
 The optimiser trains `params` (`nnx.Param`); `l2` concerns those of two axes or more.  Batch statistics
-(`batch_stats`, `nnx.BatchStat`) are kept per model, and queries use the running ones.  What a step draws at
-random (dropout) comes from the model's key, epoch and step alone.  A batch is never split into blocks.  Of
-the recipe, `hidden` and `activation` mean nothing to such a network, and `precision` says how products of
-float32 that name no precision are computed: "float32" or the backend's "default".  On CPUs flax's own
-convolutions are slow in a fleet (see `jleaks.models.convolution`).
+(`batch_stats`, `nnx.BatchStat`) are kept per model, and queries use the running ones; a module may keep
+nothing else, but constants among them.  What a step draws at random (dropout) comes from the model's key,
+epoch and step alone.  A batch is never split into blocks.  Of the recipe, `hidden` and `activation` mean
+nothing to such a network, and `precision` says how products of float32 that name no precision are computed:
+"float32" or the backend's "default".  On CPUs flax's own convolutions are slow in a fleet (see
+`jleaks.models.convolution`).
 
 A network is known by the contents of the files it is defined in, of the user's files that these import, and
 by its constructor's arguments: an edited one never finds what its former self had trained.  Of a notebook's
