@@ -49,11 +49,11 @@ _CACHE = flags.DEFINE_string(
     module_name=SPEED,
 )
 
-_PLUGINS = flags.DEFINE_multi_string(
+_PLUGINS = flags.DEFINE_list(
     "plugin",
     [],
-    "File (FILE.py) or module of your own that registers tasks, networks, attacks, defences or "
-    "experiments; may be given several times.",
+    "Files (FILE.py) or modules of your own, separated by commas, that register tasks, networks, attacks, "
+    "defences or experiments.",
     module_name=WHERE,
 )
 
@@ -222,7 +222,9 @@ class Log:
         )
 
 
-def run(main: Callable[[list[str]], int], program: str, doc: str) -> None:
+def run(
+    main: Callable[[list[str]], int], program: str, doc: str, positional: str | None = None
+) -> None:
     """Parses flags, calls `main`, exits with its status.
 
     Bad input is one line and status 2, a diverging loss one and status 1; a stop signal that was obeyed
@@ -232,6 +234,7 @@ def run(main: Callable[[list[str]], int], program: str, doc: str) -> None:
       main: Returns the exit status.
       program: What a user types before the flags.
       doc: What --help begins with.
+      positional: Flag that a bare argument stands for, if any does.
     """
 
     def parse(argv: list[str]) -> list[str]:
@@ -243,6 +246,8 @@ def run(main: Callable[[list[str]], int], program: str, doc: str) -> None:
         except flags.Error as error:
             print(f"error: {error}", file=sys.stderr)
             sys.exit(INPUT_ERROR)
+        if positional is not None and len(rest) == 2:
+            flags.FLAGS[positional].value = rest.pop()
         if len(rest) > 1:
             print(f"error: not a flag: {' '.join(rest[1:])}", file=sys.stderr)
             sys.exit(INPUT_ERROR)

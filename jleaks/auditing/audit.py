@@ -192,7 +192,10 @@ def audit(
     """
     if labels is None or member is None:
         raise InputError("labels and member are needed: true classes, and who was trained on")
-    records = read_records(data, labels, member, ids, groups)
+    columns = np.shape(answers)[1:] if answers is not None else ()
+    records = read_records(
+        data, labels, member, ids, groups, columns[0] if columns and columns[0] > 2 else None
+    )
     chosen = get_attacks(list(attacks))
     _check(records, fit, predict, network, target, answers, shadow_answers, num_shadows)
     seconds: dict[str, float] = {}

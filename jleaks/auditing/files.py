@@ -34,9 +34,10 @@ class Columns(NamedTuple):
     features: str | None = None
 
 
-def read(
-    path: str | os.PathLike[str], columns: Columns = Columns(), encoded: bool = False
-) -> Records:
+_USUAL = Columns()
+
+
+def read(path: str | os.PathLike[str], columns: Columns = _USUAL, encoded: bool = False) -> Records:
     """Reads the records of an audit.
 
     Args:

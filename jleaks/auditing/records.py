@@ -61,6 +61,7 @@ def read_records(
     member: Any,
     ids: Any = None,
     groups: Mapping[str, Any] | None = None,
+    num_classes: int | None = None,
 ) -> Records:
     """Checks the records of an audit, all problems at once.
 
@@ -71,11 +72,14 @@ def read_records(
       member: [N] booleans (or 0 and 1), or the positions of the records that were trained on.
       ids: [N] names of records, each once; None for their positions.
       groups: By name, [N] the group of each record, such as {"sex": [...]}.
+      num_classes: K where labels are 0..K-1 and some may not occur; None for the labels that occur.
 
     Raises:
       InputError: names what cannot be used.
     """
     labels, classes = _read_labels(labels)
+    if num_classes is not None and _is_within(classes, num_classes):
+        labels, classes = classes[labels].astype(np.int32), np.arange(num_classes)
     n, found = len(labels), []
     if data is not None and _length(data) != n:
         found.append(f"data has {_length(data)} records but there are {n} labels")
@@ -118,6 +122,11 @@ def _read_labels(labels: Any) -> tuple[np.ndarray, np.ndarray]:
     if len(classes) < 2:
         raise InputError(f"all labels are {classes[0]}, expected at least two classes")
     return positions.astype(np.int32), classes
+
+
+def _is_within(classes: np.ndarray, num_classes: int) -> bool:
+    """Whether labels are positions of columns."""
+    return classes.dtype.kind in "iu" and classes.min() >= 0 and classes.max() < num_classes
 
 
 def _read_member(member: Any, count: int) -> np.ndarray:
