@@ -1,11 +1,12 @@
 """Adversary 1 against the number, and the cost, of its shadow models (see benchmarks.attack_cost)."""
 
+import dataclasses
 from pathlib import Path
 
 from jleaks import json_lines
 from jleaks.experiments.context import Row
-from jleaks.experiments.engine import opened
-from jleaks.experiments.paper import shadow_curve
+from jleaks.experiments.engine import opened, rows_of
+from jleaks.experiments.experiment import get_experiment
 from jleaks.experiments.paper_plan import PaperPlan
 from jleaks.report.paper.report import report_experiment
 from jleaks.training.execution import Execution
@@ -40,6 +41,7 @@ def shadow_cost(
         rows = json_lines.read(path)
     else:
         with opened(plan, execution, workdir, data_dir, None, command, reporter) as context:
-            rows = shadow_curve(context, _EXPERIMENT, plan.tasks)
+            curve = dataclasses.replace(get_experiment(_EXPERIMENT), tasks=plan.tasks)
+            rows = rows_of(context, curve)
         json_lines.write(path, rows)
     return rows, [path, *report_experiment(_EXPERIMENT, rows, folder)]

@@ -49,10 +49,11 @@ class Registry(Mapping[str, T], Generic[T]):
     Args:
       kind: What messages call an entry, such as "task".
       besides: Names that mean something else where an entry is expected, such as "all".
+      marks: What names may have besides letters and digits.
     """
 
-    def __init__(self, kind: str, besides: tuple[str, ...] = ()):
-        self.kind, self._besides = kind, besides
+    def __init__(self, kind: str, besides: tuple[str, ...] = (), marks: str = "_-."):
+        self.kind, self._besides, self._marks = kind, besides, marks
         self._entries: dict[str, T] = {}
         self._origins: dict[str, Origin | None] = {}
 
@@ -65,10 +66,14 @@ class Registry(Mapping[str, T], Generic[T]):
           InputError: the name is no word that a flag can hold, or someone else's.
         """
         origin = _LOADING.get() or _caller()
-        if not name or name in self._besides or not all(c.isalnum() or c in "_-." for c in name):
+        if (
+            not name
+            or name in self._besides
+            or not all(c.isalnum() or c in self._marks for c in name)
+        ):
             raise InputError(
-                f"a {self.kind} is called {name!r}, expected letters, digits, '_', '-' and '.'"
-                + "".join(f", and not {word!r}" for word in self._besides)
+                f"a {self.kind} is called {name!r}, expected letters, digits and any of "
+                f"{self._marks!r}" + "".join(f", and not {word!r}" for word in self._besides)
             )
         if name in self._entries:
             former = self._origins[name]

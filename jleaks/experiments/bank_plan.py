@@ -1,13 +1,12 @@
 """What defines a bank's numbers."""
 
 import dataclasses
-import json
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from jleaks.data.tasks import get_task
 from jleaks.errors import InputError
+from jleaks.experiments.base_plan import BasePlan
 from jleaks.fields import Count, Number, Range, Seed, problems
-from jleaks.fingerprint import FORMAT, fingerprint
 from jleaks.training.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ QUANTILE_RECIPE = Recipe("mlp", (64,), 30, 50, 1e-3, 1e-6, loss="quantile", quan
 
 
 @dataclasses.dataclass(frozen=True)
-class BankPlan:
+class BankPlan(BasePlan):
     """Everything that defines the numbers of one bank.
 
     Attributes:
@@ -48,6 +47,8 @@ class BankPlan:
       null: Null check in which every attack must fail, if any: "none"; "shuffled" (membership drawn afresh
         after training) or "untrained" (models at their random start).
     """
+
+    kind: ClassVar[str] = "bank"
 
     task: str
     num_models: Count
@@ -106,14 +107,6 @@ class BankPlan:
         from jleaks.data.perturbations import perturbation
 
         return perturbation(get_task(self.task), self.num_queries, self.noise)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Returns the plan as JSON values (tuples become lists)."""
-        return json.loads(json.dumps({"format": FORMAT, **dataclasses.asdict(self)}))
-
-    def fingerprint(self) -> str:
-        """Returns 16 hex digits that differ whenever the plan does."""
-        return fingerprint("bank", self)
 
 
 def default_sizes(num_records: int) -> tuple[int, int]:

@@ -19,7 +19,7 @@ from jleaks.experiments.bank_plan import BankPlan
 from jleaks.experiments.library import Library
 from jleaks.experiments.paper_plan import PaperPlan
 from jleaks.experiments.plan import Plan
-from jleaks.experiments.subjects import SubjectLayout
+from jleaks.experiments.subjects import AnySubject, Subject, SubjectLayout
 from jleaks.fingerprint import FORMAT
 from jleaks.keys import seed_problem
 from jleaks.training import epoch, packing
@@ -87,7 +87,7 @@ def kept_model(
         _check(workdir, [plan.task], task.name, seed, [plan.seed], role, ["model"])
         _check_index(index, plan.num_models)
         data, _, models = lay_out(plan, data_dir)
-        subject = models[index]
+        subject: AnySubject = models[index]
     else:
         seeds = range(plan.num_seeds(task.name)) if task.name in plan.tasks else ()
         _check(workdir, plan.tasks, task.name, seed, seeds, role, ["target", "shadow"])
@@ -100,6 +100,7 @@ def kept_model(
             if role == "target"
             else layout.shadow(task.name, seed, index)
         )
+    assert isinstance(subject, Subject)
     assert isinstance(subject.recipe, Recipe)
     if not (folder / "models").is_dir():
         raise InputError(

@@ -1,14 +1,13 @@
 """What defines the numbers of the paper's experiments, and the three sizes they are run at."""
 
 import dataclasses
-import json
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from jleaks.data.tasks import TASKS, Task, get_task
 from jleaks.errors import InputError
 from jleaks.experiments import plan as plan_lib
+from jleaks.experiments.base_plan import TaskPlan
 from jleaks.fields import SOME, Count, Number, Percentile, Positive, Ratio, Share, problems
-from jleaks.fingerprint import FORMAT, fingerprint
 from jleaks.training.recipe import ATTACK_RECIPE, Recipe
 
 Scale = Literal["smoke", "small", "paper"]
@@ -27,7 +26,7 @@ _SMOKE_ATTACK_RECIPE = dataclasses.replace(ATTACK_RECIPE, **SMOKE_ATTACK)
 
 
 @dataclasses.dataclass(frozen=True)
-class PaperPlan:
+class PaperPlan(TaskPlan):
     """Everything that defines the numbers of a run of experiments.
 
     Attributes:
@@ -60,8 +59,8 @@ class PaperPlan:
       num_embedded: Number of points of each kind in E11's t-SNE figure.
     """
 
-    tasks: tuple[str, ...]
-    seeds: tuple[int, ...]
+    kind: ClassVar[str] = "paper"
+
     scale: Scale = "smoke"
     source: Literal["prepared", "synthetic"] = "synthetic"
     share: Share = 0.03
@@ -127,18 +126,6 @@ class PaperPlan:
         """Returns the numbers of shadow models that E6 tries on a task, ascending."""
         mlp = task.model == "mlp"
         return tuple(sorted(set(self.shadow_counts_mlp if mlp else self.shadow_counts)))
-
-    def num_seeds(self, task: str) -> int:
-        """Returns how many seeds a task of the plan has."""
-        return self.seeds[self.tasks.index(task)]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Returns the plan as JSON values (tuples become lists)."""
-        return json.loads(json.dumps({"format": FORMAT, **dataclasses.asdict(self)}))
-
-    def fingerprint(self) -> str:
-        """Returns 16 hex digits that differ whenever the plan does."""
-        return fingerprint("paper", self)
 
 
 _FULL: dict[str, Any] = {

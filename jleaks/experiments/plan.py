@@ -5,13 +5,12 @@ chunks (another Execution), but never under another Plan; the fingerprint tells 
 """
 
 import dataclasses
-import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, ClassVar, Literal
 
 from jleaks.data.tasks import TASKS, Task, get_task
 from jleaks.errors import InputError
+from jleaks.experiments.base_plan import TaskPlan
 from jleaks.fields import SOME, Count, Percentile, Range, Share, problems
-from jleaks.fingerprint import FORMAT, fingerprint
 from jleaks.training.recipe import ATTACK_RECIPE, IMAGE_MODELS, Model, Recipe
 
 # More posteriors than these no task has.
@@ -26,7 +25,7 @@ _RECIPE = Recipe()
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class Plan(TaskPlan):
     """Everything that defines the numbers of a run.
 
     Attributes:
@@ -47,8 +46,8 @@ class Plan:
       model: Network of target and shadow models; None for each task's own in the paper.
     """
 
-    tasks: tuple[str, ...]
-    seeds: tuple[int, ...]
+    kind: ClassVar[str] = "plan"
+
     source: Literal["prepared", "synthetic"] = "synthetic"
     scale: Share = 1.0
     target: Recipe = _RECIPE
@@ -130,27 +129,3 @@ class Plan:
     def recipe(self, task: Task) -> Recipe:
         """Returns the recipe of a task's target and shadow models."""
         return dataclasses.replace(self.target, model=self.model or task.model)
-
-    def num_seeds(self, task: str) -> int:
-        """Returns how many seeds a task of the plan has."""
-        return self.seeds[self.tasks.index(task)]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Returns the plan as JSON values (tuples become lists)."""
-        return json.loads(json.dumps({"format": FORMAT, **dataclasses.asdict(self)}))
-
-    def fingerprint(self) -> str:
-        """Returns 16 hex digits that differ whenever the plan does."""
-        return fingerprint("plan", self)
-
-
-def differences(ours: dict[str, Any], theirs: dict[str, Any], prefix: str = "") -> list[str]:
-    """Lists where two plans (as dicts) differ, one `name: theirs -> ours` per entry."""
-    found = []
-    for name in sorted(ours.keys() | theirs.keys()):
-        new, old = ours.get(name), theirs.get(name)
-        if isinstance(new, dict) and isinstance(old, dict):
-            found += differences(new, old, f"{prefix}{name}.")
-        elif new != old:
-            found.append(f"{prefix}{name}: {old} -> {new}")
-    return found
