@@ -125,9 +125,11 @@ def _caller() -> Origin | None:
     while frame is not None:
         path = Path(frame.f_code.co_filename)
         if path != Path(__file__):
-            if any(path.is_relative_to(folder) for folder in _OWN):
+            if not any(path.is_relative_to(folder) for folder in _OWN):
+                return origin_of(path)
+            if frame.f_code.co_name == "<module>":
                 return None
-            return origin_of(path)
+            # One of jleaks' decorators: whoever calls it registers.
         frame = frame.f_back
     return None
 
@@ -141,8 +143,8 @@ def origin_of(path: Path) -> Origin:
     return Origin(str(path), hashlib.sha256(content).hexdigest()[:16])
 
 
-# Files that were loaded by path, by where they are and what they held.
-_LOADED: dict[Origin, ModuleType] = {}
+# Files that were loaded, by where they are, with what they held then.
+_LOADED: dict[str, tuple[Origin, ModuleType]] = {}
 
 
 def load(name: str) -> ModuleType:
@@ -160,9 +162,11 @@ def load(name: str) -> ModuleType:
         if not path.is_file():
             raise InputError(f"plugin {name} is no file; expected FILE.py or a module's name")
         origin = origin_of(path)
-        if origin not in _LOADED:
-            _LOADED[origin] = _executed(path, origin)
-        return _LOADED[origin]
+        former, module = _LOADED.get(origin.path, (None, None))
+        if module is None or former != origin:
+            module = _executed(path, origin)
+            _LOADED[origin.path] = origin, module
+        return module
     with _searched(Path.cwd()), _explained(name):
         return importlib.import_module(name)
 

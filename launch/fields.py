@@ -12,7 +12,11 @@ from absl import flags
 
 from jleaks.errors import InputError
 
-_NUMBERS: dict[Any, Any] = {int: flags.DEFINE_integer, float: flags.DEFINE_float}
+_NUMBERS: dict[Any, Any] = {
+    int: flags.DEFINE_integer,
+    float: flags.DEFINE_float,
+    str: flags.DEFINE_string,
+}
 
 
 def meanings(kind: type) -> dict[str, str]:

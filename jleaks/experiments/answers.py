@@ -175,10 +175,12 @@ class Querier:
         top: int | None,
         points: Sequence[np.ndarray] | None,
     ) -> list[Answers]:
-        for subject in subjects:
-            if subject.defence is not None and subject.defence.answer is not None:
-                num_classes = get_task(subject.task).num_classes
-                DEFENCES.find(subject.defence.name).check(subject.defence.strength, num_classes)
+        for task, name, strength in dict.fromkeys(
+            (subject.task, subject.defence.name, subject.defence.strength)
+            for subject in subjects
+            if subject.defence is not None and subject.defence.answer is not None
+        ):
+            DEFENCES.find(name).check(strength, get_task(task).num_classes)
         found: list[Answers | None] = [None] * len(subjects)
         groups: dict[Any, list[int]] = {}
         for i, subject in enumerate(subjects):

@@ -13,7 +13,9 @@ from jleaks.attacks.signals import bank_signal_fn
 from jleaks.data.dataset import Dataset
 from jleaks.data.origin import num_records, records
 from jleaks.data.splits import Halves, halves
+from jleaks.defences.defence import get_defence
 from jleaks.errors import InputError
+from jleaks.experiments.answers import answering
 from jleaks.experiments.bank_plan import BankPlan
 from jleaks.experiments.engine import checked, reread, training
 from jleaks.experiments.subjects import Subject
@@ -70,7 +72,7 @@ def train_bank(
         asked = np.concatenate([split.candidates, split.population])
         rows = np.broadcast_to(asked, (plan.num_models, len(asked)))
         keep = bank_signal_fn(plan.temperature, plan.perturbation())
-        answers = trainer.query(state, rows, keep)
+        answers = trainer.query(state, rows, keep, answering=answering(models))
         for name in ("phi", "correct"):
             answers[name] = np.ascontiguousarray(np.moveaxis(answers[name], 2, 0))
         seconds["query"] = time.monotonic() - tick
@@ -136,6 +138,8 @@ def lay_out(plan: BankPlan, data_dir: str | None) -> tuple[Dataset, Halves, list
                 members=split.candidates[member],
                 others=split.candidates[~member],
                 key_data=key_data,
+                defence=None if plan.defence is None else get_defence(plan.defence),
+                seed=plan.seed,
             )
             for i, (member, key_data) in enumerate(
                 zip(split.member, stack_key_data(keys), strict=True)

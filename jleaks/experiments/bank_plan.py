@@ -46,6 +46,8 @@ class BankPlan(BasePlan):
       quantile: Recipe of the quantile regressions; they need a population of at least a batch.
       null: Null check in which every attack must fail, if any: "none"; "shuffled" (membership drawn afresh
         after training) or "untrained" (models at their random start).
+      defence: Defence of all models and its strength, "NAME:STRENGTH", such as "dropout:0.5,0.5": whoever
+        attacks with the bank knows of it; None for none.
     """
 
     kind: ClassVar[str] = "bank"
@@ -62,6 +64,7 @@ class BankPlan(BasePlan):
     temperature: _Factor = 2.0
     quantile: Recipe = QUANTILE_RECIPE
     null: Literal["none", "shuffled", "untrained"] = "none"
+    defence: str | None = None
 
     def validate(self) -> "BankPlan":
         """Checks everything that can be known before any data is read.
@@ -92,6 +95,12 @@ class BankPlan(BasePlan):
             found.append(f"num_queries is {self.num_queries}, {self.task} has {most} at most")
         if self.quantile.loss != "quantile":
             found.append(f"quantile loss is {self.quantile.loss}, expected quantile")
+        if self.defence is not None:
+            # A plan is made and described without JAX.
+            from jleaks.defences.defence import get_defence
+
+            if get_defence(self.defence).composite is not None:
+                found.append(f"defence is {self.defence}, but a bank's models answer each alone")
         if self.num_candidates // 2 < self.recipe.batch_size:
             found.append(
                 f"batch_size is {self.recipe.batch_size} but each model trains on only "
@@ -100,6 +109,10 @@ class BankPlan(BasePlan):
         if found:
             raise InputError(f"{self.task}: {'; '.join(found)}")
         return self
+
+    def digests(self) -> dict[str, str]:
+        """Returns the digest of the file of a user's defence."""
+        return self.defence_digests(self.defence)
 
     def perturbation(self) -> "Perturbation":
         """Returns the queries asked about each record."""

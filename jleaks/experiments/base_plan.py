@@ -29,6 +29,15 @@ class BasePlan:
         """Returns the digests of users' files that define something of the plan, by what they define."""
         return {}
 
+    def defence_digests(self, given: str | None) -> dict[str, str]:
+        """Returns the digest of the file of a user's defence, "name:strength"; empty for jleaks' own."""
+        if given is None:
+            return {}
+        # A plan is made and described without JAX.
+        from jleaks.defences.defence import DEFENCES
+
+        return {f"defence {name}": d for name, d in DEFENCES.digests(given.split(":")[0]).items()}
+
     def as_dict(self) -> dict[str, Any]:
         """Returns the plan as JSON values (tuples become lists)."""
         return json.loads(json.dumps({"format": FORMAT, **dataclasses.asdict(self)}))

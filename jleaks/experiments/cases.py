@@ -72,14 +72,22 @@ def complete(job: Job[P], cases: Iterable[Case]) -> list[Case]:
     Raises:
       InputError: a case lacks what its attack needs, or has what it cannot use.
     """
-    found = []
+    found: list[Case] = []
+    places: set[Any] = set()
     for case in cases:
         if not isinstance(case, Case):
             raise InputError(f"an experiment gave {case!r:.60} for a case, expected a Case")
         what = f"case of {case.attack} on {getattr(case.target, 'name', case.target)}"
         if problem := _problem(case, CASE_ATTACKS.find(case.attack)):
             raise InputError(f"{what}: {problem}")
-        # Two cases may be equal; each is a place in the rows.
+        tasks = tuple(shadow.task for shadow in case.shadows)
+        place = case.attack, case.target.task, case.seed, tasks[:1], _shown(case), case.statistics
+        if place in places:
+            raise InputError(
+                f"{what}: there are two where {dict(_shown(case)) or 'nothing'} varies; say in varies "
+                "what tells them apart"
+            )
+        places.add(place)
         found.append(
             dataclasses.replace(
                 case,
@@ -87,9 +95,18 @@ def complete(job: Job[P], cases: Iterable[Case]) -> list[Case]:
                 percentile=job.plan.percentile if case.percentile is None else case.percentile,
                 statistics=case.statistics or STATISTICS,
                 shadows=tuple(case.shadows),
+                varies=dict(_shown(case)),
             )
         )
     return found
+
+
+def _shown(case: Case) -> tuple[tuple[str, Any], ...]:
+    """Returns what varies as rows hold it: NumPy's numbers as Python's."""
+    return tuple(
+        (name, value.item() if isinstance(value, np.generic) else value)
+        for name, value in case.varies.items()
+    )
 
 
 def _problem(case: Case, attack: CaseAttack) -> str:
@@ -97,6 +114,14 @@ def _problem(case: Case, attack: CaseAttack) -> str:
     for subject in (case.target, *case.shadows):
         if not isinstance(subject, (Subject, Composed)):
             return f"{subject!r:.60} is neither a target nor a shadow"
+    for name, value in _shown(case):
+        if not isinstance(value, str | int | float | None):
+            return f"{name} varies by {value!r:.60}, expected a number or a text"
+    for name, access in (("access", case.access), ("shadow_access", case.shadow_access)):
+        if access not in get_args(Access):
+            return f"{name} is {access}, expected one of {', '.join(get_args(Access))}"
+    if unknown := set(case.statistics) - set(STATISTICS):
+        return f"statistics are {', '.join(unknown)}, expected some of {', '.join(STATISTICS)}"
     tasks = {shadow.task for shadow in case.shadows}
     if attack.shadows == "none":
         return f"it has {len(case.shadows)} shadows, expected none" if case.shadows else ""
@@ -104,11 +129,6 @@ def _problem(case: Case, attack: CaseAttack) -> str:
     if not tasks or (tasks == {case.target.task}) != own or len(tasks) > 1:
         expected = f"{case.target.task}" if own else f"one task other than {case.target.task}"
         return f"its shadows are of {', '.join(sorted(tasks)) or 'no task'}, expected some of {expected}"
-    for name, access in (("access", case.access), ("shadow_access", case.shadow_access)):
-        if access not in get_args(Access):
-            return f"{name} is {access}, expected one of {', '.join(get_args(Access))}"
-    if unknown := set(case.statistics) - set(STATISTICS):
-        return f"statistics are {', '.join(unknown)}, expected some of {', '.join(STATISTICS)}"
     return ""
 
 
@@ -129,7 +149,9 @@ def ask(job: Job[P], cases: Sequence[Case]) -> Answered:
             with_points[identity(case.target)] = case
     learned = [case for case in cases if case.shadows]
     most = max((case.width for case in learned), default=1)
-    whole = any(case.top == 0 or CASE_ATTACKS[case.attack].posteriors == "all" for case in learned)
+    whole = any(case.top == 0 for case in learned) or any(
+        CASE_ATTACKS[case.attack].posteriors == "all" for case in cases
+    )
     direct = [key for key in subjects if key[1] == "direct"]
     asked = job.querier.query([subjects[key] for key in direct], top=None if whole else most)
     answers = dict(zip(direct, asked, strict=True))

@@ -44,6 +44,9 @@ class Plan(TaskPlan):
       membership: Truth that attacks are held against: "true", or "shuffled" for the null check, in which
         members and non-members are told apart by a coin and every attack must fail.
       model: Network of target and shadow models; None for each task's own in the paper.
+      defence: Defence of the targets and its strength, "NAME:STRENGTH", such as "dropout:0.5,0.5" or
+        "stacking:100"; None for none.
+      attacker: Whether the attacker's shadows lack the targets' defence, "naive", or have it, "aware".
     """
 
     kind: ClassVar[str] = "plan"
@@ -60,6 +63,8 @@ class Plan(TaskPlan):
     percentile: Percentile = 10.0
     membership: Literal["true", "shuffled"] = "true"
     model: Model | None = None
+    defence: str | None = None
+    attacker: Literal["naive", "aware"] = "naive"
 
     def validate(self) -> "Plan":
         """Checks everything that can be known before any data is read.
@@ -75,6 +80,13 @@ class Plan(TaskPlan):
             raise InputError("; ".join(found))
         if not self.tasks:
             found.append("no task was named")
+        if self.defence is not None:
+            # A plan is described without JAX.
+            from jleaks.defences.defence import get_defence
+
+            get_defence(self.defence)
+        elif self.attacker == "aware":
+            found.append("attacker is aware, but there is no defence to know of")
         for name in self.tasks:
             task = get_task(name)
             found += self.recipe(task).misfits(task)
@@ -94,6 +106,15 @@ class Plan(TaskPlan):
         if found:
             raise InputError("; ".join(found))
         return self
+
+    @property
+    def shadow_defence(self) -> str | None:
+        """Defence of the attacker's shadows, likewise."""
+        return self.defence if self.attacker == "aware" else None
+
+    def digests(self) -> dict[str, str]:
+        """Returns the digest of the file of a user's defence."""
+        return self.defence_digests(self.defence)
 
     def quarter(self, task: Task, num_records: int) -> int:
         """Returns q, the records in each part of a split of `num_records`.

@@ -220,24 +220,22 @@ class SubjectLayout:
     def _recipe(
         self, task: str, recipe: Recipe | ForestRecipe | None, changes: dict[str, Any]
     ) -> Recipe | ForestRecipe:
+        if recipe is None and not changes:
+            return self.network(task)
         found = recipe or self.network(task)
-        if not changes:
-            return found
         fields = [field.name for field in dataclasses.fields(found)]
         if unknown := set(changes) - set(fields):
             raise InputError(
                 f"a model of {task} was asked for with {', '.join(sorted(unknown))}, expected some of "
                 f"{', '.join(fields)}"
             )
-        changed = dataclasses.replace(found, **changes)
-        problems = (
-            changed.misfits(get_task(task))
-            if isinstance(changed, Recipe)
-            else changed.problems("forest")
-        )
+        found = dataclasses.replace(found, **changes)
+        problems = found.problems("")
+        if not problems and isinstance(found, Recipe):
+            problems = found.misfits(get_task(task))
         if problems:
             raise InputError(f"a model of {task}: {'; '.join(problems)}")
-        return changed
+        return found
 
 
 def _split_key(seed: int, task: str, role: Role) -> KeyData:

@@ -99,7 +99,10 @@ def _draws(job: Job[Plan], task: str) -> _Draws:
     """Lays out target and shadow of every seed; in the null check a coin says who is a member."""
     found = []
     for seed in range(job.plan.num_seeds(task)):
-        pair = job.layout.target(task, seed), job.layout.shadow(task, seed)
+        pair = (
+            job.layout.target(task, seed, defence=job.plan.defence),
+            job.layout.shadow(task, seed, defence=job.plan.shadow_defence),
+        )
         if job.plan.membership == "shuffled":
             target, shadow = null_orders(task, seed, len(pair[0].rows))
             pair = (
@@ -209,4 +212,6 @@ def _row(
         "collapsed": attack.fields.get("collapsed"),
         **job.about,
     }
+    if job.plan.defence is not None:
+        fields |= {"defence": job.plan.defence, "attacker": job.plan.attacker}
     return fields  # type: ignore[return-value]
