@@ -86,6 +86,9 @@ class Experiment:
         return f"{text[0].upper()}{text[1:]}."
 
 
+# What a run keeps beside the folders of its experiments.
+_BESIDE = ("models", "fleets", "answers")
+
 EXPERIMENTS: Registry[Experiment] = Registry("experiment", ("all",))
 
 
@@ -100,9 +103,23 @@ def experiment(
       title: Its heading; "" for its name.
       alias: A second name in flags.
       **fields: Other attributes of `Experiment`.
+
+    Raises:
+      InputError: a name is someone else's, or that of what lies beside the experiment's folder; a series
+        has nothing that varies.
     """
 
     def register(cases: CasesFn) -> Experiment:
+        if name in _BESIDE:
+            raise InputError(f"experiment {name!r}: a run's {name} lie there; choose another name")
+        others = {other: e for other, e in EXPERIMENTS.items() if other != name}
+        aliases = {e.alias: other for other, e in others.items() if e.alias}
+        for given in (name, alias):
+            if given in aliases or (given == alias and given in others):
+                whose = aliases.get(given, given)
+                raise InputError(f"experiment {name!r}: {given!r} is a name of {whose} already")
+        if fields.get("table") == "series" and not fields.get("varies"):
+            raise InputError(f"experiment {name!r}: a series needs varies, what its cases vary")
         made = Experiment(name, alias, title or name, question, cases, **fields)
         return EXPERIMENTS.register(name, made)
 

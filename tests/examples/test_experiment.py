@@ -13,7 +13,7 @@ from jleaks.experiments import engine
 from jleaks.experiments.case import Case
 from jleaks.experiments.case_attacks import CASE_ATTACKS, Attack, CaseAttack
 from jleaks.experiments.cases import attacked
-from jleaks.experiments.experiment import EXPERIMENTS, Experiment, resolve
+from jleaks.experiments.experiment import EXPERIMENTS, Experiment, experiment, resolve
 from jleaks.experiments.paper_plan import make_plan
 from jleaks.report.paper.report import report_experiment
 from jleaks.training.execution import Execution
@@ -147,6 +147,23 @@ def test_what_cannot_be_run_is_one_line_before_training(cases, message, tmp_path
     with pytest.raises(InputError, match=message):
         run(["own"], tmp_path, None)
     assert not list((tmp_path / "models").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "message"),
+    [
+        ("models", {}, "a run's models lie there"),
+        ("shadows", {}, "'shadows' is a name of E6 already"),
+        ("mine", {"alias": "shadows"}, "'shadows' is a name of E6 already"),
+        ("mine", {"alias": "E6"}, "'E6' is a name of E6 already"),
+        ("mine", {"table": "series"}, "a series needs varies"),
+        ("E6", {}, "experiment 'E6' is jleaks's already"),
+        ("all", {}, "and not 'all'"),
+    ],
+)
+def test_names_that_are_taken(name, fields, message):
+    with pytest.raises(InputError, match=message):
+        experiment(name, question="Why?", **fields)(lambda _: [])
 
 
 def test_the_papers_list_of_tasks_hides_nothing(tmp_path, models):
