@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, Int, UInt32
 from jleaks.errors import InputError
 from jleaks.models.forest import ForestRecipe
 from jleaks.registry import Registry
+from jleaks.training.fleet import Answering
 from jleaks.training.learner import Members
 
 # One number, or several that belong together, as dropout's two ratios.
@@ -224,3 +225,34 @@ def applied(
     logits = np.log(np.maximum(posteriors, np.finfo(np.float32).tiny))
     strength = np.asarray(given.strength, np.float32)
     return np.asarray(_host_program(DEFENCES.find(given.name))(strength, logits))
+
+
+def fleet_kind(given: Defence | None) -> tuple[tuple[str, ...], str]:
+    """Returns what models of one fleet share: which training is changed, and whose answers they are."""
+    if given is None:
+        return ((), "")
+    return (tuple(given.training), given.name if given.answer is not None else "")
+
+
+def answering(found: Sequence[Defence | None]) -> Answering | None:
+    """Returns what happens to the answers of models of one `fleet_kind`; None for nothing.
+
+    Raises:
+      InputError: their strengths are not of one form.
+    """
+    defences = [given for given in found if given is not None and given.answer is not None]
+    if not defences:
+        return None
+    if len({np.shape(given.strength) for given in defences}) > 1:
+        told = " and ".join(dict.fromkeys(map(str, defences)))
+        raise InputError(f"{told} are strengths of different forms, expected equally many numbers")
+    strength = np.array([given.strength for given in defences], np.float32)
+    return Answering(DEFENCES.find(defences[0].name).apply, strength)
+
+
+def answered_by(given: Defence | None) -> str:
+    """Returns what a defence of answers adds to the identity of a model whose weights it leaves alone."""
+    if given is None or given.answer is None:
+        return ""
+    digest = DEFENCES.digests(given.name).get(given.name, "")
+    return f", answering by {given} {digest}".rstrip()

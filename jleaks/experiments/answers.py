@@ -14,7 +14,14 @@ from jleaks.attacks.signals import cross_entropy, posterior_signals, signal_fn
 from jleaks.data.dataset import Dataset
 from jleaks.data.random_points import random_points
 from jleaks.data.tasks import get_task
-from jleaks.defences.defence import DEFENCES, CombineFn, Defence, applied
+from jleaks.defences.defence import (
+    DEFENCES,
+    CombineFn,
+    answered_by,
+    answering,
+    applied,
+    fleet_kind,
+)
 from jleaks.errors import InputError
 from jleaks.experiments.library import Cost, Library
 from jleaks.experiments.library_files import read_kept, write_kept
@@ -23,7 +30,7 @@ from jleaks.fingerprint import fingerprint
 from jleaks.models.forest import Forest, ForestRecipe
 from jleaks.training import packing
 from jleaks.training.execution import Execution
-from jleaks.training.fleet import Answering, SignalFn
+from jleaks.training.fleet import SignalFn
 from jleaks.training.learner import Members
 from jleaks.training.recipe import Recipe
 from jleaks.training.trainer import FleetSpec
@@ -129,7 +136,7 @@ class Querier:
             found += of_user
         else:
             found = self.name(subject)
-        found += _answering(subject.defence)
+        found += answered_by(subject.defence)
         return found if subject.null_order is None else f"{found}, told apart by a coin"
 
     def query(
@@ -185,7 +192,7 @@ class Querier:
         groups: dict[Any, list[int]] = {}
         for i, subject in enumerate(subjects):
             if isinstance(subject, Subject) and isinstance(subject.recipe, Recipe):
-                key = (subject.task, subject.recipe, _together(subject.defence), len(rows[i]))
+                key = (subject.task, subject.recipe, fleet_kind(subject.defence), len(rows[i]))
                 groups.setdefault(key, []).append(i)
         for at in groups.values():
             own = None if points is None else [points[i] for i in at]
@@ -205,7 +212,7 @@ class Querier:
         groups: dict[Any, list[Subject]] = {}
         for part in (part for subject in composed for part in subject.parts):
             if isinstance(part.recipe, Recipe):
-                key = part.task, part.recipe, _together(part.defence)
+                key = part.task, part.recipe, fleet_kind(part.defence)
                 groups.setdefault(key, []).append(part)
         for networks in groups.values():
             self.library.train(
@@ -257,7 +264,9 @@ class Querier:
                 np.concatenate(points), np.zeros(count * len(points), np.int32)
             )
             indices = np.arange(count * len(points), dtype=np.int32).reshape(-1, count)
-        answers = trainer.query(state, indices, keep, data, answering(subjects))
+        answers = trainer.query(
+            state, indices, keep, data, answering([subject.defence for subject in subjects])
+        )
         for name, array in answers.items():
             for subject, values in zip(subjects, array, strict=True):
                 if not np.isfinite(values).all():
@@ -380,34 +389,3 @@ def _read_answers(path: Path, shape: tuple[int, int]) -> tuple[np.ndarray, float
 def _parts(subject: AnySubject) -> tuple[Subject, ...]:
     """The models that were trained for a subject."""
     return subject.parts if isinstance(subject, Composed) else (subject,)
-
-
-def _together(defence: Defence | None) -> tuple[Any, ...]:
-    """What defences of one fleet have in common: what training changes, and whose answers they are."""
-    if defence is None:
-        return ((), "")
-    return (tuple(defence.training), defence.name if defence.answer is not None else "")
-
-
-def answering(subjects: Sequence[Subject]) -> Answering | None:
-    """Returns what happens to the answers of networks of one kind of defence; None for nothing.
-
-    Raises:
-      InputError: their strengths are not of one form.
-    """
-    found = [s.defence for s in subjects if s.defence is not None and s.defence.answer is not None]
-    if not found:
-        return None
-    if len({np.shape(defence.strength) for defence in found}) > 1:
-        told = " and ".join(dict.fromkeys(str(defence) for defence in found))
-        raise InputError(f"{told} are strengths of different forms, expected equally many numbers")
-    strength = np.array([defence.strength for defence in found], np.float32)
-    return Answering(DEFENCES.find(found[0].name).apply, strength)
-
-
-def _answering(defence: Defence | None) -> str:
-    """What a defence of answers adds to the identity of whose weights it leaves alone."""
-    if defence is None or defence.answer is None:
-        return ""
-    digest = DEFENCES.digests(defence.name).get(defence.name, "")
-    return f", answering by {defence} {digest}".rstrip()

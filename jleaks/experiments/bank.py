@@ -13,9 +13,8 @@ from jleaks.attacks.signals import bank_signal_fn
 from jleaks.data.dataset import Dataset
 from jleaks.data.origin import num_records, records
 from jleaks.data.splits import Halves, halves
-from jleaks.defences.defence import get_defence
+from jleaks.defences.defence import answering, get_defence
 from jleaks.errors import InputError
-from jleaks.experiments.answers import answering
 from jleaks.experiments.bank_plan import BankPlan
 from jleaks.experiments.engine import checked, reread, training
 from jleaks.experiments.subjects import Subject
@@ -72,7 +71,9 @@ def train_bank(
         asked = np.concatenate([split.candidates, split.population])
         rows = np.broadcast_to(asked, (plan.num_models, len(asked)))
         keep = bank_signal_fn(plan.temperature, plan.perturbation())
-        answers = trainer.query(state, rows, keep, answering=answering(models))
+        answers = trainer.query(
+            state, rows, keep, answering=answering([model.defence for model in models])
+        )
         for name in ("phi", "correct"):
             answers[name] = np.ascontiguousarray(np.moveaxis(answers[name], 2, 0))
         seconds["query"] = time.monotonic() - tick

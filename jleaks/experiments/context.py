@@ -121,7 +121,7 @@ class Job(Generic[P]):
             "num_members": len(target.members),
             "num_nonmembers": len(target.others),
             "num_classes": task.num_classes,
-            "model": _kind(target),
+            "model": model_kind(target),
             "scale": self.plan.scale,
             **self.about,
         }
@@ -192,7 +192,8 @@ def _training(subject: AnySubject) -> Any:
     )
 
 
-def _kind(subject: AnySubject) -> str:
+def model_kind(subject: AnySubject) -> str:
+    """Returns what rows call a subject's model."""
     if isinstance(subject, Composed):
         return subject.composite.kind
     return getattr(subject.recipe, "model", "forest") if isinstance(subject, Subject) else ""

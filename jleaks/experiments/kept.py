@@ -12,8 +12,9 @@ import numpy as np
 from jleaks.data.dataset import Dataset
 from jleaks.data.origin import num_records, records
 from jleaks.data.tasks import get_task
+from jleaks.defences.defence import answering
 from jleaks.errors import InputError
-from jleaks.experiments.answers import Querier, answering
+from jleaks.experiments.answers import Querier
 from jleaks.experiments.bank import lay_out
 from jleaks.experiments.bank_plan import BankPlan
 from jleaks.experiments.library import Library
@@ -130,7 +131,7 @@ def kept_model(
         subject.members,
         subject.others,
         fingerprint=querier.identity(subject),
-        answering=answering([subject]),
+        answering=answering([subject.defence]),
     )
 
 

@@ -16,8 +16,9 @@ from jleaks.blackbox.client import HttpBox
 from jleaks.blackbox.pace import Limits
 from jleaks.blackbox.protocol import About
 from jleaks.blackbox.server import make_app, serving
+from jleaks.defences.defence import answering
 from jleaks.errors import InputError
-from jleaks.experiments.answers import Answers, Querier, answering, from_posteriors
+from jleaks.experiments.answers import Answers, Querier, from_posteriors
 from jleaks.experiments.subjects import AnySubject, Subject
 from jleaks.training.recipe import Recipe
 
@@ -57,7 +58,7 @@ class Endpoint:
             fingerprint=identity,
         )
         one = jax.tree.map(lambda leaf: leaf[0], state)
-        box = LearnerBox(spec.learner, one, answering=answering([subject]))
+        box = LearnerBox(spec.learner, one, answering=answering([subject.defence]))
         with (
             KeptAnswers(self._folder / "answers.sqlite") as kept,
             serving(make_app(box, about)) as url,

@@ -18,7 +18,7 @@ from jleaks.experiments.answers import Answers
 from jleaks.experiments.case import Case
 from jleaks.experiments.case_attacks import CASE_ATTACKS, Answered, Attack
 from jleaks.experiments.cases import ask, complete, evaluated, scored
-from jleaks.experiments.context import Job
+from jleaks.experiments.context import Job, model_kind
 from jleaks.experiments.engine import checked, opened, reread
 from jleaks.experiments.plan import Plan
 from jleaks.experiments.subjects import AnySubject
@@ -203,7 +203,7 @@ def _row(
         "num_records": about["num_records"],
         "num_classes": task.num_classes,
         "epochs": job.plan.target.epochs,
-        "model": job.plan.recipe(task).model,
+        "model": model_kind(target),
         "seconds": {**about["seconds"], **stages},
         "adversary": int(case.attack[-1]),
         "statistic": attack.varies.get("statistic", ATTACK_MODEL),

@@ -118,6 +118,18 @@ def test_naive_and_aware_attackers(tmp_path):
     assert kept_model(str(tmp_path / "naive"), "location", 0, "shadow").answering is None
 
 
+def test_a_stack_in_the_main_job(tmp_path):
+    """Several models answer as one; the truth about them is the undefended target's."""
+    plan = dataclasses.replace(PLAN, defence="stacking:100", adversaries=(1, 3))
+    rows = sweep.run(plan, EXECUTION, tmp_path)
+    assert [r["adversary"] for r in rows] == [1, 3, 3, 3]
+    for row in rows:
+        assert (row["model"], row["num_members"]) == ("stack", 400)
+        assert row["test_accuracy"] < row["train_accuracy"]
+    with pytest.raises(InputError, match="is no single network; only networks are read"):
+        kept_model(str(tmp_path), "location", 0, "target")
+
+
 def test_a_bank_from_the_command_line(launch, tmp_path):
     flags = (
         *("--tasks=location", "--num_models=4", "--epochs=2", "--hidden=8", "--kernels=xla"),
