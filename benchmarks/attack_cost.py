@@ -33,8 +33,8 @@ from jleaks.attacks.registry import Attack, get_attacks
 from jleaks.data.tasks import TASKS, get_task
 from jleaks.errors import InputError
 from jleaks.experiments import bank_results
-from jleaks.experiments.engine import opened
-from jleaks.experiments.paper import shadow_curve
+from jleaks.experiments.engine import opened, rows_of
+from jleaks.experiments.experiment import get_experiment
 from jleaks.experiments.paper_plan import PRESETS, PaperPlan, make_plan
 from jleaks.files import replace_file
 from jleaks.report.cost import cost_table, draw_cost
@@ -172,7 +172,8 @@ def _shadows(output: Console) -> int:
     else:
         reporter = Reporter(log.line, log.progress)
         with opened(plan, execution, workdir, data_dir, None, COMMAND.text(), reporter) as context:
-            rows = shadow_curve(context, _EXPERIMENT, plan.tasks)
+            curve = dataclasses.replace(get_experiment(_EXPERIMENT), tasks=plan.tasks)
+            rows = rows_of(context, curve)
         json_lines.write(path, rows)
     for written in [path, *report_experiment(_EXPERIMENT, rows, folder)]:
         log.line(f"wrote {written}")

@@ -49,10 +49,11 @@ class Registry(Mapping[str, T], Generic[T]):
     Args:
       kind: What messages call an entry, such as "task".
       besides: Names that mean something else where an entry is expected, such as "all".
+      marks: What names may have besides letters and digits.
     """
 
-    def __init__(self, kind: str, besides: tuple[str, ...] = ()):
-        self.kind, self._besides = kind, besides
+    def __init__(self, kind: str, besides: tuple[str, ...] = (), marks: str = "_-."):
+        self.kind, self._besides, self._marks = kind, besides, marks
         self._entries: dict[str, T] = {}
         self._origins: dict[str, Origin | None] = {}
 
@@ -70,10 +71,14 @@ class Registry(Mapping[str, T], Generic[T]):
           InputError: the name is no word that a flag can hold, or someone else's.
         """
         origin = origin or (None if _is_own() else _LOADING.get() or _caller())
-        if not name or name in self._besides or not all(c.isalnum() or c in "_-." for c in name):
+        if (
+            not name
+            or name in self._besides
+            or not all(c.isalnum() or c in self._marks for c in name)
+        ):
             raise InputError(
-                f"a {self.kind} is called {name!r}, expected letters, digits, '_', '-' and '.'"
-                + "".join(f", and not {word!r}" for word in self._besides)
+                f"a {self.kind} is called {name!r}, expected letters, digits and any of "
+                f"{self._marks!r}" + "".join(f", and not {word!r}" for word in self._besides)
             )
         if name in self._entries:
             former = self._origins[name]
@@ -178,9 +183,9 @@ def _caller() -> Origin | None:
         if path != Path(__file__):
             if not any(path.is_relative_to(folder) for folder in _OWN):
                 return origin_of(path)
-            # A function of ours registers for whoever called it, a module of ours for itself.
             if frame.f_code.co_name == "<module>":
                 return None
+            # One of jleaks' decorators: whoever calls it registers.
         frame = frame.f_back
     return None
 
@@ -194,8 +199,8 @@ def origin_of(path: Path) -> Origin:
     return Origin(str(path), hashlib.sha256(content).hexdigest()[:16])
 
 
-# Files that were loaded by path, by where they are and what they held.
-_LOADED: dict[Origin, ModuleType] = {}
+# Files that were loaded, by where they are, with what they held then.
+_LOADED: dict[str, tuple[Origin, ModuleType]] = {}
 
 
 def load(name: str) -> ModuleType:
@@ -213,9 +218,11 @@ def load(name: str) -> ModuleType:
         if not path.is_file():
             raise InputError(f"plugin {name} is no file; expected FILE.py or a module's name")
         origin = origin_of(path)
-        if origin not in _LOADED:
-            _LOADED[origin] = _executed(path, origin)
-        return _LOADED[origin]
+        former, module = _LOADED.get(origin.path, (None, None))
+        if module is None or former != origin:
+            module = _executed(path, origin)
+            _LOADED[origin.path] = origin, module
+        return module
     with _searched(Path.cwd()), _explained(name):
         return importlib.import_module(name)
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from absl import flags
 
 from jleaks.errors import InputError
-from jleaks.experiments.claims import EXPERIMENTS
+from jleaks.experiments import paper  # noqa: F401 - the experiments that it registers
+from jleaks.experiments.experiment import EXPERIMENTS, resolve
 from jleaks.experiments.paper_plan import SMOKE_ATTACK, PaperPlan
 from jleaks.experiments.paper_plan import make_plan as plan_of_scale
 
@@ -48,7 +49,7 @@ _MODELS_DIR = flags.DEFINE_string(
 _EXPERIMENT = flags.DEFINE_list(
     "experiment",
     None,
-    "Experiments to run: all, or some of\n"
+    "Experiments to run: all, those of a --plugin by name, or some of\n"
     + "\n".join(f"{name} or {e.alias}: {e.title}" for name, e in EXPERIMENTS.items()),
     module_name=WHAT,
 )
@@ -70,31 +71,6 @@ _FIELDS = Fields(
         "model": "each task's own in the paper",
     },
 )
-
-
-def resolve(names: list[str] | None) -> list[str]:
-    """Returns the experiments that names and aliases stand for, in the paper's order.
-
-    Raises:
-      InputError: a name is unknown, or there is none.
-    """
-    if not names:
-        raise InputError("--experiment names what to run; allowed: all, or see --help")
-    by_alias = {e.alias: name for name, e in EXPERIMENTS.items()}
-    found = set()
-    for name in names:
-        if name == "all":
-            found |= set(EXPERIMENTS)
-        elif name.upper() in EXPERIMENTS:
-            found.add(name.upper())
-        elif name in by_alias:
-            found.add(by_alias[name])
-        else:
-            raise InputError(
-                f"unknown experiment {name!r}; allowed: all, {', '.join(EXPERIMENTS)}, "
-                f"{', '.join(by_alias)}"
-            )
-    return [name for name in EXPERIMENTS if name in found]
 
 
 def make_plan() -> PaperPlan:
@@ -119,6 +95,8 @@ def main(_: list[str]) -> int:
     from jleaks.report.paper.report import report_experiment
     from jleaks.training.reporter import Reporter, describe_device
 
+    if not _EXPERIMENT.value:
+        raise InputError("--experiment names what to run; allowed: all, or see --help")
     names, plan, execution = resolve(_EXPERIMENT.value), make_plan(), make_execution()
     execution = start(execution)
     output = console()
@@ -138,9 +116,8 @@ def main(_: list[str]) -> int:
             command,
             reporter,
         )
-        if found[name]:
-            for path in report_experiment(name, found[name], Path(workdir) / name):
-                log.line(f"wrote {path}")
+        for path in report_experiment(name, found[name], Path(workdir) / name):
+            log.line(f"wrote {path}")
     return 0
 
 

@@ -104,7 +104,7 @@ def main(_: list[str]) -> int:
             most_records=_MOST.value,
             fingerprint=model.fingerprint,
         )
-        box = LearnerBox(model.learner, model.state, _BLOCK.value)
+        box = LearnerBox(model.learner, model.state, _BLOCK.value, model.answering)
         # Compiled before anybody waits for an answer.
         box.answer(data.features[:1])
         if _RECORDS_OUT.value is not None:

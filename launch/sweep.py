@@ -40,7 +40,10 @@ _NUM_SEEDS = flags.DEFINE_integer(
 )
 _FIELDS = Fields(
     Plan,
-    ("scale", "top", "adversaries", "num_random_points", "percentile", "membership"),
+    (
+        *("scale", "top", "adversaries", "num_random_points", "percentile", "membership"),
+        *("defence", "attacker"),
+    ),
     WHAT,
 )
 

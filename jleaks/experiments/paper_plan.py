@@ -1,14 +1,13 @@
 """What defines the numbers of the paper's experiments, and the three sizes they are run at."""
 
 import dataclasses
-import json
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from jleaks.data.tasks import PAPER_TASKS, TASKS, Task, get_task, own_digests
 from jleaks.errors import InputError
 from jleaks.experiments import plan as plan_lib
+from jleaks.experiments.base_plan import TaskPlan
 from jleaks.fields import SOME, Count, Number, Percentile, Positive, Ratio, Share, problems
-from jleaks.fingerprint import FORMAT, fingerprint
 from jleaks.models.registry import NETWORKS, NetworkName
 from jleaks.training.recipe import ATTACK_RECIPE, Recipe
 
@@ -28,7 +27,7 @@ _SMOKE_ATTACK_RECIPE = dataclasses.replace(ATTACK_RECIPE, **SMOKE_ATTACK)
 
 
 @dataclasses.dataclass(frozen=True)
-class PaperPlan:
+class PaperPlan(TaskPlan):
     """Everything that defines the numbers of a run of experiments.
 
     Attributes:
@@ -63,8 +62,8 @@ class PaperPlan:
       model: Network of target and shadow models; None for each task's own in the paper.
     """
 
-    tasks: tuple[str, ...]
-    seeds: tuple[int, ...]
+    kind: ClassVar[str] = "paper"
+
     scale: Scale = "smoke"
     source: Literal["prepared", "synthetic"] = "synthetic"
     share: Share = 0.03
@@ -137,18 +136,6 @@ class PaperPlan:
         """Returns the numbers of shadow models that E6 tries on a task, ascending."""
         cheap = NETWORKS[self.recipe(task).model].layers == "dense"
         return tuple(sorted(set(self.shadow_counts_mlp if cheap else self.shadow_counts)))
-
-    def num_seeds(self, task: str) -> int:
-        """Returns how many seeds a task of the plan has."""
-        return self.seeds[self.tasks.index(task)]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Returns the plan as JSON values (tuples become lists)."""
-        return json.loads(json.dumps({"format": FORMAT, **dataclasses.asdict(self)}))
-
-    def fingerprint(self) -> str:
-        """Returns 16 hex digits that differ whenever the plan does."""
-        return fingerprint("paper", self)
 
 
 _FULL: dict[str, Any] = {

@@ -5,13 +5,12 @@ chunks (another Execution), but never under another Plan; the fingerprint tells 
 """
 
 import dataclasses
-import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, ClassVar, Literal
 
 from jleaks.data.tasks import PAPER_TASKS, Task, check_digests, get_task, own_digests
 from jleaks.errors import InputError
+from jleaks.experiments.base_plan import TaskPlan
 from jleaks.fields import SOME, Count, Percentile, Range, Share, problems
-from jleaks.fingerprint import FORMAT, fingerprint
 from jleaks.models.registry import NETWORKS, NetworkName, for_any_records
 from jleaks.training.recipe import ATTACK_RECIPE, Recipe
 
@@ -24,7 +23,7 @@ _RECIPE = Recipe()
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class Plan(TaskPlan):
     """Everything that defines the numbers of a run.
 
     Attributes:
@@ -43,11 +42,14 @@ class Plan:
       membership: Truth that attacks are held against: "true", or "shuffled" for the null check, in which
         members and non-members are told apart by a coin and every attack must fail.
       model: Network of target and shadow models; None for each task's own in the paper.
+      defence: Defence of the targets and its strength, "NAME:STRENGTH", such as "dropout:0.5,0.5" or
+        "stacking:100"; None for none.
+      attacker: Whether the attacker's shadows lack the targets' defence, "naive", or have it, "aware".
       data: "NAME=DIGEST" of each task that brings its own data; found when a plan is made.
     """
 
-    tasks: tuple[str, ...]
-    seeds: tuple[int, ...]
+    kind: ClassVar[str] = "plan"
+
     source: Literal["prepared", "synthetic"] = "synthetic"
     scale: Share = 1.0
     target: Recipe = _RECIPE
@@ -58,6 +60,8 @@ class Plan:
     percentile: Percentile = 10.0
     membership: Literal["true", "shuffled"] = "true"
     model: NetworkName | None = None
+    defence: str | None = None
+    attacker: Literal["naive", "aware"] = "naive"
     data: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -77,6 +81,13 @@ class Plan:
             raise InputError("; ".join(found))
         if not self.tasks:
             found.append("no task was named")
+        if self.defence is not None:
+            # A plan is described without JAX.
+            from jleaks.defences.defence import get_defence
+
+            get_defence(self.defence)
+        elif self.attacker == "aware":
+            found.append("attacker is aware, but there is no defence to know of")
         for name in self.tasks:
             task = get_task(name)
             found += self.recipe(task).misfits(task)
@@ -101,6 +112,15 @@ class Plan:
         if found:
             raise InputError("; ".join(found))
         return self
+
+    @property
+    def shadow_defence(self) -> str | None:
+        """Defence of the attacker's shadows, likewise."""
+        return self.defence if self.attacker == "aware" else None
+
+    def digests(self) -> dict[str, str]:
+        """Returns the digest of the file of a user's defence."""
+        return self.defence_digests(self.defence)
 
     def quarter(self, task: Task, num_records: int) -> int:
         """Returns q, the records in each part of a split of `num_records`.
@@ -136,27 +156,3 @@ class Plan:
     def recipe(self, task: Task) -> Recipe:
         """Returns the recipe of a task's target and shadow models."""
         return dataclasses.replace(self.target, model=self.model or task.model)
-
-    def num_seeds(self, task: str) -> int:
-        """Returns how many seeds a task of the plan has."""
-        return self.seeds[self.tasks.index(task)]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Returns the plan as JSON values (tuples become lists)."""
-        return json.loads(json.dumps({"format": FORMAT, **dataclasses.asdict(self)}))
-
-    def fingerprint(self) -> str:
-        """Returns 16 hex digits that differ whenever the plan does."""
-        return fingerprint("plan", self)
-
-
-def differences(ours: dict[str, Any], theirs: dict[str, Any], prefix: str = "") -> list[str]:
-    """Lists where two plans (as dicts) differ, one `name: theirs -> ours` per entry."""
-    found = []
-    for name in sorted(ours.keys() | theirs.keys()):
-        new, old = ours.get(name), theirs.get(name)
-        if isinstance(new, dict) and isinstance(old, dict):
-            found += differences(new, old, f"{prefix}{name}.")
-        elif new != old:
-            found.append(f"{prefix}{name}: {old} -> {new}")
-    return found

@@ -10,32 +10,18 @@ results.csv tables.txt tables.md figures/   the report, made from the rows
 import json
 import os
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
 
 from jleaks.errors import InputError
-from jleaks.experiments.plan import differences
+from jleaks.experiments.base_plan import BasePlan, differences
 from jleaks.files import replace_file
 from jleaks.fingerprint import completed
 from jleaks.outcome import Outcome
 
 
-@runtime_checkable
-class AnyPlan(Protocol):
-    """What a directory needs to know of the plan it belongs to, a dataclass."""
-
-    def as_dict(self) -> dict[str, Any]:
-        """Returns the plan as JSON values."""
-        ...
-
-    def fingerprint(self) -> str:
-        """Returns what tells plans apart."""
-        ...
-
-
 class Workdir:
     """Paths and files of one run."""
 
-    def __init__(self, path: str | os.PathLike[str], plan: AnyPlan):
+    def __init__(self, path: str | os.PathLike[str], plan: BasePlan):
         """Looks at the directory, which need not exist; nothing is written.
 
         Raises:

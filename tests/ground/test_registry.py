@@ -43,6 +43,10 @@ def test_an_entry_of_a_file_is_known_by_its_contents(things, tmp_path):
     registry.load(str(path))
     assert things["mine"] == 3
     assert things.origin("mine").digest != before.digest
+    # An edit that is undone is undone here, too.
+    write(path, things, 2)
+    registry.load(str(path))
+    assert (things["mine"], things.origin("mine")) == (2, before)
 
 
 def test_a_name_that_is_taken_is_refused(things, tmp_path):

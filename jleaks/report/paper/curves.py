@@ -143,7 +143,7 @@ def _handles(keys: Sequence[tuple[str, str]]) -> list[Line2D]:
     attacks = [attack for attack in ATTACKS if any(attack == found for found, _ in keys)]
     if len(attacks) > 1:
         handles += [
-            Line2D([], [], color="0.2", ls=_STYLES[attack], label=ATTACKS[attack])
+            Line2D([], [], color="0.2", ls=_STYLES.get(attack, "--"), label=ATTACKS[attack])
             for attack in attacks
         ]
     return handles
@@ -172,7 +172,7 @@ def draw_panels(
     for i, (axes, (task, found)) in enumerate(zip(panels, lines.items(), strict=True)):
         for (attack, _), line in found.items():
             # Styles tell attacks apart where there are several.
-            draw_line(axes, line, _STYLES[attack] if len(attacks) > 1 else "-")
+            draw_line(axes, line, _STYLES.get(attack, "--") if len(attacks) > 1 else "-")
         rate_axes(axes)
         axes.set_title(flagged_title(task, results.sources), fontsize=9.5, loc="left")
         # The panel below, if there is one, has the same axis.

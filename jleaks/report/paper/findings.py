@@ -10,6 +10,7 @@ from jleaks.report.numbers import interval_text
 from jleaks.report.paper.classes import families
 from jleaks.report.paper.contrasts import over_tasks
 from jleaks.report.paper.groups import CONFIDENCE, Group
+from jleaks.report.paper.own import own_finding
 from jleaks.report.paper.points import nearest_agree, read_points
 from jleaks.report.paper.results import Results
 from jleaks.report.paper.rows import engine_rows
@@ -272,4 +273,4 @@ _FINDINGS: dict[str, Callable[[Results], str]] = {
 
 def finding(results: Results) -> str:
     """Returns what the rows of an experiment say."""
-    return _FINDINGS[results.name](results)
+    return _FINDINGS.get(results.name, own_finding)(results)

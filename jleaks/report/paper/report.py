@@ -16,6 +16,7 @@ from jleaks.report.paper.densities import draw_densities
 from jleaks.report.paper.findings import finding
 from jleaks.report.paper.grids import draw_ratios
 from jleaks.report.paper.groups import CONFIDENCE
+from jleaks.report.paper.own import draw_own
 from jleaks.report.paper.points import draw_points
 from jleaks.report.paper.results import Results, collect
 from jleaks.report.paper.rows import engine_rows
@@ -111,7 +112,7 @@ def report_experiment(name: str, rows: Sequence[object], folder: Path) -> list[P
     # All that can be wrong with the input comes before the first file.
     text = markdown(results)
     drawn: dict[str, bytes] = {}
-    for file, draw_fn in _FIGURES[name].items():
+    for file, draw_fn in _FIGURES.get(name, {"figure.png": draw_own}).items():
         try:
             drawn[file] = indexed_png(draw_fn(results))
         except NothingToDrawError as reason:

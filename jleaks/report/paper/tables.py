@@ -3,7 +3,14 @@
 import math
 from collections.abc import Callable, Sequence
 
-from jleaks.experiments.claims import ATTACKS, SERIES, VARIANTS, value_rank, value_title
+from jleaks.experiments.claims import (
+    ATTACKS,
+    get_experiment,
+    value_rank,
+    value_title,
+    variant_rank,
+    variant_title,
+)
 from jleaks.metrics.intervals import Interval, correlation_interval
 from jleaks.report.numbers import UNDEFINED, few_mark, interval_text, notes
 from jleaks.report.paper.cells import COLUMNS, COSTS, flat_title, range_text, seeds_text
@@ -24,6 +31,8 @@ _SERIES_METRICS: dict[str, tuple[str, ...]] = {
     "E6": ("precision", "recall", "auc", "tpr_at_fpr_0.01", "shadow_seconds", *COSTS),
     "E14": ("precision", "recall", "accuracy"),
 }
+
+_OWN_SERIES = ("precision", "recall", "auc", "accuracy", "target_test_accuracy")
 
 
 def _cell_text(group: Group, metric: str) -> str:
@@ -73,7 +82,8 @@ def metric_table(results: Results) -> Table:
     if results.name == "E15":
         groups = average_over_shadow_tasks(groups)
         averaged = "Adversary 2: averages over its shadow tasks within each seed."
-    entries = [name for name in VARIANTS if any(group.get(name) is not None for group in groups)]
+    named = {name for group in groups for name, value in group.variant if value is not None}
+    entries = sorted(named, key=variant_rank)
     columns = [metric for metric in COLUMNS if _defined(groups, metric)]
     with_shadows = any(group.attack == "adversary 2" for group in groups)
     rows, ends = [], set()
@@ -94,7 +104,7 @@ def metric_table(results: Results) -> Table:
     nonmembers = "As many non-members as members." if _balanced(results) else ""
     sentences = (averaged, _notes(results, groups, texts), nonmembers, _fpr_note(groups))
     heads = ["Task", "Attack", *(["Shadow task"] if with_shadows else [])]
-    heads += [VARIANTS[name] for name in entries]
+    heads += [variant_title(name) for name in entries]
     return Table(
         title=f"{results.name}: every attack{source_suffix(results.tasks, results.sources)}",
         caption=" ".join(sentence for sentence in sentences if sentence),
@@ -111,7 +121,7 @@ def _balanced(results: Results) -> bool:
 
 def series_table(results: Results) -> Table:
     """Returns a table with the values of the variant across, metrics, tasks and attacks down."""
-    entry = SERIES[results.name]
+    entry = get_experiment(results.name).varies[0]
     values = sorted({group.get(entry) for group in results.groups}, key=value_rank)
     lines: dict[tuple[str, str], dict[object, Group]] = {}
     for group in results.groups:
@@ -119,7 +129,7 @@ def series_table(results: Results) -> Table:
         lines.setdefault(key, {})[group.get(entry)] = group
     rows, ends = [], set()
     texts: list[str] = []
-    for metric in _SERIES_METRICS[results.name]:
+    for metric in _SERIES_METRICS.get(results.name, _OWN_SERIES):
         if not _defined(results.groups, metric):
             continue
         for (task, text), found in lines.items():
@@ -130,7 +140,7 @@ def series_table(results: Results) -> Table:
             rows.append(tuple(map(Cell, [*cells, *numbers])))
         ends.add(len(rows) - 1)
     return Table(
-        title=f"{results.name}: against {VARIANTS[entry].lower()}"
+        title=f"{results.name}: against {variant_title(entry).lower()}"
         + source_suffix(results.tasks, results.sources),
         caption=f"{_notes(results, results.groups, texts)} {_fpr_note(results.groups)}".strip(),
         heads=("Metric", "Task", "Attack", "Seeds", *map(value_title, values)),
@@ -216,7 +226,7 @@ def tables(results: Results) -> list[Table]:
     }
     if results.name in makers:
         found += makers[results.name]()
-    if results.name in SERIES:
+    if get_experiment(results.name).table == "series":
         found.append(series_table(results))
     elif results.name != "E10" and results.rows:
         found.append(metric_table(results))
