@@ -204,14 +204,15 @@ def get_task(name: str) -> Task:
     return _READ[name][1]
 
 
-def own_digests(names: Sequence[str], stated: Sequence[str] = ()) -> tuple[str, ...]:
+def own_digests(names: Any, stated: Sequence[str] = ()) -> tuple[str, ...]:
     """Returns "NAME=DIGEST" of each task that brings its own data.
 
     The digest is of the records and of everything else in the task, and in a user's encoding, that
     defines numbers.
 
     Args:
-      names: Names of tasks; what is none is left out.
+      names: Names of tasks, a sequence; what is none is left out: plans hand over what they were given
+        before they hold it to their annotations.
       stated: Entries that are taken over as they are, such as those of a plan on disk.
 
     Raises:
