@@ -36,8 +36,9 @@ from jleaks.errors import InputError
 from jleaks.experiments import bank_results
 from jleaks.experiments.paper_plan import PRESETS, make_plan
 from jleaks.files import replace_file
-from jleaks.report.cost import cost_table, draw_cost
-from jleaks.report.style import png
+from jleaks.report.bank_tables import cost_table
+from jleaks.report.figures.cost import draw_cost
+from jleaks.report.figures.style import png
 from jleaks.training import packing
 from jleaks.training.execution import Execution
 from jleaks.training.fleet import make_mesh

@@ -24,14 +24,16 @@ from jleaks.errors import InputError
 from jleaks.experiments.bank_results import Row
 from jleaks.files import replace_file
 from jleaks.report.bank_tables import (
-    audit_table,
     bank_table,
     comparison_table,
+    cost_table,
+    curve,
+    epsilon_table,
     interval_note,
+    knee,
     number,
     records_table,
 )
-from jleaks.report.cost import cost_table, curve, knee
 from jleaks.report.numbers import UNDEFINED, few_mark, notes
 from jleaks.training.recipe import RECIPES
 from launch.flags import run
@@ -293,7 +295,7 @@ def page(folder: Path, beside: Path) -> str:
                 lines.append(comparison_table(compared).to_markdown())
         if (here / "audit.jsonl").exists():
             audits = json_lines.read(here / "audit.jsonl")
-            lines.append(audit_table(audits).to_markdown())
+            lines.append(epsilon_table(audits).to_markdown())
             # Rows of earlier commits have no bootstrap.
             if audits[0].get("num_resamples"):
                 lines.append(records_table(audits).to_markdown())

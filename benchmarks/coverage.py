@@ -36,7 +36,7 @@ from jleaks.metrics.intervals import (
     t_interval,
 )
 from jleaks.metrics.resampling import mean_over_targets, paired_targets
-from jleaks.report.style import png
+from jleaks.report.figures.style import png
 from jleaks.training.execution import Execution
 from jleaks.training.fleet import make_mesh
 from jleaks.training.reporter import provenance

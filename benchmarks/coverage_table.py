@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from jleaks.attacks.registry import ATTACKS
-from jleaks.report.style import (
+from jleaks.report.figures.style import (
     SERIES_COLOURS,
     clean_axes,
     head_and_caption,

@@ -11,7 +11,7 @@ from pathlib import Path
 from absl import flags
 
 from jleaks.files import replace_file
-from jleaks.report.paper.page import page
+from jleaks.report.page import page
 from launch.flags import run
 
 _RESULTS = flags.DEFINE_string(

@@ -7,7 +7,7 @@ from jleaks.experiments.context import Row
 from jleaks.experiments.engine import opened
 from jleaks.experiments.paper import shadow_curve
 from jleaks.experiments.paper_plan import PaperPlan
-from jleaks.report.paper.report import report_experiment
+from jleaks.report.report import report_experiment
 from jleaks.training.execution import Execution
 from jleaks.training.reporter import Reporter
 

@@ -8,7 +8,7 @@ from matplotlib.patches import Patch
 
 from benchmarks.profile_table import REST, TITLES, WHOLE
 from benchmarks.training_contenders import CONTENDERS
-from jleaks.report.style import (
+from jleaks.report.figures.style import (
     BLUE,
     GREY,
     ORANGE,

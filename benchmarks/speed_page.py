@@ -18,7 +18,7 @@ from benchmarks.training_table import training_table
 from jleaks import json_lines
 from jleaks.errors import InputError
 from jleaks.files import replace_file
-from jleaks.report.style import png
+from jleaks.report.figures.style import png
 from jleaks.report.table import Table
 
 Row = dict[str, Any]

@@ -201,17 +201,6 @@ def check_row(record: object, where: str) -> Row:
     return cast("Row", row)
 
 
-def collapsed_note(rows: Iterable[Mapping[str, Any]]) -> str:
-    """Returns the sentence that counts attacks by collapsed attack models, or "" if there is none."""
-    rows = list(rows)
-    if not (count := sum(row.get("collapsed") is True for row in rows)):
-        return ""
-    return (
-        f"{count} of {len(rows)} attacks are by an attack model that collapsed: at its 0.5 cut it calls "
-        "nobody or everybody of its own rows a member."
-    )
-
-
 def _check_rows(rows: Iterable[object]) -> list[Row]:
     checked = [check_row(row, f"row {i}") for i, row in enumerate(rows, start=1)]
     if not checked:

@@ -112,14 +112,14 @@ def main(_: list[str]) -> int:
     from jleaks.experiments.bank_audits import audit
     from jleaks.files import replace_file
     from jleaks.report.bank_tables import (
-        audit_table,
         bank_table,
         bank_title,
         comparison_table,
+        epsilon_table,
         records_table,
     )
-    from jleaks.report.roc import draw_roc
-    from jleaks.report.style import png
+    from jleaks.report.figures.cost import draw_roc
+    from jleaks.report.figures.style import png
     from jleaks.training.fleet import make_mesh
     from jleaks.training.reporter import provenance
 
@@ -196,7 +196,7 @@ def main(_: list[str]) -> int:
             else []
         )
         if audits:
-            tables.append(audit_table(audits))
+            tables.append(epsilon_table(audits))
             if _RESAMPLES.value:
                 tables.append(records_table(audits))
         figure = draw_roc(

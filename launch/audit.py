@@ -154,7 +154,7 @@ def main(_: list[str]) -> int:
     from jleaks.blackbox.client import EndpointError
     from jleaks.blackbox.remarks import remarks
     from jleaks.files import replace_file
-    from jleaks.report.audit_table import audit_table
+    from jleaks.report.bank_tables import audit_table
     from jleaks.training.reporter import Reporter
 
     _check_flags()

@@ -101,7 +101,7 @@ def make_plan() -> PaperPlan:
 def main(_: list[str]) -> int:
     """Runs the experiments."""
     from jleaks.experiments import engine
-    from jleaks.report.paper.report import report_experiment
+    from jleaks.report.report import report_experiment
     from jleaks.training.reporter import Reporter, describe_device
 
     names, plan, execution = resolve(_EXPERIMENT.value), make_plan(), make_execution()

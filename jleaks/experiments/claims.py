@@ -232,9 +232,6 @@ VARIANTS: dict[str, str] = {
 }
 """What a row's `variant` may vary, and the heads of the columns, in the order of reports."""
 
-SERIES: dict[str, str] = {"E3": "epochs", "E5": "top", "E6": "num_shadows", "E14": "percentile"}
-"""Experiments that vary one number, and what their variants call it."""
-
 # Values in words, in the order of reports.
 _WORDS: dict[str, str] = {
     "mlp": "MLP",

@@ -8,8 +8,8 @@ from paper_rows import make_rows, write_arrays
 
 from jleaks.errors import InputError
 from jleaks.experiments.claims import EXPERIMENTS
-from jleaks.report.paper.page import page
-from jleaks.report.paper.report import report_experiment
+from jleaks.report.page import page
+from jleaks.report.report import report_experiment
 
 
 def write_rows(folder, rows, compress=False):

@@ -17,7 +17,7 @@ from jleaks.experiments.paper import RUNS
 from jleaks.experiments.paper_plan import make_plan
 from jleaks.experiments.subjects import Subject, SubjectLayout
 from jleaks.models.forest import ForestRecipe
-from jleaks.report.paper.report import report_experiment
+from jleaks.report.report import report_experiment
 from jleaks.training.execution import Execution
 from jleaks.training.recipe import ATTACK_RECIPES, Recipe
 from jleaks.training.reporter import Reporter

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from jleaks.metrics.intervals import Interval, t_interval
-from jleaks.report.audit_table import audit_table
+from jleaks.report.bank_tables import audit_table
 from jleaks.report.numbers import (
     ENDS_NOTE,
     FEW_MARK,

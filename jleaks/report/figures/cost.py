@@ -1,51 +1,40 @@
-"""What references cost and what they bring: attack against number of reference models."""
+"""What references cost and what they bring, and the ROC curves of a bank's attacks."""
 
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from jleaks.attacks.registry import ATTACKS
-from jleaks.experiments.bank_results import OVER, Row
-from jleaks.report.bank_tables import interval_note, number
-from jleaks.report.numbers import few_mark, notes
-from jleaks.report.roc import SHOWN
-from jleaks.report.style import (
+from jleaks.experiments.bank_results import OVER
+from jleaks.report.bank_tables import KNEE_NOTE, knee
+from jleaks.report.columns import COLUMNS
+from jleaks.report.figures.style import (
+    MARKERS,
     SERIES_COLOURS,
     clean_axes,
     head_and_caption,
     legend_below_title,
     new_figure,
 )
-from jleaks.report.table import Cell, Table
+from jleaks.report.numbers import few_mark, notes
 
-_PANELS = {"auc": "AUC", "tpr_at_fpr_0.001": "TPR at 0.1% FPR"}
-_MARKERS = "osD^vPX*"
+_PANELS = ("auc", "tpr_at_fpr_0.001")
 
-# The knee: the fewest references that reach this share of what the most references reach.
-KNEE_SHARE = 0.95
-
-
-def knee(curve: Sequence[tuple[int, float]]) -> int:
-    """Returns the fewest references from which on an attack keeps 95% of its final value.
-
-    Args:
-      curve: (references, value) in rising order of references.
-    """
-    enough = KNEE_SHARE * curve[-1][1]
-    found = curve[-1][0]
-    for count, value in reversed(curve):
-        if value < enough:
-            break
-        found = count
-    return found
-
-
-def curve(rows: Sequence[dict[str, Any]], attack: str, metric: str) -> list[tuple[int, float]]:
-    """Returns one attack's (references, mean) pairs in rising order."""
-    mine = [r for r in rows if r["attack"] == attack]
-    return sorted((r["num_references"], r[metric]["mean"]) for r in mine)
+# Shown if they were run: the best known of each family.  More curves could not be told apart.
+SHOWN = (
+    "lira_online",
+    "rmia_online",
+    "bavaria",
+    "lira_offline",
+    "rmia_offline",
+    "calibrated",
+    "class_thresholds",
+    "loss",
+)
+_DASHES = ("-", "-", "-", (0, (5, 2)), (0, (5, 2)), (0, (5, 2)), (0, (1, 1.2)), (0, (1, 1.2)))
 
 
 def _compact(seconds: float) -> str:
@@ -78,7 +67,7 @@ def draw_cost(title: str, rows: Sequence[dict[str, Any]]) -> Figure:
     marks = [few_mark(metric, first["num_nonmembers"]) for metric in _PANELS]
     figure = new_figure(12.4, 5.6)
     panels = figure.subplots(1, len(_PANELS))
-    for axes, mark, (metric, name) in zip(panels, marks, _PANELS.items(), strict=True):
+    for axes, mark, metric in zip(panels, marks, _PANELS, strict=True):
         for attack, i in places.items():
             mine = sorted(
                 (r for r in rows if r["attack"] == attack), key=lambda r: r["num_references"]
@@ -97,12 +86,14 @@ def draw_cost(title: str, rows: Sequence[dict[str, Any]]) -> Figure:
                 )
             y = [r[metric]["mean"] for r in mine]
             axes.plot(
-                x, y, color=colour, marker=_MARKERS[i % len(_MARKERS)], ms=4.5, lw=1.7,
+                x, y, color=colour, marker=MARKERS[i % len(MARKERS)], ms=4.5, lw=1.7,
                 ls="-" if online else (0, (5, 2)), label=ATTACKS[attack].title,
             )  # fmt: skip
             at = knee(list(zip(x, y, strict=True)))
             axes.plot(at, y[x.index(at)], "o", ms=11, mfc="none", mec=colour, mew=1.3)
-        axes.set(xscale="log", xlabel="Reference models per target", ylabel=name + mark)
+        axes.set(
+            xscale="log", xlabel="Reference models per target", ylabel=COLUMNS[metric].title + mark
+        )
         axes.xaxis.set_major_locator(FixedLocator(counts))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -120,46 +111,72 @@ def draw_cost(title: str, rows: Sequence[dict[str, Any]]) -> Figure:
         figure,
         title,
         f"Means over {first['num_targets']} targets of one bank of {first['num_models']} models{bands}; "
-        "nested subsets of references.  Solid: IN and OUT references; dashed: OUT alone.  Rings: the knee, "
-        "the fewest references from which on the mean stays at "
-        f"{KNEE_SHARE:.0%} of its final value.  {notes(marks)}",
+        "nested subsets of references.  Solid: IN and OUT references; dashed: OUT alone.  Rings: "
+        f"{KNEE_NOTE}.  {notes(marks)}",
     )
     # Inside the panels it would hide curves.
     legend_below_title(figure, panels[0].get_lines()[::2])
     return figure
 
 
-def cost_table(rows: Sequence[Row]) -> Table:
-    """Returns AUC and TPR at 0.1% FPR per attack and number of references, knees marked."""
-    attacks = list(dict.fromkeys(r["attack"] for r in rows))
-    counts = sorted({r["num_references"] for r in rows})
-    by = {(r["attack"], r["num_references"]): r for r in rows}
-    body: list[tuple[Cell, ...]] = []
-    for metric, name in {"auc": "AUC", "tpr_at_fpr_0.001": "TPR at 0.1% FPR"}.items():
-        for attack in attacks:
-            at = knee(curve(rows, attack, metric))
-            cells = [Cell(number(by[attack, n], metric), n == at) for n in counts]
-            body.append((Cell(name), Cell(attack), *cells))
-    first = {r["num_references"]: r for r in rows}
-    cost = [Cell(f"{first[n]['device_seconds']:.1f}") for n in counts]
-    body.append((Cell("Device seconds"), Cell("all references"), *cost))
-    if first[counts[0]]["flops"] is not None:
-        body.append(
-            (
-                Cell("TFLOP"),
-                Cell("all references"),
-                *(Cell(f"{first[n]['flops'] / 1e12:.3g}") for n in counts),
-            )
+def _percent(value: float, _: object = None) -> str:
+    return f"{100 * value:.10f}".rstrip("0").rstrip(".") + "%"
+
+
+def draw_roc(
+    title: str,
+    attacks: Sequence[str],
+    fpr: np.ndarray,
+    tpr: np.ndarray,
+    num_nonmembers: int,
+) -> Figure:
+    """Draws the mean ROC curve of the main attacks and the range of the middle 80% of targets.
+
+    Args:
+      title: Above the figure.
+      attacks: [A] names.
+      fpr: [G] grid.
+      tpr: [A, T, G].
+      num_nonmembers: Of each target: no FPR below one in so many can be measured.
+    """
+    shown = [name for name in SHOWN if name in attacks] or list(attacks)[: len(SHOWN)]
+    figure = new_figure(8.6, 6.4)
+    axes = figure.subplots()
+    resolved = fpr >= 1 / num_nonmembers
+    least = 1.0
+    for i, name in enumerate(shown):
+        curves = tpr[list(attacks).index(name)][:, resolved]
+        mean = curves.mean(0)
+        low, high = np.quantile(curves, [0.1, 0.9], axis=0)
+        least = min(least, *mean[mean > 0], 1.0)
+        colour = SERIES_COLOURS[i]
+        axes.fill_between(
+            fpr[resolved], np.maximum(low, 1e-6), high, color=colour, alpha=0.13, lw=0
         )
-    signs = notes([cell.text for row in body for cell in row[2:]])
-    return Table(
-        title=f"{rows[0]['task']}: attacks against the number of references",
-        caption=f"Means over {rows[0]['num_targets']} targets; nested subsets of one bank.  "
-        f"{interval_note(rows)}  {signs + '  ' if signs else ''}Marked: the knee, the fewest references "
-        f"from which on the mean stays at {KNEE_SHARE:.0%} of its final value.",
-        heads=("Metric", "Attack", *(str(n) for n in counts)),
-        num_text_columns=2,
-        rows=tuple(body),
-        section_ends=frozenset({len(attacks) - 1, 2 * len(attacks) - 1}),
-        compact=True,
+        axes.plot(
+            fpr[resolved], np.maximum(mean, 1e-6), color=colour, ls=_DASHES[i], lw=1.9,
+            label=ATTACKS[name].title if name in ATTACKS else name,
+        )  # fmt: skip
+    grid = fpr[resolved]
+    axes.plot(grid, grid, color="0.55", lw=1, ls=(0, (2, 2)), label="Guessing")
+    axes.set(
+        xscale="log",
+        yscale="log",
+        xlim=(grid[0], 1),
+        ylim=(max(min(least, grid[0]) / 1.5, 1e-5), 1.05),
+        xlabel="False-positive rate (log)",
+        ylabel="True-positive rate (log)",
     )
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(FuncFormatter(_percent))
+    axes.grid(True, which="major", color="0.9", lw=0.8)
+    clean_axes(axes)
+    axes.legend(frameon=False, fontsize=8.5, loc="lower right")
+    head_and_caption(
+        figure,
+        title,
+        f"Mean over {tpr.shape[1]} targets; bands hold the middle 80% of targets.  Each point is the "
+        "largest TPR among thresholds whose FPR is at most the abscissa.  Solid: IN and OUT "
+        f"references; dashed: OUT alone; dotted: none.  {num_nonmembers:,} non-members per target.",
+    )
+    return figure

@@ -4,20 +4,16 @@ A row is one attack on one target, flat but for `variant`, which names what the 
 and `versions`.  On disk it is one JSON object per line; `rows.jsonl.gz` is the same, compressed.
 """
 
-import math
 import numbers
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, get_args
 
 from jleaks import json_lines
 from jleaks.data.tasks import Source
 from jleaks.errors import InputError
 from jleaks.experiments.claims import ATTACKS, get_experiment
-from jleaks.report.titles import Sources
-from jleaks.rows import ATTACK_MODEL, RATES
-from jleaks.rows import Row as EngineRow
 
 PaperRow = Mapping[str, Any]
 """One attack on one target of an experiment; see `REQUIRED` and `OPTIONAL`."""
@@ -83,12 +79,6 @@ _ROUNDING = 1e-5
 def is_cost(field: str) -> bool:
     """Whether a field is a time, an amount of work or a loss; all other numbers are fractions in [0, 1]."""
     return field.endswith(("seconds", "flops", "loss"))
-
-
-def number(row: PaperRow, field: str) -> float | None:
-    """Returns a field as a number; None if it is absent, null or not a number (NaN)."""
-    value = row.get(field)
-    return None if value is None or math.isnan(value) else float(value)
 
 
 def _check_row(name: str, row: object, where: str) -> PaperRow:
@@ -180,63 +170,3 @@ def read_rows(name: str, path: str | os.PathLike[str]) -> list[PaperRow]:
     if not rows:
         raise InputError(f"{path}: no result rows; expected one JSON object per line")
     return check_rows(name, rows, f"{path}, row ")
-
-
-def task_sources(rows: Sequence[PaperRow]) -> Sources:
-    """Returns where the records of every target and shadow task come from.
-
-    A row's `source` is its target's.  A task that occurs as a shadow alone has its rows'
-    `shadow_source`; where none is given it takes the one farthest from real among its rows' sources, so
-    that made-up records are never shown as real.
-
-    Raises:
-      InputError: rows name different sources for one task.
-    """
-    named: dict[str, set[Source]] = {}
-    guessed: dict[str, set[Source]] = {}
-    for row in rows:
-        named.setdefault(row["task"], set()).add(row["source"])
-        shadow = row["shadow_task"]
-        if shadow and row.get("shadow_source"):
-            named.setdefault(shadow, set()).add(row["shadow_source"])
-        elif shadow:
-            guessed.setdefault(shadow, set()).add(row["source"])
-    for task, found in named.items():
-        if len(found) > 1:
-            raise InputError(
-                f"task {task!r} has rows with records from different sources "
-                f"({', '.join(sorted(found))}); a report shows one source per task"
-            )
-    order = get_args(Source)
-    return {task: max(found, key=order.index) for task, found in (guessed | named).items()}
-
-
-def engine_rows(rows: Sequence[PaperRow]) -> list[EngineRow]:
-    """Returns rows of the three adversaries in the form of the main job's reports.
-
-    The paper's figures of overfitting, transfer, statistics and adversaries are the main job's.
-    Rows of Shokri et al. have no place there and are left out.
-    """
-    found = []
-    for row in rows:
-        if row["attack"] == "shokri":
-            continue
-        adversary = int(row["attack"].split()[1])
-        shadow = None if adversary == 3 else row["shadow_task"] or row["task"]
-        plain = {field: number(row, field) for field in RATES}
-        plain["train_accuracy"] = number(row, "target_train_accuracy")
-        plain["test_accuracy"] = number(row, "target_test_accuracy")
-        found.append(
-            {
-                **{field: row[field] for field in ("task", "seed", "source")},
-                **{field: row[field] for field in ("num_members", "num_nonmembers")},
-                **plain,
-                # A shadow of the target's own task makes it adversary 1, whatever it was run as.
-                "adversary": 1 if shadow == row["task"] else adversary,
-                "shadow_task": shadow,
-                "statistic": row["variant"].get("statistic", "maximum")
-                if adversary == 3
-                else ATTACK_MODEL,
-            }
-        )
-    return cast("list[EngineRow]", found)
