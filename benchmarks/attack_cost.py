@@ -24,7 +24,6 @@ from absl import flags
 from rich.console import Console
 
 from benchmarks.shadow_cost import shadow_cost
-from jleaks import json_lines
 from jleaks.attacks import score_files
 from jleaks.attacks.bank import Bank
 from jleaks.attacks.evaluate_bank import evaluate, lacking, missing
@@ -39,6 +38,7 @@ from jleaks.files import replace_file
 from jleaks.report.bank_tables import cost_table
 from jleaks.report.figures.cost import draw_cost
 from jleaks.report.figures.style import png
+from jleaks.rows import OF_SUMMARY, write_rows
 from jleaks.training import packing
 from jleaks.training.execution import Execution
 from jleaks.training.fleet import make_mesh
@@ -212,7 +212,7 @@ def main(_: list[str]) -> int:
         output.print(table.to_rich(output))
         if _OUT.value:
             folder = Path(_OUT.value) / rows[0]["task"]
-            json_lines.write(folder / "cost.jsonl", rows)
+            write_rows(folder / "cost.jsonl", rows, OF_SUMMARY)
             replace_file(folder / "cost.md", table.to_markdown().encode())
             replace_file(folder / "cost.png", png(draw_cost(table.title, rows)))
             output.print(f"wrote {folder}/cost.jsonl, .md, .png", highlight=False)

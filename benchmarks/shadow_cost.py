@@ -2,12 +2,11 @@
 
 from pathlib import Path
 
-from jleaks import json_lines
-from jleaks.experiments.context import Row
 from jleaks.experiments.engine import opened
 from jleaks.experiments.paper import shadow_curve
 from jleaks.experiments.paper_plan import PaperPlan
 from jleaks.report.report import report_experiment
+from jleaks.rows import OF_EXPERIMENT, Row, read_rows, write_rows
 from jleaks.training.execution import Execution
 from jleaks.training.reporter import Reporter
 
@@ -37,9 +36,9 @@ def shadow_cost(
     folder = Path(workdir) / "shadow cost"
     path = folder / "rows.jsonl"
     if path.exists():
-        rows = json_lines.read(path)
+        rows = read_rows(path, OF_EXPERIMENT)
     else:
         with opened(plan, execution, workdir, data_dir, None, command, reporter) as context:
             rows = shadow_curve(context, _EXPERIMENT, plan.tasks)
-        json_lines.write(path, rows)
+        write_rows(path, rows, OF_EXPERIMENT)
     return rows, [path, *report_experiment(_EXPERIMENT, rows, folder)]

@@ -9,15 +9,12 @@ membership, labels, as npz or parquet.
 Example: python -m launch.attack --signals=checkpoints/bank/location/bank.npz
 """
 
-import csv
 import dataclasses
 import functools
-import io
-import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from absl import flags
@@ -97,7 +94,6 @@ _BLOCK = flags.DEFINE_integer(
 
 def main(_: list[str]) -> int:
     """Attacks every file."""
-    from jleaks import json_lines
     from jleaks.attacks import score_files
     from jleaks.attacks.evaluate_bank import (
         NonFiniteScoresError,
@@ -120,6 +116,7 @@ def main(_: list[str]) -> int:
     )
     from jleaks.report.figures.cost import draw_roc
     from jleaks.report.figures.style import png
+    from jleaks.rows import OF_SUMMARY, write_csv, write_rows
     from jleaks.training.fleet import make_mesh
     from jleaks.training.reporter import provenance
 
@@ -207,11 +204,11 @@ def main(_: list[str]) -> int:
             int(metrics.negatives.min()),
         )
         written = [
-            json_lines.write(folder / "rows.jsonl", rows),
-            json_lines.write(folder / "summary.jsonl", summary),
-            json_lines.write(folder / "comparisons.jsonl", comparisons),
-            json_lines.write(folder / "audit.jsonl", audits),
-            replace_file(folder / "results.csv", _csv(rows)),
+            write_rows(folder / "rows.jsonl", rows, ()),
+            write_rows(folder / "summary.jsonl", summary, OF_SUMMARY),
+            write_rows(folder / "comparisons.jsonl", comparisons, (), may_be_empty=True),
+            write_rows(folder / "audit.jsonl", audits, (), may_be_empty=True),
+            write_csv(folder / "results.csv", rows, ()),
             replace_file(
                 folder / "tables.md", "\n".join(table.to_markdown() for table in tables).encode()
             ),
@@ -252,17 +249,6 @@ def _options(bank: "Bank") -> Options:
 
 def _rounded(value: float) -> float | None:
     return round(value, 4) if np.isfinite(value) else None
-
-
-def _csv(rows: list[dict[str, Any]]) -> bytes:
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(
-        {k: json.dumps(v) if isinstance(v, (dict, list)) else v for k, v in row.items()}
-        for row in rows
-    )
-    return text.getvalue().encode()
 
 
 if __name__ == "__main__":

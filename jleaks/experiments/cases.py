@@ -20,12 +20,13 @@ from jleaks.attacks.signals import STATISTICS
 from jleaks.attacks.threshold import random_point_threshold
 from jleaks.data.tasks import get_task
 from jleaks.experiments.answers import Answers, random_point_sets
-from jleaks.experiments.context import Context, Job, P, Row
+from jleaks.experiments.context import Context, Job, P
 from jleaks.experiments.subjects import AnySubject, Subject, truth
 from jleaks.fingerprint import fingerprint
 from jleaks.keys import Role, identity_key
 from jleaks.metrics.case_metrics import row_fields
 from jleaks.models.forest import ForestRecipe
+from jleaks.rows import Row
 from jleaks.training.fleet import make_mesh, stack_key_data
 from jleaks.training.recipe import Recipe
 from jleaks.training.reporter import collapse_line

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 import numpy as np
 
@@ -12,12 +12,10 @@ from jleaks.experiments.paper_plan import PaperPlan
 from jleaks.experiments.plan import Plan
 from jleaks.experiments.subjects import AnySubject, Stacked, Subject, SubjectLayout
 from jleaks.metrics.case_metrics import number
+from jleaks.rows import Row
 from jleaks.training.execution import Execution
 from jleaks.training.recipe import Recipe
 from jleaks.training.reporter import Reporter, loss_warning
-
-# One attack on one target, flat but for `variant` and `versions`; `docs/paper.md` is made from these.
-Row = dict[str, Any]
 
 # Asks subjects through an endpoint; the answers to members, then others.
 RemoteFn = Callable[[Sequence[AnySubject]], list[Answers]]
@@ -94,7 +92,7 @@ class Job(Generic[P]):
                 *("shadow_seconds", "shadow_wall_seconds", "shadow_flops", "attack_seconds"),
             )
         )
-        return {
+        row = {
             "experiment": experiment,
             "task": task.name,
             "seed": seed,
@@ -103,8 +101,8 @@ class Job(Generic[P]):
             "variant": variant,
             **empty,
             **fields,
-            "target_train_accuracy": train,
-            "target_test_accuracy": test,
+            "train_accuracy": train,
+            "test_accuracy": test,
             "train_loss": _train_loss(target, answers),
             "num_members": len(target.members),
             "num_nonmembers": len(target.others),
@@ -113,6 +111,7 @@ class Job(Generic[P]):
             "scale": self.plan.scale,
             **self.about,
         }
+        return cast("Row", row)
 
     def shadow_fields(
         self, shadows: Sequence[AnySubject], answers: Sequence[Answers]

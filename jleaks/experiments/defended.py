@@ -5,11 +5,12 @@ from pathlib import Path
 
 from jleaks.data.tasks import TASKS
 from jleaks.experiments.cases import AnyCase, Case, attacked, unaided
-from jleaks.experiments.context import Context, Row
+from jleaks.experiments.context import Context
 from jleaks.experiments.subjects import AnySubject
 from jleaks.keys import Role
 from jleaks.models.forest import ForestRecipe
 from jleaks.models.stacking import CombinerRecipe
+from jleaks.rows import Row
 
 
 def _defended(

@@ -6,13 +6,12 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 
-from jleaks import json_lines
 from jleaks.data.dataset import Dataset
 from jleaks.data.origin import num_records, records
 from jleaks.data.tasks import get_task
 from jleaks.errors import InputError
 from jleaks.experiments.answers import Querier
-from jleaks.experiments.context import Context, Job, P, Row
+from jleaks.experiments.context import Context, Job, P
 from jleaks.experiments.library import Library
 from jleaks.experiments.paper import RUNS
 from jleaks.experiments.paper_plan import PaperPlan
@@ -20,6 +19,7 @@ from jleaks.experiments.remote import Endpoint
 from jleaks.experiments.subjects import SubjectLayout
 from jleaks.experiments.workdir import Workdir
 from jleaks.outcome import Outcome
+from jleaks.rows import OF_EXPERIMENT, Row, read_rows, write_rows
 from jleaks.training.execution import Execution
 from jleaks.training.fleet import make_mesh
 from jleaks.training.preemption import StopSignal
@@ -68,7 +68,7 @@ def run(
         if outcome.finished():
             # Neither data nor models are needed.
             reporter.line(f"{name}: finished before")
-            found[name] = rows = json_lines.read(outcome.path)
+            found[name] = rows = read_rows(outcome.path, OF_EXPERIMENT)
             outcome.check(rows)
     missing = [name for name, rows in found.items() if rows is None]
     if missing:
@@ -88,7 +88,7 @@ def _experiment(context: Context, name: str, outcome: Outcome) -> list[Row]:
         return rows
     # Last, because it says that the experiment has finished.
     with outcome.writing() as path:
-        json_lines.write(path, rows)
+        write_rows(path, rows, OF_EXPERIMENT)
     tell(
         f"{name}: {len(rows)} attacks in {time.monotonic() - tick:.1f} s, "
         f"{library.num_trained - before} models trained"

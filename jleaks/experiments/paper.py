@@ -22,12 +22,13 @@ from jleaks.experiments.cases import (
     random_statistics,
     unaided,
 )
-from jleaks.experiments.context import Context, Row
+from jleaks.experiments.context import Context
 from jleaks.experiments.shokri import Baseline, baseline
 from jleaks.experiments.subjects import Subject
 from jleaks.keys import Role, identity_generator
 from jleaks.metrics.embedding import PERPLEXITY, embed, sample
 from jleaks.models.forest import ForestRecipe
+from jleaks.rows import Row
 from jleaks.training.recipe import Recipe
 
 _ALL = tuple(TASKS)

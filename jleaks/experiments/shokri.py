@@ -14,11 +14,12 @@ import numpy as np
 from jleaks.attacks.attack_models import AttackDataset, fit_networks
 from jleaks.attacks.evaluate_cases import evaluate_own_rows, evaluate_scores
 from jleaks.data.tasks import get_task
-from jleaks.experiments.context import Context, Row
+from jleaks.experiments.context import Context
 from jleaks.experiments.subjects import Subject, truth
 from jleaks.fingerprint import fingerprint
 from jleaks.keys import Role, identity_key
 from jleaks.metrics.case_metrics import row_fields
+from jleaks.rows import Row
 from jleaks.training.fleet import make_mesh, stack_key_data
 from jleaks.training.reporter import collapse_line
 

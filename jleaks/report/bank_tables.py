@@ -1,7 +1,7 @@
 """Tables of attacks on banks of models, of what references cost, and of audits."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -61,7 +61,7 @@ def _interval(value: dict[str, Any], is_over_records: bool) -> Interval:
     return Interval(mean, low, high, math.nan, value["n"], OVER)
 
 
-def number(row: dict[str, Any], metric: str) -> str:
+def number(row: Mapping[str, Any], metric: str) -> str:
     """Returns a metric of a summary's row: "0.864±.002", "0.138†±.017", "-" where nothing is defined.
 
     Bounds that earlier versions took over targets, several times too narrow, are not shown.
@@ -71,14 +71,14 @@ def number(row: dict[str, Any], metric: str) -> str:
     return interval_text(_interval(value, row.get("intervals") == OVER), of, mark=mark)
 
 
-def interval_note(rows: Sequence[dict[str, Any]]) -> str:
+def interval_note(rows: Sequence[Mapping[str, Any]]) -> str:
     """Returns the sentence that says what ± is in a table of summaries."""
     if all(row.get("intervals") == OVER for row in rows):
         return RECORDS_NOTE
     return "No ±: evaluated before intervals were over records, by the attacks of then."
 
 
-def _cell(row: dict[str, Any], metric: str, best: float | None) -> Cell:
+def _cell(row: Mapping[str, Any], metric: str, best: float | None) -> Cell:
     return Cell(number(row, metric), best is not None and row[metric]["mean"] == best)
 
 
@@ -86,7 +86,7 @@ def _heads(columns: Sequence[str]) -> list[str]:
     return [COLUMNS[name].head or COLUMNS[name].title for name in columns]
 
 
-def _largest(summary: Sequence[dict[str, Any]], group: str, metric: str) -> float | None:
+def _largest(summary: Sequence[Mapping[str, Any]], group: str, metric: str) -> float | None:
     values = [row[metric]["mean"] for row in summary if row["needs"] == group]
     return max((value for value in values if value is not None), default=None)
 
@@ -99,7 +99,7 @@ def _signs(rows: Sequence[Sequence[Cell]], num_names: int) -> str:
     return f"{found}  " if found else ""
 
 
-def bank_title(first: dict[str, Any]) -> str:
+def bank_title(first: Mapping[str, Any]) -> str:
     """Returns the task of a bank with the source of its records, from any of its rows."""
     source = {"real": "", "scores": ", from a score file"}.get(
         first["source"], f" ({first['source']})"
@@ -107,7 +107,7 @@ def bank_title(first: dict[str, Any]) -> str:
     return f"{first['task']}{source}"
 
 
-def bank_table(summary: Sequence[dict[str, Any]]) -> Table:
+def bank_table(summary: Sequence[Mapping[str, Any]]) -> Table:
     """Returns the table of one bank's summary (see `jleaks.experiments.bank_results.summarise`).
 
     The largest mean AUC, balanced accuracy and TPRs of each group are marked.
@@ -152,7 +152,7 @@ def bank_table(summary: Sequence[dict[str, Any]]) -> Table:
     )
 
 
-def comparison_table(rows: Sequence[dict[str, Any]]) -> Table:
+def comparison_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     """Returns pairs of attacks compared on the same targets (see `bank_results.compare`)."""
     heads, body = ["First", "Second"], []
     for metric in COMPARED:
@@ -177,7 +177,7 @@ def comparison_table(rows: Sequence[dict[str, Any]]) -> Table:
     )
 
 
-def epsilon_table(rows: Sequence[dict[str, Any]]) -> Table:
+def epsilon_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     """Returns the bounds on epsilon (see `jleaks.experiments.bank_audits.audit`), spread over targets."""
     body: list[tuple[Cell, ...]] = []
     for attack in dict.fromkeys(r["attack"] for r in rows):
@@ -206,7 +206,7 @@ def epsilon_table(rows: Sequence[dict[str, Any]]) -> Table:
     )
 
 
-def _bounds(rows: Sequence[dict[str, Any]], field: str) -> list[Cell]:
+def _bounds(rows: Sequence[Mapping[str, Any]], field: str) -> list[Cell]:
     """Returns least, median and largest bound, how many are above 0, the ceiling, how many are at it."""
     mine = sorted(rows, key=lambda r: r[field])
     values = np.array([r[field] for r in mine])
@@ -223,7 +223,7 @@ def _bounds(rows: Sequence[dict[str, Any]], field: str) -> list[Cell]:
     return [*cells, Cell(counts[0]), *map(Cell, told)]
 
 
-def records_table(rows: Sequence[dict[str, Any]]) -> Table:
+def records_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     """Returns the AUC of single targets with its interval over records, from bootstrapped audits."""
     body = []
     for attack in dict.fromkeys(r["attack"] for r in rows):
@@ -262,13 +262,13 @@ def knee(curve: Sequence[tuple[int, float]]) -> int:
     return found
 
 
-def curve(rows: Sequence[dict[str, Any]], attack: str, metric: str) -> list[tuple[int, float]]:
+def curve(rows: Sequence[Mapping[str, Any]], attack: str, metric: str) -> list[tuple[int, float]]:
     """Returns one attack's (references, mean) pairs in rising order."""
     mine = [r for r in rows if r["attack"] == attack]
     return sorted((r["num_references"], r[metric]["mean"]) for r in mine)
 
 
-def cost_table(rows: Sequence[dict[str, Any]]) -> Table:
+def cost_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     """Returns AUC and TPR at 0.1% FPR per attack and number of references, knees marked."""
     attacks = list(dict.fromkeys(r["attack"] for r in rows))
     counts = sorted({r["num_references"] for r in rows})
@@ -303,7 +303,7 @@ def cost_table(rows: Sequence[dict[str, Any]]) -> Table:
     )
 
 
-def audit_table(rows: Sequence[dict[str, Any]], remarks: Sequence[str] = ()) -> Table:
+def audit_table(rows: Sequence[Mapping[str, Any]], remarks: Sequence[str] = ()) -> Table:
     """Returns the table of what `jleaks.blackbox.audit.audit` found.
 
     Args:

@@ -12,12 +12,12 @@ import numpy as np
 import pandas as pd
 
 from jleaks.errors import InputError
-from jleaks.experiments.claims import ATTACKS, VARIANTS, Value, value_rank
+from jleaks.experiments.claims import ATTACKS, VARIANTS, Value, get_experiment, value_rank
 from jleaks.experiments.designs import DESIGNS, Design
 from jleaks.metrics.intervals import Interval, t_interval
 from jleaks.report.columns import COLUMNS, GAP
-from jleaks.report.rows import check_rows
 from jleaks.report.titles import Sources, order_tasks, task_sources
+from jleaks.rows import OF_EXPERIMENT, check_rows
 
 CONFIDENCE = 0.95
 """Of all intervals over seeds or tasks."""
@@ -129,10 +129,16 @@ def collect(name: str, rows: Sequence[Any], folder: Path) -> Results:
     Raises:
       InputError: the experiment is unknown, there are no rows, or they are not as they must be.
     """
-    checked = check_rows(name, rows)
-    design = DESIGNS[name]
-    if not checked and design.rows_expected:
+    get_experiment(name)
+    design, allowed = DESIGNS[name], ", ".join(ATTACKS)
+    if not rows and design.rows_expected:
         raise InputError(f"no result rows of {name}; expected at least one")
+    checked = check_rows(rows, OF_EXPERIMENT, may_be_empty=True)
+    for i, row in enumerate(checked, start=1):
+        if row["experiment"] != name:
+            raise InputError(f"row {i}: a row of {row['experiment']!r:.60}; expected {name}")
+        if row["attack"] not in ATTACKS:
+            raise InputError(f"row {i}: attack is {row['attack']!r:.60}; allowed: {allowed}")
     return _results(name, design, checked, folder)
 
 
@@ -168,9 +174,6 @@ def _renamed(row: Mapping[str, Any]) -> dict[str, Any]:
     if "adversary" in row:
         found["attack"] = f"adversary {row['adversary']}"
         found["variant"] = {"statistic": row["statistic"]} if row["adversary"] == 3 else {}
-    for part in ("train", "test"):
-        if f"target_{part}_accuracy" in row:
-            found[f"{part}_accuracy"] = found.pop(f"target_{part}_accuracy")
     names = list(VARIANTS)
     found["variant"] = tuple(
         sorted(

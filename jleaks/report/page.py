@@ -11,8 +11,8 @@ from jleaks.experiments.designs import DESIGNS
 from jleaks.report.findings import finding
 from jleaks.report.groups import Results, collect
 from jleaks.report.numbers import FEW_NOTE
-from jleaks.report.rows import read_rows, rows_file
 from jleaks.report.tables import range_text, tables
+from jleaks.rows import OF_EXPERIMENT, read_rows
 
 _HEAD = f"""# ML-Leaks, experiment by experiment
 
@@ -47,10 +47,13 @@ def _collect(folder: Path) -> list[Results]:
         directory = folder / name
         if not directory.is_dir():
             continue
-        path = rows_file(directory)
+        paths = (directory / file for file in ("rows.jsonl", "rows.jsonl.gz"))
+        path = next(filter(Path.exists, paths), None)
         if path is None and (DESIGNS[name].rows_expected or not any(directory.glob("*.npz"))):
             raise InputError(f"{directory} has no rows.jsonl and no rows.jsonl.gz")
-        found.append(collect(name, [] if path is None else read_rows(name, path), directory))
+        found.append(
+            collect(name, [] if path is None else read_rows(path, OF_EXPERIMENT), directory)
+        )
     if not found:
         raise InputError(f"{folder} has no results; expected E1/rows.jsonl or another experiment's")
     return found

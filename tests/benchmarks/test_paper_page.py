@@ -94,7 +94,7 @@ def test_what_is_missing_or_garbled_is_one_line(results, tmp_path):
         page(results, tmp_path)
     for garbled, message in (
         ("{\n", r"E5/rows.jsonl:1: not JSON"),
-        ('{"experiment": "E5"}\n', r"E5/rows.jsonl, row 1: missing field\(s\) task"),
+        ('{"experiment": "E5"}\n', r"E5/rows.jsonl:1: missing field\(s\) task"),
         ("[1, 2]\n", r"E5/rows.jsonl:1: expected an object"),
     ):
         (results / "E5" / "rows.jsonl").write_text(garbled)

@@ -76,7 +76,7 @@ def same(ours, theirs):
     by = {(r["task"], r["shadow_task"], r["seed"]): r for r in theirs}
     for row in ours:
         other = by[row["task"], row["shadow_task"], row["seed"]]
-        for name in ("auc", "accuracy", "recall", "target_train_accuracy", "target_test_accuracy"):
+        for name in ("auc", "accuracy", "recall", "train_accuracy", "test_accuracy"):
             assert row[name] == pytest.approx(other[name], abs=CLOSE), (row["experiment"], name)
 
 
@@ -278,7 +278,7 @@ def test_stacked_targets_have_the_members_of_the_undefended(finished):
         (plain,) = pick(rows["E18"], {"defence": "none"}, attack=r["attack"], task=r["task"],
                         seed=r["seed"])  # fmt: skip
         assert r["num_members"] == plain["num_members"]
-        assert r["target_train_accuracy"] != plain["target_train_accuracy"]
+        assert r["train_accuracy"] != plain["train_accuracy"]
 
 
 def test_losses_are_those_of_networks(finished):

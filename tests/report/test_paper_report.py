@@ -21,9 +21,9 @@ from jleaks.report.findings import finding, gap_correlation
 from jleaks.report.groups import collect, families
 from jleaks.report.numbers import FEW_NOTE
 from jleaks.report.report import report_experiment
-from jleaks.report.rows import read_rows
 from jleaks.report.tables import seeds_text, tables
 from jleaks.report.titles import task_sources
+from jleaks.rows import OF_EXPERIMENT, read_rows
 
 FIGURES = {
     "E6": ["figure.png", "figure_cost.png"],
@@ -83,7 +83,7 @@ def test_every_experiment_is_reported(name, tmp_path, caplog):
 def test_one_seed_and_undefined_numbers(name, tmp_path):
     write_arrays(name, tmp_path, ("location", "news"))
     rows = [
-        row | {"precision": None, "recall": math.nan, "target_test_accuracy": None}
+        row | {"precision": None, "recall": math.nan, "test_accuracy": None}
         for row in make_rows(name, ("location", "news"), num_seeds=1)
     ]
     paths = report_experiment(name, rows, tmp_path)
@@ -278,7 +278,7 @@ def test_transfer_goes_from_rows_to_columns(tmp_path):
 def test_overfitting_is_correlated_over_tasks(tmp_path):
     gaps, values = (0.1, 0.2, 0.5, 0.7), (0.52, 0.6, 0.7, 0.9)
     rows = [
-        make_row("E2", task, 0, auc=value, target_train_accuracy=0.9, target_test_accuracy=0.9 - g)
+        make_row("E2", task, 0, auc=value, train_accuracy=0.9, test_accuracy=0.9 - g)
         for task, g, value in zip(("adult", "face", "news", "location"), gaps, values, strict=True)
     ]
     results = collect("E2", rows, tmp_path)
@@ -448,14 +448,14 @@ def test_synthetic_data_are_called_so(name, tmp_path):
     ("changes", "message"),
     [
         ({"experiment": "E7"}, "row 2: a row of 'E7'; expected E6"),
-        ({"source": "guess"}, "row 2: source is 'guess'; allowed: real, stand-in, synthetic"),
+        ({"source": "guess"}, 'row 2: field \'source\' is "guess"; expected "real" or "stand-in"'),
         ({"attack": "adversary 4"}, "row 2: attack is 'adversary 4'; allowed: adversary 1,"),
-        ({"auc": 1.5}, "row 2: auc is 1.5; expected a fraction"),
-        ({"auc": "high"}, "row 2: auc is 'high'; expected a number or null"),
-        ({"collapsed": 0}, "row 2: collapsed is 0; expected true, false or null"),
-        ({"train_loss": "low"}, "row 2: train_loss is 'low'; expected a number or null"),
-        ({"seed": 0.5}, "row 2: seed is 0.5; expected a whole number"),
-        ({"variant": [1]}, r"row 2: variant is \[1\]; expected an object"),
+        ({"auc": 1.5}, "row 2: field 'auc' is 1.5; expected a fraction"),
+        ({"auc": "high"}, "row 2: field 'auc' is \"high\"; expected a number or"),
+        ({"collapsed": 0}, "row 2: field 'collapsed' is 0; expected true or false or null"),
+        ({"train_loss": "low"}, "row 2: field 'train_loss' is \"low\"; expected a number or null"),
+        ({"seed": 0.5}, "row 2: field 'seed' is 0.5; expected a whole number"),
+        ({"variant": [1]}, r"row 2: field 'variant' is \[1\]; expected .*an object"),
         (
             {"seed": 0},
             "two rows for adversary 1, task 'location', shadow task 'location', num_shadows 1, seed 0;",
@@ -508,8 +508,8 @@ def test_rows_are_read_plain_or_compressed(tmp_path):
     text = "\n".join(map(json.dumps, rows)) + "\n\n"
     (tmp_path / "rows.jsonl").write_text(text)
     (tmp_path / "rows.jsonl.gz").write_bytes(gzip.compress(text.encode()))
-    assert read_rows("E3", tmp_path / "rows.jsonl") == rows
-    assert read_rows("E3", tmp_path / "rows.jsonl.gz") == rows
+    assert read_rows(tmp_path / "rows.jsonl", OF_EXPERIMENT) == rows
+    assert read_rows(tmp_path / "rows.jsonl.gz", OF_EXPERIMENT) == rows
     (tmp_path / "bad.gz").write_bytes(gzip.compress(text.encode())[:-20])
     (tmp_path / "bad.jsonl").write_text(text + "{'a': 1}")
     (tmp_path / "empty.jsonl").write_text("\n")
@@ -520,7 +520,7 @@ def test_rows_are_read_plain_or_compressed(tmp_path):
         ("none.jsonl", "cannot read .*none.jsonl: No such file"),
     ):
         with pytest.raises(InputError, match=message) as caught:
-            read_rows("E3", tmp_path / name)
+            read_rows(tmp_path / name, OF_EXPERIMENT)
         assert "\n" not in str(caught.value)
 
 

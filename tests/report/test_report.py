@@ -6,12 +6,14 @@ import re
 
 import matplotlib.image
 import numpy as np
+import pandas as pd
 import pytest
 from rich.console import Console
 
 import jleaks.files
 from jleaks.data.tasks import TASKS
 from jleaks.errors import InputError
+from jleaks.report.columns import COLUMNS
 from jleaks.report.figures.labels import arrange
 from jleaks.report.groups import average_over_shadow_tasks, collect_run, transfers
 from jleaks.report.numbers import FEW_NOTE
@@ -23,7 +25,15 @@ from jleaks.report.report import (
     write_figures,
 )
 from jleaks.report.titles import short_title, task_sources
-from jleaks.rows import ATTACK_MODEL, FIELDS, RATES, read_rows, write_csv, write_rows
+from jleaks.rows import (
+    ATTACK_MODEL,
+    OF_RUN,
+    OF_SUMMARY,
+    read_rows,
+    write_csv,
+    write_parquet,
+    write_rows,
+)
 
 STATISTICS = (ATTACK_MODEL, "maximum", "standard deviation", "entropy")
 FIGURES = [
@@ -138,7 +148,7 @@ def test_a_broken_line_is_named(tmp_path, line, message):
         read_rows(path)
 
 
-@pytest.mark.parametrize("field", FIELDS)
+@pytest.mark.parametrize("field", OF_RUN)
 def test_every_field_must_be_there_and_of_its_type(tmp_path, field):
     row = make_row("adult", 0)
     with pytest.raises(InputError, match=rf"row 1: missing field\(s\) {field}$"):
@@ -148,7 +158,7 @@ def test_every_field_must_be_there_and_of_its_type(tmp_path, field):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("field", RATES)
+@pytest.mark.parametrize("field", [f for f in OF_RUN if f in COLUMNS])
 def test_a_rate_is_a_fraction(tmp_path, field):
     with pytest.raises(InputError, match=f"'{field}' is 97.0; expected a fraction"):
         write_rows(tmp_path / "rows.jsonl", [make_row("adult", 0) | {field: 97.0}])
@@ -197,6 +207,42 @@ def test_csv_has_a_column_for_every_entry(tmp_path):
     assert (second["seconds.train"], second["seconds.prepare"]) == ("2.0", "1.0")
     assert first["versions.jax"] == "0.10.2"
     assert float(second["auc"]) == rows[1]["auc"]
+
+
+def test_parquet_holds_what_csv_does(tmp_path):
+    rows = [make_row("adult", 0, precision=None), make_row("face", 0, target=3)]
+    path = write_parquet(tmp_path / "results.parquet", rows)
+    first, second = pd.read_parquet(path).to_dict("records")
+    assert first["task"] == "adult"
+    assert pd.isna(first["precision"])
+    assert (second["target"], second["seed"], second["versions.jax"]) == (3, 0, "0.10.2")
+    assert second["auc"] == rows[1]["auc"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"auc": {"mean": "high"}},
+            r"'auc' is \{\"mean\": \"high\"\}; expected a number or null in it",
+        ),
+        ({"auc": 1.5}, "'auc' is 1.5; expected a fraction from 0 to 1"),
+        ({"labels": "yes"}, "'labels' is \"yes\"; expected true or false"),
+        ({"source": "guess"}, '\'source\' is "guess"; expected "real" or .* or "scores"'),
+    ],
+)
+def test_rows_of_banks_are_held_to_the_same_schema(changes, message, tmp_path):
+    value = {"mean": 0.6, "low": 0.59, "high": None, "n": 6}
+    row = dict.fromkeys(OF_SUMMARY, value) | dict.fromkeys(OF_SUMMARY[:2], "location")
+    row |= {"source": "scores", "attack": "loss", "needs": "none", "labels": True, "queries": "one"}
+    row |= {name: 6 for name in OF_SUMMARY if name.startswith("num_")}
+    path = write_rows(tmp_path / "summary.jsonl", [row], OF_SUMMARY)
+    assert read_rows(path, OF_SUMMARY) == [row]
+    path.write_text(path.read_text() + json.dumps(row | changes))
+    with pytest.raises(InputError, match=f"summary.jsonl:2: field {message}"):
+        read_rows(path, OF_SUMMARY)
+    with pytest.raises(InputError, match=r"summary.jsonl:1: missing field\(s\) shadow_task"):
+        read_rows(path)
 
 
 # --- summaries ---

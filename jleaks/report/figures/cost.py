@@ -1,6 +1,6 @@
 """What references cost and what they bring, and the ROC curves of a bank's attacks."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -51,7 +51,7 @@ def _places(attacks: Sequence[str]) -> dict[str, int]:
     return found | dict(zip(others, free, strict=False))
 
 
-def draw_cost(title: str, rows: Sequence[dict[str, Any]]) -> Figure:
+def draw_cost(title: str, rows: Sequence[Mapping[str, Any]]) -> Figure:
     """Draws AUC and TPR at 0.1% FPR against the number of references, the knees ringed.
 
     Args:
