@@ -51,7 +51,7 @@ def main(_: list[str]) -> int:
     print("|---" * 9 + "|")
     for name, task in TASKS.items():
         first = [r for r in rows if r["task"] == name and r["adversary"] == 1]
-        third = [r for r in rows if r["task"] == name and r["statistic"] == "maximum"]
+        third = [r for r in rows if r["task"] == name and r["attack"] == "maximum"]
         if not first:
             continue
         title = task.title + (" (stand-in)" if first[0]["source"] == "stand-in" else "")

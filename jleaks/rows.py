@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 Adversary = Literal[1, 2, 3]
 
 ATTACK_MODEL = "attack model"
-"""The `statistic` of adversaries 1 and 2, who decide by a trained model."""
+"""The `attack` of adversaries 1 and 2, who decide by a trained model."""
 
 # Metrics are computed in float32: a perfect one may come out a few units in the last place off.
 _ROUNDING = 1e-5
@@ -66,11 +66,10 @@ Row = TypedDict(
         "task": str,  # task of the target model
         "shadow_task": str | None,  # task of the shadow models: None where there are none; the target's own
         # for adversary 1; another for adversary 2
-        "adversary": Adversary | None,  # of the main job and of audits; None for attacks on labels
-        "statistic": str,  # of the same: ATTACK_MODEL, adversary 3's statistic, or the attack on labels
-        "attack": str,  # of an experiment "adversary 1", ..., "shokri"; of a bank its name in the registry
-        "first": str,  # of a comparison: the attack, and
-        "second": str,  # the one that it is compared with
+        "adversary": Adversary | None,  # of ML-Leaks; None for other attacks
+        "attack": str,  # ATTACK_MODEL for adversaries 1 and 2; for adversary 3 "maximum", "standard
+        # deviation" or "entropy"; "shokri"; or its name in `jleaks.attacks.registry`
+        "minus": str,  # of a comparison: the attack whose values are taken off
         "variant": dict[str, _Value] | _Value,  # what an experiment varies; the form that a shadow chose
         "variants": dict[str, int] | None,  # how often each form was chosen
         "target": int | str,  # place in the bank, or name
@@ -176,7 +175,7 @@ _SHARED = (
 )
 
 OF_RUN: tuple[str, ...] = (
-    *(*_SHARED, "adversary", "statistic", "train_accuracy", "test_accuracy"),
+    *(*_SHARED, "adversary", "attack", "train_accuracy", "test_accuracy"),
     *(
         "shadow_train_accuracy",
         "shadow_test_accuracy",
@@ -188,7 +187,9 @@ OF_RUN: tuple[str, ...] = (
 )
 """What every row of the main job has."""
 
-OF_EXPERIMENT: tuple[str, ...] = (*_SHARED, "experiment", "attack", "variant", "scale", "command")
+OF_EXPERIMENT: tuple[str, ...] = (
+    *(*_SHARED, "experiment", "adversary", "attack", "variant", "scale", "command"),
+)
 """What every row of one of the paper's experiments has."""
 
 OF_SUMMARY: tuple[str, ...] = (
@@ -199,6 +200,8 @@ OF_SUMMARY: tuple[str, ...] = (
 """What a bank's summary of every attack has."""
 
 _FIELDS: dict[str, Any] = typing.get_type_hints(Row, include_extras=True)
+# Fields of earlier versions: the attack of the main job, a target's accuracy, a comparison's attacks.
+_EARLIER = frozenset({"statistic", "target_train_accuracy", "first"})
 _WORDS = {
     "str": "text",
     "bool": "true or false",
@@ -265,7 +268,10 @@ def check_row(record: object, where: str, need: Iterable[str] = OF_RUN) -> Row:
             f"{where}: expected an object with the fields of a row, got {record!r:.60}"
         )
     if missing := [name for name in need if name not in record]:
-        raise InputError(f"{where}: missing field(s) {', '.join(missing)}")
+        text = f"{where}: missing field(s) {', '.join(missing)}"
+        if _EARLIER & record.keys():
+            text += "; an earlier version wrote it: delete the file to make it again"
+        raise InputError(text)
     row = {name: _plain(record[name]) for name in _FIELDS if name in record}
     row.update({name: _plain(value) for name, value in record.items() if name not in row})
     try:

@@ -25,7 +25,8 @@ def make_row(experiment, task, seed, attack="adversary 1", shadow_task=None, **c
         "shadow_task": shadow,
         "seed": seed,
         "source": "stand-in" if task.startswith("purchase") else "real",
-        "attack": attack,
+        "adversary": None if attack == "shokri" else int(attack[-1]),
+        "attack": {"adversary 3": "maximum", "shokri": attack}.get(attack, "attack model"),
         "variant": {},
         "precision": level,
         "recall": min(1.0, level + 0.1),
@@ -48,7 +49,12 @@ def make_row(experiment, task, seed, attack="adversary 1", shadow_task=None, **c
         "versions": {"jax": "0.10.2", "numpy": "2.4.6"},
         "command": f"python -m launch.paper --experiment={experiment} --scale=paper",
     }
-    return row | changes
+    row |= changes
+    if "statistic" in row["variant"]:
+        # Adversary 3 is told apart by what it decides by.
+        row["variant"] = dict(row["variant"])
+        row["attack"] = row["variant"].pop("statistic")
+    return row
 
 
 # What each experiment varies, per attack: (attack, shadow task, variant).

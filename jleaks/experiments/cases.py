@@ -363,6 +363,6 @@ def _row(context: Context, experiment: str, attack: Attack, fields: dict[str, An
             "attack_seconds": context.attack_seconds(attack.learned),
         }
     else:
-        name, variant = "adversary 3", {**case.variant, "statistic": attack.statistic}
-        fields |= {"threshold": attack.threshold}
+        name, variant = "adversary 3", {**case.variant}
+        fields |= {"attack": attack.statistic, "threshold": attack.threshold}
     return context.row(experiment, name, case.seed, case.target, attack.target, variant, fields)

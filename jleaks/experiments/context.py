@@ -12,10 +12,13 @@ from jleaks.experiments.paper_plan import PaperPlan
 from jleaks.experiments.plan import Plan
 from jleaks.experiments.subjects import AnySubject, Stacked, Subject, SubjectLayout
 from jleaks.metrics.case_metrics import number
-from jleaks.rows import Row
+from jleaks.rows import ATTACK_MODEL, Row
 from jleaks.training.execution import Execution
 from jleaks.training.recipe import Recipe
 from jleaks.training.reporter import Reporter, loss_warning
+
+ADVERSARIES = ("adversary 1", "adversary 2", "adversary 3")
+"""The three of the paper, by what cases call them; other attacks have a name of their own."""
 
 # Asks subjects through an endpoint; the answers to members, then others.
 RemoteFn = Callable[[Sequence[AnySubject]], list[Answers]]
@@ -73,7 +76,8 @@ class Job(Generic[P]):
           target: The model attacked.
           answers: Its answers to members, then others.
           variant: What varies in the experiment.
-          fields: Metrics, and what is known of the shadows; missing ones become None.
+          fields: Metrics, what is known of the shadows, and adversary 3's statistic as "attack"; missing
+            ones become None.
         """
         task = get_task(target.task)
         train, test = answers.accuracy(len(target.members))
@@ -97,7 +101,8 @@ class Job(Generic[P]):
             "task": task.name,
             "seed": seed,
             "source": self.querier.datasets(task.name).source,
-            "attack": attack,
+            "adversary": int(attack[-1]) if attack in ADVERSARIES else None,
+            "attack": ATTACK_MODEL if attack in ADVERSARIES else attack,
             "variant": variant,
             **empty,
             **fields,

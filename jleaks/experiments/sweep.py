@@ -214,7 +214,7 @@ def _row(
         "model": job.plan.recipe(task).model,
         "seconds": {**about["seconds"], **stages},
         "adversary": int(case.attack[-1]) if isinstance(case, Case) else 3,
-        "statistic": attack.statistic or ATTACK_MODEL,
+        "attack": attack.statistic or ATTACK_MODEL,
         # Of an attack model the posterior of "member", not the logit.
         "threshold": 0.5 if isinstance(case, Case) else number(attack.threshold),
         "collapsed": attack.collapsed,

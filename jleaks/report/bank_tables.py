@@ -158,7 +158,7 @@ def comparison_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     for metric in COMPARED:
         heads += [f"{COLUMNS[metric].title}\nfirst - second", "First\nahead"]
     for row in rows:
-        cells = [Cell(ATTACKS[row[name]].title) for name in ("first", "second")]
+        cells = [Cell(ATTACKS[row[name]].title) for name in ("attack", "minus")]
         for metric in COMPARED:
             value, mark = row[metric], few_mark(metric, row["num_nonmembers"])
             interval, n = _interval(value, is_over_records=True), value["n"]
@@ -312,7 +312,7 @@ def audit_table(rows: Sequence[Mapping[str, Any]], remarks: Sequence[str] = ()) 
     """
     body = []
     for row in rows:
-        by = row["statistic"]
+        by = row["attack"]
         if row["adversary"] is None:
             by = f"{ATTACKS[by].title.lower()}, {ATTACKS[by].source}"
         if row["shadow"] is not None:

@@ -137,7 +137,7 @@ def collect(name: str, rows: Sequence[Any], folder: Path) -> Results:
     for i, row in enumerate(checked, start=1):
         if row["experiment"] != name:
             raise InputError(f"row {i}: a row of {row['experiment']!r:.60}; expected {name}")
-        if row["attack"] not in ATTACKS:
+        if _attack(row) not in ATTACKS:
             raise InputError(f"row {i}: attack is {row['attack']!r:.60}; allowed: {allowed}")
     return _results(name, design, checked, folder)
 
@@ -160,7 +160,7 @@ def _results(name: str, design: Design, rows: Sequence[Any], folder: Path) -> Re
 
 def to_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """Returns rows as a table: a column for each field and for each of `COLUMNS`, NaN where not defined."""
-    rows = [_renamed(row) for row in rows]
+    rows = [_grouped(row) for row in rows]
     others = dict.fromkeys(field for row in rows for field in row if field not in COLUMNS)
     fields = {field: pd.Series([row.get(field) for row in rows], dtype=object) for field in others}
     numbers = {name: pd.Series([row.get(name) for row in rows], dtype=float) for name in COLUMNS}
@@ -168,20 +168,23 @@ def to_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(fields | numbers)
 
 
-def _renamed(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns a row of the main job or of an experiment with one name for each thing."""
-    found = dict(row)
-    if "adversary" in row:
-        found["attack"] = f"adversary {row['adversary']}"
-        found["variant"] = {"statistic": row["statistic"]} if row["adversary"] == 3 else {}
+def _grouped(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a row with its attack as one of `ATTACKS`, and adversary 3's statistic among what varies."""
+    variant = dict(row.get("variant", {}))
+    if row["adversary"] == 3:
+        variant["statistic"] = row["attack"]
     names = list(VARIANTS)
-    found["variant"] = tuple(
-        sorted(
-            found["variant"].items(),
-            key=lambda item: (names.index(item[0]) if item[0] in names else len(names), item[0]),
-        )
+    items = sorted(
+        variant.items(),
+        key=lambda item: (names.index(item[0]) if item[0] in names else len(names), item[0]),
     )
-    return found
+    return {**row, "attack": _attack(row), "variant": tuple(items)}
+
+
+def _attack(row: Mapping[str, Any]) -> str:
+    """Returns which of `ATTACKS` a row is of."""
+    number = row["adversary"]
+    return row["attack"] if number is None else f"adversary {number}"
 
 
 def group_rows(rows: pd.DataFrame) -> list[Group]:

@@ -65,8 +65,7 @@ def task_sources(rows: Sequence[Mapping[str, Any]]) -> dict[str, Source]:
     # What the targets of other adversaries, those of adversary 2, shadows, and neighbours of shadows say.
     said: list[dict[str, set[Source]]] = [{}, {}, {}, {}]
     for row in rows:
-        transferred = row.get("adversary") == 2 or row.get("attack") == "adversary 2"
-        said[int(transferred)].setdefault(row["task"], set()).add(row["source"])
+        said[int(row["adversary"] == 2)].setdefault(row["task"], set()).add(row["source"])
         if shadow := row["shadow_task"]:
             own = row.get("shadow_source")
             said[2 if own else 3].setdefault(shadow, set()).add(own or row["source"])

@@ -91,7 +91,7 @@ def expected(target, shadow):
 
 
 def labelled(rows):
-    return {row["statistic"]: row for row in rows if row["adversary"] is None}
+    return {row["attack"]: row for row in rows if row["adversary"] is None}
 
 
 @pytest.mark.parametrize("seed", range(3))

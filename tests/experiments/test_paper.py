@@ -99,9 +99,9 @@ def test_every_experiment_has_rows_and_is_reported(finished):
 
 def test_the_diagonal_of_transfer_is_adversary_1(finished):
     _, rows, _ = finished
-    same(pick(rows["E10"], attack="adversary 1"), rows["E2"])
-    assert all(r["task"] == r["shadow_task"] for r in pick(rows["E10"], attack="adversary 1"))
-    assert all(r["task"] != r["shadow_task"] for r in pick(rows["E10"], attack="adversary 2"))
+    same(pick(rows["E10"], adversary=1), rows["E2"])
+    assert all(r["task"] == r["shadow_task"] for r in pick(rows["E10"], adversary=1))
+    assert all(r["task"] != r["shadow_task"] for r in pick(rows["E10"], adversary=2))
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_the_diagonal_of_transfer_is_adversary_1(finished):
 )
 def test_where_nothing_varies_it_is_adversary_1(finished, name, variant):
     _, rows, _ = finished
-    ours = pick(rows[name], variant, attack="adversary 1")
+    ours = pick(rows[name], variant, adversary=1)
     tasks = {r["task"] for r in ours}
     same(ours, [r for r in rows["E2"] if r["task"] in tasks])
 
@@ -286,7 +286,7 @@ def test_losses_are_those_of_networks(finished):
     for r in [row for found in rows.values() for row in found]:
         assert (r["train_loss"] is None) == (r["model"] in ("forest", "stack"))
         assert r["train_loss"] is None or 0 <= r["train_loss"] < 10
-        if r["attack"] == "adversary 3":
+        if r["adversary"] == 3:
             assert r["shadow_train_loss"] is r["collapsed"] is None
         else:
             assert isinstance(r["collapsed"], bool)

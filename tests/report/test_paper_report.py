@@ -449,7 +449,10 @@ def test_synthetic_data_are_called_so(name, tmp_path):
     [
         ({"experiment": "E7"}, "row 2: a row of 'E7'; expected E6"),
         ({"source": "guess"}, 'row 2: field \'source\' is "guess"; expected "real" or "stand-in"'),
-        ({"attack": "adversary 4"}, "row 2: attack is 'adversary 4'; allowed: adversary 1,"),
+        (
+            {"adversary": None, "attack": "adversary 4"},
+            "row 2: attack is 'adversary 4'; allowed: adversary 1,",
+        ),
         ({"auc": 1.5}, "row 2: field 'auc' is 1.5; expected a fraction"),
         ({"auc": "high"}, "row 2: field 'auc' is \"high\"; expected a number or"),
         ({"collapsed": 0}, "row 2: field 'collapsed' is 0; expected true or false or null"),

@@ -59,7 +59,7 @@ def make_row(task, seed, adversary=1, shadow_task=None, statistic="attack model"
         "task": task,
         "shadow_task": {1: task, 2: shadow_task, 3: None}[adversary],
         "adversary": adversary,
-        "statistic": statistic,
+        "attack": statistic,
         "seed": seed,
         "source": "stand-in" if task.startswith("purchase") else "real",
         "precision": float(np.clip(strength + rng.normal(0, 0.01), 0, 1)),
@@ -162,6 +162,16 @@ def test_every_field_must_be_there_and_of_its_type(tmp_path, field):
 def test_a_rate_is_a_fraction(tmp_path, field):
     with pytest.raises(InputError, match=f"'{field}' is 97.0; expected a fraction"):
         write_rows(tmp_path / "rows.jsonl", [make_row("adult", 0) | {field: 97.0}])
+
+
+def test_rows_of_earlier_versions_are_told_so(tmp_path):
+    row = make_row("adult", 0)
+    row["statistic"] = row.pop("attack")
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row))
+    with pytest.raises(
+        InputError, match=r"rows.jsonl:1: missing field\(s\) attack; an earlier version"
+    ):
+        read_rows(tmp_path / "rows.jsonl")
 
 
 def test_rounding_of_a_perfect_rate_is_no_error(tmp_path):
