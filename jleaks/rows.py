@@ -3,8 +3,7 @@
 A row is what a run leaves behind; every table and figure is computed from rows alone.  On disk it is one
 JSON object per line.  A number that is not defined (the precision of an attack that names nobody as a
 member, a threshold beyond all scores) is null there and None here; NaN and infinities are written as null,
-since JSON has no word for them.  Rows are plain mappings; msgspec holds them to `Row` when they are written
-and read.
+since JSON has no word for them.  Rows are mappings; msgspec holds them to `Row` on their way out and in.
 """
 
 import functools
@@ -41,8 +40,7 @@ Fraction = Annotated[float, msgspec.Meta(ge=-_ROUNDING, le=1 + _ROUNDING)]
 class Estimate(TypedDict, total=False):
     """A mean over targets: of a summary, or of the difference between two attacks.
 
-    low and high are the ends of its interval, null where it has none; n is how many targets define it;
-    ahead and behind are on how many of them the first attack is.
+    n targets define it; on so many of them the attack is ahead of, behind the one that is taken off.
     """
 
     mean: float | None
@@ -375,16 +373,8 @@ def write_csv(
 ) -> Path:
     """Writes `table` as CSV, whole or not at all; an undefined number is an empty cell.
 
-    Args:
-      path: The file to write; missing folders are created.
-      rows: At least one row.
-      need: The fields that every row must have.
-
-    Returns:
-      `path`.
-
     Raises:
-      InputError: there are no rows, one is not as `Row` says, or the file cannot be written.
+      InputError: as for `table`, or the file cannot be written.
     """
     return replace_file(path, table(rows, need).to_csv(index=False, lineterminator="\n").encode())
 
@@ -394,17 +384,8 @@ def write_parquet(
 ) -> Path:
     """Writes `table` as parquet, whole or not at all; an undefined number is null.
 
-    Args:
-      path: The file to write; missing folders are created.
-      rows: At least one row.
-      need: The fields that every row must have.
-
-    Returns:
-      `path`.
-
     Raises:
-      InputError: there are no rows, one is not as `Row` says, pyarrow is not installed, or the file
-        cannot be written.
+      InputError: as for `table`, pyarrow is not installed, or the file cannot be written.
     """
     found, content = table(rows, need).convert_dtypes(), io.BytesIO()
     # A column whose rows hold texts and numbers is one of texts.
