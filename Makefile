@@ -3,18 +3,32 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# The newest Python and JAX that are tested.
+PYTHON_NEWEST ?= python3.13
+NEWEST := .venv-newest
+# What meets Python, JAX and flax first, and takes minutes.
+FAST := tests/ground tests/metrics tests/models/test_networks.py tests/training/test_golden.py \
+	tests/training/test_fleet.py tests/data/test_encodings.py tests/data/test_splits.py
 
-.PHONY: help run test lint format clean
+.PHONY: help run test newest lint docs format clean
 
 help:
-	@echo "make run   environment, then the main job on synthetic stand-ins (minutes on two cores)"
-	@echo "make test  environment, then the whole test suite"
-	@echo "make lint  ruff and mypy"
+	@echo "make run     environment, then the main job on synthetic stand-ins (minutes on two cores)"
+	@echo "make test    environment, then the whole test suite"
+	@echo "make newest  the main job and the suite's fast part on Python 3.13 with the newest JAX"
+	@echo "make lint    ruff and mypy"
+	@echo "make docs    the documentation site, in site/"
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[datasets,dev]"
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[datasets,dev,docs]"
+	@touch $@
+
+$(NEWEST)/.installed: pyproject.toml constraints-3.13.txt
+	$(PYTHON_NEWEST) -m venv $(NEWEST)
+	$(NEWEST)/bin/pip install --quiet --upgrade pip
+	$(NEWEST)/bin/pip install --quiet --constraint constraints-3.13.txt --editable ".[datasets,dev]"
 	@touch $@
 
 run: $(STAMP)
@@ -23,14 +37,23 @@ run: $(STAMP)
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist=loadfile
 
+newest: $(NEWEST)/.installed
+	rm -rf $(NEWEST)/run
+	$(NEWEST)/bin/python -m launch.sweep --num_seeds=1 --scale=0.02 --epochs=2 --workdir=$(NEWEST)/run
+	$(NEWEST)/bin/python -m pytest -n 2 --dist=loadfile $(FAST)
+
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# mkdocs-material's notice is about a version of mkdocs that is not installed.
+docs: $(STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache *.egg-info
+	rm -rf $(VENV) $(NEWEST) .mypy_cache .pytest_cache .ruff_cache site *.egg-info

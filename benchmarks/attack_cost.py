@@ -20,10 +20,9 @@ from typing import Any, cast
 
 import jax
 import numpy as np
-from absl import flags
 from rich.console import Console
 
-from benchmarks.shadow_cost import shadow_cost
+from benchmarks.harness import Command, Flag, where
 from jleaks.attacks import score_files
 from jleaks.attacks.bank import Bank
 from jleaks.attacks.evaluate_bank import evaluate, lacking, missing
@@ -33,69 +32,53 @@ from jleaks.attacks.registry import Attack, get_attacks
 from jleaks.data.tasks import TASKS, get_task
 from jleaks.errors import InputError
 from jleaks.experiments import bank_results
-from jleaks.experiments.paper_plan import PRESETS, make_plan
+from jleaks.experiments.engine import opened, rows_of
+from jleaks.experiments.experiment import get_experiment
+from jleaks.experiments.paper_plan import PRESETS, PaperPlan, make_plan
 from jleaks.files import replace_file
 from jleaks.report.bank_tables import cost_table
 from jleaks.report.figures.cost import draw_cost
 from jleaks.report.figures.style import png
-from jleaks.rows import OF_SUMMARY, write_rows
+from jleaks.report.report import report_experiment
+from jleaks.rows import OF_EXPERIMENT, OF_SUMMARY, read_rows, write_rows
 from jleaks.training import packing
 from jleaks.training.execution import Execution
 from jleaks.training.fleet import make_mesh
-from jleaks.training.preemption import Preempted
 from jleaks.training.recipe import Recipe
 from jleaks.training.reporter import Reporter, provenance
-from launch.execution import make_execution
-from launch.flags import public_flags, run, use_all_cores
-from launch.log import Log, console
+from launch.app import Log, console, make_execution, use_all_cores
 
-_BANKS = flags.DEFINE_list("banks", None, "Files of launch.bank.", module_name="Where")
-_TASKS = flags.DEFINE_list(
-    "tasks",
-    None,
-    f"Adversary 1 on some of {', '.join(TASKS)}.",
-    module_name="What is measured (defines the numbers)",
+COMMAND = Command(
+    "benchmarks.attack_cost",
+    __doc__,
+    trains=True,
+    banks=where("Files of launch.bank.", kind=list),
+    tasks=Flag(f"Adversary 1 on some of {', '.join(TASKS)}.", kind=list),
+    data_dir=where(
+        "For --tasks: datasets prepared by launch.prepare; without it synthetic stand-ins."
+    ),
+    workdir=where("For --tasks: directory of the run.", "checkpoints/shadow_cost"),
+    scale=Flag(
+        "For --tasks: size of the parts and recipes, as in launch.paper.",
+        "paper",
+        kind=tuple(PRESETS),
+    ),
+    num_seeds=Flag("For --tasks: independent repetitions; default by scale.", kind=int),
+    out_dir=where("Where to write TASK/cost.jsonl, cost.md and cost.png."),
+    attacks=Flag(
+        "Attacks that use references.",
+        [
+            *("lira_online", "rmia_online", "bavaria", "lira_offline"),
+            *("rmia_offline", "bavaria_offline", "calibrated", "attack_r"),
+        ],
+    ),
+    counts=Flag(
+        "Numbers of shadows (default by scale) or references (default 1, 2, 4, ... and all).",
+        kind=list,
+    ),
 )
-_DATA_DIR = flags.DEFINE_string(
-    "data_dir",
-    None,
-    "For --tasks: datasets prepared by launch.prepare; without it synthetic stand-ins.",
-    module_name="Where",
-)
-_WORKDIR = flags.DEFINE_string(
-    "workdir", "checkpoints/shadow_cost", "For --tasks: directory of the run.", module_name="Where"
-)
-_SCALE = flags.DEFINE_enum(
-    "scale",
-    "paper",
-    list(PRESETS),
-    "For --tasks: size of the parts and recipes, as in launch.paper.",
-    module_name="What is measured (defines the numbers)",
-)
-_NUM_SEEDS = flags.DEFINE_integer(
-    "num_seeds",
-    None,
-    "For --tasks: independent repetitions; default by scale.",
-    module_name="What is measured (defines the numbers)",
-)
-_OUT = flags.DEFINE_string(
-    "out_dir", None, "Where to write TASK/cost.jsonl, cost.md and cost.png.", module_name="Where"
-)
-_ATTACKS = flags.DEFINE_list(
-    "attacks",
-    [
-        *("lira_online", "rmia_online", "bavaria", "lira_offline"),
-        *("rmia_offline", "bavaria_offline", "calibrated", "attack_r"),
-    ],
-    "Attacks that use references.",
-    module_name="What is measured (defines the numbers)",
-)
-_COUNTS = flags.DEFINE_list(
-    "counts",
-    None,
-    "Numbers of shadows (default by scale) or references (default 1, 2, 4, ... and all).",
-    module_name="What is measured (defines the numbers)",
-)
+# The paper's experiment on the number of shadow models, whose rows and figures those of --tasks are.
+_EXPERIMENT = "E6"
 
 
 def default_counts(most: int) -> list[int]:
@@ -150,68 +133,75 @@ def measure(bank: Bank, attacks: list[Attack], counts: list[int]) -> list[bank_r
     return rows
 
 
-def _shadows(tasks: list[str], output: Console) -> int:
-    """Measures adversary 1."""
-    changes = {}
-    if _COUNTS.value:
-        if not all(text.isdigit() and int(text) > 0 for text in _COUNTS.value):
-            raise InputError(f"--counts is {','.join(_COUNTS.value)}, expected numbers above 0")
-        counts = tuple(int(text) for text in _COUNTS.value)
-        changes = {"shadow_counts": counts, "shadow_counts_mlp": counts}
-    source = "synthetic" if _DATA_DIR.value is None else "prepared"
-    plan = make_plan(
-        cast(Any, _SCALE.value),
+def _counts(most: int | None = None) -> tuple[int, ...] | None:
+    """Returns the numbers that --counts lists, ascending; None where it is not given."""
+    texts = COMMAND.counts
+    if not texts:
+        return None
+    if not all(text.isdigit() and 1 <= int(text) <= (most or int(text)) for text in texts):
+        allowed = f"1 to {most}" if most else "numbers above 0"
+        raise InputError(f"--counts is {','.join(texts)}, expected {allowed}")
+    return tuple(sorted({int(text) for text in texts}))
+
+
+def _shadow_plan() -> PaperPlan:
+    tasks, counts = COMMAND.tasks, _counts()
+    return make_plan(
+        cast(Any, COMMAND.scale),
         tuple(TASKS) if tasks == ["all"] else tuple(tasks),
-        cast(Any, source),
-        _NUM_SEEDS.value,
-        changes=changes,
+        cast(Any, "synthetic" if COMMAND.data_dir is None else "prepared"),
+        COMMAND.num_seeds,
+        changes={"shadow_counts": counts, "shadow_counts_mlp": counts} if counts else {},
     )
+
+
+def _shadows(output: Console) -> int:
+    """Measures adversary 1.
+
+    The largest number of shadows of every draw is trained as one fleet and attacked with nested subsets.
+    Writes one row per task, seed and number of shadows: precision, recall, AUC beside device seconds, wall
+    seconds and FLOPs of training the shadows and device seconds of training the attack model; the table;
+    figures with the knee marked.  The same call continues after a stop signal.
+    """
+    plan = _shadow_plan()
     use_all_cores()
-    log = Log(output)
-    command = f"python -m benchmarks.attack_cost {public_flags()}"
-    try:
-        _, paths = shadow_cost(
-            plan,
-            make_execution(),
-            _WORKDIR.value,
-            _DATA_DIR.value,
-            command,
-            Reporter(log.line, log.progress),
-        )
-    except Preempted as stopped:
-        log.line(f"{stopped}; the same command continues")
-        return 0
-    for path in paths:
-        log.line(f"wrote {path}")
-    output.print((paths[0].parent / "table.md").read_text(), highlight=False)
+    log, execution, workdir = Log(output), make_execution(), COMMAND.workdir
+    folder = Path(workdir) / "shadow cost"
+    path, data_dir = folder / "rows.jsonl", COMMAND.data_dir
+    if path.exists():
+        rows = read_rows(path, OF_EXPERIMENT)
+    else:
+        reporter = Reporter(log.line, log.progress)
+        with opened(plan, execution, workdir, data_dir, None, COMMAND.text(), reporter) as context:
+            curve = dataclasses.replace(get_experiment(_EXPERIMENT), tasks=plan.tasks)
+            rows = rows_of(context, curve)
+        write_rows(path, rows, OF_EXPERIMENT)
+    for written in [path, *report_experiment(_EXPERIMENT, rows, folder)]:
+        log.line(f"wrote {written}")
+    output.print((folder / "table.md").read_text(), highlight=False)
     return 0
 
 
-def main(_: list[str]) -> int:
-    if bool(_BANKS.value) == bool(_TASKS.value):
+def main() -> int:
+    if bool(COMMAND.banks) == bool(COMMAND.tasks):
         raise InputError("name either --tasks or --banks, see --help")
-    if _TASKS.value:
-        return _shadows(_TASKS.value, console())
-    attacks = get_attacks(_ATTACKS.value)
+    output = console()
+    if COMMAND.tasks:
+        return _shadows(output)
+    attacks = get_attacks(COMMAND.attacks)
     free = [attack.name for attack in attacks if attack.references == "none"]
     if free:
         raise InputError(f"{', '.join(free)} use no references")
     use_all_cores()
-    output: Console = console()
-    for path in _BANKS.value or []:
+    for path in COMMAND.banks:
         bank = score_files.read(path)
         runnable = [attack for attack in attacks if missing(attack, bank) is None]
         most = most_references(bank)
-        counts = default_counts(most)
-        if _COUNTS.value:
-            if not all(text.isdigit() and 1 <= int(text) <= most for text in _COUNTS.value):
-                raise InputError(f"--counts is {','.join(_COUNTS.value)}, expected 1 to {most}")
-            counts = sorted({int(text) for text in _COUNTS.value})
-        rows = measure(bank, runnable, counts)
+        rows = measure(bank, runnable, list(_counts(most) or default_counts(most)))
         table = cost_table(rows)
         output.print(table.to_rich(output))
-        if _OUT.value:
-            folder = Path(_OUT.value) / rows[0]["task"]
+        if COMMAND.out_dir:
+            folder = Path(COMMAND.out_dir) / rows[0]["task"]
             write_rows(folder / "cost.jsonl", rows, OF_SUMMARY)
             replace_file(folder / "cost.md", table.to_markdown().encode())
             replace_file(folder / "cost.png", png(draw_cost(table.title, rows)))
@@ -220,4 +210,4 @@ def main(_: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    run(main, "python -m benchmarks.attack_cost", __doc__ or "")
+    COMMAND.run(main)

@@ -11,20 +11,16 @@ import sys
 import time
 from pathlib import Path
 
-from absl import flags
+from benchmarks import harness
+from benchmarks.harness import Command, Flag, where
+from benchmarks.pages import speed as page
 
-from benchmarks import speed_page
-from jleaks.errors import InputError
-from launch.flags import run
-
-_RESULTS = flags.DEFINE_string(
-    "results", "results/speed", "Where rows are appended.", module_name="Where"
-)
-_PAGE = flags.DEFINE_string(
-    "page", "benchmarks/README.md", "The page to write.", module_name="Where"
-)
-_ONLY = flags.DEFINE_list(
-    "only", None, "Run only these; page for none.", module_name="What is measured"
+COMMAND = Command(
+    "benchmarks.speed",
+    __doc__,
+    results=where("Where rows are appended.", "results/speed"),
+    page=where("The page to write.", "benchmarks/README.md"),
+    only=Flag("Run only these; page for none.", kind=list),
 )
 
 # By name of the rows' file: the module and flags that keep all within the time.
@@ -33,11 +29,11 @@ RUNS: dict[str, list[str]] = {
         "benchmarks.training", "--num_models=32", "--repetitions=2",
         "--contenders=jleaks,torch_fused,torch_processes,torch_func_compiled",
     ],
-    "profile": ["benchmarks.step_profile", "--repetitions=3"],
-    "growth": ["benchmarks.growth"],
-    "packing": ["benchmarks.packing_curve"],
-    "start_up": ["benchmarks.start_up"],
-    "precision": ["benchmarks.precision"],
+    "profile": ["benchmarks.scaling.step_profile", "--repetitions=3"],
+    "growth": ["benchmarks.scaling.growth"],
+    "packing": ["benchmarks.scaling.packing"],
+    "start_up": ["benchmarks.scaling.start_up"],
+    "precision": ["benchmarks.checks.precision"],
     "evaluator": [
         "benchmarks.evaluator", "--num_models=64", "--num_records=20000", "--loop_records=100",
         "--num_targets=2",
@@ -45,25 +41,24 @@ RUNS: dict[str, list[str]] = {
 }  # fmt: skip
 
 
-def main(_: list[str]) -> int:
-    names = [n for n in _ONLY.value if n != "page"] if _ONLY.value else list(RUNS)
-    if unknown := [name for name in names if name not in RUNS]:
-        raise InputError(f"unknown benchmarks {unknown}; allowed: {', '.join(RUNS)}")
+def main() -> int:
+    asked = harness.check_names("only", COMMAND.only or list(RUNS), [*RUNS, "page"])
+    names = [name for name in asked if name != "page"]
     failed = []
     for name in names:
         module, *sizes = RUNS[name]
         began = time.monotonic()
-        out = Path(_RESULTS.value) / f"{name}.jsonl"
+        out = Path(COMMAND.results) / f"{name}.jsonl"
         print(f"{name}: python -m {module} {' '.join(sizes)}", flush=True)
         done = subprocess.run([sys.executable, "-m", module, *sizes, f"--out={out}"], check=False)
         print(f"{name}: {time.monotonic() - began:.0f} s", flush=True)
         if done.returncode:
             failed.append(name)
-    speed_page.write(Path(_RESULTS.value), Path(_PAGE.value))
+    page.write(Path(COMMAND.results), Path(COMMAND.page))
     if failed:
         print(f"error: failed: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0
 
 
 if __name__ == "__main__":
-    run(main, "python -m benchmarks.speed", __doc__ or "")
+    COMMAND.run(main)

@@ -63,8 +63,9 @@ Seed = Annotated[
 
 # Of the operands of products; "default" is whatever is fast where it runs.
 Precision = Literal["float32", "default", "tensorfloat32", "bfloat16"]
-# Where records come from: the dataset itself, real records in place of it, or a generator.
-Source = Literal["real", "stand-in", "synthetic"]
+# Where records come from: the published dataset itself, a user's own, real records in place of the
+# published, or a generator.
+Source = Literal["real", "own", "stand-in", "synthetic"]
 # Of fully connected hidden layers.
 Activation = Literal["tanh", "relu"]
 # What happens at random to the images of a batch (see `jleaks.data.augmentation`).
@@ -84,7 +85,7 @@ def problems(value: Any, what: str = "") -> list[str]:
     """
     found = []
     kind: Any = type(value)
-    for name, hint in _hints(kind).items():
+    for name, hint in hints(kind).items():
         given = getattr(value, name)
         if (expected := _expected(given, hint)) is None:
             if dataclasses.is_dataclass(given) and not isinstance(given, type):
@@ -98,9 +99,10 @@ def problems(value: Any, what: str = "") -> list[str]:
 
 
 @functools.cache
-def _hints(kind: Any) -> dict[str, Any]:
-    hints = typing.get_type_hints(kind, include_extras=True)
-    return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+def hints(kind: Any) -> dict[str, Any]:
+    """Returns the annotation of each field of a dataclass, ranges included."""
+    found = typing.get_type_hints(kind, include_extras=True)
+    return {field.name: found[field.name] for field in dataclasses.fields(kind)}
 
 
 def _expected(value: Any, hint: Any) -> str | None:

@@ -3,6 +3,7 @@
 A fingerprint is taken over what a plan, recipe or subject *states*: fields at their declared defaults are
 left out.  So a field that is added at a neutral default changes the fingerprint of nothing that was made
 before.  A default that changes, or a change that gives the same plan other numbers, raises `FORMAT`.
+What a user's own file defines enters by the file's contents beside its name.
 """
 
 import dataclasses
@@ -11,6 +12,9 @@ import json
 from typing import Any
 
 import numpy as np
+
+from jleaks.fields import hints
+from jleaks.registry import named_digests
 
 # Enters every fingerprint.  Raise it when the same plan gives other numbers than before.
 FORMAT = 2
@@ -24,7 +28,7 @@ def stated(value: Any) -> Any:
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {
-            field.name: stated(getattr(value, field.name))
+            field.name: _field(value, field.name)
             for field in dataclasses.fields(value)
             if not _is_default(field, getattr(value, field.name))
         }
@@ -33,6 +37,13 @@ def stated(value: Any) -> Any:
     if isinstance(value, (tuple, list)):
         return [stated(part) for part in value]
     return value
+
+
+def _field(value: Any, name: str) -> Any:
+    """Returns a field as JSON values, and beside a name what made the user's entry that it names."""
+    found = getattr(value, name)
+    digests = named_digests(hints(value.__class__)[name], found)
+    return [stated(found), digests] if digests else stated(found)
 
 
 def _is_default(field: dataclasses.Field[Any], value: Any) -> bool:

@@ -47,6 +47,7 @@ class Stream(enum.IntEnum):
     SHUFFLE = 1
     DROPOUT = 2
     AUGMENTATION = 3
+    NETWORK = 4
 
 
 def identity_key(seed: int, task: str, role: Role, index: int = 0) -> Key:

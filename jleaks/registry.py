@@ -19,7 +19,7 @@ import traceback
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar, get_args
 
 from jleaks.errors import InputError
 
@@ -49,26 +49,36 @@ class Registry(Mapping[str, T], Generic[T]):
     Args:
       kind: What messages call an entry, such as "task".
       besides: Names that mean something else where an entry is expected, such as "all".
+      marks: What names may have besides letters and digits.
     """
 
-    def __init__(self, kind: str, besides: tuple[str, ...] = ()):
-        self.kind, self._besides = kind, besides
+    def __init__(self, kind: str, besides: tuple[str, ...] = (), marks: str = "_-."):
+        self.kind, self._besides, self._marks = kind, besides, marks
         self._entries: dict[str, T] = {}
         self._origins: dict[str, Origin | None] = {}
 
-    def register(self, name: str, entry: T) -> T:
+    def register(self, name: str, entry: T, origin: Origin | None = None) -> T:
         """Adds an entry, and returns it.
 
         The same file may register its entries again (a notebook's cell, a reload); they replace the former.
 
+        Args:
+          name: Its name.
+          entry: What is found by it.
+          origin: What made it; None for the file that is being loaded, or that calls.
+
         Raises:
           InputError: the name is no word that a flag can hold, or someone else's.
         """
-        origin = _LOADING.get() or _caller()
-        if not name or name in self._besides or not all(c.isalnum() or c in "_-." for c in name):
+        origin = origin or (None if _is_own() else _LOADING.get() or _caller())
+        if (
+            not name
+            or name in self._besides
+            or not all(c.isalnum() or c in self._marks for c in name)
+        ):
             raise InputError(
-                f"a {self.kind} is called {name!r}, expected letters, digits, '_', '-' and '.'"
-                + "".join(f", and not {word!r}" for word in self._besides)
+                f"a {self.kind} is called {name!r}, expected letters, digits and any of "
+                f"{self._marks!r}" + "".join(f", and not {word!r}" for word in self._besides)
             )
         if name in self._entries:
             former = self._origins[name]
@@ -110,8 +120,59 @@ class Registry(Mapping[str, T], Generic[T]):
         return len(self._entries)
 
 
+@dataclasses.dataclass(frozen=True)
+class Named:
+    """Annotates a field, or the items of one, that names an entry of a registry.
+
+    Fields are held to it (`jleaks.fields.problems`), and a user's entry enters fingerprints by the contents
+    of its file (`jleaks.fingerprint.stated`).
+
+    Attributes:
+      registry: Whose entries.
+    """
+
+    registry: Registry[Any] = dataclasses.field(hash=False)
+
+    @property
+    def text(self) -> str:
+        """What is expected, for messages."""
+        return f"one of {', '.join(self.registry)}, or your own by --plugin"
+
+    def holds(self, name: str) -> bool:
+        """Whether there is such an entry."""
+        return name in self.registry
+
+
+def named_digests(hint: Any, value: Any) -> dict[str, str]:
+    """Returns, of a user's entries that a field names, the digest of what made each.
+
+    Args:
+      hint: The field's annotation.
+      value: One name, or several.
+    """
+    found: dict[str, str] = {}
+    for part in getattr(hint, "__metadata__", ()):
+        if isinstance(part, Named):
+            names = value if isinstance(value, tuple) else (value,)
+            found |= part.registry.digests(*(name for name in names if isinstance(name, str)))
+    for inner in get_args(hint):
+        found |= named_digests(inner, value)
+    return found
+
+
 # The modules of a wheel, and those of a clone.
 _OWN = (Path(__file__).parent, Path(__file__).parents[1] / "launch")
+
+
+def _is_own() -> bool:
+    """Whether a module of jleaks is registering its own, be it that a user's file imports it first."""
+    frame = inspect.currentframe()
+    while frame is not None and frame.f_code.co_name != "<module>":
+        frame = frame.f_back
+    if frame is None:
+        return False
+    path = Path(frame.f_code.co_filename)
+    return any(path.is_relative_to(folder) for folder in _OWN)
 
 
 def _caller() -> Origin | None:
@@ -120,9 +181,11 @@ def _caller() -> Origin | None:
     while frame is not None:
         path = Path(frame.f_code.co_filename)
         if path != Path(__file__):
-            if any(path.is_relative_to(folder) for folder in _OWN):
+            if not any(path.is_relative_to(folder) for folder in _OWN):
+                return origin_of(path)
+            if frame.f_code.co_name == "<module>":
                 return None
-            return origin_of(path)
+            # One of jleaks' decorators: whoever calls it registers.
         frame = frame.f_back
     return None
 
@@ -136,8 +199,8 @@ def origin_of(path: Path) -> Origin:
     return Origin(str(path), hashlib.sha256(content).hexdigest()[:16])
 
 
-# Files that were loaded by path, by where they are and what they held.
-_LOADED: dict[Origin, ModuleType] = {}
+# Files that were loaded, by where they are, with what they held then.
+_LOADED: dict[str, tuple[Origin, ModuleType]] = {}
 
 
 def load(name: str) -> ModuleType:
@@ -155,9 +218,11 @@ def load(name: str) -> ModuleType:
         if not path.is_file():
             raise InputError(f"plugin {name} is no file; expected FILE.py or a module's name")
         origin = origin_of(path)
-        if origin not in _LOADED:
-            _LOADED[origin] = _executed(path, origin)
-        return _LOADED[origin]
+        former, module = _LOADED.get(origin.path, (None, None))
+        if module is None or former != origin:
+            module = _executed(path, origin)
+            _LOADED[origin.path] = origin, module
+        return module
     with _searched(Path.cwd()), _explained(name):
         return importlib.import_module(name)
 

@@ -53,20 +53,20 @@ class Estimate(TypedDict, total=False):
 
 # Of a target a number, of a summary an object.
 _Rate = Fraction | Estimate | None
-_Value = str | float | None
+_Value = str | float | bool | None
 
 # The functional form, because a field's name holds the false-positive rate it belongs to.
 Row = TypedDict(
     "Row",
     {
         # Which attack on which target.
-        "experiment": str,  # of the paper, "E1" to "E18"
+        "experiment": str,  # of the paper, "E1" to "E18", or a user's
         "task": str,  # task of the target model
         "shadow_task": str | None,  # task of the shadow models: None where there are none; the target's own
         # for adversary 1; another for adversary 2
         "adversary": Adversary | None,  # of ML-Leaks; None for other attacks
         "attack": str,  # ATTACK_MODEL for adversaries 1 and 2; for adversary 3 "maximum", "standard
-        # deviation" or "entropy"; "shokri"; or its name in `jleaks.attacks.registry`
+        # deviation" or "entropy"; "shokri", or another case attack; or one of `jleaks.attacks.registry`
         "minus": str,  # of a comparison: the attack whose values are taken off
         "variant": dict[str, _Value] | _Value,  # what an experiment varies; the form that a shadow chose
         "variants": dict[str, int] | None,  # how often each form was chosen
@@ -132,6 +132,9 @@ Row = TypedDict(
         "epochs": int,  # passes of the target over its training part
         "model": str,  # the target's architecture
         "recipe": dict[str, Any] | None,
+        "defence": str,  # of the targets of the main job, "name:strength"
+        "attacker": str,  # whether its shadows have it, too: "aware" or "naive"
+        "plugins": dict[str, str],  # what users' files define of the row, and their digests
         "needs": str,  # references of a bank's attack
         "labels": bool,
         "queries": str,

@@ -6,6 +6,9 @@ attacks), audit.jsonl (bounds on epsilon, AUCs with intervals over records), res
 and figures/roc.png.  `jleaks/attacks/score_files.py` documents score files: logits, posteriors or phi,
 membership, labels, as npz or parquet.
 
+Attacks of your own, functions of one record, are registered by a --plugin (`jleaks/attacks/per_record.py`,
+`examples/own_attack.py`).
+
 Example: python -m launch.attack --signals=checkpoints/bank/location/bank.npz
 """
 
@@ -25,9 +28,8 @@ from jleaks.errors import InputError
 from jleaks.experiments.bank_plan import BankPlan
 from jleaks.training.execution import Execution
 
+from .app import SPEED, WHAT, WHERE, console, run, use_all_cores
 from .fields import Fields
-from .flags import SPEED, WHAT, WHERE, run, use_all_cores
-from .log import console
 
 if TYPE_CHECKING:
     from jleaks.attacks.bank import Bank
@@ -43,7 +45,10 @@ _OUT = flags.DEFINE_string(
     "out_dir", None, "Directory to write to; default beside each file.", module_name=WHERE
 )
 _ATTACKS = flags.DEFINE_list(
-    "attacks", ["all"], f"Attacks to run: all, or some of {', '.join(NAMES)}.", module_name=WHAT
+    "attacks",
+    ["all"],
+    f"Attacks to run: all, or some of {', '.join(NAMES)}, and those that a --plugin registers.",
+    module_name=WHAT,
 )
 _REFERENCES = flags.DEFINE_integer(
     "num_references",
@@ -95,15 +100,10 @@ _BLOCK = flags.DEFINE_integer(
 def main(_: list[str]) -> int:
     """Attacks every file."""
     from jleaks.attacks import score_files
-    from jleaks.attacks.evaluate_bank import (
-        NonFiniteScoresError,
-        evaluate,
-        lacking,
-        missing,
-        without_shadows,
-    )
+    from jleaks.attacks.evaluate_bank import NonFiniteScoresError, evaluate
     from jleaks.attacks.references import assign
-    from jleaks.attacks.registry import get_attacks
+    from jleaks.attacks.registry import ATTACKS, get_attacks
+    from jleaks.attacks.requirements import refusal, without_shadows
     from jleaks.experiments import bank_results
     from jleaks.experiments.bank_audits import audit
     from jleaks.files import replace_file
@@ -123,8 +123,9 @@ def main(_: list[str]) -> int:
     if not _SIGNALS.value:
         raise InputError("--signals names the files to attack")
     chosen = get_attacks(_ATTACKS.value)
-    for names in (_COMPARE.value, _AUDIT.value):
-        get_attacks(names or ["all"])
+    # In the order in which they are named: of a pair the first is compared with the second.
+    compared = _named(_COMPARE.value, get_attacks)
+    audited = _named(_AUDIT.value, get_attacks)
     if _RESAMPLES.value == 1:
         raise InputError("--num_resamples is 1, expected 0 or at least 2")
     if not 0 <= _DELTA.value < 1:
@@ -138,13 +139,12 @@ def main(_: list[str]) -> int:
     for path, bank in banks.items():
         for note in bank.meta.get("notes", ()):
             output.print(note, highlight=False, markup=False, soft_wrap=True)
-        attacks = _possible(chosen, functools.partial(missing, bank=bank), path, output)
         options = _options(bank)
         references, shadows = assign(bank, _REFERENCES.value)
         if (drawn := references.describe(bank)) is not None:
             output.print(f"{path}: {drawn}", highlight=False)
-        without = functools.partial(lacking, bank=bank, references=references)
-        attacks = _possible(attacks, without, path, output)
+        refused = functools.partial(refusal, bank=bank, references=references, shadows=shadows)
+        attacks = _possible(chosen, refused, path, output)
         if (gap := without_shadows(bank, attacks, shadows)) is not None:
             output.print(f"{path}: {gap}", highlight=False, soft_wrap=True)
         tick = time.monotonic()
@@ -174,22 +174,25 @@ def main(_: list[str]) -> int:
             "evaluation_seconds": round(seconds, 3),
             **provenance(bank.meta.get("fingerprint", ""), execution, bank.format),
         }
+        if own := ATTACKS.digests(*(attack.name for attack in attacks)):
+            about["attack_files"] = own
         summary = bank_results.summarise(rows, attacks, metrics, about)
         folder = Path(_OUT.value or Path(path).parent)
         if _OUT.value and len(banks) > 1:
             folder /= str(bank.meta.get("task", Path(path).stem))
         tables = [bank_table(summary)]
-        compared = [name for name in _COMPARE.value if name in {a.name for a in attacks}]
-        comparisons = bank_results.compare(rows, attacks, metrics, compared)
+        run_names = [attack.name for attack in attacks]
+        pairs_of = [name for name in compared if name in run_names]
+        comparisons = bank_results.compare(rows, attacks, metrics, pairs_of)
         if comparisons:
             tables.append(comparison_table(comparisons))
-        audited = [attack for attack in attacks if attack.name in _AUDIT.value]
+        bounded = [attack for attack in attacks if attack.name in audited]
         audits = (
             audit(
-                *(bank, audited, _REFERENCES.value, options, _DELTA.value),
+                *(bank, bounded, _REFERENCES.value, options, _DELTA.value),
                 num_resamples=_RESAMPLES.value,
             )
-            if audited
+            if bounded
             else []
         )
         if audits:
@@ -198,7 +201,7 @@ def main(_: list[str]) -> int:
                 tables.append(records_table(audits))
         figure = draw_roc(
             f"{bank_title(rows[0])}: ROC curves",
-            [attack.name for attack in attacks],
+            run_names,
             bank_results.GRID,
             np.asarray(metrics.roc / metrics.positives[..., None]),
             int(metrics.negatives.min()),
@@ -220,6 +223,17 @@ def main(_: list[str]) -> int:
         for file in written:
             output.print(f"wrote {file}", highlight=False)
     return 0
+
+
+def _named(
+    names: Sequence[str], get_attacks: Callable[[Sequence[str]], list["Attack"]]
+) -> list[str]:
+    """Returns the attacks that a flag names, each once, in its order; it may name none."""
+    if "all" in names:
+        return [attack.name for attack in get_attacks(names)]
+    if names:
+        get_attacks(names)
+    return list(dict.fromkeys(names))
 
 
 def _possible(

@@ -6,8 +6,8 @@ from typing import Any
 
 from jleaks.training.recipe import ATTACK_RECIPES, Recipe
 
+from .app import WHAT
 from .fields import Fields, define_preset
-from .flags import WHAT
 
 _RECIPE = define_preset(
     "attack_recipe",

@@ -1,12 +1,17 @@
-"""Audits a black box: who was it trained on, from its posteriors alone?
+"""Audits a model: who was it trained on?  Your own, with shadows of its kind; or a black box's answers.
 
-The target is a file of posteriors (--target), two files of its members and of others (--target_members,
---target_nonmembers), an endpoint (--target_url) or a Python function (--target_callable); the latter two
-are asked about --records.  With a shadow's posteriors (--shadow, or --shadow_members and
---shadow_nonmembers) adversary 1 learns from them; adversary 3 needs none.  Where true labels are known,
-attacks on them are run, too: is the label right (gap), confidence, loss, modified entropy, and with a
-labelled shadow thresholds per class.  The last line names the strongest attack that was possible, and what
-would allow stronger ones.
+Your own model: --data has its records, labels and membership, and --network, or --fit and --predict, say
+how its kind is trained.  Shadow models are trained, every attack that they allow is run, and report.html
+says what it means.
+
+A black box: the target is a file of posteriors (--target), two files of its members and of others
+(--target_members, --target_nonmembers), an endpoint (--target_url) or a Python function
+(--target_callable); the latter two are asked about --records.  With a shadow's posteriors (--shadow, or
+--shadow_members and --shadow_nonmembers) adversary 1 learns from them; adversary 3 needs none; four shadows
+and more, about the target's own records, are compared with it record by record.  Where true labels are
+known, attacks on them are run, too: is the label right (gap), confidence, loss, modified entropy, and with
+a labelled shadow thresholds per class.  The last line names the strongest attack that was possible, and
+what would allow stronger ones.
 
 Files are npz, csv or parquet: posteriors [N, K] (columns p0, p1, ...; [N, 1] or p1 alone is the posterior
 of class 1), member (0, 1, True, False) and optionally label (whole numbers, or the names of all K classes
@@ -17,6 +22,7 @@ Writes rows.jsonl and tables.md, and posteriors.npz if the target was asked: tha
 or --shadow of the next audit.  Answers of an endpoint are kept in --cache: interrupted anywhere, the same
 command continues, and no record is asked about twice.
 
+Example: python -m launch.audit --data=records.npz --fit=train.py:fit --predict=train.py:predict
 Example: python -m launch.audit --target=target.npz --shadow=shadow.npz --out_dir=checkpoints/audit
 """
 
@@ -35,17 +41,19 @@ from jleaks.errors import InputError
 from jleaks.experiments.plan import Plan
 from jleaks.training.preemption import Preempted, StopSignal
 
+from . import own_audit
+from .app import FAILED, WHAT, WHERE, Log, console, define_execution, make_execution, run, start
 from .attack_recipe import make_attack_recipe
-from .execution import make_execution, start
 from .fields import Fields
-from .flags import FAILED, WHAT, WHERE, run
-from .log import Log, console
 
 if TYPE_CHECKING:
+    from jleaks.auditing.audit import Audit
     from jleaks.blackbox.answers import Answers
     from jleaks.blackbox.box import CallableBox
     from jleaks.blackbox.client import HttpBox
     from jleaks.blackbox.posteriors import Posteriors, Records
+
+define_execution()
 
 _ASKING = "How an endpoint is asked"
 
@@ -76,8 +84,12 @@ _CALLABLE = flags.DEFINE_string(
 _RECORDS = flags.DEFINE_string(
     "records", None, "Records to ask about and their membership (npz).", module_name=WHERE
 )
-_SHADOW = flags.DEFINE_string(
-    "shadow", None, "File of a shadow's posteriors and its membership.", module_name=WHERE
+_SHADOW = flags.DEFINE_list(
+    "shadow",
+    [],
+    "File of a shadow's posteriors and its membership; or of four shadows and more about the target's "
+    "records, separated by commas, with which it is compared record by record.",
+    module_name=WHERE,
 )
 _RANDOM = flags.DEFINE_string(
     "random", None, "File of the target's posteriors on random points.", module_name=WHERE
@@ -157,6 +169,11 @@ def main(_: list[str]) -> int:
     from jleaks.rows import write_rows
     from jleaks.training.reporter import Reporter
 
+    if own_audit.is_asked_for():
+        execution, log = start(make_execution()), Log(console())
+        folder = Path(_OUT.value)
+        own_audit.save(own_audit.find(log, execution, folder, _SEED.value), folder, log)
+        return 0
     _check_flags()
     execution = start(make_execution())
     output = console()
@@ -170,6 +187,9 @@ def main(_: list[str]) -> int:
     try:
         with StopSignal() as stop:
             found = _find(log, stop)
+            if len(_SHADOW.value) > 1:
+                own_audit.save(_compared(found.target, log), Path(_OUT.value), log)
+                return 0
             case = Case(
                 _TASK.value, found.target, shadow, _SHADOW_TASK.value, _SEED.value, found.random
             )
@@ -239,7 +259,39 @@ def _shadow() -> "Posteriors | None":
     members, nonmembers = (flag.value for flag in _SHADOW_PAIR)
     if members is not None and nonmembers is not None:
         return files.read_pair(members, nonmembers)
-    return None if _SHADOW.value is None else files.read(_SHADOW.value, "shadow")
+    return files.read(_SHADOW.value[0], "shadow") if len(_SHADOW.value) == 1 else None
+
+
+def _compared(target: "Posteriors", log: Log) -> "Audit":
+    """Audits a target beside several shadows that answered about the same records."""
+    from jleaks.auditing.audit import audit
+    from jleaks.blackbox import files
+
+    if target.label is None or target.member is None:
+        raise InputError(f"{target.name} needs label and member to be compared with shadows")
+    shadows = []
+    for path in _SHADOW.value:
+        shadow = files.read(path, "shadow")
+        if shadow.num_records != target.num_records or (
+            shadow.label is not None and not np.array_equal(shadow.label, target.label)
+        ):
+            raise InputError(
+                f"{path} is not about the records of {target.name}: shadows that are compared record by "
+                "record answer about the same ones, in one order"
+            )
+        if shadow.member is None:
+            raise InputError(
+                f"{path} has no member: which of the records the shadow was trained on"
+            )
+        shadows.append((shadow.posteriors, shadow.member))
+    return audit(
+        labels=target.label,
+        member=target.member,
+        answers=target.posteriors,
+        shadow_answers=shadows,
+        seed=_SEED.value,
+        tell=log.line,
+    )
 
 
 def _find(log: Log, stop: StopSignal) -> _Found:

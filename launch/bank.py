@@ -13,18 +13,19 @@ from absl import flags
 from jleaks.data.tasks import get_task
 from jleaks.experiments.bank_plan import BankPlan, default_sizes
 
-from .execution import make_execution, start
+from .app import WHAT, WHERE, Log, console, define_execution, make_execution, run, start
 from .fields import Fields
-from .flags import WHAT, WHERE, run
-from .log import Log, console
 from .recipe import make_recipe
-from .tasks import DATA_DIR, define_tasks, read_tasks, source
+from .tasks import DATA_DIR, define_own_data, define_tasks, read_tasks, source, told
+
+define_execution()
 
 _WORKDIR = flags.DEFINE_string(
     "workdir", "checkpoints/bank", "Directory of the tasks' banks.", module_name=WHERE
 )
 _TASKS = define_tasks("location")
-_OTHERWISE = ("task", "source", "recipe", "quantile")
+define_own_data()
+_OTHERWISE = ("task", "source", "recipe", "quantile", "data")
 _FIELDS = Fields(
     BankPlan,
     [field.name for field in dataclasses.fields(BankPlan) if field.name not in _OTHERWISE],
@@ -46,7 +47,7 @@ def make_plans() -> list[BankPlan]:
     from jleaks.data.origin import num_records
 
     plans = []
-    for name in read_tasks(_TASKS.value):
+    for name in read_tasks(_TASKS):
         candidates, population = default_sizes(num_records(name, source(), DATA_DIR.value))
         values = {"num_candidates": candidates, "num_population": population, **_FIELDS.values()}
         recipe = make_recipe(get_task(name))
@@ -63,6 +64,8 @@ def main(_: list[str]) -> int:
     execution = start(execution)
     log = Log(console())
     reporter = Reporter(log.line, log.progress)
+    for line in told([plan.task for plan in plans]):
+        log.line(line)
     for plan in plans:
         workdir = f"{_WORKDIR.value}/{plan.task}"
         log.line(f"bank {plan.fingerprint()}, {describe_device(execution)}, {workdir}")

@@ -5,9 +5,9 @@ import importlib
 import sys
 from pathlib import Path
 
-from .flags import INPUT_ERROR, run
+from .app import INPUT_ERROR, run
 
-COMMANDS = ("sweep", "bank", "attack", "paper", "audit", "serve", "prepare")
+COMMANDS = ("sweep", "bank", "attack", "paper", "audit", "gate", "serve", "prepare")
 
 
 def summary(command: str) -> str:
@@ -33,6 +33,5 @@ def main() -> None:
     module = importlib.import_module(f".{command}", __package__)
     program = f"jleaks {command}"
     sys.argv = [program, *rest]
-    run(
-        module.main, program, (module.__doc__ or "").replace(f"python -m launch.{command}", program)
-    )
+    doc = (module.__doc__ or "").replace(f"python -m launch.{command}", program)
+    run(module.main, program, doc, getattr(module, "POSITIONAL", None))

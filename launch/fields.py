@@ -12,7 +12,12 @@ from absl import flags
 
 from jleaks.errors import InputError
 
-_NUMBERS: dict[Any, Any] = {int: flags.DEFINE_integer, float: flags.DEFINE_float}
+_DEFINE: dict[Any, Any] = {
+    int: flags.DEFINE_integer,
+    float: flags.DEFINE_float,
+    # The name of an entry of a registry, which the dataclass checks once plugins are loaded.
+    str: flags.DEFINE_string,
+}
 
 
 def meanings(kind: type) -> dict[str, str]:
@@ -99,7 +104,7 @@ def _define(name: str, hint: Any, default: Any, text: str, group: str) -> flags.
     if typing.get_origin(hint) is tuple:
         items = None if default is None else [str(item) for item in default]
         return flags.DEFINE_list(name, items, text, module_name=group)
-    return _NUMBERS[hint](name, default, text, module_name=group)
+    return _DEFINE[hint](name, default, text, module_name=group)
 
 
 def _read(flag: flags.FlagHolder[Any], hint: Any) -> tuple[Any, ...]:

@@ -11,16 +11,28 @@ from pathlib import Path
 from absl import flags
 
 from jleaks.errors import InputError
-from jleaks.experiments.claims import EXPERIMENTS
+from jleaks.experiments import paper  # noqa: F401 - the experiments that it registers
+from jleaks.experiments.experiment import EXPERIMENTS, resolve
 from jleaks.experiments.paper_plan import SMOKE_ATTACK, PaperPlan
 from jleaks.experiments.paper_plan import make_plan as plan_of_scale
 
+from .app import (
+    WHAT,
+    WHERE,
+    Log,
+    console,
+    define_execution,
+    make_execution,
+    public_flags,
+    run,
+    start,
+)
 from .attack_recipe import make_attack_recipe
-from .execution import make_execution, start
 from .fields import Fields
-from .flags import WHAT, WHERE, public_flags, run
-from .log import Log, console
+from .network import choose_network
 from .tasks import DATA_DIR, define_task_seeds, define_tasks, read_seeds, read_tasks, source
+
+define_execution()
 
 _WORKDIR = flags.DEFINE_string(
     "workdir",
@@ -37,7 +49,7 @@ _MODELS_DIR = flags.DEFINE_string(
 _EXPERIMENT = flags.DEFINE_list(
     "experiment",
     None,
-    "Experiments to run: all, or some of\n"
+    "Experiments to run: all, those of a --plugin by name, or some of\n"
     + "\n".join(f"{name} or {e.alias}: {e.title}" for name, e in EXPERIMENTS.items()),
     module_name=WHAT,
 )
@@ -51,36 +63,14 @@ _NUM_SEEDS = flags.DEFINE_integer(
 _OF_SCALE = ("share", "num_shokri_shadows", "shadow_counts")
 _FIELDS = Fields(
     PaperPlan,
-    ("scale", *_OF_SCALE),
+    ("scale", *_OF_SCALE, "model"),
     WHAT,
     unset=dict.fromkeys(_OF_SCALE, "--scale's")
-    | {"shadow_counts": "--scale's, more for tasks with the MLP"},
+    | {
+        "shadow_counts": "--scale's, more for tasks with the MLP",
+        "model": "each task's own in the paper",
+    },
 )
-
-
-def resolve(names: list[str] | None) -> list[str]:
-    """Returns the experiments that names and aliases stand for, in the paper's order.
-
-    Raises:
-      InputError: a name is unknown, or there is none.
-    """
-    if not names:
-        raise InputError("--experiment names what to run; allowed: all, or see --help")
-    by_alias = {e.alias: name for name, e in EXPERIMENTS.items()}
-    found = set()
-    for name in names:
-        if name == "all":
-            found |= set(EXPERIMENTS)
-        elif name.upper() in EXPERIMENTS:
-            found.add(name.upper())
-        elif name in by_alias:
-            found.add(by_alias[name])
-        else:
-            raise InputError(
-                f"unknown experiment {name!r}; allowed: all, {', '.join(EXPERIMENTS)}, "
-                f"{', '.join(by_alias)}"
-            )
-    return [name for name in EXPERIMENTS if name in found]
 
 
 def make_plan() -> PaperPlan:
@@ -89,8 +79,9 @@ def make_plan() -> PaperPlan:
     Raises:
       InputError: a flag's value cannot be read or used.
     """
-    names, changes = read_tasks(_TASKS.value), _FIELDS.values()
+    names, changes = read_tasks(_TASKS), _FIELDS.values()
     scale = changes.pop("scale")
+    changes["model"] = choose_network(changes.get("model"))
     changes["attack"] = make_attack_recipe(SMOKE_ATTACK if scale == "smoke" else {})
     if "shadow_counts" in changes:
         changes["shadow_counts_mlp"] = changes["shadow_counts"]
@@ -104,6 +95,8 @@ def main(_: list[str]) -> int:
     from jleaks.report.report import report_experiment
     from jleaks.training.reporter import Reporter, describe_device
 
+    if not _EXPERIMENT.value:
+        raise InputError("--experiment names what to run; allowed: all, or see --help")
     names, plan, execution = resolve(_EXPERIMENT.value), make_plan(), make_execution()
     execution = start(execution)
     output = console()
@@ -123,9 +116,8 @@ def main(_: list[str]) -> int:
             command,
             reporter,
         )
-        if found[name]:
-            for path in report_experiment(name, found[name], Path(workdir) / name):
-                log.line(f"wrote {path}")
+        for path in report_experiment(name, found[name], Path(workdir) / name):
+            log.line(f"wrote {path}")
     return 0
 
 

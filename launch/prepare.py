@@ -10,8 +10,9 @@ import sys
 from absl import flags
 
 from jleaks import data
+from jleaks.data.tasks import PAPER_TASKS
 
-from .flags import WHERE, run
+from .app import WHERE, run
 
 # Exit status of a shell's command that was ended by Ctrl-C.
 _INTERRUPTED = 130
@@ -33,7 +34,7 @@ _MIRROR = flags.DEFINE_string(
 _TASKS = flags.DEFINE_list(
     "tasks",
     ["all"],
-    f"Tasks to prepare: all, or some of {', '.join(data.TASKS)}.",
+    f"Tasks to prepare: all, or some of {', '.join(PAPER_TASKS)}.",
     module_name=_WHAT,
 )
 _NUM_TERMS = flags.DEFINE_integer(
@@ -53,7 +54,7 @@ _FACE_CROP = flags.DEFINE_float(
 def main(argv: list[str]) -> int:
     """Prepares the tasks asked for."""
     del argv
-    tasks = list(data.TASKS) if "all" in _TASKS.value else _TASKS.value
+    tasks = list(PAPER_TASKS) if "all" in _TASKS.value else _TASKS.value
     try:
         data.prepare(
             tasks,

@@ -3,10 +3,11 @@
 import dataclasses
 
 from jleaks.data.tasks import Task
-from jleaks.training.recipe import RECIPES, Model, Recipe
+from jleaks.training.recipe import RECIPES, Recipe
 
+from .app import WHAT
 from .fields import Fields, define_preset
-from .flags import WHAT
+from .network import choose_network
 
 _RECIPE = define_preset(
     "recipe",
@@ -30,13 +31,18 @@ def make_recipe(task: Task | None = None) -> Recipe:
       task: Brings its own network where neither the flags nor the recipe name one.
 
     Raises:
-      InputError: a width is not a number.
+      InputError: there is no such network, or a width is not a number.
     """
     recipe = dataclasses.replace(RECIPES[_RECIPE.value].recipe, **_FIELDS.values())
     model = chosen_model() or (recipe.model if task is None else task.model)
     return dataclasses.replace(recipe, model=model)
 
 
-def chosen_model() -> Model | None:
-    """Returns the network that the flags name for all tasks, or None for each task's own."""
-    return _FIELDS.values().get("model") or RECIPES[_RECIPE.value].model
+def chosen_model() -> str | None:
+    """Returns the network that the flags name for all tasks, or None for each task's own.
+
+    Raises:
+      InputError: there is no such network, or a width is not a number.
+    """
+    named = choose_network(_FIELDS.values().get("model"))
+    return named or RECIPES[_RECIPE.value].model

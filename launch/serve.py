@@ -15,7 +15,9 @@ from absl import flags
 from jleaks.errors import InputError
 from jleaks.training.preemption import StopSignal
 
-from .flags import SPEED, WHERE, run
+from .app import SPEED, WHERE, run
+from .network import own_network
+from .tasks import DATA_DIR, define_own_data, own_task
 
 _WHAT = "What is served"
 
@@ -24,9 +26,6 @@ _WORKDIR = flags.DEFINE_string(
     "checkpoints/sweep",
     "Directory of a launch.sweep, a launch.paper or one task of a launch.bank.",
     module_name=WHERE,
-)
-_DATA_DIR = flags.DEFINE_string(
-    "data_dir", None, "Datasets that it was run on, unless synthetic.", module_name=WHERE
 )
 _MODELS_DIR = flags.DEFINE_string(
     "models_dir", None, "Where its models are, unless in the work directory.", module_name=WHERE
@@ -44,6 +43,7 @@ _RECORDS_OUT = flags.DEFINE_string(
 _TASK = flags.DEFINE_string(
     "task", None, "Task whose model is served, one of the run's.", module_name=_WHAT
 )
+define_own_data()
 _SEED = flags.DEFINE_integer(
     "seed", 0, "Seed whose model is served, one of the task's.", module_name=_WHAT
 )
@@ -85,13 +85,15 @@ def main(_: list[str]) -> int:
     from jleaks.blackbox.server import make_app, serving
     from jleaks.experiments.kept import ModelRole, kept_model
 
-    if _TASK.value is None:
+    own = own_task()
+    if (task := _TASK.value or own) is None:
         raise InputError("--task names the task whose model shall be served")
+    own_network()
     role = cast(ModelRole, _ROLE.value)
     with StopSignal() as stop:
         model = kept_model(
-            *(_WORKDIR.value, _TASK.value, _SEED.value, role),
-            *(_DATA_DIR.value, _MODELS_DIR.value, _INDEX.value),
+            *(_WORKDIR.value, task, _SEED.value, role),
+            *(DATA_DIR.value, _MODELS_DIR.value, _INDEX.value),
         )
         data = model.data
         about = About(
@@ -102,7 +104,7 @@ def main(_: list[str]) -> int:
             most_records=_MOST.value,
             fingerprint=model.fingerprint,
         )
-        box = LearnerBox(model.learner, model.state, _BLOCK.value)
+        box = LearnerBox(model.learner, model.state, _BLOCK.value, model.answering)
         # Compiled before anybody waits for an answer.
         box.answer(data.features[:1])
         if _RECORDS_OUT.value is not None:

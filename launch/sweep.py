@@ -10,18 +10,28 @@ from absl import flags
 
 from jleaks.experiments.plan import Plan
 
+from .app import WHAT, WHERE, Log, console, define_execution, make_execution, run, start
 from .attack_recipe import make_attack_recipe
-from .execution import make_execution, start
 from .fields import Fields
-from .flags import WHAT, WHERE, run
-from .log import Log, console
 from .recipe import chosen_model, make_recipe
-from .tasks import DATA_DIR, define_task_seeds, define_tasks, read_seeds, read_tasks, source
+from .tasks import (
+    DATA_DIR,
+    define_own_data,
+    define_task_seeds,
+    define_tasks,
+    read_seeds,
+    read_tasks,
+    source,
+    told,
+)
+
+define_execution()
 
 _WORKDIR = flags.DEFINE_string(
     "workdir", "checkpoints/sweep", "Directory of this run.", module_name=WHERE
 )
 _TASKS, _TASK_SEEDS = define_tasks("all"), define_task_seeds()
+define_own_data()
 _NUM_SEEDS = flags.DEFINE_integer(
     "num_seeds",
     5,
@@ -30,7 +40,10 @@ _NUM_SEEDS = flags.DEFINE_integer(
 )
 _FIELDS = Fields(
     Plan,
-    ("scale", "top", "adversaries", "num_random_points", "percentile", "membership"),
+    (
+        *("scale", "top", "adversaries", "num_random_points", "percentile", "membership"),
+        *("defence", "attacker"),
+    ),
     WHAT,
 )
 
@@ -41,7 +54,7 @@ def make_plan() -> Plan:
     Raises:
       InputError: a flag's value cannot be read.
     """
-    names, values = read_tasks(_TASKS.value), _FIELDS.values()
+    names, values = read_tasks(_TASKS), _FIELDS.values()
     seeds = dict.fromkeys(names, _NUM_SEEDS.value) | read_seeds(_TASK_SEEDS.value, names)
     values["adversaries"] = tuple(sorted(set(values["adversaries"])))
     return Plan(
@@ -66,6 +79,8 @@ def main(_: list[str]) -> int:
     output = console()
     log = Log(output)
     log.line(f"plan {plan.fingerprint()}, {describe_device(execution)}, {_WORKDIR.value}")
+    for line in told(plan.tasks):
+        log.line(line)
     reporter = Reporter(log.line, log.progress)
     rows = main_job.run(plan, execution, _WORKDIR.value, DATA_DIR.value, reporter)
     for path in report_run(rows, _WORKDIR.value, output):

@@ -1,5 +1,11 @@
-"""The decorator that holds functions to their annotations under test; a whole number is a float, too."""
+"""The decorator that holds functions to their annotations under test.
 
-from beartype import BeartypeConf, beartype
+A whole number is a float, too, and one of NumPy's is a whole number.
+"""
 
-checked = beartype(conf=BeartypeConf(is_pep484_tower=True))
+import numpy as np
+from beartype import BeartypeConf, FrozenDict, beartype
+
+_OVERRIDES = FrozenDict({int: int | np.integer, float: float | int | np.integer})
+
+checked = beartype(conf=BeartypeConf(hint_overrides=_OVERRIDES))

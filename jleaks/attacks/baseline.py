@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
+from jleaks.attacks.attack import Attack, Records, ShadowScores, plain, stored
 from jleaks.attacks.reference_statistics import ReferenceStatistics
 from jleaks.metrics.roc import GAIN_ROUNDING
 
@@ -28,6 +29,23 @@ def label_only(statistics: ReferenceStatistics) -> Array:
     """Share of queries answered with the true label (Choquette-Choo et al. 2021, section 4)."""
     queries = range(statistics.num_queries)
     return jnp.stack([statistics.own("correct", q) for q in queries]).mean(0, dtype=jnp.float32)
+
+
+def mean_member_score(shadow: ShadowScores) -> Array:
+    """The threshold of Yeom et al. 2018: minus the mean loss of training records, a shadow's."""
+    mine = shadow.member & shadow.records.candidate
+    return jnp.where(mine, shadow.scores, 0).sum() / mine.sum()
+
+
+def above_class_thresholds(
+    scores: Float[Array, "records"], records: Records, shadow: ShadowScores
+) -> Float[Array, "records"]:
+    """How far a target's scores are above the threshold of each record's class, a shadow's."""
+    theirs = shadow.records
+    found = class_thresholds(
+        shadow.scores, theirs.labels, shadow.member, theirs.candidate, records.num_classes
+    )
+    return scores - found[records.labels]
 
 
 def class_thresholds(
@@ -78,3 +96,32 @@ def _best_by_class(
     first = jnp.where(gain >= top[group] - GAIN_ROUNDING, jnp.arange(len(gain)), len(gain) - 1)
     at = jax.ops.segment_min(first, group, num_classes + 1)[:num_classes]
     return -falling[at], (positives > 0) & (negatives > 0)
+
+
+_YEOM = "Yeom et al. 2018"
+_SONG = "Song & Mittal 2021"
+
+ENTRIES = (
+    Attack(
+        "correctness", "Correctness (gap)", _YEOM, plain(correctness),
+        signals=("correct",), threshold=0.5,
+    ),
+    Attack(
+        "maximum", "Maximum posterior", "Salem et al. 2019",
+        stored("maximum"), labels=False, signals=("maximum",),
+    ),
+    Attack(
+        "entropy", "Entropy", "Salem et al. 2019", stored("entropy"), labels=False, signals=("entropy",),
+    ),
+    Attack("confidence", "Confidence", _YEOM, plain(confidence)),
+    Attack("loss", "Loss", _YEOM, plain(loss), threshold=mean_member_score),
+    Attack("modified_entropy", "Modified entropy", _SONG, stored("mentr"), signals=("mentr",)),
+    Attack(
+        "class_thresholds", "Class thresholds", _SONG, stored("mentr"), signals=("mentr",),
+        relative=above_class_thresholds, threshold=0.0,
+    ),
+    Attack(
+        "label_only", "Label only", "Choquette-Choo et al. 2021", plain(label_only),
+        queries="all", signals=("correct",),
+    ),
+)  # fmt: skip

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from jleaks.attacks.attack import Attack, plain
 from jleaks.attacks.lira import log_normal, log_survival
 from jleaks.attacks.reference_statistics import VARIANCE_FLOOR, OverallMoments, ReferenceStatistics
 from jleaks.attacks.sums import Moments
@@ -90,3 +91,12 @@ def offline(statistics: ReferenceStatistics) -> Array:
     outside = posterior(statistics.phi(0, "out"), statistics.overall(0, "out"))
     z = (statistics.own("phi", 0) - outside.location) / jnp.sqrt(variance(outside))
     return log_survival(z)
+
+
+_BRANNVALL = "Brännvall 2026"
+
+ENTRIES = (
+    Attack("bavaria_offline", "BaVarIA offline", _BRANNVALL, plain(offline), "out"),
+    Attack("bavaria", "BaVarIA-t", _BRANNVALL, plain(student), "in and out"),
+    Attack("bavaria_gaussian", "BaVarIA-n", _BRANNVALL, plain(gaussian), "in and out"),
+)

@@ -3,7 +3,9 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from jleaks.attacks.attack import Attack, Records, plain
 from jleaks.attacks.lira import log_survival
+from jleaks.attacks.options import Options
 from jleaks.attacks.reference_statistics import VARIANCE_FLOOR, ReferenceStatistics
 from jleaks.metrics import sorting
 
@@ -55,3 +57,31 @@ def population_share(
         jnp.minimum(jnp.searchsorted(ordered, phi, side=side), count) for side in ("left", "right")
     ]
     return (ends[0] + ends[1]) / (2 * count)
+
+
+def share_of_population(phi: Array, records: Records, _: Options) -> Array:
+    """Attack-P on the records held out from all models, or on all where none is."""
+    population = records.valid & ~records.candidate
+    return population_share(phi, jnp.where(population.any(), population, records.valid))
+
+
+_YE = "Ye et al. 2022"
+
+ENTRIES = (
+    Attack(
+        "attack_p", "Attack-P", _YE, lambda statistics, _: statistics.own("phi", 0),
+        finish=share_of_population,
+    ),
+    # Its regressions are trained with the bank (`jleaks.attacks.quantile`).
+    Attack(
+        "quantile", "Quantile regression", "Bertran et al. 2023",
+        lambda statistics, _: statistics.own("phi", 0) - statistics.own("quantile"),
+        signals=("quantile",),
+    ),
+    Attack("attack_r", "Attack-R", _YE, plain(attack_r), "out"),
+    Attack(
+        "attack_r_logit", "Attack-R, linear and logit", f"{_YE}, code", plain(attack_r_logit), "out",
+    ),
+    Attack("attack_r_share", "Attack-R, share", _YE, plain(attack_r_share), "out"),
+    Attack("calibrated", "Calibrated loss", "Watson et al. 2022", plain(calibrated), "out"),
+)  # fmt: skip

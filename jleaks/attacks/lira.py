@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from jleaks.attacks.attack import Attack, Needs, Score, Variants
 from jleaks.attacks.reference_statistics import VARIANCE_FLOOR, ReferenceStatistics
 
 Variance = Literal["record", "global"]
@@ -99,3 +100,56 @@ def both(
     better depends on the data more than on their number: a shadow's records tell.
     """
     return jnp.stack([score(statistics, kind, several) for kind in VARIANCES])
+
+
+# A shadow needs more than one reference; without it one variance is all there is.
+_VARIANCES = Variants(
+    values=lambda _: (0.0, 1.0),
+    default=lambda _: 1.0,
+    form=lambda parts, value: jnp.where(value == 0, parts[0], parts[1]),
+    names=VARIANCES,
+)
+
+
+def _score(fn: Callable[..., Array], kind: Variance | None = None, several: bool = False) -> Score:
+    if kind is None:
+        return lambda statistics, _: both(fn, statistics, several)
+    return lambda statistics, _: fn(statistics, kind, several)
+
+
+_CARLINI = "Carlini et al. 2022"
+_BOTH: Needs = "in and out"
+
+ENTRIES = (
+    Attack(
+        "lira_offline", "LiRA offline", _CARLINI, _score(offline), "out", variants=_VARIANCES,
+    ),
+    Attack(
+        "lira_offline_record", "LiRA offline, per-record variance", _CARLINI,
+        _score(offline, "record"), "out",
+    ),
+    Attack(
+        "lira_offline_global", "LiRA offline, global variance", _CARLINI,
+        _score(offline, "global"), "out",
+    ),
+    Attack(
+        "lira_offline_two_sided", "LiRA offline, two-sided", f"{_CARLINI}, code",
+        _score(offline_two_sided), "out", variants=_VARIANCES,
+    ),
+    Attack(
+        "lira_offline_queries", "LiRA offline, all queries", _CARLINI,
+        _score(offline, several=True), "out", queries="all", variants=_VARIANCES,
+    ),
+    Attack("lira_online", "LiRA online", _CARLINI, _score(online), _BOTH, variants=_VARIANCES),
+    Attack(
+        "lira_online_record", "LiRA online, per-record variance", _CARLINI, _score(online, "record"),
+        _BOTH,
+    ),
+    Attack(
+        "lira_online_global", "LiRA online, global variance", _CARLINI, _score(online, "global"), _BOTH,
+    ),
+    Attack(
+        "lira_online_queries", "LiRA online, all queries", _CARLINI,
+        _score(online, several=True), _BOTH, queries="all", variants=_VARIANCES,
+    ),
+)  # fmt: skip

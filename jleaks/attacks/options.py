@@ -5,7 +5,7 @@ import dataclasses
 from jleaks.errors import InputError
 from jleaks.fields import Fraction, Positive, problems
 
-# In the order of `jleaks.attacks.registry`, which says what each is.
+# jleaks' own, in the order in which `jleaks.attacks.registry` has them, rows and tables show them.
 NAMES = (
     "correctness", "maximum", "entropy", "confidence", "loss", "modified_entropy",
     "class_thresholds", "attack_p", "label_only", "quantile", "attack_r", "attack_r_logit",

@@ -4,10 +4,12 @@ The definitions are those of `jleaks.attacks.sides` and `sums`, for one record o
 for them by name and gets all of them at once.
 """
 
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from jleaks.attacks import sides, sums
@@ -117,6 +119,65 @@ class ReferenceStatistics:
 
         return self._once(("median", query, side), make)
 
+    def signal(self, name: str) -> Float[Array, "models records"]:
+        """What all models answered to the record itself: an array of the bank, or `log_p`, from phi."""
+        if name == "log_p":
+            return jax.nn.log_sigmoid(self._arrays["phi"][0])
+        array = self._arrays[name]
+        return (array[0] if array.ndim == 3 else array).astype(jnp.float32)
+
+    def summary(self, what: str, name: str, side: str) -> Array:
+        """A summary of the references' values of a signal on one side.
+
+        Where the side has no reference, the mean over all records and references stands for the value
+        (where it has fewer than two, for "std", the standard deviation of all of them).
+
+        Args:
+          what: "count", "mean", "std" (of the references as they are), "median", "min" or "max".
+          name: As of `signal`.
+          side: "in" or "out".
+        """
+        values = self.signal(name)
+        found = self.moments(values, side, ("phi", 0) if name == "phi" else name)
+        if what == "count":
+            return found.size
+        overall = self._overall(found, f"{name} 0 {side}")
+        if what == "std":
+            own = jnp.sqrt(found.deviations / jnp.maximum(found.size, 1))
+            return jnp.where(found.size >= 2, own, jnp.sqrt(overall.variance))
+        if what == "mean":
+            value = found.mean
+        elif what == "median":
+            value = self._once(
+                ("medians", name, side), lambda: sides.medians(values, self._chosen(side))
+            )
+        else:
+            ends = self._once(
+                ("extremes", name, side), lambda: sides.extremes(values, self._chosen(side))
+            )
+            value = ends[:, 0 if what == "min" else 1]
+        return jnp.where(found.size > 0, value, overall.mean)
+
+    def by_target(self, one: Callable[..., Array], names: Sequence[str], rows: Any) -> Array:
+        """Maps over targets and records: one number from the lists of a record's references.
+
+        Args:
+          one: From lists [R] of what the target's references answered, by name, and which of them are
+            on either side of the record, [R] by "in" and "out", and the record's `rows`.
+          names: As of `signal`.
+          rows: Arrays [T, N].
+        """
+        signals = {name: self.signal(name) for name in names}
+        both = {side: self._chosen(side) for side in ("in", "out")}
+
+        def mapped(arguments: tuple[Array, Any]) -> Array:
+            models, mine = arguments
+            lists = {name: values[models] for name, values in signals.items()}
+            there = {side: chosen.among(models) for side, chosen in both.items()}
+            return jax.vmap(one, in_axes=(1, 1, 0))(lists, there, mine)
+
+        return lax.map(mapped, (self._references["models"], rows))
+
     def _total(self, name: str, values: Array) -> Array:
         """Sum over all records of the bank."""
         self.totals[name] = jnp.where(self.valid, values, 0).sum(1, keepdims=True)
@@ -124,9 +185,12 @@ class ReferenceStatistics:
 
     def overall(self, query: int, side: str) -> OverallMoments:
         """One side's phi over all records, per target [T, 1]."""
+        return self._overall(self.phi(query, side), f"phi {query} {side}")
+
+    def _overall(self, found: Moments, name: str) -> OverallMoments:
+        """One side's values over all records, from every record's; `name` is theirs alone."""
 
         def make() -> OverallMoments:
-            found, name = self.phi(query, side), f"phi {query} {side}"
             pairs = jnp.maximum(self._total(f"{name} pairs", found.size), 1)
             mean = self._total(f"{name} sum", found.size * found.mean) / pairs
             squares = self._total(f"{name} squares", found.size * found.mean**2)
@@ -136,7 +200,7 @@ class ReferenceStatistics:
             within = jnp.where(freedom > 0, deviations / jnp.maximum(freedom, 1), variance)
             return OverallMoments(mean, variance, jnp.maximum(within, VARIANCE_FLOOR))
 
-        return self._once(("overall", query, side), make)
+        return self._once(("overall", name), make)
 
     def mean_log_p(self, side: str) -> Array:
         """Mean of the references' log posterior on one side, or overall if it is empty."""

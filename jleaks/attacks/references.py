@@ -165,7 +165,8 @@ def assign(bank: Bank, num_references: int | None = None) -> tuple[References, R
       num_references: R of each target; None for all.
 
     Returns:
-      References of the targets, and of their shadows (None if too few are left for a shadow).
+      References of the targets, and of their shadows: none where too few are left; None instead of
+      shadows where a target has no reference itself.
 
     Raises:
       InputError: there are not so many models.
@@ -188,8 +189,6 @@ def assign(bank: Bank, num_references: int | None = None) -> tuple[References, R
     alike = np.abs(related) > _RELATED
     rest = [row[1:][~alike[row[0], row[1:]]] for row in models]
     fewest = min(len(row) for row in rest)
-    if not fewest:
-        return of_targets, None
     others = np.stack([row[:fewest] for row in rest])
     return of_targets, _drawn(bank, References(shadows, others, m))
 

@@ -6,8 +6,11 @@ posterior of exp(-200) is a number.
 """
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from jleaks.attacks.attack import Attack, Records, Variants, plain
+from jleaks.attacks.options import Options
 from jleaks.attacks.reference_statistics import ReferenceStatistics
 from jleaks.metrics import sorting
 
@@ -45,6 +48,11 @@ def dominated_share(
     return jnp.minimum(below, count) / count
 
 
+def share_of_all(log_ratio: Array, records: Records, options: Options) -> Array:
+    """RMIA's score of one model's records, whose population z are all of them."""
+    return dominated_share(log_ratio, records.valid, np.log(options.gamma))
+
+
 def base_online(statistics: ReferenceStatistics, name: str = "phi") -> Array:
     """Log p - log of (mean p of IN + mean p of OUT) / 2.
 
@@ -67,3 +75,39 @@ def base_offline(statistics: ReferenceStatistics, name: str = "phi", scale: floa
       scale: Of the OUT mean, which alone overstates how hard a record is.
     """
     return statistics.log_p(name) - scale * statistics.log_mean(name, "out")
+
+
+# The grid of the authors' code.
+_OFFLINE_A = Variants(
+    values=lambda options: (
+        tuple(round(0.1 * i, 1) for i in range(11))
+        if options.offline_a is None
+        else (options.offline_a,)
+    ),
+    default=lambda options: options.published_a if options.offline_a is None else options.offline_a,
+    form=log_ratio_offline,
+)
+_ZARIFZADEH = "Zarifzadeh et al. 2024"
+_LASSILA = "Lassila et al. 2025"
+
+ENTRIES = (
+    Attack(
+        "rmia_offline", "RMIA offline", _ZARIFZADEH, plain(log_ratio_parts), "out",
+        signals=("phi_t",), finish=share_of_all, variants=_OFFLINE_A,
+    ),
+    Attack("base_offline", "BASE offline", _LASSILA, plain(base_offline), "out"),
+    Attack(
+        "base_offline_tempered", "BASE offline, tempered", f"{_LASSILA}, code",
+        lambda statistics, options: base_offline(statistics, "phi_t", options.base_scale), "out",
+        signals=("phi_t",),
+    ),
+    Attack(
+        "rmia_online", "RMIA online", _ZARIFZADEH, plain(log_ratio_online), "in and out",
+        signals=("phi_t",), finish=share_of_all,
+    ),
+    Attack("base_online", "BASE online", _LASSILA, plain(base_online), "in and out"),
+    Attack(
+        "base_online_tempered", "BASE online, tempered", f"{_LASSILA}, code",
+        lambda statistics, _: base_online(statistics, "phi_t"), "in and out", signals=("phi_t",),
+    ),
+)  # fmt: skip

@@ -138,7 +138,7 @@ def of_posteriors(
 
 
 @jax.jit
-def _signals(logits: Array, labels: Array, temperature: float) -> dict[str, Array]:
+def _signals(logits: Array, labels: Array, temperature: Array | float) -> dict[str, Array]:
     statistics = signals.confidence_statistics(logits)
     return {
         "phi": signals.scaled_confidence(logits, labels),

@@ -92,12 +92,17 @@ class Chosen(NamedTuple):
 
         def mapped(arguments: tuple[Array, ...]) -> Array:
             models, *mine = arguments
-            chosen = self.listed[models]
-            if self.rank is not None and self.taken is not None:
-                chosen = first_in(self.rank[models], chosen, self.taken)
+            chosen = self.among(models)
             return jax.vmap(one, in_axes=(1, 1, *[0] * len(mine)))(values[models], chosen, *mine)
 
         return lax.map(mapped, (self.models, *rows))
+
+    def among(self, models: Int[Array, "references"]) -> Bool[Array, "references records"]:
+        """Which of one target's references are on this side of every record."""
+        chosen = self.listed[models]
+        if self.rank is None or self.taken is None:
+            return chosen
+        return first_in(self.rank[models], chosen, self.taken)
 
 
 def first_in(
@@ -175,6 +180,35 @@ def _sorted_rows(rows: list[Array]) -> list[Array]:
             low, high = jnp.minimum(rows[i], rows[i + 1]), jnp.maximum(rows[i], rows[i + 1])
             rows[i], rows[i + 1] = low, high
     return rows
+
+
+def extreme(values: Float[Array, "models"], chosen: Bool[Array, "models"]) -> Float[Array, "2"]:
+    """The definition, for one record: smallest and largest of the chosen values; 0 where there is none."""
+    ends = jnp.where(chosen, values, jnp.inf).min(), jnp.where(chosen, values, -jnp.inf).max()
+    return jnp.where(chosen.any(), jnp.stack(ends), 0)
+
+
+def extremes(
+    values: Float[Array, "models records"], side: Chosen
+) -> Float[Array, "targets 2 records"]:
+    """`extreme` for every target and record: the ends of each record's order, less what is left out."""
+    if not side.few_left_out:
+        return jnp.moveaxis(side.by_target(extreme, values), 2, 1)
+    ordered = sorting.ascending(jnp.where(side.listed, values, jnp.inf).T)
+    total = side.listed.sum(0)
+
+    def at(k: Array) -> Array:
+        inside = jnp.clip(k, 0, ordered.shape[1] - 1)
+        return jnp.take_along_axis(ordered, inside[:, None], axis=1)[:, 0]
+
+    def one(removed: Callable[..., tuple[Array, Array]]) -> Array:
+        rows, there = removed(values)
+        count = total - there.sum(0)
+        behind = _sorted_rows(list(jnp.where(there, rows, jnp.inf)))
+        ends = [kept_value(k, behind, at) for k in (jnp.zeros_like(count), count - 1)]
+        return jnp.where(count > 0, jnp.stack(ends), 0)
+
+    return side.per_target(one)
 
 
 def share_above(

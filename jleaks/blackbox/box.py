@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Num
 from jleaks.attacks import probabilities
 from jleaks.attacks.probabilities import Form
 from jleaks.errors import InputError
+from jleaks.training.fleet import Answering, DefendFn
 from jleaks.training.learner import Learner, State
 
 
@@ -201,14 +202,29 @@ def _said(error: BaseException) -> str:
 
 
 @functools.cache
-def _posteriors_program(learner: Learner) -> Callable[[State, Array], Array]:
-    return jax.jit(lambda state, records: jax.nn.softmax(learner.logits(state, records)))
+def _posteriors_program(
+    learner: Learner, defend_fn: DefendFn | None
+) -> Callable[[State, Array, Array | None], Array]:
+    def answer(state: State, records: Array, strength: Array | None) -> Array:
+        logits = learner.logits(state, records)
+        if defend_fn is not None:
+            assert strength is not None
+            logits = defend_fn(strength, logits)
+        return jax.nn.softmax(logits)
+
+    return jax.jit(answer)
 
 
 class LearnerBox:
     """A trained model as a black box."""
 
-    def __init__(self, learner: Learner, state: State, block: int = 250):
+    def __init__(
+        self,
+        learner: Learner,
+        state: State,
+        block: int = 250,
+        answering: Answering | None = None,
+    ):
         """Puts the model on the device.
 
         Args:
@@ -216,18 +232,24 @@ class LearnerBox:
           state: Trained, of this one model (no model axis).
           block: Records answered at a time; shorter batches are padded, so that there is one
             compiled program.
+          answering: What a defended model answers in the place of its logits, strength [1, ...].
         """
-        self._learner, self._block = learner, block
+        self._block = block
+        fn, strengths = (None, None) if answering is None else answering
+        self._program = _posteriors_program(learner, fn)
+        self._strength = None if strengths is None else jnp.asarray(strengths[0])
+        self._num_classes = learner.num_classes
         self._state = jax.device_put(state)
 
     def answer(self, records: Num[np.ndarray, "batch ..."]) -> Float[np.ndarray, "batch k"]:
         """Answers posteriors, block by block."""
-        program, found = _posteriors_program(self._learner), []
+        found = []
         for start in range(0, len(records), self._block):
             part = records[start : start + self._block]
             missing = self._block - len(part)
             padded = np.concatenate([part, np.repeat(part[-1:], missing, 0)]) if missing else part
-            found.append(np.asarray(program(self._state, jnp.asarray(padded)))[: len(part)])
+            answer = self._program(self._state, jnp.asarray(padded), self._strength)
+            found.append(np.asarray(answer)[: len(part)])
         if not found:
-            return np.zeros((0, self._learner.num_classes), np.float32)
+            return np.zeros((0, self._num_classes), np.float32)
         return np.concatenate(found)

@@ -9,7 +9,8 @@ from jaxtyping import Float
 from jleaks.blackbox.posteriors import Posteriors
 from jleaks.errors import InputError
 from jleaks.keys import seed_problem
-from jleaks.training.recipe import ATTACK_RECIPE, IMAGE_MODELS, Recipe
+from jleaks.models.registry import NETWORKS, for_any_records
+from jleaks.training.recipe import ATTACK_RECIPE, Recipe
 
 # As few make no percentile.
 MIN_RANDOM_POINTS = 10
@@ -74,8 +75,8 @@ def check_random(random: Posteriors) -> None:
 def check_attack(attack: Recipe, top: int, percentile: float) -> None:
     """Raises InputError unless attacks can be run like this; names every problem at once."""
     problems = attack.problems("attack")
-    if attack.model in IMAGE_MODELS:
-        problems.append(f"attack model is {attack.model}, expected mlp or logistic")
+    if not problems and NETWORKS[attack.model].images:
+        problems.append(f"attack model is {attack.model}, expected {for_any_records()}")
     if top < 1:
         problems.append(f"top is {top}, expected at least 1")
     if not 0 < percentile < 100:

@@ -13,19 +13,23 @@ Thresholds come from a shadow, or are stated beforehand (one half for the gap at
 they never come from the target's membership.
 """
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
-from jleaks.attacks import baseline, probabilities
+from jleaks.attacks import probabilities
+from jleaks.attacks.attack import Attack, Ending, Records, ShadowScores
+from jleaks.attacks.bank_scores import threshold_of
 from jleaks.attacks.options import Options
 from jleaks.attacks.reference_statistics import ReferenceStatistics
-from jleaks.attacks.registry import ATTACKS, Attack
+from jleaks.attacks.registry import ATTACKS
 from jleaks.attacks.score_answers import of_posteriors
 from jleaks.blackbox.posteriors import Posteriors
+from jleaks.metrics import roc
 
 # Class thresholds come last: they need a shadow of the same task.
 LABELLED = ("correctness", "confidence", "loss", "modified_entropy", "class_thresholds")
@@ -69,30 +73,24 @@ def attack_labels(
         limits = probabilities.bounds(*(found[name] for found in answers))
         for one in answers:
             one[name] = probabilities.bounded(one[name], limits)
+    comparable = usable is not None and is_same_task and usable.num_classes == target.num_classes
     attacks = []
     for attack in (ATTACKS[name] for name in LABELLED):
+        if attack.relative is not None and not comparable:
+            continue
         needs = attack.signals[0] if attack.signals else "phi"
         scores = _scores(attack, answers[0], target.label)
-        threshold, from_shadow = (0.5 if attack.threshold == "one half" else None), False
-        per_class = attack.finish == "class thresholds"
-        if usable is None:
-            if per_class:
-                continue
-        else:
+        threshold = None if callable(attack.threshold) else attack.threshold
+        from_shadow = usable is not None and (attack.relative is not None or threshold is None)
+        if from_shadow:
+            assert usable is not None
             assert usable.label is not None
-            assert usable.member is not None
-            if per_class and not (is_same_task and usable.num_classes == target.num_classes):
-                continue
             theirs = _scores(attack, answers[1], usable.label)
-            if per_class:
-                cuts = _thresholds(theirs, usable.label, usable.member, target.num_classes)
-                scores, threshold, from_shadow = scores - cuts[target.label], 0.0, True
-            elif attack.threshold == "mean member loss":
-                threshold, from_shadow = float(theirs[usable.member].mean(dtype=np.float64)), True
-            elif threshold is None:
-                nobody = np.zeros_like(usable.label)
-                threshold = float(_thresholds(theirs, nobody, usable.member, 1)[0])
-                from_shadow = True
+            found, level = _beside_shadow(
+                *(attack.ending, target.num_classes, scores, target.label),
+                *(theirs, usable.label, usable.member),
+            )
+            scores, threshold = np.asarray(found), float(level)
         attacks.append(Labelled(attack, scores, threshold, from_shadow, num_infinite[needs]))
     return attacks
 
@@ -125,16 +123,24 @@ def _scores(
     return np.asarray(attack.score(statistics, Options()))[0]
 
 
-def _thresholds(
-    scores: Float[np.ndarray, "records"],
-    labels: Int[np.ndarray, "records"],
-    member: Bool[np.ndarray, "records"],
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _beside_shadow(
+    ending: Ending,
     num_classes: int,
-) -> Float[np.ndarray, "classes"]:
-    """The shadow's best thresholds, one per class; classes it lacks get that of all together."""
-    everyone = jnp.ones(len(labels), bool)
-    shadow = (jnp.asarray(array) for array in (scores, labels, member))
-    return np.asarray(_CLASS_THRESHOLDS(*shadow, everyone, num_classes))
+    scores: Float[Array, "records"],
+    labels: Int[Array, "records"],
+    theirs: Float[Array, "others"],
+    their_labels: Int[Array, "others"],
+    member: Bool[Array, "others"],
+) -> tuple[Float[Array, "records"], Float[Array, ""]]:
+    """A target's scores and their threshold, from the same attack's scores on its shadow."""
 
+    def records(labels: Array) -> Records:
+        everyone = jnp.ones(len(labels), bool)
+        return Records(labels, everyone, everyone, num_classes)
 
-_CLASS_THRESHOLDS = jax.jit(baseline.class_thresholds, static_argnums=4)
+    others = records(their_labels)
+    shadow = ShadowScores(theirs, member, roc.rank(theirs, member, others.candidate), others)
+    if ending.relative is not None:
+        scores = ending.relative(scores, records(labels), shadow)
+    return scores, threshold_of(ending, shadow)

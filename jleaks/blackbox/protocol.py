@@ -5,8 +5,8 @@
     POST /posteriors  {"records": [[0, 1, ...], ...]}  ->  {"posteriors": [[0.1, 0.9, ...], ...]}
     GET  /healthz     -> {"status": "ok"}
 
-A record is a *stored* record: the integers of the dataset, not a network's inputs (uint8 pixels
-[height][width][channel], 0 and 1 of binary features, Adult's numbers and codes, term counts).
+A record is a *stored* record: the numbers of the dataset, not a network's inputs (uint8 pixels
+`[height][width][channel]`, 0 and 1 of binary features, Adult's numbers and codes, term counts).
 Encoding them is the endpoint's business.  `shape` and `dtype` say what one record is, `most_records` how
 many one request may have.  `fingerprint` is optional: an endpoint that states one promises that
 whoever states the same gives the same answers.

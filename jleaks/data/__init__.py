@@ -1,4 +1,4 @@
-"""Datasets: what a task is, preparing its records, reading them.
+"""Datasets: what a task is, own data, preparing the paper's records, reading them.
 
 Importing this package imports neither TFDS nor JAX.
 """
@@ -6,6 +6,16 @@ Importing this package imports neither TFDS nor JAX.
 from jleaks.data.dataset import Dataset
 from jleaks.data.prepared import describe, load
 from jleaks.data.sources.prepare import prepare
-from jleaks.data.tasks import TASKS, Task, get_task
+from jleaks.data.tasks import TASKS, Task, get_task, register, task_from_arrays
 
-__all__ = ["TASKS", "Dataset", "Task", "describe", "get_task", "load", "prepare"]
+__all__ = [
+    "TASKS",
+    "Dataset",
+    "Task",
+    "describe",
+    "get_task",
+    "load",
+    "prepare",
+    "register",
+    "task_from_arrays",
+]

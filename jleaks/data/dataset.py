@@ -11,13 +11,13 @@ from jleaks.errors import InputError
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Dataset:
-    """All records of one task, as compact integers on the host.
+    """All records of one task, as compact integers or float32 on the host.
 
     Attributes:
       task: What was known beforehand.
-      source: "real", "stand-in" (real records standing in for a dataset that could not be had)
-        or "synthetic".
-      features: [N, ...] integers of `task.feature_dtype`.
+      source: "real", "own" (a user's own records), "stand-in" (real records standing in for a dataset
+        that could not be had) or "synthetic".
+      features: [N, ...] finite numbers of `task.feature_dtype`.
       labels: [N] int32 in 0..K-1.
     """
 
@@ -39,6 +39,13 @@ class Dataset:
                 f"{name}: a record has shape {self.features.shape[1:]}, "
                 f"expected {len(self.task.feature_shape)} dimensions"
             )
+        if self.features.dtype.kind == "f":
+            for at in np.argwhere(~np.isfinite(self.features))[:1]:
+                record, *column = at.tolist()
+                raise InputError(
+                    f"{name}: record {record} has {self.features[tuple(at)]} in column "
+                    f"{', '.join(map(str, column))}, expected finite numbers"
+                )
         if self.labels.min() < 0 or self.labels.max() >= self.task.num_classes:
             raise InputError(
                 f"{name}: labels {self.labels.min()}..{self.labels.max()}, "
@@ -51,9 +58,17 @@ class Dataset:
         return len(self.features)
 
     def fingerprint(self) -> str:
-        """Returns a hex SHA-256 over shapes, types and contents (part of a plan's fingerprint)."""
+        """Returns a hex SHA-256 over shapes, types and contents, part of the models' fingerprints.
+
+        An encoding that a user's file registered enters by that file's contents.
+        """
+        # Whoever only reads datasets does without JAX.
+        from jleaks.data.encodings import ENCODINGS
+
         digest = hashlib.sha256()
         for array in (self.features, self.labels):
             digest.update(f"{array.dtype.str}{array.shape}".encode())
             digest.update(np.ascontiguousarray(array).data)
+        for made in ENCODINGS.digests(self.task.encoding).values():
+            digest.update(made.encode())
         return digest.hexdigest()

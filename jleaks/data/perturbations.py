@@ -72,9 +72,6 @@ class Perturbation:
 
 def perturbation(task: Task, num_queries: int, size: float) -> Perturbation:
     """Returns the perturbation that suits a task (mirrored digits are not digits)."""
-    if task.encoding != "pixels":
+    if task.queries == "noise":
         return Perturbation(task.name, "noise", num_queries, size)
-    kind: Literal["shifts", "shifts and flips"] = (
-        "shifts" if task.name == "mnist" else "shifts and flips"
-    )
-    return Perturbation(task.name, kind, num_queries)
+    return Perturbation(task.name, task.queries, num_queries)

@@ -12,6 +12,7 @@ import numpy as np
 
 from jleaks.data.dataset import Dataset
 from jleaks.data.tasks import ADULT_CATEGORIES, TASKS, Task
+from jleaks.errors import InputError
 from jleaks.keys import Role, identity_generator
 
 # Records per draw of the generator, to bound its memory.
@@ -26,17 +27,19 @@ class Difficulty:
       signal: How far apart the classes are: larger is easier.
       label_noise: Share of records whose label is drawn afresh.
       skew: Exponent of the class sizes: 0 is balanced, 1 is Zipf's law.
+      positive: Share of the second of two classes, in place of `skew`; None for what that says.
     """
 
     signal: float
     label_noise: float = 0.0
     skew: float = 0.0
+    positive: float | None = None
 
 
 # Found by training on them: chosen to bring the gap between training and test accuracy near the
 # real set's at the scale of `make run` (docs/synthetic.md).
 DIFFICULTY = {
-    "adult": Difficulty(0.6, label_noise=0.05),
+    "adult": Difficulty(0.6, label_noise=0.05, positive=0.24),
     "cifar10": Difficulty(0.22),
     "cifar100": Difficulty(0.4),
     "face": Difficulty(0.35, skew=0.7),
@@ -154,13 +157,20 @@ def synthetic(name: str, num_records: int | None = None, seed: int = 0) -> Datas
 
     Returns:
       A dataset whose `source` is "synthetic".
+
+    Raises:
+      InputError: the task has no stand-in.
     """
+    if name not in DIFFICULTY:
+        raise InputError(
+            f"{name} has no synthetic stand-in; expected one of {', '.join(DIFFICULTY)}"
+        )
     task = TASKS[name]
     count = num_records or task.num_records
     generator = identity_generator(seed, name, Role.SYNTHETIC)
     labels = _labels(task, count, generator)
-    if name == "adult":
-        labels = (generator.random(count) < 0.24).astype(labels.dtype)
+    if (positive := DIFFICULTY[name].positive) is not None:
+        labels = (generator.random(count) < positive).astype(labels.dtype)
     features = _MAKERS[task.encoding](task, labels, generator)
     wrong = generator.random(count) < DIFFICULTY[name].label_noise
     labels = np.where(wrong, generator.integers(0, task.num_classes, count), labels)

@@ -168,3 +168,92 @@ def read_flags(
             "True, False)"
         )
     return is_true
+
+
+class Classes(NamedTuple):
+    """The classes of own data.
+
+    Attributes:
+      values: [N] int32, 0..K-1.
+      names: What the data calls the classes 0, 1, ...: in sorted order, numbers by their value.
+      counts: [K] records of each.
+    """
+
+    values: Int[np.ndarray, "records"]
+    names: tuple[str, ...]
+    counts: Int[np.ndarray, "classes"]
+
+    def lines(self, where: str) -> list[str]:
+        """Returns what a reader must be told: what became which class, and which are rare."""
+        found = []
+        if self.names != tuple(str(i) for i in range(len(self.names))):
+            shown = [f"{name} = {i}" for i, name in enumerate(self.names)]
+            if len(shown) > 6:
+                shown = [*shown[:3], "...", shown[-1]]
+            found.append(f"{where}: classes in sorted order: {', '.join(shown)}")
+        rare = [name for name, count in zip(self.names, self.counts, strict=True) if count == 1]
+        if rare:
+            more = ", ..." if len(rare) > 3 else ""
+            found.append(
+                f"{where}: {len(rare)} of {len(self.names)} classes have one record only "
+                f"({', '.join(rare[:3])}{more}): it is a member or not, never both"
+            )
+        return found
+
+
+def read_classes(array: Any, where: str) -> Classes:
+    """Reads the labels of own data, whatever they call the classes.
+
+    Args:
+      array: [N] whole numbers of any type and value, booleans or text; or [N, K] one-hot.
+      where: Whose labels they are, for messages.
+
+    Raises:
+      InputError: names the first label that cannot be used and its record; or they are no classes.
+    """
+    array = np.asarray(array)
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.ndim == 2 and array.dtype.kind in "biuf":
+        bad = ~(((array == 0) | (array == 1)).all(1) & (array.sum(1) == 1))
+        for i in np.flatnonzero(bad)[:1]:
+            raise InputError(
+                f"{where}: the labels of record {i} are no one-hot row, expected one 1 and zeros"
+            )
+        # A class that never occurs has no name of its own to be told by.
+        array = array.argmax(1)
+    if array.ndim != 1 or not len(array):
+        raise InputError(f"{where}: labels have shape {array.shape}, expected one per record")
+    if array.dtype.kind in "USO":
+        texts = _texts(array, where, "label")
+        try:
+            array = np.array([float(text) for text in texts])
+        except ValueError:
+            array = texts
+    if array.dtype.kind not in "biufUS":
+        raise InputError(f"{where}: labels are {array.dtype}, expected whole numbers or text")
+    if array.dtype.kind == "b":
+        array = array.astype(np.int64)
+    if array.dtype.kind == "f":
+        missing = np.isnan(array)
+        for i in np.flatnonzero(missing)[:1]:
+            raise InputError(
+                f"{where}: {missing.sum()} records have no label (nan), the first is record {i}"
+            )
+        for i in np.flatnonzero(array != np.floor(array))[:1]:
+            raise InputError(
+                f"{where}: record {i} has label {_shown(array[i])}, expected classes: whole numbers, "
+                "text or one-hot rows"
+            )
+    found, values, counts = np.unique(array, return_inverse=True, return_counts=True)
+    if len(found) < 2:
+        raise InputError(
+            f"{where}: all labels are {_shown(found[0])}, expected two classes or more"
+        )
+    if len(found) > len(array) / 2 and len(found) > 2:
+        raise InputError(
+            f"{where}: {len(array)} records have {len(found)} different labels, expected classes of "
+            "several records; does --label name an identifier, or a quantity?"
+        )
+    names = tuple(_shown(value) for value in found)
+    return Classes(values.astype(np.int32), names, counts)

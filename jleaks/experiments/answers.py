@@ -1,4 +1,4 @@
-"""Querying subjects: networks in the fleet, forests and stacks on the host, all behind one function."""
+"""Querying subjects: networks in the fleet, forests and composites on the host, all behind one function."""
 
 import dataclasses
 import time
@@ -14,13 +14,20 @@ from jleaks.attacks.signals import cross_entropy, posterior_signals, signal_fn
 from jleaks.data.dataset import Dataset
 from jleaks.data.random_points import random_points
 from jleaks.data.tasks import get_task
+from jleaks.defences.defence import (
+    DEFENCES,
+    CombineFn,
+    answered_by,
+    answering,
+    applied,
+    fleet_kind,
+)
 from jleaks.errors import InputError
 from jleaks.experiments.library import Cost, Library
 from jleaks.experiments.library_files import read_kept, write_kept
-from jleaks.experiments.subjects import AnySubject, Stacked, Subject
+from jleaks.experiments.subjects import AnySubject, Composed, Subject
 from jleaks.fingerprint import fingerprint
 from jleaks.models.forest import Forest, ForestRecipe
-from jleaks.models.stacking import Combiner
 from jleaks.training import packing
 from jleaks.training.execution import Execution
 from jleaks.training.fleet import SignalFn
@@ -97,7 +104,7 @@ class Querier:
         """Takes where models are kept, where records come from, and how fast to go."""
         self.library, self.datasets, self._execution = library, datasets, execution
         self._digests: dict[str, str] = {}
-        self._combiners: dict[Any, Combiner] = {}
+        self._combined: dict[str, CombineFn] = {}
         self._forests: dict[str, Forest] = {}
         # Seconds that growing each forest took.
         self._grown: dict[str, float] = {}
@@ -113,18 +120,24 @@ class Querier:
             [task.encoding, task.num_classes, self._digests[task.name]],
             subject.members.astype(np.int32),
             subject.key_data,
-            list(subject.dropout) if subject.dropout else None,
+            subject.defence.trained() if subject.defence else None,
             digits=24,
         )
 
     def identity(self, subject: AnySubject) -> str:
         """Returns what tells subjects apart: equal ones answer alike, with the same truth about them."""
-        if isinstance(subject, Stacked):
-            parts = [self.name(part) for part in (subject.network, subject.forest)]
-            return f"stack of {' and '.join(parts)}, {subject.combiner.c:g}"
-        if subject.null_order is None:
-            return self.name(subject)
-        return f"{self.name(subject)}, told apart by a coin"
+        if isinstance(subject, Composed):
+            parts = " and ".join(map(self.name, subject.parts))
+            strength = ", ".join(f"{value:g}" for value in np.ravel(subject.defence.strength))
+            found = f"{subject.composite.kind} of {parts}, {strength}"
+            digests = DEFENCES.digests(subject.defence.name)
+            # A composite that jleaks made is known by its kind.
+            of_user = "".join(f", {subject.defence} {digest}" for digest in digests.values())
+            found += of_user
+        else:
+            found = self.name(subject)
+        found += answered_by(subject.defence)
+        return found if subject.null_order is None else f"{found}, told apart by a coin"
 
     def query(
         self,
@@ -169,11 +182,17 @@ class Querier:
         top: int | None,
         points: Sequence[np.ndarray] | None,
     ) -> list[Answers]:
+        for task, name, strength in dict.fromkeys(
+            (subject.task, subject.defence.name, subject.defence.strength)
+            for subject in subjects
+            if subject.defence is not None and subject.defence.answer is not None
+        ):
+            DEFENCES.find(name).check(strength, get_task(task).num_classes)
         found: list[Answers | None] = [None] * len(subjects)
         groups: dict[Any, list[int]] = {}
         for i, subject in enumerate(subjects):
             if isinstance(subject, Subject) and isinstance(subject.recipe, Recipe):
-                key = (subject.task, subject.recipe, subject.dropout is None, len(rows[i]))
+                key = (subject.task, subject.recipe, fleet_kind(subject.defence), len(rows[i]))
                 groups.setdefault(key, []).append(i)
         for at in groups.values():
             own = None if points is None else [points[i] for i in at]
@@ -181,18 +200,20 @@ class Querier:
             answers = self._networks(networks, [rows[i] for i in at], top, own)
             for i, answer in zip(at, answers, strict=True):
                 found[i] = answer
-        self._train_networks_of([s for s in subjects if isinstance(s, Stacked)])
+        self._train_networks_of([s for s in subjects if isinstance(s, Composed)])
         for i, subject in enumerate(subjects):
             if found[i] is None:
                 records = None if points is None else points[i]
                 found[i] = self._host(subject, rows[i], records)
         return [answer for answer in found if answer is not None]
 
-    def _train_networks_of(self, stacks: Sequence[Stacked]) -> None:
-        """Trains the networks of stacks as fleets; they are then asked one by one."""
+    def _train_networks_of(self, composed: Sequence[Composed]) -> None:
+        """Trains the networks of composites as fleets; they are then asked one by one."""
         groups: dict[Any, list[Subject]] = {}
-        for stack in stacks:
-            groups.setdefault((stack.task, stack.network.recipe), []).append(stack.network)
+        for part in (part for subject in composed for part in subject.parts):
+            if isinstance(part.recipe, Recipe):
+                key = part.task, part.recipe, fleet_kind(part.defence)
+                groups.setdefault(key, []).append(part)
         for networks in groups.values():
             self.library.train(
                 self.fleet_spec(networks), [self.name(network) for network in networks]
@@ -207,9 +228,12 @@ class Querier:
         indices = np.zeros((len(subjects), size.max()), np.int32)
         for i, subject in enumerate(subjects):
             indices[i, : size[i]] = subject.members
-        dropout = None
-        if first.dropout is not None:
-            dropout = np.array([s.dropout for s in subjects], np.float32)
+        defences = [s.defence for s in subjects if s.defence is not None]
+        # Of one fleet all are defended by the same fields, or none is.
+        training = {
+            field: np.array([defence.training[field] for defence in defences], np.float32)
+            for field in (defences[0].training if defences else ())
+        }
         return FleetSpec(
             name=first.task,
             names=[subject.name for subject in subjects],
@@ -218,7 +242,7 @@ class Querier:
             ),
             features=data.features,
             labels=data.labels,
-            members=Members(indices, size, dropout=dropout),
+            members=Members(indices, size, **training),
             key_data=np.stack([subject.key_data for subject in subjects]),
         )
 
@@ -240,7 +264,9 @@ class Querier:
                 np.concatenate(points), np.zeros(count * len(points), np.int32)
             )
             indices = np.arange(count * len(points), dtype=np.int32).reshape(-1, count)
-        answers = trainer.query(state, indices, keep, data)
+        answers = trainer.query(
+            state, indices, keep, data, answering([subject.defence for subject in subjects])
+        )
         for name, array in answers.items():
             for subject, values in zip(subjects, array, strict=True):
                 if not np.isfinite(values).all():
@@ -265,28 +291,30 @@ class Querier:
         features = data.features[rows] if points is None else points
         labels = data.labels[rows] if points is None else np.zeros(len(points), np.int32)
         if isinstance(subject, Subject):
-            return from_posteriors(self._forest(subject, features), labels)
-        assert isinstance(subject, Stacked)
-        combiner = self._combiner(subject, data)
-        (network,) = self._ask(
-            [subject.network], [rows], None, None if points is None else [points]
-        )
-        forest = self._forest(subject.forest, features)
-        return from_posteriors(combiner.posteriors(network.whole(), forest), labels)
+            found = self._forest(subject, features)
+        else:
+            combine_fn = self._combine_fn(subject, data)
+            found = combine_fn([self._part(part, rows, points) for part in subject.parts])
+        if subject.defence is not None:
+            found = applied(subject.defence, found)
+        return from_posteriors(found, labels)
 
-    def _combiner(self, subject: Stacked, data: Dataset) -> Combiner:
-        """Returns a stack's combiner, which learns from what the bases answer to the held third."""
-        key = (self.name(subject.network), self.name(subject.forest), subject.combiner)
-        if key not in self._combiners:
-            (network,) = self._ask([subject.network], [subject.held], None, None)
-            self._combiners[key] = Combiner.fit(
-                network.whole(),
-                self._forest(subject.forest, data.features[subject.held]),
-                data.labels[subject.held],
-                data.task.num_classes,
-                subject.combiner,
-            )
-        return self._combiners[key]
+    def _part(self, part: Subject, rows: np.ndarray, points: np.ndarray | None) -> np.ndarray:
+        """Returns what one part of a composite answers, [n, K]."""
+        if isinstance(part.recipe, ForestRecipe):
+            features = self.datasets(part.task).features
+            return self._forest(part, features[rows] if points is None else points)
+        (found,) = self._ask([part], [rows], None, None if points is None else [points])
+        return found.whole()
+
+    def _combine_fn(self, subject: Composed, data: Dataset) -> CombineFn:
+        """Returns what combines a composite's answers, which learns from those about the held records."""
+        key = self.identity(subject)
+        if key not in self._combined:
+            answers = [self._part(part, subject.held, None) for part in subject.parts]
+            labels = data.labels[subject.held]
+            self._combined[key] = subject.composite.fit(answers, labels, data.task.num_classes)
+        return self._combined[key]
 
     def _forest(
         self, subject: Subject, records: np.ndarray
@@ -360,4 +388,4 @@ def _read_answers(path: Path, shape: tuple[int, int]) -> tuple[np.ndarray, float
 
 def _parts(subject: AnySubject) -> tuple[Subject, ...]:
     """The models that were trained for a subject."""
-    return (subject.network, subject.forest) if isinstance(subject, Stacked) else (subject,)
+    return subject.parts if isinstance(subject, Composed) else (subject,)

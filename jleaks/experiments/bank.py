@@ -13,16 +13,15 @@ from jleaks.attacks.signals import bank_signal_fn
 from jleaks.data.dataset import Dataset
 from jleaks.data.origin import num_records, records
 from jleaks.data.splits import Halves, halves
+from jleaks.defences.defence import answering, get_defence
 from jleaks.errors import InputError
-from jleaks.experiments.answers import Querier
 from jleaks.experiments.bank_plan import BankPlan
-from jleaks.experiments.library import Library
+from jleaks.experiments.engine import checked, reread, training
 from jleaks.experiments.subjects import Subject
 from jleaks.experiments.workdir import Workdir
 from jleaks.keys import Role, identity_key
 from jleaks.training.execution import Execution
 from jleaks.training.fleet import stack_key_data
-from jleaks.training.preemption import StopSignal
 from jleaks.training.reporter import Reporter, provenance
 from jleaks.training.trainer import Trainer
 
@@ -48,23 +47,17 @@ def train_bank(
       Preempted: a stop signal arrived; the same call continues.
       DivergedError: a model's loss was not finite.
     """
-    plan.validate()
-    execution.validate()
-    reporter = reporter or Reporter()
+    reporter = checked(plan, execution, reporter)
     work = Workdir(workdir, plan)
     outcome = work.outcome("bank.npz")
-    if outcome.finished():
-        # The data is no longer needed.
-        reporter.line(f"{plan.task}: reading {outcome.path}")
-        found = bank_lib.load(outcome.path)
-        outcome.check([{"fingerprint": found.meta.get("fingerprint"), "format": found.format}])
+    told = f"{plan.task}: reading {outcome.path}"
+    found = reread(outcome, bank_lib.load, _made_by, reporter, told)
+    if found is not None:
         return found
     data, split, models = lay_out(plan, data_dir)
-    work.claim()
     seconds = {}
-    with StopSignal() as stop:
-        library = Library(work.path, execution, reporter, stop)
-        querier = Querier(library, lambda _: data, execution)
+    with training(work, execution, lambda _: data, reporter) as (querier, stop):
+        library = querier.library
         spec = querier.fleet_spec(models)
         if plan.null == "untrained":
             tick = time.monotonic()
@@ -78,7 +71,9 @@ def train_bank(
         asked = np.concatenate([split.candidates, split.population])
         rows = np.broadcast_to(asked, (plan.num_models, len(asked)))
         keep = bank_signal_fn(plan.temperature, plan.perturbation())
-        answers = trainer.query(state, rows, keep)
+        answers = trainer.query(
+            state, rows, keep, answering=answering([model.defence for model in models])
+        )
         for name in ("phi", "correct"):
             answers[name] = np.ascontiguousarray(np.moveaxis(answers[name], 2, 0))
         seconds["query"] = time.monotonic() - tick
@@ -111,6 +106,10 @@ def train_bank(
     return bank
 
 
+def _made_by(bank: Bank) -> list[dict[str, Any]]:
+    return [{"fingerprint": bank.meta.get("fingerprint"), "format": bank.format}]
+
+
 def lay_out(plan: BankPlan, data_dir: str | None) -> tuple[Dataset, Halves, list[Subject]]:
     """Returns a bank's data, who is a member of which model, and the models.
 
@@ -140,6 +139,8 @@ def lay_out(plan: BankPlan, data_dir: str | None) -> tuple[Dataset, Halves, list
                 members=split.candidates[member],
                 others=split.candidates[~member],
                 key_data=key_data,
+                defence=None if plan.defence is None else get_defence(plan.defence),
+                seed=plan.seed,
             )
             for i, (member, key_data) in enumerate(
                 zip(split.member, stack_key_data(keys), strict=True)

@@ -1,13 +1,12 @@
 """What defines a bank's numbers."""
 
 import dataclasses
-import json
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from jleaks.data.tasks import get_task
+from jleaks.data.tasks import check_digests, get_task, own_digests
 from jleaks.errors import InputError
+from jleaks.experiments.base_plan import BasePlan
 from jleaks.fields import Count, Number, Range, Seed, problems
-from jleaks.fingerprint import FORMAT, fingerprint
 from jleaks.training.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ QUANTILE_RECIPE = Recipe("mlp", (64,), 30, 50, 1e-3, 1e-6, loss="quantile", quan
 
 
 @dataclasses.dataclass(frozen=True)
-class BankPlan:
+class BankPlan(BasePlan):
     """Everything that defines the numbers of one bank.
 
     Attributes:
@@ -47,7 +46,12 @@ class BankPlan:
       quantile: Recipe of the quantile regressions; they need a population of at least a batch.
       null: Null check in which every attack must fail, if any: "none"; "shuffled" (membership drawn afresh
         after training) or "untrained" (models at their random start).
+      defence: Defence of all models and its strength, "NAME:STRENGTH", such as "dropout:0.5,0.5": whoever
+        attacks with the bank knows of it; None for none.
+      data: "NAME=DIGEST" if the task brings its own data; found when a plan is made.
     """
+
+    kind: ClassVar[str] = "bank"
 
     task: str
     num_models: Count
@@ -61,6 +65,11 @@ class BankPlan:
     temperature: _Factor = 2.0
     quantile: Recipe = QUANTILE_RECIPE
     null: Literal["none", "shuffled", "untrained"] = "none"
+    defence: str | None = None
+    data: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "data", own_digests([self.task], self.data))
 
     def validate(self) -> "BankPlan":
         """Checks everything that can be known before any data is read.
@@ -75,6 +84,7 @@ class BankPlan:
             # Further checks take the types for granted.
             raise InputError(f"{self.task}: {'; '.join(found)}")
         task = get_task(self.task)
+        check_digests(self.data)
         # What the regressions learn is no class.
         classes = dataclasses.replace(self.quantile, loss="cross entropy")
         found = self.recipe.misfits(task)
@@ -91,6 +101,12 @@ class BankPlan:
             found.append(f"num_queries is {self.num_queries}, {self.task} has {most} at most")
         if self.quantile.loss != "quantile":
             found.append(f"quantile loss is {self.quantile.loss}, expected quantile")
+        if self.defence is not None:
+            # A plan is made and described without JAX.
+            from jleaks.defences.defence import get_defence
+
+            if get_defence(self.defence).composite is not None:
+                found.append(f"defence is {self.defence}, but a bank's models answer each alone")
         if self.num_candidates // 2 < self.recipe.batch_size:
             found.append(
                 f"batch_size is {self.recipe.batch_size} but each model trains on only "
@@ -100,20 +116,16 @@ class BankPlan:
             raise InputError(f"{self.task}: {'; '.join(found)}")
         return self
 
+    def digests(self) -> dict[str, str]:
+        """Returns the digest of the file of a user's defence."""
+        return self.defence_digests(self.defence)
+
     def perturbation(self) -> "Perturbation":
         """Returns the queries asked about each record."""
         # A plan is made and described without JAX.
         from jleaks.data.perturbations import perturbation
 
         return perturbation(get_task(self.task), self.num_queries, self.noise)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Returns the plan as JSON values (tuples become lists)."""
-        return json.loads(json.dumps({"format": FORMAT, **dataclasses.asdict(self)}))
-
-    def fingerprint(self) -> str:
-        """Returns 16 hex digits that differ whenever the plan does."""
-        return fingerprint("bank", self)
 
 
 def default_sizes(num_records: int) -> tuple[int, int]:

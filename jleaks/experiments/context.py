@@ -10,7 +10,7 @@ from jleaks.data.tasks import get_task
 from jleaks.experiments.answers import Answers, Querier
 from jleaks.experiments.paper_plan import PaperPlan
 from jleaks.experiments.plan import Plan
-from jleaks.experiments.subjects import AnySubject, Stacked, Subject, SubjectLayout
+from jleaks.experiments.subjects import AnySubject, Composed, Subject, SubjectLayout
 from jleaks.metrics.case_metrics import number
 from jleaks.rows import ATTACK_MODEL, Row
 from jleaks.training.execution import Execution
@@ -41,6 +41,7 @@ class Job(Generic[P]):
       reporter: Where the run reports what it is doing.
       about: Fields that every row carries: fingerprint, device, versions, command.
       reported: Warnings that were reported before: many rows share a target and its shadow.
+      tasks: Tasks of the plan that take part, in this order; None for all of them.
     """
 
     plan: P
@@ -51,11 +52,22 @@ class Job(Generic[P]):
     reporter: Reporter
     about: dict[str, Any]
     reported: set[str] = dataclasses.field(default_factory=set)
+    tasks: tuple[str, ...] | None = None
 
-    def draws(self, tasks: Sequence[str]) -> list[tuple[str, int]]:
-        """Returns every (task, seed) of those tasks that the plan has."""
-        chosen = [task for task in tasks if task in self.plan.tasks]
+    def draws(self, tasks: Sequence[str] | None = None) -> list[tuple[str, int]]:
+        """Returns every (task, seed) of those tasks that the plan has; None for all that take part."""
+        named = self.tasks if tasks is None else tasks
+        named = self.plan.tasks if named is None else named
+        chosen = [task for task in named if task in self.plan.tasks]
         return [(task, seed) for task in chosen for seed in range(self.plan.num_seeds(task))]
+
+    def target(self, task: str, seed: int, **given: Any) -> AnySubject:
+        """Returns the target model of one draw (see `SubjectLayout.target` for what may be given)."""
+        return self.layout.target(task, seed, **given)
+
+    def shadow(self, task: str, seed: int, index: int = 0, **given: Any) -> AnySubject:
+        """Returns a shadow model of one draw (see `SubjectLayout.shadow` for what may be given)."""
+        return self.layout.shadow(task, seed, index, **given)
 
     def row(
         self,
@@ -70,8 +82,8 @@ class Job(Generic[P]):
         """Returns one row.
 
         Args:
-          experiment: "E1" to "E18".
-          attack: "adversary 1", "adversary 2", "adversary 3" or "shokri".
+          experiment: Name of the experiment.
+          attack: Name of the case attack.
           seed: Of the draw.
           target: The model attacked.
           answers: Its answers to members, then others.
@@ -112,7 +124,7 @@ class Job(Generic[P]):
             "num_members": len(target.members),
             "num_nonmembers": len(target.others),
             "num_classes": task.num_classes,
-            "model": _kind(target),
+            "model": model_kind(target),
             "scale": self.plan.scale,
             **self.about,
         }
@@ -178,10 +190,14 @@ def _train_loss(subject: AnySubject, answers: Answers) -> float | None:
 
 def _training(subject: AnySubject) -> Any:
     """What equally trained networks have in common."""
-    return isinstance(subject, Subject) and (subject.task, subject.recipe, subject.dropout)
+    return isinstance(subject, Subject) and (
+        *(subject.task, subject.recipe),
+        str(subject.defence or ""),
+    )
 
 
-def _kind(subject: AnySubject) -> str:
-    if isinstance(subject, Stacked):
-        return "stack"
+def model_kind(subject: AnySubject) -> str:
+    """Returns what rows call a subject's model."""
+    if isinstance(subject, Composed):
+        return subject.composite.kind
     return getattr(subject.recipe, "model", "forest") if isinstance(subject, Subject) else ""

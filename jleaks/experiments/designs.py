@@ -1,16 +1,16 @@
 """How an experiment's rows are looked at: what is compared with what, its tables, its figures.
 
-The report asks `design` and knows no experiment by name.
+The report asks `design_of` and knows no experiment by name.
 """
 
 import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Literal, Protocol
 
-from jleaks.experiments.claims import ATTACKS, Value, value_title
+from jleaks.experiments.claims import ATTACKS, Value, get_experiment, value_title
 
 Kind = Literal[
-    "bars", "curves", "classes", "transfer", "overfitting", "points", "densities", "ratios"
+    "bars", "curves", "classes", "transfer", "overfitting", "own", "points", "densities", "ratios"
 ]
 TableKind = Literal["correlation", "transfer", "points"]
 
@@ -109,7 +109,7 @@ class Design:
     contrasted: tuple[str, ...] = (*_MAIN, "accuracy", "test_accuracy")
     only_last: bool = False
     series: str | None = None
-    series_metrics: tuple[str, ...] = ()
+    series_metrics: tuple[str, ...] = (*_MAIN, "accuracy", "test_accuracy")
     averaged: bool = False
     tables: tuple[TableKind, ...] = ()
     rows_expected: bool = True
@@ -199,7 +199,6 @@ DESIGNS: dict[str, Design] = {
     "E3": Design(
         entries=("epochs",),
         heading="epochs of the target",
-        series="epochs",
         series_metrics=(*_MAIN, "train_accuracy", "test_accuracy"),
         figures=(
             Figure(
@@ -214,7 +213,6 @@ DESIGNS: dict[str, Design] = {
         heading="number of posteriors",
         reference=3,
         unit=" of the posteriors",
-        series="top",
         series_metrics=(*_MAIN, "accuracy", "tpr_at_fpr_0.01"),
         figures=(
             Figure(
@@ -228,7 +226,6 @@ DESIGNS: dict[str, Design] = {
         entries=("num_shadows",),
         heading="number of shadow models",
         reference=1,
-        series="num_shadows",
         series_metrics=(
             *(*_MAIN, "tpr_at_fpr_0.01", "shadow_seconds", "shadow_wall_seconds"),
             *("shadow_flops", "attack_seconds"),
@@ -320,7 +317,6 @@ DESIGNS: dict[str, Design] = {
         reference=10,
         # A threshold moves along one ROC curve.
         contrasted=("precision", "recall", "accuracy", "test_accuracy"),
-        series="percentile",
         series_metrics=("precision", "recall", "accuracy"),
         figures=(
             Figure(
@@ -368,6 +364,20 @@ DESIGNS: dict[str, Design] = {
     ),
     "E18": _DEFENCE,
 }  # fmt: skip
+
+_OWN = Design(figures=(Figure("own", metrics=(*_MAIN, "test_accuracy")),))
+
+
+def design_of(name: str) -> Design:
+    """Returns how the rows of an experiment, the paper's or a user's, are looked at.
+
+    Raises:
+      InputError: there is no such experiment.
+    """
+    experiment = get_experiment(name)
+    series = experiment.varies[0] if experiment.table == "series" else None
+    return dataclasses.replace(DESIGNS.get(name, _OWN), series=series)
+
 
 MAIN_JOB: dict[str, tuple[str, int]] = {
     "precision_recall.png": ("E15", 0),

@@ -12,6 +12,7 @@ import numpy as np
 from jleaks.data.dataset import Dataset
 from jleaks.data.origin import num_records, records
 from jleaks.data.tasks import get_task
+from jleaks.defences.defence import answering
 from jleaks.errors import InputError
 from jleaks.experiments.answers import Querier
 from jleaks.experiments.bank import lay_out
@@ -19,11 +20,12 @@ from jleaks.experiments.bank_plan import BankPlan
 from jleaks.experiments.library import Library
 from jleaks.experiments.paper_plan import PaperPlan
 from jleaks.experiments.plan import Plan
-from jleaks.experiments.subjects import SubjectLayout
+from jleaks.experiments.subjects import AnySubject, Subject, SubjectLayout
 from jleaks.fingerprint import FORMAT
 from jleaks.keys import seed_problem
 from jleaks.training import epoch, packing
 from jleaks.training.execution import Execution
+from jleaks.training.fleet import Answering
 from jleaks.training.learner import Learner, State
 from jleaks.training.preemption import StopSignal
 from jleaks.training.recipe import Recipe
@@ -42,7 +44,8 @@ class Kept:
       data: The task's dataset.
       members: [q] positions in `data` of the records it was trained on.
       nonmembers: [q] positions of as many that it was not.
-      fingerprint: Of everything that defines the model's weights.
+      fingerprint: Of everything that defines the model's answers.
+      answering: What happens to its answers where it is defended; None for nothing.
     """
 
     learner: Learner
@@ -51,6 +54,7 @@ class Kept:
     members: np.ndarray
     nonmembers: np.ndarray
     fingerprint: str
+    answering: Answering | None = None
 
 
 def kept_model(
@@ -87,7 +91,7 @@ def kept_model(
         _check(workdir, [plan.task], task.name, seed, [plan.seed], role, ["model"])
         _check_index(index, plan.num_models)
         data, _, models = lay_out(plan, data_dir)
-        subject = models[index]
+        subject: AnySubject = models[index]
     else:
         seeds = range(plan.num_seeds(task.name)) if task.name in plan.tasks else ()
         _check(workdir, plan.tasks, task.name, seed, seeds, role, ["target", "shadow"])
@@ -95,12 +99,16 @@ def kept_model(
         size = plan.size(task, num_records(task.name, plan.source, data_dir))
         data = records(task.name, plan.source, data_dir, size)
         layout = SubjectLayout(plan, {task.name: size})
-        subject = (
-            layout.target(task.name, seed)
-            if role == "target"
-            else layout.shadow(task.name, seed, index)
+        of_target, of_shadow = (
+            (plan.defence, plan.shadow_defence) if isinstance(plan, Plan) else (None, None)
         )
-    assert isinstance(subject.recipe, Recipe)
+        subject = (
+            layout.target(task.name, seed, defence=of_target)
+            if role == "target"
+            else layout.shadow(task.name, seed, index, defence=of_shadow)
+        )
+    if not isinstance(subject, Subject) or not isinstance(subject.recipe, Recipe):
+        raise InputError(f"the {subject.name} is no single network; only networks are read")
     if not (folder / "models").is_dir():
         raise InputError(
             f"{folder} has no trained models: say where they are with --models_dir, or run the command of "
@@ -109,7 +117,8 @@ def kept_model(
     execution = Execution()
     learner = packing.make_learner(subject.recipe, task.encoding, task.num_classes, execution)
     library = Library(folder, execution, Reporter(), StopSignal())
-    name = Querier(library, lambda _: data, execution).name(subject)
+    querier = Querier(library, lambda _: data, execution)
+    name = querier.name(subject)
     if library.find(name) is None:
         raise InputError(
             f"the {subject.name} is not among the trained models of {folder}; finish {workdir} first"
@@ -121,7 +130,8 @@ def kept_model(
         data,
         subject.members,
         subject.others,
-        fingerprint=name,
+        fingerprint=querier.identity(subject),
+        answering=answering([subject.defence]),
     )
 
 
@@ -176,7 +186,8 @@ def _read_plan(workdir: str) -> Plan | PaperPlan | BankPlan:
         if plan.validate().fingerprint() != record["fingerprint"]:
             raise InputError(
                 f"{path} has the fingerprint {record['fingerprint']!r:.40}, its plan {plan.fingerprint()}: "
-                "it was changed after the run; choose another --workdir, or run its command again"
+                "it, or a file of your own that it names, was changed after the run; "
+                "choose another --workdir, or run its command again"
             )
         return plan
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

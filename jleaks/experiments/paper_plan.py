@@ -1,14 +1,14 @@
 """What defines the numbers of the paper's experiments, and the three sizes they are run at."""
 
 import dataclasses
-import json
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
-from jleaks.data.tasks import TASKS, Task, get_task
+from jleaks.data.tasks import PAPER_TASKS, TASKS, Task, get_task, own_digests
 from jleaks.errors import InputError
 from jleaks.experiments import plan as plan_lib
+from jleaks.experiments.base_plan import TaskPlan
 from jleaks.fields import SOME, Count, Number, Percentile, Positive, Ratio, Share, problems
-from jleaks.fingerprint import FORMAT, fingerprint
+from jleaks.models.registry import NETWORKS, NetworkName
 from jleaks.training.recipe import ATTACK_RECIPE, Recipe
 
 Scale = Literal["smoke", "small", "paper"]
@@ -27,7 +27,7 @@ _SMOKE_ATTACK_RECIPE = dataclasses.replace(ATTACK_RECIPE, **SMOKE_ATTACK)
 
 
 @dataclasses.dataclass(frozen=True)
-class PaperPlan:
+class PaperPlan(TaskPlan):
     """Everything that defines the numbers of a run of experiments.
 
     Attributes:
@@ -45,7 +45,7 @@ class PaperPlan:
       num_shokri_shadows: Number k of shadow models of the baseline (Shokri et al. 2017).
       epochs: Numbers of the target's epochs that E3 tries.
       shadow_counts: Numbers of shadow models that E6 tries.
-      shadow_counts_mlp: Numbers that E6 tries on tasks with the MLP, which are cheap enough for more.
+      shadow_counts_mlp: Numbers that E6 tries on tasks with the MLP, which is cheap enough for more.
       hyperparameters: Hyper-parameters of the shadow that E8 makes differ from the target's, "all" for all
         at once.
       ratios: Dropout ratios of input and hidden layer that E17 tries.
@@ -58,10 +58,12 @@ class PaperPlan:
       combiner_c: Inverse penalty of a stack's combiner in E18.  At scikit-learn's default of 1 it answers
         almost uniform posteriors where there are many classes, and loses half of the accuracy.
       num_embedded: Number of points of each kind in E11's t-SNE figure.
+      data: "NAME=DIGEST" of each task that brings its own data; found when a plan is made.
+      model: Network of target and shadow models; None for each task's own in the paper.
     """
 
-    tasks: tuple[str, ...]
-    seeds: tuple[int, ...]
+    kind: ClassVar[str] = "paper"
+
     scale: Scale = "smoke"
     source: Literal["prepared", "synthetic"] = "synthetic"
     share: Share = 0.03
@@ -82,6 +84,11 @@ class PaperPlan:
     num_trees: Count = 20
     combiner_c: Positive = 100.0
     num_embedded: Count = 100
+    model: NetworkName | None = None
+    data: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "data", own_digests(self.tasks, self.data))
 
     def validate(self) -> "PaperPlan":
         """Checks everything that can be known before any data is read.
@@ -109,6 +116,8 @@ class PaperPlan:
             top=self.top,
             num_random_points=self.num_random_points,
             percentile=self.percentile,
+            data=self.data,
+            model=self.model,
         )
 
     def quarter(self, task: Task, num_records: int) -> int:
@@ -121,24 +130,12 @@ class PaperPlan:
 
     def recipe(self, task: Task) -> Recipe:
         """Returns the recipe of a task's target and shadow models."""
-        return dataclasses.replace(self.target, model=task.model)
+        return dataclasses.replace(self.target, model=self.model or task.model)
 
     def counts(self, task: Task) -> tuple[int, ...]:
         """Returns the numbers of shadow models that E6 tries on a task, ascending."""
-        mlp = task.model == "mlp"
-        return tuple(sorted(set(self.shadow_counts_mlp if mlp else self.shadow_counts)))
-
-    def num_seeds(self, task: str) -> int:
-        """Returns how many seeds a task of the plan has."""
-        return self.seeds[self.tasks.index(task)]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Returns the plan as JSON values (tuples become lists)."""
-        return json.loads(json.dumps({"format": FORMAT, **dataclasses.asdict(self)}))
-
-    def fingerprint(self) -> str:
-        """Returns 16 hex digits that differ whenever the plan does."""
-        return fingerprint("paper", self)
+        cheap = NETWORKS[self.recipe(task).model].layers == "dense"
+        return tuple(sorted(set(self.shadow_counts_mlp if cheap else self.shadow_counts)))
 
 
 _FULL: dict[str, Any] = {
@@ -167,7 +164,7 @@ PRESETS: dict[Scale, tuple[int, dict[str, Any]]] = {
 
 def make_plan(
     scale: Scale,
-    tasks: tuple[str, ...] = tuple(TASKS),
+    tasks: tuple[str, ...] = PAPER_TASKS,
     source: Literal["prepared", "synthetic"] = "synthetic",
     num_seeds: int | None = None,
     task_seeds: dict[str, int] | None = None,

@@ -5,17 +5,14 @@ chunks (another Execution), but never under another Plan; the fingerprint tells 
 """
 
 import dataclasses
-import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, ClassVar, Literal
 
-from jleaks.data.tasks import TASKS, Task, get_task
+from jleaks.data.tasks import PAPER_TASKS, Task, check_digests, get_task, own_digests
 from jleaks.errors import InputError
+from jleaks.experiments.base_plan import TaskPlan
 from jleaks.fields import SOME, Count, Percentile, Range, Share, problems
-from jleaks.fingerprint import FORMAT, fingerprint
-from jleaks.training.recipe import ATTACK_RECIPE, IMAGE_MODELS, Model, Recipe
-
-# More posteriors than these no task has.
-_MOST_CLASSES = max(task.num_classes for task in TASKS.values())
+from jleaks.models.registry import NETWORKS, NetworkName, for_any_records
+from jleaks.training.recipe import ATTACK_RECIPE, Recipe
 
 # Scaled-down parts keep at least this many records: below, the gap between training and test
 # accuracy no longer resembles the full task's.
@@ -26,7 +23,7 @@ _RECIPE = Recipe()
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class Plan(TaskPlan):
     """Everything that defines the numbers of a run.
 
     Attributes:
@@ -45,22 +42,30 @@ class Plan:
       membership: Truth that attacks are held against: "true", or "shuffled" for the null check, in which
         members and non-members are told apart by a coin and every attack must fail.
       model: Network of target and shadow models; None for each task's own in the paper.
+      defence: Defence of the targets and its strength, "NAME:STRENGTH", such as "dropout:0.5,0.5" or
+        "stacking:100"; None for none.
+      attacker: Whether the attacker's shadows lack the targets' defence, "naive", or have it, "aware".
+      data: "NAME=DIGEST" of each task that brings its own data; found when a plan is made.
     """
 
-    tasks: tuple[str, ...]
-    seeds: tuple[int, ...]
+    kind: ClassVar[str] = "plan"
+
     source: Literal["prepared", "synthetic"] = "synthetic"
     scale: Share = 1.0
     target: Recipe = _RECIPE
     attack: Recipe = ATTACK_RECIPE
-    top: Annotated[
-        int, Range(f"at least 1 and at most {_MOST_CLASSES}", lambda n: 1 <= n <= _MOST_CLASSES)
-    ] = 3
+    top: Count = 3
     adversaries: Annotated[tuple[Literal[1, 2, 3], ...], SOME] = (1, 2, 3)
     num_random_points: Annotated[Count, Range("at least 10", lambda n: n >= 10)] = 1000
     percentile: Percentile = 10.0
     membership: Literal["true", "shuffled"] = "true"
-    model: Model | None = None
+    model: NetworkName | None = None
+    defence: str | None = None
+    attacker: Literal["naive", "aware"] = "naive"
+    data: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "data", own_digests(self.tasks, self.data))
 
     def validate(self) -> "Plan":
         """Checks everything that can be known before any data is read.
@@ -76,9 +81,21 @@ class Plan:
             raise InputError("; ".join(found))
         if not self.tasks:
             found.append("no task was named")
+        if self.defence is not None:
+            # A plan is described without JAX.
+            from jleaks.defences.defence import get_defence
+
+            get_defence(self.defence)
+        elif self.attacker == "aware":
+            found.append("attacker is aware, but there is no defence to know of")
         for name in self.tasks:
             task = get_task(name)
             found += self.recipe(task).misfits(task)
+        # More posteriors than these no task has.
+        most = max(get_task(name).num_classes for name in (*PAPER_TASKS, *self.tasks))
+        if self.top > most:
+            found.append(f"top is {self.top}, expected at least 1 and at most {most}")
+        check_digests(self.data)
         if len(set(self.tasks)) != len(self.tasks):
             found.append(f"a task is named twice in {','.join(self.tasks)}")
         if len(self.seeds) != len(self.tasks):
@@ -86,8 +103,8 @@ class Plan:
         for name, n in zip(self.tasks, self.seeds, strict=False):
             if not 1 <= n < 2**31:
                 found.append(f"num_seeds of {name} is {n}, expected at least 1 and below 2^31")
-        if self.attack.model in IMAGE_MODELS:
-            found.append(f"attack model is {self.attack.model}, expected mlp or logistic")
+        if NETWORKS[self.attack.model].images:
+            found.append(f"attack model is {self.attack.model}, expected {for_any_records()}")
         if self.attack.augmentation != "none":
             found.append(f"attack augmentation is {self.attack.augmentation}, expected none")
         if self.attack.loss != "cross entropy":
@@ -95,6 +112,15 @@ class Plan:
         if found:
             raise InputError("; ".join(found))
         return self
+
+    @property
+    def shadow_defence(self) -> str | None:
+        """Defence of the attacker's shadows, likewise."""
+        return self.defence if self.attacker == "aware" else None
+
+    def digests(self) -> dict[str, str]:
+        """Returns the digest of the file of a user's defence."""
+        return self.defence_digests(self.defence)
 
     def quarter(self, task: Task, num_records: int) -> int:
         """Returns q, the records in each part of a split of `num_records`.
@@ -120,37 +146,13 @@ class Plan:
 
         Args:
           task: One of the plan's.
-          available: Records that there are (see `jleaks.data.origin`); of a synthetic stand-in the
-            plan's share of them is made, always enough for four parts.
+          available: Records that there are (see `jleaks.data.origin`); of a synthetic stand-in (own data
+            has none) the plan's share of them is made, always enough for four parts.
         """
-        if self.source == "prepared":
+        if self.source == "prepared" or task.records is not None:
             return available
         return max(round(self.scale * available), 4 * self.quarter(task, available))
 
     def recipe(self, task: Task) -> Recipe:
         """Returns the recipe of a task's target and shadow models."""
         return dataclasses.replace(self.target, model=self.model or task.model)
-
-    def num_seeds(self, task: str) -> int:
-        """Returns how many seeds a task of the plan has."""
-        return self.seeds[self.tasks.index(task)]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Returns the plan as JSON values (tuples become lists)."""
-        return json.loads(json.dumps({"format": FORMAT, **dataclasses.asdict(self)}))
-
-    def fingerprint(self) -> str:
-        """Returns 16 hex digits that differ whenever the plan does."""
-        return fingerprint("plan", self)
-
-
-def differences(ours: dict[str, Any], theirs: dict[str, Any], prefix: str = "") -> list[str]:
-    """Lists where two plans (as dicts) differ, one `name: theirs -> ours` per entry."""
-    found = []
-    for name in sorted(ours.keys() | theirs.keys()):
-        new, old = ours.get(name), theirs.get(name)
-        if isinstance(new, dict) and isinstance(old, dict):
-            found += differences(new, old, f"{prefix}{name}.")
-        elif new != old:
-            found.append(f"{prefix}{name}: {old} -> {new}")
-    return found

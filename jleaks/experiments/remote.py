@@ -4,6 +4,7 @@ Each subject is served on the loopback interface while it is asked; its answers 
 an interrupted experiment sends no record twice.
 """
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from jleaks.blackbox.client import HttpBox
 from jleaks.blackbox.pace import Limits
 from jleaks.blackbox.protocol import About
 from jleaks.blackbox.server import make_app, serving
+from jleaks.defences.defence import answering
 from jleaks.errors import InputError
 from jleaks.experiments.answers import Answers, Querier, from_posteriors
 from jleaks.experiments.subjects import AnySubject, Subject
@@ -44,6 +46,7 @@ class Endpoint:
         if not isinstance(subject, Subject) or not isinstance(subject.recipe, Recipe):
             raise InputError(f"{subject.name} is not a network; only networks are served")
         data, name = self._querier.datasets(subject.task), self._querier.name(subject)
+        identity = self._querier.identity(dataclasses.replace(subject, null_order=None))
         spec = self._querier.fleet_spec([subject])
         _, state = self._querier.library.train(spec, [name])
         about = About(
@@ -52,9 +55,10 @@ class Endpoint:
             shape=data.features.shape[1:],
             dtype=str(data.features.dtype),
             most_records=_BATCH,
-            fingerprint=name,
+            fingerprint=identity,
         )
-        box = LearnerBox(spec.learner, jax.tree.map(lambda leaf: leaf[0], state))
+        one = jax.tree.map(lambda leaf: leaf[0], state)
+        box = LearnerBox(spec.learner, one, answering=answering([subject.defence]))
         with (
             KeptAnswers(self._folder / "answers.sqlite") as kept,
             serving(make_app(box, about)) as url,

@@ -2,21 +2,26 @@
 
 import dataclasses
 import functools
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Int, UInt32
 
 from jleaks.data.splits import Quarters, quarters, shadow_part
 from jleaks.data.tasks import get_task
+from jleaks.defences.defence import Composite, Defence, Strength, get_defence
+from jleaks.errors import InputError
 from jleaks.experiments.paper_plan import PaperPlan
 from jleaks.experiments.plan import Plan
 from jleaks.keys import Role, identity_key
 from jleaks.models.forest import ForestRecipe
-from jleaks.models.stacking import CombinerRecipe, thirds
 from jleaks.training.fleet import stack_key_data
 from jleaks.training.recipe import Recipe
 
 KeyData = UInt32[np.ndarray, "2"]
+
+# A defence, or one by name and strength.
+AnyDefence = Defence | tuple[str, Strength] | str
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -30,9 +35,10 @@ class Subject:
       members: [n] records it trains on.
       others: [m] records it does not.
       key_data: Its PRNG key, as two words.
-      dropout: Ratios of input and hidden layer, or None.
+      defence: What keeps it from telling who its members are; None for nothing.
       null_order: [n + m] of the null check (see `jleaks.data.splits.null_orders`): its answers are put
         into this order, after which the first n are called members; None for the truth.
+      seed: Of the draw that it belongs to.
     """
 
     name: str
@@ -41,8 +47,9 @@ class Subject:
     members: Int[np.ndarray, "members"]
     others: Int[np.ndarray, "others"]
     key_data: KeyData
-    dropout: tuple[float, float] | None = None
+    defence: Defence | None = None
     null_order: Int[np.ndarray, "rows"] | None = None
+    seed: int = 0
 
     @property
     def rows(self) -> Int[np.ndarray, "rows"]:
@@ -51,28 +58,32 @@ class Subject:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Stacked:
-    """A model stack (Salem et al. 2019, section VII-B): the defended model answers as one.
+class Composed:
+    """Several models that answer as one, such as a model stack.
 
     Attributes:
       name: For messages.
       task: Name of its task.
-      network: Learns from the first third of the members.
-      forest: Learns from the second.
-      held: [n3] the last third, from which the combiner learns.
-      combiner: How it learns.
-      members: [n] all three thirds.
-      others: [m] records in none of them.
+      parts: What answers in the place of one model; each learns from some of the members.
+      held: [h] members from which whatever combines the parts' answers learns.
+      composite: How they are combined.
+      defence: Whose composite it is.
+      members: [n] all that any of them learns from.
+      others: [m] records that none of them does.
+      null_order: As of a `Subject`.
+      seed: Of the draw that it belongs to.
     """
 
     name: str
     task: str
-    network: Subject
-    forest: Subject
+    parts: tuple[Subject, ...]
     held: Int[np.ndarray, "held"]
-    combiner: CombinerRecipe
+    composite: Composite
+    defence: Defence
     members: Int[np.ndarray, "members"]
     others: Int[np.ndarray, "others"]
+    null_order: Int[np.ndarray, "rows"] | None = None
+    seed: int = 0
 
     @property
     def rows(self) -> Int[np.ndarray, "rows"]:
@@ -80,12 +91,54 @@ class Stacked:
         return np.concatenate([self.members, self.others])
 
 
-AnySubject = Subject | Stacked
+AnySubject = Subject | Composed
 
 
 def truth(subject: AnySubject) -> Bool[np.ndarray, "rows"]:
     """Returns which of a subject's rows are members."""
     return np.arange(len(subject.members) + len(subject.others)) < len(subject.members)
+
+
+def defended(subject: Subject, given: AnyDefence | None, split_key: KeyData) -> AnySubject:
+    """Returns a subject with a defence.
+
+    Args:
+      subject: Without one.
+      given: The defence; None for none.
+      split_key: Key data from which a composite's parts are drawn.
+
+    Raises:
+      InputError: there is no such defence, or the subject is of a kind that cannot have it.
+    """
+    if given is None:
+        return subject
+    defence = get_defence(given)
+    if isinstance(subject.recipe, ForestRecipe) and (defence.training or defence.composite):
+        raise InputError(f"{subject.name} is a forest; {defence} defends networks alone")
+    if defence.composite is None:
+        return dataclasses.replace(subject, defence=defence)
+    parts, held = defence.composite.cut(subject.members, split_key)
+    alone = dataclasses.replace(defence, answer=None, composite=None)
+    return Composed(
+        name=f"{defence.name} {subject.name}",
+        task=subject.task,
+        parts=tuple(
+            dataclasses.replace(
+                subject,
+                name=f"{part.name} of the {defence.name} {subject.name}",
+                recipe=part.recipe or subject.recipe,
+                members=part.members,
+                defence=alone if part.recipe is None and alone.training else None,
+            )
+            for part in parts
+        ),
+        held=held,
+        composite=defence.composite,
+        defence=defence,
+        members=subject.members,
+        others=subject.others,
+        seed=subject.seed,
+    )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -115,19 +168,32 @@ class SubjectLayout:
         task: str,
         seed: int,
         recipe: Recipe | ForestRecipe | None = None,
-        dropout: tuple[float, float] | None = None,
-    ) -> Subject:
-        """Returns the target model of one draw; None for the task's own recipe."""
+        defence: AnyDefence | None = None,
+        **changes: Any,
+    ) -> AnySubject:
+        """Returns the target model of one draw.
+
+        Args:
+          task: Name of its task.
+          seed: Of the draw.
+          recipe: How it is trained; None for the task's own recipe.
+          defence: Its defence, such as ("dropout", 0.5); None for none.
+          **changes: Fields of the recipe that are another, such as `hidden=(512,)`.
+
+        Raises:
+          InputError: the defence or a change cannot be used.
+        """
         split = self.split(task, seed)
-        return Subject(
+        subject = Subject(
             name=f"target model of {task}, seed {seed}",
             task=task,
-            recipe=recipe or self.network(task),
+            recipe=self._recipe(task, recipe, changes),
             members=split.target_train,
             others=split.target_out,
             key_data=stack_key_data([identity_key(seed, task, Role.TARGET)])[0],
-            dropout=dropout,
+            seed=seed,
         )
+        return defended(subject, defence, _split_key(seed, task, Role.TARGET))
 
     def shadow(
         self,
@@ -135,45 +201,42 @@ class SubjectLayout:
         seed: int,
         index: int = 0,
         recipe: Recipe | ForestRecipe | None = None,
-        dropout: tuple[float, float] | None = None,
-    ) -> Subject:
-        """Returns shadow model `index` of one draw; None for the task's own recipe."""
+        defence: AnyDefence | None = None,
+        **changes: Any,
+    ) -> AnySubject:
+        """Returns shadow model `index` of one draw; see `target` for the other arguments."""
         members, others = shadow_part(self.split(task, seed), task, seed, index)
-        return Subject(
+        subject = Subject(
             name=f"shadow model {index} of {task}, seed {seed}",
             task=task,
-            recipe=recipe or self.network(task),
+            recipe=self._recipe(task, recipe, changes),
             members=members,
             others=others,
             key_data=stack_key_data([identity_key(seed, task, Role.SHADOW, index)])[0],
-            dropout=dropout,
+            seed=seed,
         )
+        return defended(subject, defence, _split_key(seed, task, Role.SHADOW))
 
-    def stacked(
-        self, role: Role, task: str, seed: int, forest: ForestRecipe, combiner: CombinerRecipe
-    ) -> Stacked:
-        """Returns the stacked target or shadow (`Role.TARGET` or `Role.SHADOW`) of one draw."""
-        whole = self.target(task, seed) if role == Role.TARGET else self.shadow(task, seed)
-        parts = thirds(
-            whole.members,
-            stack_key_data([identity_key(seed, task, Role.STACK_SPLIT, int(role))])[0],
-        )
-        network = dataclasses.replace(
-            whole, name=f"network of the stacked {whole.name}", members=parts.network
-        )
-        grown = dataclasses.replace(
-            whole,
-            name=f"forest of the stacked {whole.name}",
-            recipe=forest,
-            members=parts.forest,
-        )
-        return Stacked(
-            name=f"stacked {whole.name}",
-            task=task,
-            network=network,
-            forest=grown,
-            held=parts.combiner,
-            combiner=combiner,
-            members=whole.members,
-            others=whole.others,
-        )
+    def _recipe(
+        self, task: str, recipe: Recipe | ForestRecipe | None, changes: dict[str, Any]
+    ) -> Recipe | ForestRecipe:
+        if recipe is None and not changes:
+            return self.network(task)
+        found = recipe or self.network(task)
+        fields = [field.name for field in dataclasses.fields(found)]
+        if unknown := set(changes) - set(fields):
+            raise InputError(
+                f"a model of {task} was asked for with {', '.join(sorted(unknown))}, expected some of "
+                f"{', '.join(fields)}"
+            )
+        found = dataclasses.replace(found, **changes)
+        problems = found.problems("")
+        if not problems and isinstance(found, Recipe):
+            problems = found.misfits(get_task(task))
+        if problems:
+            raise InputError(f"a model of {task}: {'; '.join(problems)}")
+        return found
+
+
+def _split_key(seed: int, task: str, role: Role) -> KeyData:
+    return stack_key_data([identity_key(seed, task, Role.STACK_SPLIT, int(role))])[0]

@@ -15,20 +15,13 @@ import numpy as np
 from jleaks.data.splits import null_orders
 from jleaks.data.tasks import get_task
 from jleaks.experiments.answers import Answers
-from jleaks.experiments.cases import (
-    Answered,
-    AnyCase,
-    Attack,
-    Case,
-    ask,
-    evaluated,
-    scored,
-    unaided,
-)
-from jleaks.experiments.context import Job
-from jleaks.experiments.engine import opened
+from jleaks.experiments.case import Case
+from jleaks.experiments.case_attacks import CASE_ATTACKS, Answered, Attack
+from jleaks.experiments.cases import ask, complete, evaluated, scored
+from jleaks.experiments.context import Job, model_kind
+from jleaks.experiments.engine import checked, opened, reread
 from jleaks.experiments.plan import Plan
-from jleaks.experiments.subjects import Subject
+from jleaks.experiments.subjects import AnySubject
 from jleaks.experiments.workdir import Workdir
 from jleaks.metrics.case_metrics import number
 from jleaks.rows import ATTACK_MODEL, Row, read_rows, write_rows
@@ -36,7 +29,7 @@ from jleaks.training.execution import Execution
 from jleaks.training.reporter import Reporter
 
 # The target and the shadow of every seed of a task.
-_Draws = list[tuple[Subject, Subject]]
+_Draws = list[tuple[AnySubject, AnySubject]]
 
 
 def run(
@@ -63,16 +56,12 @@ def run(
       Preempted: a stop signal arrived; the same call continues.
       DivergedError: a model's loss was not finite.
     """
-    plan.validate()
-    execution.validate()
-    reporter = reporter or Reporter()
+    reporter = checked(plan, execution, reporter)
     outcome = Workdir(workdir, plan).outcome("rows.jsonl")
-    if outcome.finished():
-        # Neither data nor models are needed.
-        reporter.line(f"finished before: reading {outcome.path}")
-        rows = read_rows(outcome.path)
-        outcome.check(rows)
-        return rows
+    told = f"finished before: reading {outcome.path}"
+    found = reread(outcome, read_rows, lambda rows: rows, reporter, told)
+    if found is not None:
+        return found
     # Tasks are asked one after another.
     with opened(plan, execution, workdir, data_dir, reporter=reporter, num_datasets=1) as job:
         rows = _rows(job)
@@ -91,8 +80,8 @@ def _rows(job: Job[Plan]) -> list[Row]:
         found, about[task] = _asked(job, task, draws[task])
         answered.rows.update(found.rows)
         answered.random.update(found.random)
-    attacks = scored(job, _cases(job, draws), answered)
-    learned = {attack.learned for attack in attacks if attack.learned is not None}
+    attacks = scored(job, complete(job, _cases(job, draws)), answered)
+    learned = {name for attack in attacks for name in attack.learned}
     stages = {"attack models": sum((library.cost(name).wall_seconds for name in learned), 0.0)}
     tick = time.monotonic()
     metrics = evaluated(job, attacks)
@@ -110,7 +99,10 @@ def _draws(job: Job[Plan], task: str) -> _Draws:
     """Lays out target and shadow of every seed; in the null check a coin says who is a member."""
     found = []
     for seed in range(job.plan.num_seeds(task)):
-        pair = job.layout.target(task, seed), job.layout.shadow(task, seed)
+        pair = (
+            job.layout.target(task, seed, defence=job.plan.defence),
+            job.layout.shadow(task, seed, defence=job.plan.shadow_defence),
+        )
         if job.plan.membership == "shuffled":
             target, shadow = null_orders(task, seed, len(pair[0].rows))
             pair = (
@@ -131,13 +123,11 @@ def _asked(job: Job[Plan], task: str, draws: _Draws) -> tuple[Answered, dict[str
     data = job.querier.datasets(task)
     seconds = {"load": time.monotonic() - tick}
     tick, trained, before = time.monotonic(), library.num_trained, library.seconds_trained
-    cases: list[AnyCase] = [
-        Case("adversary 1", seed, target, (shadow,), top=job.plan.top)
-        for seed, (target, shadow) in enumerate(draws)
-    ]
-    if 3 in job.plan.adversaries:
-        cases += unaided(job, [(seed, target) for seed, (target, _) in enumerate(draws)])
-    answered = ask(job, cases)
+    # Whatever attacks them, targets and shadows are asked about their records.
+    cases = [Case("adversary 1", target, (shadow,)) for target, shadow in draws]
+    if "none" in _adversaries(job):
+        cases += [Case(_adversaries(job)["none"], target) for target, _ in draws]
+    answered = ask(job, complete(job, cases))
     asking = time.monotonic() - tick - (library.seconds_trained - before)
     models = list(itertools.chain(*draws))
     seconds |= {"training": job.querier.cost(models).wall_seconds, "query": asking}
@@ -156,25 +146,28 @@ def _asked(job: Job[Plan], task: str, draws: _Draws) -> tuple[Answered, dict[str
     }
 
 
-def _cases(job: Job[Plan], draws: dict[str, _Draws]) -> list[AnyCase]:
-    """Every shadow task against every target task for the seeds that both have; then adversary 3."""
-    cases: list[AnyCase] = []
+def _adversaries(job: Job[Plan]) -> dict[str, str]:
+    """Returns the names of the plan's adversaries by the shadows that each needs."""
+    names = [f"adversary {number}" for number in job.plan.adversaries]
+    return {CASE_ATTACKS[name].shadows: name for name in names}
+
+
+def _cases(job: Job[Plan], draws: dict[str, _Draws]) -> list[Case]:
+    """Every shadow task against every target task for the seeds that both have; then targets alone."""
+    cases: list[Case] = []
+    adversaries = _adversaries(job)
     for shadow, target in itertools.product(draws, repeat=2):
-        adversary = 1 if shadow == target else 2
-        if adversary in job.plan.adversaries:
-            cases += [
-                Case(f"adversary {adversary}", seed, attacked, (model,), top=job.plan.top)
-                for seed, ((attacked, _), (_, model)) in enumerate(
-                    zip(draws[target], draws[shadow], strict=False)
-                )
-            ]
-    if 3 in job.plan.adversaries:
-        for pairs in draws.values():
-            cases += unaided(job, [(seed, target) for seed, (target, _) in enumerate(pairs)])
+        attack = adversaries.get("own task" if shadow == target else "other task")
+        if attack is not None:
+            pairs = zip(draws[target], draws[shadow], strict=False)
+            cases += [Case(attack, attacked, (model,)) for (attacked, _), (_, model) in pairs]
+    if "none" in adversaries:
+        targets = [target for pairs in draws.values() for target, _ in pairs]
+        cases += [Case(adversaries["none"], target) for target in targets]
     return cases
 
 
-def _accuracy(subject: Subject, answers: Answers) -> tuple[float, float]:
+def _accuracy(subject: AnySubject, answers: Answers) -> tuple[float, float]:
     return answers.accuracy(len(subject.members))
 
 
@@ -187,10 +180,9 @@ def _row(
 ) -> Row:
     case = attack.case
     target, task = case.target, get_task(case.target.task)
-    assert isinstance(target, Subject)
     train, test = _accuracy(target, attack.target)
     shadow_train = shadow_test = shadow_loss = shadow = None
-    if isinstance(case, Case):
+    if case.shadows:
         (shadow,), (answers,) = case.shadows, attack.shadows
         shadow_train, shadow_test = answers.accuracy(len(shadow.members))
         shadow_loss = number(answers.losses[: len(shadow.members)].mean())
@@ -211,13 +203,15 @@ def _row(
         "num_records": about["num_records"],
         "num_classes": task.num_classes,
         "epochs": job.plan.target.epochs,
-        "model": job.plan.recipe(task).model,
+        "model": model_kind(target),
         "seconds": {**about["seconds"], **stages},
-        "adversary": int(case.attack[-1]) if isinstance(case, Case) else 3,
-        "attack": attack.statistic or ATTACK_MODEL,
+        "adversary": int(case.attack[-1]),
+        "attack": attack.fields.get("attack", ATTACK_MODEL),
         # Of an attack model the posterior of "member", not the logit.
-        "threshold": 0.5 if isinstance(case, Case) else number(attack.threshold),
-        "collapsed": attack.collapsed,
+        "threshold": number(attack.fields.get("threshold", 0.5)),
+        "collapsed": attack.fields.get("collapsed"),
         **job.about,
     }
+    if job.plan.defence is not None:
+        fields |= {"defence": job.plan.defence, "attacker": job.plan.attacker}
     return fields  # type: ignore[return-value]

@@ -10,31 +10,18 @@ results.csv tables.txt tables.md figures/   the report, made from the rows
 import json
 import os
 from pathlib import Path
-from typing import Any, Protocol
 
 from jleaks.errors import InputError
-from jleaks.experiments.plan import differences
+from jleaks.experiments.base_plan import BasePlan, differences
 from jleaks.files import replace_file
 from jleaks.fingerprint import completed
 from jleaks.outcome import Outcome
 
 
-class AnyPlan(Protocol):
-    """What a directory needs to know of the plan it belongs to, a dataclass."""
-
-    def as_dict(self) -> dict[str, Any]:
-        """Returns the plan as JSON values."""
-        ...
-
-    def fingerprint(self) -> str:
-        """Returns what tells plans apart."""
-        ...
-
-
 class Workdir:
     """Paths and files of one run."""
 
-    def __init__(self, path: str | os.PathLike[str], plan: AnyPlan):
+    def __init__(self, path: str | os.PathLike[str], plan: BasePlan):
         """Looks at the directory, which need not exist; nothing is written.
 
         Raises:
@@ -46,14 +33,19 @@ class Workdir:
         if not self._record.exists():
             return
         try:
-            found = json.loads(self._record.read_bytes())["plan"]
-            theirs = completed(found, plan)
+            record = json.loads(self._record.read_bytes())
+            theirs = completed(record["plan"], plan)
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise InputError(f"{self._record} is not a plan: {error}") from error
         if theirs != (ours := plan.as_dict()):
             raise InputError(
                 f"{self.path} belongs to another plan; it differs in "
                 f"{', '.join(differences(ours, theirs))} (there -> here); "
+                "choose another --workdir"
+            )
+        if record.get("fingerprint") != plan.fingerprint():
+            raise InputError(
+                f"{self.path} belongs to another plan: what your own files define of it was edited since; "
                 "choose another --workdir"
             )
 

@@ -53,7 +53,7 @@ class BankMetrics(NamedTuple):
       tp_called: [A, T] members at or above the threshold.
       fp_called: [A, T] non-members likewise.
       roc: [A, T, G] true positives at FPR at most `GRID`.
-      variant: [A, T] the form that a shadow chose (see `attacks.registry.Variants`), NaN without any.
+      variant: [A, T] the form that a shadow chose (see `attacks.attack.Variants`), NaN without any.
       non_finite: [A, T] scores of audited records that are not finite, the shadow's included.
       first_non_finite: [A, T] position of the first of them.
       influence: [A, len(`INFLUENCES`), N] of every record, summed over targets; () of one row.
@@ -111,15 +111,27 @@ def near(
     return np.array([[counts(fpr, int(n)) for fpr in FPRS] for n in others], np.int32)
 
 
-def lists(members: dict[str, np.ndarray], audited: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Returns what rows are evaluated with: each role's `MembershipIndex`, and the targets' `near`.
+class Lists(NamedTuple):
+    """What rows are evaluated with, known before anything is scored.
+
+    Attributes:
+      indices: Each role's members and others.
+      near: [T, F, len(Counts)] the targets' thresholds around `FPRS`.
+    """
+
+    indices: dict[str, MembershipIndex]
+    near: Int[AnyArray, "targets fprs counts"]
+
+
+def lists(members: dict[str, np.ndarray], audited: dict[str, np.ndarray]) -> Lists:
+    """Lists members and others of every role's models, and the targets' thresholds.
 
     Args:
       members: By role, among them "target": who is a member of its models, [T, N].
       audited: By role, which records each of them is audited on, [T, N].
     """
     indices = {role: membership_index(rows, audited[role]) for role, rows in members.items()}
-    return indices | {"near": near(members["target"], audited["target"])}
+    return Lists(indices, near(members["target"], audited["target"]))
 
 
 def found_near(ranked: Ranked, near: Int[Array, "fprs counts"]) -> Int[Array, "fprs counts"]:

@@ -8,6 +8,7 @@ share.
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -20,7 +21,9 @@ from jleaks.metrics.intervals import Interval, Values, check_confidence, share_i
 _BLOCK = 4_000_000
 
 
-def by_membership(scores: Values, member: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def by_membership(
+    scores: Values, member: Sequence[int] | np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Returns the members' and the non-members' scores, [p] and [n] float64, in the given order.
 
     Args:

@@ -16,7 +16,6 @@ from jaxtyping import Float, Int, Num, UInt32
 
 from jleaks import settings
 from jleaks.data import encodings
-from jleaks.data.tasks import Encoding
 from jleaks.errors import InputError
 from jleaks.fields import Count, problems
 
@@ -159,7 +158,7 @@ class Forest:
       trees: The trees.
     """
 
-    encoding: Encoding
+    encoding: str
     statistics: encodings.Statistics
     record_shape: tuple[int, ...]
     trees: Trees
@@ -168,7 +167,7 @@ class Forest:
     def fit(
         cls,
         recipe: ForestRecipe,
-        encoding: Encoding,
+        encoding: str,
         features: Num[np.ndarray, "records ..."],
         labels: Int[np.ndarray, "records"],
         members: Int[np.ndarray, "members"],
@@ -230,7 +229,7 @@ class Forest:
         return answers
 
 
-def _inputs(encoding: Encoding, statistics: encodings.Statistics, records: np.ndarray) -> Any:
+def _inputs(encoding: str, statistics: encodings.Statistics, records: np.ndarray) -> Any:
     """Encodes records [n, ...] block by block to float32 [n, d], sparse rows where d counts terms.
 
     A post uses about fifty of 10,000 terms: sparse rows need little memory and less time, and the
@@ -238,11 +237,11 @@ def _inputs(encoding: Encoding, statistics: encodings.Statistics, records: np.nd
     """
     from scipy import sparse
 
-    blocks = []
+    blocks, is_sparse = [], encodings.find(encoding).is_sparse
     for start in range(0, len(records), _BLOCK):
         block = records[start : start + _BLOCK]
         padding = [(0, _BLOCK - len(block))] + [(0, 0)] * (block.ndim - 1)
         inputs = np.asarray(_encode(encoding, statistics, np.pad(block, padding)))
         inputs = inputs[: len(block)].reshape(len(block), -1)
-        blocks.append(sparse.csr_array(inputs) if encoding == "terms" else inputs)
-    return sparse.vstack(blocks, format="csr") if encoding == "terms" else np.concatenate(blocks)
+        blocks.append(sparse.csr_array(inputs) if is_sparse else inputs)
+    return sparse.vstack(blocks, format="csr") if is_sparse else np.concatenate(blocks)

@@ -6,12 +6,11 @@ running averages), so a query never mixes members with non-members.
 """
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import flax.linen as nn
 from jaxtyping import Array, Float, Num
 
-from jleaks.errors import InputError
 from jleaks.fields import Activation, Form
 from jleaks.models.convolution import Padding, Precision, convolve
 from jleaks.models.kernels import XLA, Kernels
@@ -45,9 +44,41 @@ class Training(NamedTuple):
     Attributes:
       factors: What dropout multiplies activations by: one array [B, width] for each of the network's
         `drop_widths`, or None without dropout.
+      key: What a network that draws random numbers of its own draws them from; None for the others.
     """
 
     factors: tuple[Array, ...] | None = None
+    key: Array | None = None
+
+
+@runtime_checkable
+class Module(Protocol):
+    """What training asks of a network: pure functions of its variables, as those of flax.linen modules."""
+
+    @property
+    def drop_widths(self) -> tuple[int, ...] | None:
+        """Widths of the layers that dropout, the defence, may drop from; None where it cannot."""
+        ...
+
+    @property
+    def how(self) -> Computing:
+        """How it is computed."""
+        ...
+
+    def init(self, key: Array, inputs: Array) -> dict[str, Any]:
+        """Returns untrained variables: "params" and, with batch normalisation, "batch_stats"."""
+        ...
+
+    def apply(
+        self,
+        variables: dict[str, Any],
+        inputs: Array,
+        training: Training | None = None,
+        *,
+        mutable: Any = False,
+    ) -> Any:
+        """Returns logits [B, K]; if `mutable` names "batch_stats", these after the batch beside them."""
+        ...
 
 
 def _drop(
@@ -265,39 +296,3 @@ class ResNet(nn.Module):
             x = nn.relu(_norm(x, training))
         features = _drop(x.mean((1, 2)), training, 0)
         return MLP((), self.num_classes, self.how)(features)
-
-
-Network = MLP | CNN | ResNet
-
-
-def build(
-    name: str,
-    hidden: Sequence[int],
-    num_classes: int,
-    how: Computing,
-    activation: Activation = "tanh",
-) -> Network:
-    """Returns the network called `name`.
-
-    Args:
-      name: "mlp" or "logistic"; for images also "cnn" (the paper's), "resnet18" (He et al. 2016 in its
-        CIFAR form) or "wrn28_2" (Zagoruyko & Komodakis 2016).
-      hidden: Widths of the MLP's hidden layers.
-      num_classes: K.
-      how: How it is computed.
-      activation: Of the MLP's hidden layers and the CNN's fully connected one.
-
-    Raises:
-      InputError: there is no such network.
-    """
-    if name == "mlp":
-        return MLP(tuple(hidden), num_classes, how, activation)
-    if name == "logistic":
-        return MLP((), num_classes, how)
-    if name == "cnn":
-        return CNN(num_classes, how, activation)
-    if name == "resnet18":
-        return ResNet(num_classes, 64, (64, 128, 256, 512), 2, "post-activation", how)
-    if name == "wrn28_2":
-        return ResNet(num_classes, 16, (32, 64, 128), 4, "pre-activation", how)
-    raise InputError(f"unknown model {name!r}; allowed: mlp, logistic, cnn, resnet18, wrn28_2")

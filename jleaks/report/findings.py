@@ -21,6 +21,7 @@ from jleaks.report.contrasts import (
 from jleaks.report.figures.points import nearest_agree, read_points
 from jleaks.report.groups import CONFIDENCE, Group, Results, families, transfers
 from jleaks.report.numbers import interval_text
+from jleaks.report.own import own_finding
 from jleaks.report.titles import plain_title
 
 _WITH_ACCURACY = (*MAIN, "test_accuracy")
@@ -274,4 +275,4 @@ def gap_correlation(results: Results, metric: str) -> Interval:
 
 def finding(results: Results) -> str:
     """Returns what the rows of an experiment say."""
-    return _FINDINGS[results.name](results)
+    return _FINDINGS.get(results.name, own_finding)(results)

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from jleaks.errors import InputError
-from jleaks.experiments.claims import ATTACKS, VARIANTS, Value, get_experiment, value_rank
-from jleaks.experiments.designs import DESIGNS, Design
+from jleaks.experiments.claims import ATTACKS, Value, value_rank, variant_rank
+from jleaks.experiments.designs import Design, design_of
 from jleaks.metrics.intervals import Interval, t_interval
 from jleaks.report.columns import COLUMNS, GAP
 from jleaks.report.titles import Sources, order_tasks, task_sources
@@ -129,8 +129,7 @@ def collect(name: str, rows: Sequence[Any], folder: Path) -> Results:
     Raises:
       InputError: the experiment is unknown, there are no rows, or they are not as they must be.
     """
-    get_experiment(name)
-    design, allowed = DESIGNS[name], ", ".join(ATTACKS)
+    design, allowed = design_of(name), ", ".join(ATTACKS)
     if not rows and design.rows_expected:
         raise InputError(f"no result rows of {name}; expected at least one")
     checked = check_rows(rows, OF_EXPERIMENT, may_be_empty=True)
@@ -173,11 +172,7 @@ def _grouped(row: Mapping[str, Any]) -> dict[str, Any]:
     variant = dict(row.get("variant", {}))
     if row["adversary"] == 3:
         variant["statistic"] = row["attack"]
-    names = list(VARIANTS)
-    items = sorted(
-        variant.items(),
-        key=lambda item: (names.index(item[0]) if item[0] in names else len(names), item[0]),
-    )
+    items = sorted(variant.items(), key=lambda item: variant_rank(item[0]))
     return {**row, "attack": _attack(row), "variant": tuple(items)}
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 
 from jleaks.errors import InputError
 from jleaks.experiments.claims import EXPERIMENTS
-from jleaks.experiments.designs import DESIGNS
+from jleaks.experiments.designs import design_of
 from jleaks.report.findings import finding
 from jleaks.report.groups import Results, collect
 from jleaks.report.numbers import FEW_NOTE
@@ -18,7 +18,7 @@ _HEAD = f"""# ML-Leaks, experiment by experiment
 
 Salem et al., *ML-Leaks: Model and Data Independent Membership Inference Attacks and Defenses on Machine
 Learning Models*, NDSS 2019 ([arXiv 1806.01246](https://arxiv.org/abs/1806.01246)). This page is generated
-from the committed rows in `results/paper/` by `python -m benchmarks.paper_page`; every number under "Here"
+from the committed rows in `results/paper/` by `python -m benchmarks.pages.paper`; every number under "Here"
 and in the tables is computed from them.
 
 ## How to read the numbers
@@ -49,7 +49,7 @@ def _collect(folder: Path) -> list[Results]:
             continue
         paths = (directory / file for file in ("rows.jsonl", "rows.jsonl.gz"))
         path = next(filter(Path.exists, paths), None)
-        if path is None and (DESIGNS[name].rows_expected or not any(directory.glob("*.npz"))):
+        if path is None and (design_of(name).rows_expected or not any(directory.glob("*.npz"))):
             raise InputError(f"{directory} has no rows.jsonl and no rows.jsonl.gz")
         found.append(
             collect(name, [] if path is None else read_rows(path, OF_EXPERIMENT), directory)

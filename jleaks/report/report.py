@@ -22,6 +22,7 @@ from jleaks.report.figures.scatter import draw_overfitting
 from jleaks.report.figures.style import NothingToDrawError, indexed_png, png
 from jleaks.report.findings import finding
 from jleaks.report.groups import Results, collect, collect_run
+from jleaks.report.own import draw_own
 from jleaks.report.table import Table
 from jleaks.report.tables import run_tables, tables
 from jleaks.rows import Row, read_rows, write_csv, write_rows
@@ -34,6 +35,7 @@ _DRAW: dict[designs.Kind, Callable[[Results, designs.Figure], Figure]] = {
     "curves": draw_curves,
     "densities": draw_densities,
     "overfitting": draw_overfitting,
+    "own": draw_own,
     "points": draw_points,
     "ratios": draw_ratios,
     "transfer": draw_transfer,
@@ -125,7 +127,7 @@ def write_figures(
     results = collect_run(rows)
     figures = {}
     for file, (name, place) in designs.MAIN_JOB.items():
-        design = designs.DESIGNS[name]
+        design = designs.design_of(name)
         figures[file] = (dataclasses.replace(results, design=design), design.figures[place])
     drawn = _drawn(figures, png, notify_fn)
     for file in figures:

@@ -4,7 +4,13 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterable, Sequence
 
-from jleaks.experiments.claims import ATTACKS, VARIANTS, value_rank, value_title
+from jleaks.experiments.claims import (
+    ATTACKS,
+    value_rank,
+    value_title,
+    variant_rank,
+    variant_title,
+)
 from jleaks.metrics.intervals import Interval
 from jleaks.report.columns import COLUMNS, CUT, OF_EXPERIMENTS, OF_RUNS
 from jleaks.report.contrasts import (
@@ -124,9 +130,9 @@ def metric_table(
         names["Attack"] = lambda _, group: ATTACKS[group.attack]
     if any(group.attack == "adversary 2" for group in groups):
         names["Shadow task"] = _shadow
-    for entry, head in VARIANTS.items():
-        if any(group.get(entry) is not None for group in groups):
-            names[head] = _entry(entry)
+    varied = {name for group in groups for name, value in group.variant if value is not None}
+    for entry in sorted(varied, key=variant_rank):
+        names[variant_title(entry)] = _entry(entry)
     balanced = all(
         (group.rows["num_members"] == group.rows["num_nonmembers"]).all() for group in groups
     )
@@ -192,7 +198,7 @@ def series_table(results: Results, entry: str) -> Table:
             rows.append(tuple(map(Cell, [*cells, *numbers])))
         ends.add(len(rows) - 1)
     return Table(
-        title=f"{results.name}: against {VARIANTS[entry].lower()}"
+        title=f"{results.name}: against {variant_title(entry).lower()}"
         + source_suffix(results.tasks, results.sources),
         caption=_joined(*_caption(results, results.groups, texts), _fpr_note(results.groups)),
         heads=("Metric", "Task", "Attack", "Seeds", *map(value_title, values)),

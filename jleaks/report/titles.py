@@ -13,7 +13,7 @@ ADVERSARIES: dict[str, str] = {
 }
 
 # From real to wholly made up; where a choice must be made, the later one is claimed.
-_SOURCES: tuple[Source, ...] = ("real", "stand-in", "synthetic")
+_SOURCES: tuple[Source, ...] = ("real", "own", "stand-in", "synthetic")
 
 # Column heads of the transfer matrix, eight characters at most.
 _SHORT_TITLES = {
@@ -100,6 +100,7 @@ def source_note(tasks: Iterable[str], sources: Sources) -> str:
     tasks = order_tasks(tasks)
     notes = []
     for source, meaning in (
+        ("own", "Own data (a user's own records, as they were given)"),
         ("stand-in", "Stand-in data (another public data set in the format of the paper's)"),
         ("synthetic", "Synthetic data (drawn from a generator, no real records)"),
     ):

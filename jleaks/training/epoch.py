@@ -16,6 +16,7 @@ from jleaks import keys
 from jleaks.arrays import AnyArray
 from jleaks.data import encodings
 from jleaks.data.augmentation import augment
+from jleaks.errors import InputError
 from jleaks.keys import Key, Stream
 from jleaks.training import optimizer
 from jleaks.training import step as step_lib
@@ -105,9 +106,18 @@ def drop(
       records: [B, ...] the step's stored records, of which only the shape matters.
       ratios: Shares of inputs and of hidden activations to drop.
       key: Of the step.
+
+    Raises:
+      InputError: the network does not let hidden activations drop.
     """
+    widths = learner.module.drop_widths
+    if widths is None:
+        raise InputError(
+            f"{learner.recipe.model} does not let its hidden activations drop: put dropout into the "
+            "network itself, or choose a defence other than dropout"
+        )
     inputs = jax.eval_shape(learner.encode, state, records).shape
-    shapes = [inputs, *((inputs[0], width) for width in learner.module.drop_widths)]
+    shapes = [inputs, *((inputs[0], width) for width in widths)]
 
     def factors(layer: int, shape: tuple[int, ...]) -> Array:
         keep, of_layer = 1 - ratios[min(layer, 1)], jax.random.fold_in(key, layer)
@@ -156,7 +166,8 @@ def draw(
     factors = None
     if members.dropout is not None:
         factors = drop(learner, state, records, members.dropout, step_key(Stream.DROPOUT))
-    return Batch(records, labels, factors)
+    own = step_key(Stream.NETWORK) if learner.network.draws else None
+    return Batch(records, labels, factors, own)
 
 
 def epoch(
@@ -186,7 +197,7 @@ def epoch(
 
     max_steps = members.indices.shape[0] // batch
     state, total = lax.fori_loop(0, max_steps, step, (state, jnp.float32(0)))
-    return state._replace(losses=state.losses.at[epoch].set(total / num_steps))
+    return state._replace(losses=state.losses.at[epoch].set(total / jnp.float32(num_steps)))
 
 
 def fit(

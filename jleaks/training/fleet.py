@@ -11,7 +11,7 @@ independent.
 import collections
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -36,8 +36,22 @@ _SHARED = PartitionSpec()
 Signals = dict[str, Array]
 # Network inputs of a batch to logits.
 PredictFn = Callable[[Array], Array]
+# From a model's strength of defence and its logits to what it answers.
+DefendFn = Callable[[Array, Array], Array]
 # What is kept of a batch: (predict_fn, inputs [B, ...], labels [B]) -> signals, each [B, ...].
 SignalFn = Callable[[PredictFn, Array, Array], Signals]
+
+
+class Answering(NamedTuple):
+    """What happens to the answers of defended models before anyone sees them.
+
+    Attributes:
+      fn: Of one model; pure, and the same object on every call (it keys the compiled program).
+      strength: [P, ...] of each model.
+    """
+
+    fn: DefendFn
+    strength: Float[np.ndarray, "models *strength"]
 
 
 def make_mesh(num_devices: int | None = None) -> Mesh:
@@ -130,29 +144,40 @@ def _programs(learner: Learner, mesh: Mesh, group: int) -> dict[str, Any]:
 
 @functools.cache
 def _query_program(
-    learner: Learner, mesh: Mesh, group: int, block: int, signal_fn: SignalFn
+    learner: Learner,
+    mesh: Mesh,
+    group: int,
+    block: int,
+    signal_fn: SignalFn,
+    defend_fn: DefendFn | None,
 ) -> Callable[..., Signals]:
-    def query(state: State, data: Data, indices: Array) -> Signals:
+    def query(state: State, data: Data, indices: Array, strength: Array | None) -> Signals:
         num_records = indices.shape[1]
         num_blocks = -(-num_records // block)
 
-        def one(state: State, indices: Array) -> Signals:
+        def one(state: State, indices: Array, strength: Array | None) -> Signals:
+            predict_fn: PredictFn = functools.partial(learner.predict, state)
+            if defend_fn is not None:
+                predict_fn = functools.partial(_defended, predict_fn, defend_fn, strength)
             padded = jnp.pad(indices, (0, num_blocks * block - num_records), mode="edge")
 
             def kept(rows: Array) -> Signals:
                 inputs = learner.encode(state, data.features[rows])
-                return signal_fn(
-                    functools.partial(learner.predict, state), inputs, data.labels[rows]
-                )
+                return signal_fn(predict_fn, inputs, data.labels[rows])
 
             blocks = lax.map(kept, padded.reshape(num_blocks, block))
             return jax.tree.map(
                 lambda a: a.reshape(num_blocks * block, *a.shape[2:])[:num_records], blocks
             )
 
-        return over_models(one, group, state, indices)
+        return over_models(one, group, state, indices, strength)
 
-    return spread("query", query, mesh, ("models", "shared", "models"))
+    return spread("query", query, mesh, ("models", "shared", "models", "models"))
+
+
+def _defended(predict_fn: PredictFn, fn: DefendFn, strength: Array | None, inputs: Array) -> Array:
+    assert strength is not None
+    return fn(strength, predict_fn(inputs))
 
 
 def _padded_size(count: int, mesh: Mesh, group: int) -> int:
@@ -286,6 +311,7 @@ class Fleet:
         indices: Int[np.ndarray, "models records"],
         signal_fn: SignalFn,
         block: int,
+        answering: Answering | None = None,
     ) -> dict[str, np.ndarray]:
         """Asks every model of a pack about its own list of records.
 
@@ -297,6 +323,7 @@ class Fleet:
             labels [B] to what is kept; pure, and the same object on every call (it keys the
             compiled program).
           block: Records answered at a time.
+          answering: What happens to the logits that `signal_fn` sees; None for nothing.
 
         Returns:
           What `signal_fn` returned, each leaf [P, n, ...], on the host.
@@ -304,12 +331,13 @@ class Fleet:
         Raises:
           TooLargeError: the program takes more than the limit.
         """
-        program = _query_program(self.learner, self.mesh, self.group, block, signal_fn)
-        pack = state, np.asarray(indices, np.int32)
-        like, like_rows = self._like(pack)
-        executable = ready("query", program, (like, data, like_rows), self.limit)
-        (state, rows), count = self._put(pack)
-        return fetch(executable.call(state, data, rows), count)
+        fn, strength = (None, None) if answering is None else answering
+        program = _query_program(self.learner, self.mesh, self.group, block, signal_fn, fn)
+        pack = state, np.asarray(indices, np.int32), strength
+        like, *like_others = self._like(pack)
+        executable = ready("query", program, (like, data, *like_others), self.limit)
+        (state, *others), count = self._put(pack)
+        return fetch(executable.call(state, data, *others), count)
 
 
 class Pack:

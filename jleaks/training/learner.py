@@ -13,6 +13,7 @@ from jleaks.fields import Count, Form, problems
 from jleaks.models import networks
 from jleaks.models.convolution import Precision
 from jleaks.models.kernels import XLA, Descend, Kernels
+from jleaks.models.registry import NETWORKS, Network
 from jleaks.training.recipe import Recipe
 
 PyTree = Any
@@ -76,17 +77,19 @@ class Factors(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """What one step learns from; every leaf has the batch's records on axis 0.
+    """What one step learns from; every leaf but the key has the batch's records on axis 0.
 
     Attributes:
       records: [B, ...] stored records.
       labels: [B] classes, or what a quantile regression learns.
       factors: Of dropout, if there is any.
+      key: Of this step, for a network that draws random numbers of its own (whose batches are never split).
     """
 
     records: Array
     labels: Array
     factors: Factors | None = None
+    key: Array | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,11 +112,22 @@ class Learner:
     form: Form = "native"
     records_per_block: Count | None = None
     kernels: Kernels = XLA
+    # What the recipe's network is: programs of one that was registered anew are not its own.
+    _network: Network | None = dataclasses.field(init=False)
 
     def __post_init__(self) -> None:
         # Whoever trains needs one of these: a recipe that no plan has validated ends here.
-        if found := problems(self):
-            raise InputError("; ".join(found))
+        model = getattr(self.recipe, "model", None)
+        found = NETWORKS.get(model) if isinstance(model, str) else None
+        object.__setattr__(self, "_network", found)
+        if unfit := problems(self):
+            raise InputError("; ".join(unfit))
+
+    @property
+    def network(self) -> Network:
+        """What the registry holds under the recipe's name of its network."""
+        assert self._network is not None
+        return self._network
 
     @property
     def num_blocks(self) -> int:
@@ -123,23 +137,17 @@ class Learner:
         return next(n for n in range(-(-batch // block), batch + 1) if batch % n == 0)
 
     @functools.cached_property
-    def module(self) -> networks.Network:
-        """The network."""
+    def module(self) -> networks.Module:
+        """The network's module."""
         named = self.recipe.precision
         precision: Precision = None if named == "default" else named
-        return networks.build(
-            self.recipe.model,
-            self.recipe.hidden,
-            self.num_classes,
-            networks.Computing(self.form, precision, self.kernels),
-            self.recipe.activation,
-        )
+        how = networks.Computing(self.form, precision, self.kernels)
+        return self.network.make(self.num_classes, self.recipe, how)
 
     @property
     def _descend(self) -> Descend | None:
         """The kernel for all layers, if the network is nothing but such, one after another."""
-        flat = self.recipe.model in ("mlp", "logistic")
-        return self.module.how.layers.descend if flat else None
+        return self.module.how.layers.descend if self.network.layers == "dense" else None
 
     @property
     def reads_bytes(self) -> bool:
@@ -173,7 +181,7 @@ class Learner:
         logits, updated = self.module.apply(
             {"params": state.params, "batch_stats": state.averages},
             inputs,
-            networks.Training(hidden),
+            networks.Training(hidden, batch.key),
             mutable=["batch_stats"],
         )
         return logits, updated.get("batch_stats", {})

@@ -13,9 +13,10 @@ import functools
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from jleaks import settings
+from jleaks import keys, settings
 from jleaks.arrays import AnyArray
 from jleaks.data import encodings
 from jleaks.errors import InputError
@@ -25,7 +26,7 @@ from jleaks.training import step as step_lib
 from jleaks.training.execution import Execution
 from jleaks.training.learner import Batch, Data, Learner
 from jleaks.training.memory import device_memory, peak_bytes, readable
-from jleaks.training.recipe import NORMALISED_MODELS, Recipe
+from jleaks.training.recipe import Recipe
 
 # Of one core's cache, what models that advance together may take.
 _CACHE_BYTES = 1 << 20
@@ -198,7 +199,7 @@ class Packing:
             return f"{given}: {fits} is predicted to fit"
         batch = learner.recipe.batch_size
         block, ways = batch // learner.num_blocks, [f"a batch_size below {batch}"]
-        if learner.recipe.model not in NORMALISED_MODELS and block > 1:
+        if learner.network.splits and block > 1:
             ways.insert(0, f"records_per_block below {block}")
         if self.num_devices > 1 and jax.default_backend() == "cpu":
             ways.append(f"num_devices below {self.num_devices}, which share the machine's memory")
@@ -222,23 +223,24 @@ def make_learner(
     """Returns the learner of a fleet, its form of convolution and its blocks chosen by backend.
 
     Raises:
-      InputError: the recipe cannot be trained with, `execution` splits batches that are normalised as
-        a whole or asks for kernels that are not there, or JAX is set to other numbers.
+      InputError: the recipe cannot be trained with, `execution` splits batches that are taken as a
+        whole or asks for kernels that are not there, or JAX is set to other numbers.
     """
     settings.check()
     execution.validate()
-    if execution.records_per_block is not None and recipe.model in NORMALISED_MODELS:
+    learner = Learner(recipe, encoding, num_classes)
+    if execution.records_per_block is not None and not learner.network.splits:
         raise InputError(
-            f"records_per_block is {execution.records_per_block}, but {recipe.model} normalises every "
-            "batch as a whole: leave it unset"
+            f"records_per_block is {execution.records_per_block}, but {recipe.model} takes every batch "
+            "as a whole: leave it unset"
         )
     on_cpu = jax.default_backend() == "cpu"
     chosen = kernels.choose(execution.kernels)
     block = execution.records_per_block
-    if block is None and on_cpu and recipe.model == "cnn":
+    if block is None and on_cpu and learner.network.layers == "small convolutions":
         block = chosen.cnn_block
     form = execution.convolution or ("products" if on_cpu else "native")
-    return Learner(recipe, encoding, num_classes, form, block, chosen)
+    return dataclasses.replace(learner, form=form, records_per_block=block, kernels=chosen)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -278,7 +280,12 @@ def _measure(
 
     def traced(learner: Learner) -> jax.stages.Traced:
         size = learner.recipe.batch_size
-        batch = Batch(shape((size, *record_shape), dtype), shape((size,), np.int32))
+        key = jax.eval_shape(lambda: keys.wrap(jnp.zeros(2, jnp.uint32)))
+        batch = Batch(
+            shape((size, *record_shape), dtype),
+            shape((size,), np.int32),
+            key=key if learner.network.draws else None,
+        )
         return jax.jit(lambda s, b: step_lib.gradient(learner, s, b)).trace(state, batch)
 
     block = learner.recipe.batch_size // learner.num_blocks

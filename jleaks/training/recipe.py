@@ -15,13 +15,7 @@ from jleaks.fields import (
     Ratio,
     problems,
 )
-
-Model = Literal["mlp", "logistic", "cnn", "resnet18", "wrn28_2"]
-
-# Networks that only images can go into.
-IMAGE_MODELS = ("cnn", "resnet18", "wrn28_2")
-# Networks that normalise a batch as a whole.
-NORMALISED_MODELS = ("resnet18", "wrn28_2")
+from jleaks.models.registry import NETWORKS, NetworkName, for_any_records
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +24,8 @@ class Recipe:
 
     Attributes:
       model: Network that is trained (see `jleaks.models.networks`): "mlp" or "logistic"; of images also
-        "cnn" (the paper's), "resnet18" or "wrn28_2".
+        "cnn" (the paper's), "resnet18" or "wrn28_2"; or one of your own that was registered (see
+        `jleaks.models.own_network`).
       hidden: Widths of the MLP's hidden layers; other networks ignore them.
       epochs: Number of passes over the training part.
       batch_size: Number of records in a step; an epoch drops the incomplete last batch, as the released
@@ -55,7 +50,7 @@ class Recipe:
         paper's) or "relu"; other networks ignore it.
     """
 
-    model: Model = "mlp"
+    model: NetworkName = "mlp"
     hidden: tuple[Count, ...] = (128,)
     epochs: Count = 50
     batch_size: Count = 100
@@ -77,23 +72,30 @@ class Recipe:
     def misfits(self, task: Task) -> list[str]:
         """Returns one sentence per value that a task's records cannot be trained with."""
         found = []
+        network = NETWORKS.find(self.model)
         if self.loss != "cross entropy":
             found.append(
                 f"loss is {self.loss}, but {task.name} has classes: expected cross entropy"
             )
-        if task.encoding != "pixels":
-            if self.model in IMAGE_MODELS:
+        if "precision" not in network.obeys and self.precision not in ("float32", "default"):
+            found.append(
+                f"precision is {self.precision}, but the products of {self.model} are its own: expected "
+                "float32 or default"
+            )
+        if not task.has_images:
+            if network.images:
                 found.append(
-                    f"model is {self.model}, but {task.name} has no images: expected mlp or logistic"
+                    f"model is {self.model}, but {task.name} has no images: expected "
+                    f"{for_any_records()}"
                 )
             if self.augmentation != "none":
                 found.append(
                     f"augmentation is {self.augmentation}, but {task.name} has no images: expected none"
                 )
-        elif task.name == "mnist" and self.augmentation == "flips and crops":
+        elif not task.mirrored and self.augmentation == "flips and crops":
             found.append(
-                f"augmentation is {self.augmentation}, but mirrored digits are no digits: expected "
-                "crops or none for mnist"
+                f"augmentation is {self.augmentation}, but mirrored images of {task.name} are none of "
+                f"its kind: expected crops or none for {task.name}"
             )
         return found
 
@@ -115,11 +117,11 @@ class Preset(NamedTuple):
     """
 
     recipe: Recipe
-    model: Model | None
+    model: str | None
     about: str
 
 
-def _image(model: Model, about: str) -> Preset:
+def _image(model: str, about: str) -> Preset:
     """SGD as residual networks are trained in the membership-inference literature."""
     recipe = Recipe(
         model,
@@ -158,7 +160,7 @@ RECIPES: dict[str, Preset] = {
     "resnet18": _image("resnet18", "ResNet-18 for CIFAR, trained likewise"),
 }
 
-# Of the attack models of adversaries 1 and 2; `benchmarks/attack_recipes.py` compares them.
+# Of the attack models of adversaries 1 and 2; `benchmarks/checks/attack_recipes.py` compares them.
 ATTACK_RECIPES: dict[str, Preset] = {
     "stable": Preset(
         ATTACK_RECIPE,

@@ -14,7 +14,7 @@ from jleaks.training import packing
 from jleaks.training.checkpoints import Store
 from jleaks.training.executables import TooLargeError
 from jleaks.training.execution import Execution
-from jleaks.training.fleet import Fleet, Pack, SignalFn, make_mesh
+from jleaks.training.fleet import Answering, Fleet, Pack, SignalFn, make_mesh
 from jleaks.training.learner import Data, Learner, Members, State
 from jleaks.training.memory import available_memory, exhausted, readable
 from jleaks.training.preemption import Preempted, StopSignal
@@ -347,7 +347,12 @@ class Trainer:
                 raise Preempted(f"{spec.name}: stopped after {int(progress.epochs.sum())} epochs")
 
     def query(
-        self, state: State, rows: np.ndarray, keep: SignalFn, data: Data | None = None
+        self,
+        state: State,
+        rows: np.ndarray,
+        keep: SignalFn,
+        data: Data | None = None,
+        answering: Answering | None = None,
     ) -> dict[str, np.ndarray]:
         """Asks trained models about records, pack by pack.
 
@@ -356,6 +361,7 @@ class Trainer:
           rows: [P, n] positions of the records that each model is asked about.
           keep: What is kept of the answers.
           data: What `rows` point into; None for the fleet's own dataset.
+          answering: What defended models answer in the place of their logits; None for undefended ones.
 
         Returns:
           The signals, each [P, n, ...], on the host.
@@ -366,7 +372,8 @@ class Trainer:
         asked = self.data if data is None else data
 
         def ask(pack: slice) -> dict[str, np.ndarray]:
-            return self.fleet.query(asked, _take(state, pack), rows[pack], keep, self._block)
+            own = answering and answering._replace(strength=answering.strength[pack])
+            return self.fleet.query(asked, _take(state, pack), rows[pack], keep, self._block, own)
 
         found = self._in_packs(len(rows), ask, self._ask_fewer)
         return {name: np.concatenate([pack[name] for pack in found]) for name in found[0]}

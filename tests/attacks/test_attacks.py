@@ -35,7 +35,7 @@ def bank_of(slow: naive.NaiveBank, twins: bool = True) -> Bank:
     return Bank(**{name: getattr(slow, name) for name in fields}, twins=twins)
 
 
-def case(name: str) -> tuple[naive.NaiveBank, Bank, References, References | None]:
+def case(name: str) -> tuple[naive.NaiveBank, Bank, References, References]:
     seed = sorted(_CASES).index(name)
     slow = naive.random_bank(np.random.default_rng(seed), **_CASES[name])
     one_sided = {"all_in", "all_out"} & _CASES[name].keys()
@@ -54,12 +54,12 @@ def bank_of_twins(bank: Bank) -> Bank:
 
 
 def variant_of(
-    name: str, slow: naive.NaiveBank, target: int, shadows: References | None
+    name: str, slow: naive.NaiveBank, target: int, shadows: References
 ) -> dict[str, object]:
     """The form that the target's shadow chooses, or the default without one."""
     if name not in naive.VARIANTS:
         return {}
-    if shadows is None:
+    if not shadows.models.size:
         return {"variant": 0.3 if name == "rmia_offline" else "global"}
     of, refs = int(shadows.targets[target]), shadows.models[target].tolist()
     return {"variant": naive.chosen_variant(name, slow, of, refs, slow.candidates)}
@@ -70,14 +70,12 @@ def test_every_attack_equals_its_loop(name):
     slow, bank, references, shadows = case(name)
     targets = range(0, bank.num_models, 1 if bank.num_models < 10 else 29)
     attacks = [attack for attack in ATTACKS.values() if missing(attack, bank) is None]
-    if shadows is None:
-        attacks = [attack for attack in attacks if attack.finish != "class thresholds"]
     found = scores(bank, attacks, references, shadows)
-    assert found.keys() >= set(naive.ATTACKS) - {"class_thresholds"}
+    assert found.keys() >= set(naive.ATTACKS)
     for attack in found:
         for target in targets:
             refs = references.models[target].tolist()
-            of = None if shadows is None else int(shadows.targets[target])
+            of = int(shadows.targets[target])
             kwargs = variant_of(attack, slow, target, shadows)
             if name == "ties" and kwargs:
                 # Scores that tie on paper need not tie in float32: forms of nearly the same AUC.
@@ -130,7 +128,7 @@ def test_metrics_equal_brute_force_over_all_thresholds(name):
 def test_thresholds_come_from_the_shadow_alone():
     slow, bank, references, shadows = case("plain")
     attacks = [attack for attack in ATTACKS.values() if missing(attack, bank) is None]
-    found = evaluate(bank, attacks, references, shadows, make_mesh(1))
+    found = evaluate(bank, attacks, references, shadows, make_mesh(2))
     for a, attack in enumerate(attacks):
         for target in (0, 3, 7):
             expected = naive.threshold(
@@ -181,10 +179,13 @@ def test_one_compiled_call_evaluates_every_attack_on_every_target():
     _, bank, references, shadows = case("plain")
     attacks = [attack for attack in ATTACKS.values() if missing(attack, bank) is None]
     before = fleet.TRACES["evaluate bank"]
-    for shift in (0.0, 0.25):
-        moved = Bank(**{**vars(bank), "phi": bank.phi + np.float32(shift)})
-        evaluate(moved, attacks, references, shadows, make_mesh(4))
-    assert fleet.TRACES["evaluate bank"] - before <= 1
+    evaluate(bank, attacks, references, shadows, make_mesh(2))
+    # At most one trace, which another test here may have made; other answers of these shapes make none.
+    traced = fleet.TRACES["evaluate bank"]
+    assert traced - before <= 1
+    moved = Bank(**{**vars(bank), "phi": bank.phi + np.float32(0.25)})
+    evaluate(moved, attacks, references, shadows, make_mesh(2))
+    assert fleet.TRACES["evaluate bank"] == traced
 
 
 @pytest.mark.parametrize("count", [1, 3, 5, 11])

@@ -7,14 +7,7 @@ import pytest
 
 from jleaks.attacks import sides, sums
 from jleaks.attacks.bank import Bank
-from jleaks.attacks.evaluate_bank import (
-    NonFiniteScoresError,
-    evaluate,
-    lacking,
-    missing,
-    scores,
-    without_shadows,
-)
+from jleaks.attacks.evaluate_bank import NonFiniteScoresError, evaluate, scores
 from jleaks.attacks.reference_statistics import VARIANCE_FLOOR
 from jleaks.attacks.references import (
     References,
@@ -25,6 +18,7 @@ from jleaks.attacks.references import (
     twins,
 )
 from jleaks.attacks.registry import ATTACKS
+from jleaks.attacks.requirements import lacking, missing, refusal, without_shadows
 from jleaks.errors import InputError
 from jleaks.metrics.epsilon import epsilon_one_run
 from jleaks.training.fleet import make_mesh
@@ -183,7 +177,7 @@ def test_with_nothing_to_compare_attacks_are_refused():
     assert "did not train on a record" in str(lacking(ATTACKS["lira_offline"], bank, references))
     told = str(without_shadows(bank, [ATTACKS["loss"], ATTACKS["lira_offline"]], shadows))
     assert told.startswith(
-        "shadows cannot be attacked (lira_offline: no reference that did not train"
+        "shadows cannot be attacked by lira_offline (no reference that did not train"
     )
     assert without_shadows(bank, [ATTACKS["loss"]], shadows) is None
     with pytest.raises(InputError, match="rmia_online cannot be run: no reference that did not"):
@@ -193,10 +187,41 @@ def test_with_nothing_to_compare_attacks_are_refused():
     references, shadows = assign(bank)
     assert references.models.shape == (2, 0)
     assert shadows is None
-    assert "too few models" in str(without_shadows(bank, [ATTACKS["loss"]], shadows))
+    assert "by loss (too few models" in str(without_shadows(bank, [ATTACKS["loss"]], shadows))
+    # One half is stated beforehand.
+    assert without_shadows(bank, [ATTACKS["correctness"]], shadows) is None
+    refused = refusal(ATTACKS["class_thresholds"], bank, references, shadows)
+    assert str(refused).startswith("it needs shadows, which cannot be attacked: too few models")
     assert lacking(ATTACKS["loss"], bank, references) is None
     assert lacking(ATTACKS["attack_r"], bank, references) is not None
     assert most_references(bank) == 0
+
+
+def test_attacks_that_cannot_be_run_on_a_shadow_alone_lose_their_threshold():
+    rng = np.random.default_rng(6)
+    bank = bank_of(mask("twins", rng, 6, 400), rng)
+    # Of two references one is the shadow and the other its twin: nobody is left to compare it with.
+    references, shadows = assign(bank, 2)
+    assert shadows.models.shape == (6, 0)
+    names = ("correctness", "loss", "class_thresholds", "calibrated", "rmia_offline")
+    attacks = [ATTACKS[name] for name in names]
+    told = str(without_shadows(bank, attacks, shadows))
+    assert told.startswith("shadows cannot be attacked by calibrated, rmia_offline (too few models")
+    whole = evaluate(bank, attacks, references, shadows, make_mesh(2))
+    assert np.isfinite(whole.threshold[:3]).all()
+    assert np.isnan(whole.threshold[3:]).all()
+    # RMIA offline's a stays as published; the others' thresholds do not depend on references.
+    np.testing.assert_allclose(whole.variant[4], 0.3)
+    more, shadows_of_more = assign(bank, 4)
+    np.testing.assert_array_equal(shadows_of_more.targets, shadows.targets)
+    full = evaluate(bank, attacks, more, shadows_of_more, make_mesh(2))
+    np.testing.assert_array_equal(full.threshold[:3], whole.threshold[:3])
+    assert np.isfinite(full.threshold).all()
+    parts = evaluate(bank, attacks, references, shadows, make_mesh(2), records_per_block=150)
+    np.testing.assert_allclose(parts.auc, whole.auc, atol=1e-5)
+    np.testing.assert_allclose(parts.threshold, whole.threshold, rtol=1e-5)
+    with pytest.raises(InputError, match="class_thresholds cannot be run: it needs shadows"):
+        evaluate(bank, attacks, references, None, make_mesh(2))
 
 
 def test_twins_are_found_in_any_order():

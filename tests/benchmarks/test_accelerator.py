@@ -10,23 +10,22 @@ import jax
 import numpy as np
 import pytest
 
-# Not benchmarks.accelerator: its flags would clash with those of other benchmarks under test.
-from benchmarks.accelerator_fleets import Case, Torch, counts_of, steps_per_model, turns
-from benchmarks.accelerator_sections import SECTIONS, SHARES, knee, wide_plan
-from benchmarks.accelerator_session import (
+from benchmarks.accelerator.accelerator import sentences
+from benchmarks.accelerator.fleets import Case, Torch, counts_of, steps_per_model, turns
+from benchmarks.accelerator.roofline import Counts, Peaks, layers, step_counts, used
+from benchmarks.accelerator.sections import SECTIONS, SHARES, knee, wide_plan
+from benchmarks.accelerator.session import (
     GRACE,
     SMOKE,
     Scale,
     Session,
-    check_names,
     measure,
     read_run,
 )
-from benchmarks.accelerator_table import sentences
-from benchmarks.roofline import Counts, Peaks, layers, step_counts, used
+from benchmarks.harness import check_names
 from jleaks.errors import InputError
-from jleaks.models import networks
 from jleaks.models.networks import Computing
+from jleaks.models.registry import NETWORKS
 from jleaks.training.recipe import RECIPES, Recipe
 
 # Programs are compiled anew, and need not be fast.
@@ -45,7 +44,7 @@ MLP = Case("purchase", "purchase100", Recipe(epochs=400, batch_size=10), "native
     ],
 )
 def test_counts_are_those_of_the_network_and_of_xla(recipe, record, classes):
-    module = networks.build(recipe.model, recipe.hidden, classes, Computing())
+    module = NETWORKS[recipe.model].make(classes, recipe, Computing())
     shapes = jax.eval_shape(module.init, jax.random.key(0), np.zeros((1, *record), np.float32))
     kernels = [leaf.size for leaf in jax.tree.leaves(shapes["params"]) if leaf.ndim > 1]
     biases = [leaf.size for leaf in jax.tree.leaves(shapes["params"]) if leaf.ndim == 1]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import attack_page
+from benchmarks.pages import attacks as attack_page
 from jleaks import json_lines
 from jleaks.attacks.registry import ATTACKS
 from jleaks.errors import InputError
@@ -170,7 +170,7 @@ def test_a_readme_gets_the_table_between_its_markers(results, launch, tmp_path):
     readme.write_text(f"Before.\n\n{start}\nold\n{end}\n\nAfter.\n")
     flags = [f"--results={results}", f"--page={page}", f"--readme={readme}"]
     for _ in range(2):
-        done = launch("benchmarks.attack_page", *flags)
+        done = launch("benchmarks.pages.attacks", *flags)
         assert done.returncode == 0, done.stderr
     text = readme.read_text()
     assert text.startswith(f"Before.\n\n{start}\n\n| Attack | Needs | Adult |")
@@ -190,7 +190,7 @@ def test_a_readme_without_markers_is_left_alone(results, text):
 
 
 def test_no_banks_are_one_clear_line(tmp_path, launch):
-    done = launch("benchmarks.attack_page", f"--results={tmp_path}", f"--page={tmp_path}/page.md")
+    done = launch("benchmarks.pages.attacks", f"--results={tmp_path}", f"--page={tmp_path}/page.md")
     assert (done.returncode, done.stderr) == (2, f"error: {tmp_path} has no NAME/summary.jsonl\n")
     assert not (tmp_path / "page.md").exists()
 

@@ -1,4 +1,4 @@
-"""benchmarks.attack_recipes: what it measures, how its page chooses, and that the default is its choice."""
+"""Attack recipes: what is measured, how the page chooses, and that the default is its choice."""
 
 import dataclasses
 import json
@@ -7,11 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from absl.flags import FLAGS
-from absl.testing import flagsaver
 
-from benchmarks.attack_recipes import grid, summary
-from benchmarks.attack_recipes_page import chosen, page
+from benchmarks.checks.attack_recipes import COMMAND, grid, summary
+from benchmarks.pages.attack_recipes import chosen, page
 from jleaks import json_lines
 from jleaks.errors import InputError
 from jleaks.training.recipe import ATTACK_RECIPE, ATTACK_RECIPES, Recipe
@@ -33,16 +31,17 @@ def test_spread_is_told_apart_by_keys_and_by_seeds():
     assert [nothing[k] for k in ("mean", "over_keys", "over_seeds")] == [None] * 3
 
 
-def test_named_recipes_come_first_and_none_twice():
-    FLAGS.mark_as_parsed()
-    with flagsaver.as_parsed(
-        activations="tanh,relu",
-        schedules="constant",
-        learning_rates="0.01",
-        batch_sizes="10",
-        recipes="ml_leaks,released",
-    ):
-        found = grid()
+def test_named_recipes_come_first_and_none_twice(monkeypatch):
+    asked = {
+        "activations": ["tanh", "relu"],
+        "schedules": ["constant"],
+        "learning_rates": ["0.01"],
+        "batch_sizes": ["10"],
+        "recipes": ["ml_leaks", "released"],
+    }
+    for name, value in asked.items():
+        monkeypatch.setattr(COMMAND, name, value)
+    found = grid()
     named = [ATTACK_RECIPES[name].recipe for name in ("ml_leaks", "released")]
     assert found == [*named, dataclasses.replace(named[0], activation="relu")]
 
@@ -63,7 +62,7 @@ def record(recipe, task, collapsed=0.0, over_keys=0.01, auc=0.7, num_steps=100):
         **{name: {**spread, "over_keys": over_keys} for name in of_metric},
         "auc": {**spread, "mean": auc, "over_keys": 0.0},
         "device_seconds": 1.5,
-        "command": "python -m benchmarks.attack_recipes",
+        "command": "python -m benchmarks.checks.attack_recipes",
         "cpu": "a processor",
         "cores": 2,
         "load_before": 0.5,
@@ -124,7 +123,7 @@ def test_a_small_comparison(launch, tmp_path):
         *("--recipes=released", "--activations=relu", "--schedules=cosine"),
         *("--learning_rates=0.001", "--batch_sizes=100", f"--out={out}", f"--workdir={workdir}"),
     )
-    done = launch("benchmarks.attack_recipes", *flags)
+    done = launch("benchmarks.checks.attack_recipes", *flags)
     assert done.returncode == 0, done.stderr
     released, relu = (json.loads(line) for line in out.read_text().splitlines())
     assert (released["recipe"]["model"], relu["recipe"]["activation"]) == ("logistic", "relu")
@@ -137,5 +136,5 @@ def test_a_small_comparison(launch, tmp_path):
         assert row["source"] == "synthetic"
         assert str(tmp_path) not in row["command"]
     # Targets and attack models are found again.
-    again = launch("benchmarks.attack_recipes", *flags)
+    again = launch("benchmarks.checks.attack_recipes", *flags)
     assert "models trained" not in again.stdout

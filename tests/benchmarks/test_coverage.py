@@ -6,9 +6,9 @@ import naive_attacks as naive
 import numpy as np
 import pytest
 
-from benchmarks import coverage
-from benchmarks.coverage_banks import PROCESSES, _shares, draw, truths
-from benchmarks.coverage_table import coverage_table, draw_coverage
+from benchmarks.checks import coverage
+from benchmarks.checks.coverage import coverage_table, draw_coverage
+from benchmarks.checks.simulated_banks import PROCESSES, _shares, draw, truths
 from jleaks.attacks.evaluate_bank import scores
 from jleaks.attacks.references import assign
 from jleaks.attacks.registry import get_attacks
@@ -130,7 +130,7 @@ def test_tables_and_figures_show_every_quantity(measured):
     ],
 )
 def test_bad_flags_are_one_line(launch, flags, message):
-    done = launch("benchmarks.coverage", *flags)
+    done = launch("benchmarks.checks.coverage", *flags)
     assert done.returncode == 2
     assert message in done.stderr
     assert done.stderr.count("\n") == 1

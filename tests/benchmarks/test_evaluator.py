@@ -9,9 +9,9 @@ import naive_attacks as naive
 import numpy as np
 import pytest
 
-from benchmarks import contenders, evaluator, turns
-from benchmarks.contenders import ATTACKS, Answers
-from benchmarks.evaluator_table import TITLES, evaluator_table, latest
+from benchmarks.evaluator import contenders, evaluator, turns
+from benchmarks.evaluator.contenders import ATTACKS, Answers
+from benchmarks.evaluator.evaluator import TITLES, evaluator_table, latest
 from jleaks.errors import InputError
 
 FIELDS = {
@@ -152,7 +152,7 @@ def test_public_code_is_imported_from_its_checkout(rng, tmp_path: Path):
     ("flags", "message"),
     [
         (["--num_models=7"], "must be even"),
-        (["--contender=nobody", "--found=x"], "unknown contender 'nobody'"),
+        (["--contender=nobody", "--found=x"], "--contender names nobody; allowed: loops, "),
         (["--contender=loops"], "--contender needs --found"),
     ],
 )

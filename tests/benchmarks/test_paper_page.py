@@ -111,11 +111,11 @@ def test_what_is_missing_or_garbled_is_one_line(results, tmp_path):
 
 def test_the_command_writes_the_page_or_says_why_not(results, tmp_path, launch):
     target = tmp_path / "docs" / "paper.md"
-    done = launch("benchmarks.paper_page", f"--results={results}", f"--page={target}")
+    done = launch("benchmarks.pages.paper", f"--results={results}", f"--page={target}")
     assert done.returncode == 0, done.stderr
     assert target.read_text() == page(results, target.parent)
     (results / "E1" / "rows.jsonl").write_text("garbled")
-    failed = launch("benchmarks.paper_page", f"--results={results}", f"--page={target}")
+    failed = launch("benchmarks.pages.paper", f"--results={results}", f"--page={target}")
     assert failed.returncode == 2
     assert failed.stderr.startswith("error: ")
     assert failed.stderr.count("\n") == 1

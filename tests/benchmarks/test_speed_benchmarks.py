@@ -1,34 +1,18 @@
 """Benchmarks of growth, packing and start-up: what they say of known numbers.  Nothing is timed."""
 
-import functools
-import importlib
 import shutil
 import subprocess
 
 import pytest
-from absl import flags
 
-from benchmarks import rows
-from benchmarks.growth_table import growth_table
-from benchmarks.packing_table import curve_table
-from benchmarks.start_up_table import start_up_table
+from benchmarks import harness
+from benchmarks.scaling import growth, packing, start_up
+from benchmarks.scaling.growth import growth_table
+from benchmarks.scaling.packing import curve_table
+from benchmarks.scaling.start_up import start_up_table
 from jleaks.errors import InputError
 
-
-def script(name):
-    """Imports a benchmark with flags of its own: several have flags of the same names."""
-    # Those that launchers share must stay what they are.
-    importlib.import_module("launch.execution")
-    own = flags.FlagValues()
-    with pytest.MonkeyPatch.context() as patch:
-        for kind in ("enum", "float", "integer", "list", "string"):
-            define = getattr(flags, f"DEFINE_{kind}")
-            patch.setattr(flags, f"DEFINE_{kind}", functools.partial(define, flag_values=own))
-        return importlib.import_module(f"benchmarks.{name}")
-
-
-growth, packing_curve, start_up = map(script, ("growth", "packing_curve", "start_up"))
-Size, Shape = growth.Size, packing_curve.Shape
+Size, Shape = growth.Size, packing.Shape
 
 # What every row of a run has beside what its benchmark found.
 SHARED = {
@@ -82,7 +66,7 @@ def test_one_number_grows_and_the_others_are_the_middle_of_theirs():
 @pytest.mark.parametrize("texts", [["1"], ["2", "2"], ["4", "2"], ["0", "1"], ["1", "x"], []])
 def test_sizes_ascend(texts):
     with pytest.raises(InputError, match=r"--models is .*, expected two or more whole numbers"):
-        growth.ascending("models", texts)
+        harness.whole_numbers("models", texts, 2)
 
 
 def found(training, run, busy=2.0):
@@ -133,17 +117,17 @@ def test_the_table_of_growth_has_every_size():
 
 
 def test_the_knee_is_the_smallest_within_five_percent_of_the_best():
-    assert packing_curve.knee([2, 4, 8, 16], [90, 95, 100, 97]) == 4
-    assert packing_curve.knee([2, 4, 8, 16], [90, 94.9, 100, 97]) == 8
-    assert packing_curve.knee([16, 2], [100, 100]) == 2
+    assert harness.knee([2, 4, 8, 16], [90, 95, 100, 97]) == 4
+    assert harness.knee([2, 4, 8, 16], [90, 94.9, 100, 97]) == 8
+    assert harness.knee([16, 2], [100, 100]) == 2
 
 
 def test_curves_cross_no_further_than_a_device_has_models():
-    calls, groups = packing_curve.shapes([2, 4, 8], [1, 2], Shape(6, 2), 2)
+    calls, groups = packing.shapes([2, 4, 8], [1, 2], Shape(6, 2), 2)
     assert calls == [Shape(2, 1), Shape(4, 2), Shape(6, 2), Shape(8, 2)]
     # Two of the largest groups on each of two devices.
     assert groups == [Shape(8, 1), Shape(8, 2)]
-    calls, groups = packing_curve.shapes([2, 4], [1, 2, 8], Shape(4, 1), 2)
+    calls, groups = packing.shapes([2, 4], [1, 2, 8], Shape(4, 1), 2)
     assert calls == [Shape(2, 1), Shape(4, 1)]
     assert groups == [Shape(4, 1), Shape(4, 2)]
 
@@ -156,7 +140,7 @@ def curve_rows():
         Shape(8, 2): [50.0, 100.0, 120.0],
     }
     calls, groups = [Shape(2, 1), Shape(4, 1), Shape(8, 1)], [Shape(8, 1), Shape(8, 2)]
-    row = packing_curve.curve_row(calls, groups, Shape(8, 1), rates)
+    row = packing.curve_row(calls, groups, Shape(8, 1), rates)
     about = {"model": "mlp", "kernels": "host", "flops_per_step": 2e9}
     return [{**row, **SHARED, **about}]
 
@@ -225,13 +209,13 @@ def test_every_network_starts_up():
     ("module", "flags", "message"),
     [
         ("growth", ["--records=50,100"], "--records has 50, less than one batch of 100"),
-        ("packing_curve", ["--kernels=gpu"], "--kernels is gpu, expected some of host, xla"),
-        ("packing_curve", ["--calls=", "--cnn_calls="], "nothing to measure"),
-        ("start_up", ["--architectures=vgg"], "--architectures is vgg, expected some of mlp"),
+        ("packing", ["--kernels=gpu"], "--kernels names gpu; allowed: host, xla"),
+        ("packing", ["--calls=", "--cnn_calls="], "nothing to measure"),
+        ("start_up", ["--architectures=vgg"], "--architectures names vgg; allowed: mlp, "),
     ],
 )
 def test_bad_flags_are_one_line_and_status_two(launch, module, flags, message):
-    done = launch(f"benchmarks.{module}", *flags)
+    done = launch(f"benchmarks.scaling.{module}", *flags)
     assert done.returncode == 2
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
@@ -251,12 +235,12 @@ def test_rows_that_a_run_appended_do_not_count_as_changed_sources(monkeypatch, t
     git("init", "-q")
     git("add", "-A")
     git("commit", "-qm", "first")
-    monkeypatch.setattr(rows, "_ROOT", tmp_path)
-    clean = rows.machine()["commit"]
+    monkeypatch.setattr(harness, "_ROOT", tmp_path)
+    clean = harness.machine()["commit"]
     assert len(clean) == 12
     row.write_text("{}")
-    assert rows.machine()["commit"] == clean
+    assert harness.machine()["commit"] == clean
     source.write_text("changed = True")
-    assert rows.machine()["commit"] == f"{clean}-dirty"
-    monkeypatch.setattr(rows.shutil, "which", lambda _: None)
-    assert rows.machine()["commit"] == "unknown"
+    assert harness.machine()["commit"] == f"{clean}-dirty"
+    monkeypatch.setattr(harness.shutil, "which", lambda _: None)
+    assert harness.machine()["commit"] == "unknown"

@@ -5,12 +5,12 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks import speed_page
-from benchmarks.profile_table import REST, WHOLE, profile_table
+from benchmarks.pages import speed as speed_page
+from benchmarks.scaling.step_profile import REST, WHOLE, profile_table, split
 
 ABOUT = {
     "turns": 2,
-    "command": "python -m benchmarks.step_profile",
+    "command": "python -m benchmarks.scaling.step_profile",
     "cpu": "a processor",
     "cores": 2,
     "commit": "abc",
@@ -106,13 +106,10 @@ def test_the_committed_page_is_that_of_the_committed_rows(launch, tmp_path):
 def test_unknown_benchmarks_are_bad_input(launch, tmp_path):
     done = launch("benchmarks.speed", f"--results={tmp_path}", "--only=growth,everything")
     assert done.returncode == 2
-    assert "unknown benchmarks ['everything']" in done.stderr
+    assert "--only names everything; allowed: training, " in done.stderr
 
 
 def test_a_step_is_split_into_parts():
-    """In a process of its own flags are defined once; here only the arithmetic is of interest."""
-    from benchmarks.step_profile import split
-
     found = {"order": 1.0, "dense 1": 5.0, "dense 1 +": 12.0, "Adam": 3.0, WHOLE: 20.0}
     parts = split(found, 100)
     assert parts["order"] == pytest.approx(0.01)
@@ -122,6 +119,6 @@ def test_a_step_is_split_into_parts():
 
 
 def test_unknown_networks_are_bad_input(launch):
-    done = launch("benchmarks.step_profile", "--networks=vgg")
+    done = launch("benchmarks.scaling.step_profile", "--networks=vgg")
     assert done.returncode == 2
-    assert "unknown networks ['vgg']" in done.stderr
+    assert "--networks names vgg; allowed: purchase_mlp, " in done.stderr

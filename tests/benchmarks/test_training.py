@@ -12,9 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import training, training_contenders
-from benchmarks.training import Job, make_row
-from benchmarks.training_contenders import (
+from benchmarks.training import training
+from benchmarks.training import workload as workload_lib
+from benchmarks.training.training import COMMAND, Job, make_row, training_table
+from benchmarks.training.workload import (
     BATCH,
     CONTENDERS,
     EPOCHS,
@@ -27,11 +28,10 @@ from benchmarks.training_contenders import (
     time_group,
     train_groups,
 )
-from benchmarks.training_table import training_table
 from jleaks.data.tasks import TASKS
 from jleaks.errors import InputError
 from jleaks.keys import Role, identity_key
-from jleaks.models import networks
+from jleaks.models import networks, registry
 from jleaks.training import epoch, packing
 from jleaks.training import step as step_lib
 from jleaks.training.learner import Batch, Data, Learner, Members
@@ -65,7 +65,9 @@ def test_operations_are_those_counted_by_hand():
 @pytest.mark.parametrize("network", ["purchase_mlp", "cifar_cnn"])
 def test_operations_are_those_that_xla_counts(network):
     task = NETWORKS[network].describe()
-    module = networks.build(task.model, (128,), task.num_classes, networks.Computing())
+    module = registry.NETWORKS[task.model].make(
+        task.num_classes, Recipe(task.model), networks.Computing()
+    )
     records = jax.ShapeDtypeStruct((BATCH, *task.feature_shape), np.float32)
     params = jax.eval_shape(lambda: module.init(jax.random.key(0), jnp.zeros(records.shape)))
     kernels = {leaf.shape for leaf in jax.tree.leaves(params) if leaf.ndim > 1}
@@ -139,7 +141,7 @@ def _expected(network: str):
     ],
 )
 def test_jax_takes_the_steps_of_jleaks(network, per_call, count):
-    from benchmarks.jax_training import Vmapped
+    from benchmarks.training.with_jax import Vmapped
 
     workload = _workload(network)
     weights, order, losses = _expected(network)
@@ -162,7 +164,7 @@ def test_torch_takes_the_steps_of_jleaks(network, name, monkeypatch):
     torch = pytest.importorskip("torch")
     # Compiled by others, and slowly: what is compiled is ours.
     monkeypatch.setattr(torch, "compile", lambda fn, **_: fn)
-    from benchmarks.torch_training import MAKERS
+    from benchmarks.training.with_torch import MAKERS
 
     workload = _workload(network)
     weights, order, losses = _expected(network)
@@ -225,7 +227,7 @@ def test_steady_steps_are_counted(monkeypatch):
     group = _Counter()
     last = 1 + 2 * 2 * EPOCHS
     clock = types.SimpleNamespace(perf_counter=lambda: float(len(group.steps) >= last))
-    monkeypatch.setattr(training_contenders, "time", clock)
+    monkeypatch.setattr(workload_lib, "time", clock)
     found = time_group(group, workload, 0.5)
     assert group.steps == [0, *[0, 2] * 2 * EPOCHS]
     assert group.restarts == 2
@@ -354,8 +356,8 @@ def test_jobs_that_serve_several_numbers_of_models_run_once_a_turn(monkeypatch, 
         return {"failed": "no"} if job.contender == "torch_func" else _found(1000)
 
     monkeypatch.setattr(training, "_run", run)
-    monkeypatch.setattr(training, "_REPETITIONS", types.SimpleNamespace(value=2))
-    monkeypatch.setattr(training, "_QUALITY", types.SimpleNamespace(value=4))
+    monkeypatch.setattr(COMMAND, "repetitions", 2)
+    monkeypatch.setattr(COMMAND, "quality_models", 4)
     jobs = [
         Job(name, CONTENDERS[name].trained("location_mlp", number, None))
         for number in (16, 64)
@@ -375,9 +377,9 @@ def test_jobs_that_serve_several_numbers_of_models_run_once_a_turn(monkeypatch, 
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--contenders=jleaks,nobody"], "unknown contender 'nobody'"),
-        (["--networks=lenet"], "unknown network 'lenet'"),
-        (["--num_models=8,none"], "--num_models is 8,none, expected numbers above 0"),
+        (["--contenders=jleaks,nobody"], "--contenders names nobody; allowed: jleaks, "),
+        (["--networks=lenet"], "--networks names lenet; allowed: purchase_mlp, "),
+        (["--num_models=8,none"], "--num_models is 8,none, expected whole numbers above 0"),
         (["--contender=jleaks"], "--contender needs --workdir"),
     ],
 )
@@ -390,11 +392,11 @@ def test_bad_flags_are_one_line_and_status_two(launch, flags, message):
 
 def test_without_pytorch_its_contenders_are_skipped_unless_asked_for(monkeypatch, capsys):
     monkeypatch.setattr(training, "find_spec", lambda _: None)
-    monkeypatch.setattr(training, "_CONTENDERS", types.SimpleNamespace(value=None))
+    monkeypatch.setattr(COMMAND, "contenders", None)
     assert training._chosen() == ["jleaks", "jleaks_xla", "jax_vmap", "jax_steps"]
     told = capsys.readouterr().out
     assert told.count("\n") == 1
     assert "pip install jleaks[peers]" in told
-    monkeypatch.setattr(training._CONTENDERS, "value", ["jleaks", "torch_eager"])
+    monkeypatch.setattr(COMMAND, "contenders", ["jleaks", "torch_eager"])
     with pytest.raises(InputError, match=r"torch_eager need.*pip install jleaks\[peers\]"):
         training._chosen()

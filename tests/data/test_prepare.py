@@ -263,7 +263,7 @@ def test_damaged_data_is_one_line(data, damage):
         (lambda m: m.update(num_records=0, class_sizes=[0] * 30), "num_records is 0, expected 1"),
         (
             lambda m: m.update(source="web"),
-            "source is 'web', expected one of real, stand-in, synth",
+            "source is 'web', expected one of real, own, stand-in, synth",
         ),
         (lambda m: m.update(inputs=[3]), "inputs have 3, expected name, bytes and sha256"),
     ],

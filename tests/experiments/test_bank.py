@@ -10,11 +10,10 @@ import pytest
 
 from jleaks import json_lines
 from jleaks.attacks import bank as bank_lib
+from jleaks.attacks import bank_arrays, score_files
 from jleaks.attacks import evaluate_bank as evaluate_lib
-from jleaks.attacks import score_files
 from jleaks.attacks.bank import Bank
 from jleaks.attacks.evaluate_bank import evaluate, missing, scores
-from jleaks.attacks.options import Options
 from jleaks.attacks.references import assign
 from jleaks.attacks.registry import ATTACKS
 from jleaks.data.splits import halves
@@ -88,7 +87,7 @@ def test_references_leave_out_target_and_twin_and_are_nested():
             few = assign(bank, count)[0].models[target]
             assert set(few) <= mine
             assert (member[few].sum(0) == count // 2).all()
-    assert assign(bank, 2)[1] is None
+    assert assign(bank, 2)[1].models.shape == (10, 0)
     with pytest.raises(
         InputError, match="9 references were asked for; a bank of 10 models has up to 8"
     ):
@@ -340,18 +339,12 @@ def test_evaluating_takes_no_more_memory_than_is_set_aside(rng, names, num_recor
     kinds = tuple(ATTACKS[name] for name in names)
     mesh = make_mesh(2)
     references, shadows = assign(bank)
-    roles = {"target": references, "shadow": shadows}
-    roles = {role: evaluate_lib._on_device(refs) for role, refs in roles.items()}
-    arrays = evaluate_lib._arrays(bank, kinds)
-    program = evaluate_lib._whole_program(kinds, Options(), bank.num_classes, mesh)
-    given = (
-        evaluate_lib._put(arrays, mesh),
-        roles,
-        evaluate_lib._membership_indices(bank, references, shadows),
-    )
+    arrays, roles, truth, programs = evaluate_lib._layout(bank, kinds, references, shadows, None)
+    program = evaluate_lib._whole_program(programs, mesh)
+    given = (bank_arrays.put(arrays, mesh), roles, truth)
     found = program.lower(*given).compile().memory_analysis()
     taken = mesh.size * (found.temp_size_in_bytes + found.argument_size_in_bytes)
-    allowed = evaluate_lib.bytes_per_record(arrays, kinds, bank.num_models, mesh) * num_records
+    allowed = bank_arrays.bytes_per_record(arrays, kinds, bank.num_models, mesh) * num_records
     # Linear in the records, and no larger than what decides whether a bank fits.
     assert 0.05 * allowed < taken < allowed
 
@@ -362,10 +355,9 @@ def test_a_bank_that_does_not_fit_is_evaluated_in_blocks(answers, monkeypatch):
     ]
     references, shadows = assign(answers)
     whole = evaluate(answers, attacks, references, shadows, make_mesh(2))
-    per_record = evaluate_lib.bytes_per_record(
-        evaluate_lib._arrays(answers, tuple(attacks)), tuple(attacks), 8, make_mesh(2)
-    )
-    monkeypatch.setattr(evaluate_lib, "device_memory", lambda _: 50 * per_record)
+    arrays = bank_arrays.bank_arrays(answers, attacks, (references, shadows))
+    per_record = bank_arrays.bytes_per_record(arrays, attacks, 8, make_mesh(2))
+    monkeypatch.setattr(bank_arrays, "device_memory", lambda _: 50 * per_record)
     before = fleet.TRACES["score block"]
     parts = evaluate(answers, attacks, references, shadows, make_mesh(2))
     assert fleet.TRACES["score block"] > before

@@ -1,13 +1,19 @@
 """Registries, and a user's files that register."""
 
 import builtins
+import dataclasses
 import re
+import subprocess
+import sys
+from typing import Annotated
 
 import pytest
 
 from jleaks import registry
 from jleaks.errors import InputError
-from jleaks.registry import Registry
+from jleaks.fields import problems
+from jleaks.fingerprint import stated
+from jleaks.registry import Named, Registry
 
 
 @pytest.fixture
@@ -37,6 +43,10 @@ def test_an_entry_of_a_file_is_known_by_its_contents(things, tmp_path):
     registry.load(str(path))
     assert things["mine"] == 3
     assert things.origin("mine").digest != before.digest
+    # An edit that is undone is undone here, too.
+    write(path, things, 2)
+    registry.load(str(path))
+    assert (things["mine"], things.origin("mine")) == (2, before)
 
 
 def test_a_name_that_is_taken_is_refused(things, tmp_path):
@@ -85,3 +95,40 @@ def test_files_and_modules_that_are_not_there_are_one_line(tmp_path, monkeypatch
         registry.load_object("here.py:Other")
     with pytest.raises(InputError, match="names no object"):
         registry.load_object("here.py")
+
+
+def test_what_a_user_s_file_imports_of_jleaks_stays_jleaks_own(tmp_path):
+    path = tmp_path / "first.py"
+    path.write_text("from jleaks.attacks.registry import ATTACKS\n")
+    code = (
+        f"from jleaks import registry\nATTACKS = registry.load({str(path)!r}).ATTACKS\n"
+        "assert len(ATTACKS) > 30\nassert ATTACKS.digests(*ATTACKS) == {}\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=600, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_fields_name_entries_and_fingerprints_know_what_made_them(things, tmp_path):
+    name = Annotated[str, Named(things)]
+    things._origins["first"] = None
+
+    @dataclasses.dataclass(frozen=True)
+    class Plan:
+        first: name | None = None
+        more: tuple[name, ...] = ()
+
+    assert "first is mine, expected one of first, or your own by --plugin" in problems(
+        Plan("mine", ("first",))
+    )[0].replace(" or None", "")
+    registry.load(str(write(tmp_path / "mine.py", things, 2)))
+    plan = Plan("mine", ("first", "mine"))
+    assert problems(plan) == []
+    digest = things.origin("mine").digest
+    assert stated(plan) == {
+        "first": ["mine", {"mine": digest}],
+        "more": [["first", "mine"], {"mine": digest}],
+    }
+    # jleaks' own are known by their names alone.
+    assert stated(Plan("first", ("first",))) == {"first": "first", "more": ["first"]}

@@ -17,7 +17,7 @@ _FPRS = (0.0, *FPRS, 0.1, 0.3, 1.0)
 def ranked(scores: np.ndarray, member: np.ndarray, candidate: np.ndarray) -> roc.Ranked:
     """The row's ranking, listed beside a target with more members and one with fewer."""
     others = np.stack([member, np.arange(len(member)) < 2, np.arange(len(member)) > 1])
-    listed = bank_metrics.membership_index(others, candidate)
+    listed = bank_metrics.membership_index(others, np.tile(candidate, (3, 1)))
     given = map(jnp.asarray, (scores, member, candidate, listed.inside[0], listed.outside[0]))
     return jax.jit(roc.rank)(*given)
 
@@ -84,7 +84,7 @@ def test_influences_equal_loops(rng, kind, level):
     scores, member, candidate = row(rng, kind)
     found = ranked(scores, member, candidate)
     own, truth = scores[candidate], member[candidate]
-    near = bank_metrics.near(member[None], candidate)[0]
+    near = bank_metrics.near(member[None], candidate[None])[0]
     sums = bank_metrics.influence(found, jnp.asarray(near), jnp.float32(level))
     assert not np.asarray(sums)[:, ~candidate].any()
     by_name = dict(zip(INFLUENCES, np.asarray(sums, np.float64)[:, candidate], strict=True))

@@ -55,7 +55,8 @@ def test_counts_around_a_named_fpr():
     for n in (50, 2_087, 20_000):
         at = counts(0.001, n)
         line = [(count + 1) / (n + 1) for count in (at.below, at.above)]
-        assert interpolated(*map(np.array, line), 0.001, np.array(n)) == pytest.approx(0.001)
+        found = interpolated(*map(np.atleast_1d, line), 0.001, np.array([n]))
+        assert found == pytest.approx(0.001)
 
 
 def test_few_non_members_are_fewer_than_five():

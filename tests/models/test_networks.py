@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import re
-import typing
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +14,7 @@ from naive_convolution import naive_convolution
 from jleaks.errors import InputError
 from jleaks.models import networks
 from jleaks.models.networks import Computing, Training
+from jleaks.models.registry import NETWORKS
 from jleaks.training import epoch, packing, step
 from jleaks.training import fleet as fleet_lib
 from jleaks.training.checkpoints import Store
@@ -22,11 +22,12 @@ from jleaks.training.execution import Execution
 from jleaks.training.fleet import Fleet, make_mesh
 from jleaks.training.learner import Batch, Data, Factors, Learner, Members
 from jleaks.training.preemption import Preempted, StopSignal
-from jleaks.training.recipe import IMAGE_MODELS, NORMALISED_MODELS, Model, Recipe
+from jleaks.training.recipe import Recipe
 from jleaks.training.trainer import Trainer
 
 ORDERS = ("post-activation", "pre-activation")
 SHAPE = (8, 8, 3)
+OWN = ("mlp", "logistic", "cnn", "resnet18", "wrn28_2")
 
 
 query = jax.jit(Learner.logits, static_argnums=0)
@@ -56,19 +57,18 @@ def untrained(order="pre-activation", form="products"):
     ("name", "expected"), [("resnet18", 11_173_962), ("wrn28_2", 1_467_610), ("cnn", 136_810)]
 )
 def test_networks_have_the_published_number_of_parameters(name, expected):
-    module = networks.build(name, (), 10, Computing())
+    module = NETWORKS[name].make(10, Recipe(name), Computing())
     shapes = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
     if name == "cnn":
         expected = 25 * 3 * 32 + 32 + 25 * 32 * 32 + 32 + 6 * 6 * 32 * 128 + 128 + 128 * 10 + 10
     assert sum(leaf.size for leaf in jax.tree.leaves(shapes["params"])) == expected
-    assert ("batch_stats" in shapes) == (name in NORMALISED_MODELS)
+    assert ("batch_stats" in shapes) == (not NETWORKS[name].splits)
 
 
 def test_every_model_can_be_built():
-    assert set(IMAGE_MODELS) | {"mlp", "logistic"} == set(typing.get_args(Model))
-    for name in typing.get_args(Model):
-        module = networks.build(name, (7,), 3, Computing())
-        shape = (2, 32, 32, 3) if name in IMAGE_MODELS else (2, 20)
+    for name in OWN:
+        module = NETWORKS[name].make(3, Recipe(name, (7,)), Computing())
+        shape = (2, 32, 32, 3) if NETWORKS[name].images else (2, 20)
         variables = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros(shape))
         factors = tuple(jnp.ones((2, width)) for width in module.drop_widths)
         answer = jax.eval_shape(
@@ -76,8 +76,8 @@ def test_every_model_can_be_built():
             variables, jnp.zeros(shape), factors,
         )  # fmt: skip
         assert answer.shape == (2, 3)
-    with pytest.raises(InputError, match="unknown model 'vgg'; allowed: mlp, logistic, cnn"):
-        networks.build("vgg", (), 3, Computing())
+    with pytest.raises(InputError, match="model is vgg, expected one of mlp, logistic, cnn"):
+        Learner(Recipe("vgg"), "binary", 3)
 
 
 def test_convolutions_start_as_he_and_others_say():
@@ -255,10 +255,10 @@ def test_a_resumed_fleet_equals_an_uninterrupted_one(tmp_path):
 
 def test_a_normalised_batch_is_never_split():
     with pytest.raises(
-        InputError, match="records_per_block is 5, but wrn28_2 normalises every batch"
+        InputError, match="records_per_block is 5, but wrn28_2 takes every batch as a whole"
     ):
         packing.make_learner(Recipe("wrn28_2"), "pixels", 10, Execution(records_per_block=5))
-    for name in NORMALISED_MODELS:
+    for name in ("resnet18", "wrn28_2"):
         learner = packing.make_learner(Recipe(name), "pixels", 10, Execution())
         assert learner.num_blocks == 1
         assert learner.form == ("products" if jax.default_backend() == "cpu" else "native")

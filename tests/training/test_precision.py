@@ -13,8 +13,7 @@ import pytest
 from fleets import assert_close, fleet_spec, trained
 from naive_convolution import naive_convolution
 
-# Not benchmarks.precision: its flags would clash with those of other benchmarks under test.
-from benchmarks.precision_pairs import compared, contenders
+from benchmarks.checks.precision import compared, contenders
 from jleaks.errors import InputError
 from jleaks.experiments.bank_plan import BankPlan
 from jleaks.experiments.plan import Plan
@@ -280,7 +279,7 @@ def test_the_benchmark_leaves_a_row_per_metric(launch, tmp_path):
     out = tmp_path / "precision.jsonl"
     sizes = ("--num_seeds=2", "--num_models=4", "--scale=0.01", "--epochs=1", "--attacks=loss")
     done = launch(
-        "benchmarks.precision", "--tasks=location", "--precisions=bfloat16", *sizes, f"--out={out}",
+        "benchmarks.checks.precision", "--tasks=location", "--precisions=bfloat16", *sizes, f"--out={out}",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     rows = [json.loads(line) for line in out.read_text().splitlines()]

@@ -16,11 +16,12 @@ from jleaks.errors import InputError
 from jleaks.experiments.bank_plan import BankPlan
 from jleaks.experiments.plan import Plan
 from jleaks.keys import Role, Stream, identity_key
+from jleaks.models.registry import NETWORKS
 from jleaks.training import epoch as epoch_lib
 from jleaks.training import fleet as fleet_lib
 from jleaks.training import step as step_lib
 from jleaks.training.learner import Batch, Data, Learner, Members, State
-from jleaks.training.recipe import IMAGE_MODELS, RECIPES, Recipe
+from jleaks.training.recipe import RECIPES, Recipe
 from launch.recipe import chosen_model, make_recipe
 
 
@@ -140,7 +141,7 @@ def test_presets_can_be_trained_with():
     for name, preset in RECIPES.items():
         assert preset.recipe.problems("model") == []
         assert preset.model in (None, preset.recipe.model)
-        images = preset.recipe.model in IMAGE_MODELS
+        images = NETWORKS[preset.recipe.model].images
         assert bool(preset.recipe.misfits(get_task("location"))) == images
         assert preset.recipe.misfits(get_task("cifar10")) == []
         assert images == (name in ("wrn28_2", "resnet18"))
@@ -155,7 +156,11 @@ def test_presets_can_be_trained_with():
         ("location", {"model": "resnet18"}, "model is resnet18, but location has no images"),
         ("news", {"model": "cnn"}, "model is cnn, but news has no images"),
         ("adult", {"augmentation": "crops"}, "augmentation is crops, but adult has no images"),
-        ("mnist", {"augmentation": "flips and crops"}, "mirrored digits are no digits"),
+        (
+            "mnist",
+            {"augmentation": "flips and crops"},
+            "mirrored images of mnist are none of its kind",
+        ),
     ],
 )
 def test_recipes_that_a_task_cannot_be_trained_with(task, changes, message):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from jleaks.data import prepared
 from jleaks.data.sources.download import fetch
-from jleaks.data.tasks import Task, get_task
+from jleaks.data.tasks import TASKS, Task
 from jleaks.errors import InputError
 
 if TYPE_CHECKING:
@@ -118,7 +118,10 @@ def prepare(
       InputError: a task, parameter, folder, download or raw file is not as it must be.  With
         several tasks, those that can be prepared are, and the error names the others.
     """
-    chosen = [get_task(name) for name in tasks]
+    chosen = [TASKS.find(name) for name in tasks]
+    for task in chosen:
+        if task.data is not None:
+            raise InputError(f"{task.name} brings its own data: there is nothing to prepare")
     raw_path = None if raw_dir is None else Path(raw_dir).absolute()
     if raw_path is not None and not raw_path.is_dir():
         raise InputError(f"raw_dir {raw_dir} is not a folder")
@@ -191,7 +194,7 @@ def _prepare(
 
 def _builder_class(task: Task) -> Any:
     module, name = _BUILDERS[task.dataset]
-    return getattr(importlib.import_module(f"jleaks.data.{module}"), name)
+    return getattr(importlib.import_module(f"jleaks.data.sources.{module}"), name)
 
 
 def _make_builder(builder_class: Any, task: Task, config: Any, data_dir: Path) -> "RecordsBuilder":

@@ -34,7 +34,7 @@ SHOWN = (
     "class_thresholds",
     "loss",
 )
-_DASHES = ("-", "-", "-", (0, (5, 2)), (0, (5, 2)), (0, (5, 2)), (0, (1, 1.2)), (0, (1, 1.2)))
+_DASHES: dict[str, Any] = {"in and out": "-", "out": (0, (5, 2)), "none": (0, (1, 1.2))}
 
 
 def _compact(seconds: float) -> str:
@@ -130,7 +130,7 @@ def draw_roc(
     tpr: np.ndarray,
     num_nonmembers: int,
 ) -> Figure:
-    """Draws the mean ROC curve of the main attacks and the range of the middle 80% of targets.
+    """Draws the mean ROC curve of the main attacks and a user's own, and the middle 80% of targets.
 
     Args:
       title: Above the figure.
@@ -139,7 +139,11 @@ def draw_roc(
       tpr: [A, T, G].
       num_nonmembers: Of each target: no FPR below one in so many can be measured.
     """
-    shown = [name for name in SHOWN if name in attacks] or list(attacks)[: len(SHOWN)]
+    # A user's own are what the figure is drawn for.
+    own = [name for name in attacks if name in ATTACKS and ATTACKS.origin(name) is not None]
+    own = own[: len(SHOWN)]
+    known = [name for name in SHOWN if name in attacks][: len(SHOWN) - len(own)]
+    shown = [*known, *own] or list(attacks)[: len(SHOWN)]
     figure = new_figure(8.6, 6.4)
     axes = figure.subplots()
     resolved = fpr >= 1 / num_nonmembers
@@ -154,7 +158,8 @@ def draw_roc(
             fpr[resolved], np.maximum(low, 1e-6), high, color=colour, alpha=0.13, lw=0
         )
         axes.plot(
-            fpr[resolved], np.maximum(mean, 1e-6), color=colour, ls=_DASHES[i], lw=1.9,
+            fpr[resolved], np.maximum(mean, 1e-6), color=colour, lw=1.9,
+            ls=_DASHES[ATTACKS[name].references] if name in ATTACKS else "-",
             label=ATTACKS[name].title if name in ATTACKS else name,
         )  # fmt: skip
     grid = fpr[resolved]

@@ -76,10 +76,17 @@ def _rate_axes(axes: Axes) -> None:
     clean_axes(axes)
 
 
+def _apart(low: float, high: float, values: Sequence[float], wide: bool) -> bool:
+    """Whether the labels of two ticks have room beside each other, on an axis of ascending values."""
+    if wide:
+        return math.log(high / low) > 0.1 * math.log(values[-1] / values[0])
+    return high - low > 0.04 * (values[-1] - values[0])
+
+
 def _set_ticks(axes: Axes, values: Sequence[float], measured: bool) -> None:
     """Sets the x axis: logarithmic where values span more than ten times, ticks at them or round ones."""
     values = sorted(set(values))
-    wide = values[-1] > 10 * values[0]
+    wide = 0 < 10 * values[0] < values[-1]
     if wide:
         axes.set_xscale("log")
         axes.xaxis.set_minor_locator(NullLocator())
@@ -88,8 +95,7 @@ def _set_ticks(axes: Axes, values: Sequence[float], measured: bool) -> None:
         # Those that have room.
         kept: list[float] = []
         for value in values:
-            span = math.log(values[-1] / values[0])
-            if not kept or math.log(value / kept[-1]) > 0.1 * span or not wide:
+            if not kept or _apart(kept[-1], value, values, wide):
                 kept.append(value)
         axes.xaxis.set_major_locator(FixedLocator(kept))
     elif not wide:
@@ -148,7 +154,7 @@ def _handles(keys: Sequence[tuple[str, str]]) -> list[Line2D]:
     attacks = [attack for attack in ATTACKS if attack in {attack for attack, _ in keys}]
     if len(attacks) > 1:
         handles += [
-            Line2D([], [], color="0.2", ls=_STYLES[attack], label=ATTACKS[attack])
+            Line2D([], [], color="0.2", ls=_STYLES.get(attack, "--"), label=ATTACKS[attack])
             for attack in attacks
         ]
     return handles
@@ -170,7 +176,7 @@ def draw_curves(results: Results, figure: designs.Figure) -> Figure:
         for (attack, name), points in found.items():
             # Styles tell attacks apart where there are several.
             colour, marker = _LOOKS[name]
-            _draw_line(axes, points, colour, marker, _STYLES[attack] if several else "-")
+            _draw_line(axes, points, colour, marker, _STYLES.get(attack, "--") if several else "-")
             if figure.knee:
                 at = knee([(j, bar.mean) for j, (_, bar) in enumerate(points) if bar.n])
                 x, bar = points[at]

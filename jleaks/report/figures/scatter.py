@@ -24,7 +24,7 @@ from jleaks.report.figures.style import (
 from jleaks.report.groups import CONFIDENCE, Results
 from jleaks.report.titles import plain_title, source_note, source_suffix
 
-_MARKERS = {"real": "o", "stand-in": "D", "synthetic": "s"}
+_MARKERS = {"real": "o", "own": "^", "stand-in": "D", "synthetic": "s"}
 
 
 def _look(source: str) -> dict[str, Any]:
@@ -94,7 +94,11 @@ def draw_overfitting(results: Results, _: designs.Figure) -> Figure:
             if source in kinds
         ]
         figure.legend(
-            handles=handles, loc="outside upper right", ncols=3, frameon=False, fontsize=9
+            handles=handles,
+            loc="outside upper right",
+            ncols=len(_MARKERS),
+            frameon=False,
+            fontsize=9,
         )
     notes = (
         interval_note(shown, "whiskers"),

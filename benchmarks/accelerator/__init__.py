@@ -1,0 +1,1 @@
+"""How fast training is on one accelerator, and how far from what the device allows."""

@@ -1,0 +1,5 @@
+"""`python -m benchmarks.accelerator`."""
+
+from benchmarks.accelerator.accelerator import COMMAND, main
+
+COMMAND.run(main)

@@ -1,0 +1,1 @@
+"""Whether numbers hold: narrow products, null banks, intervals, attack recipes, stand-ins."""

@@ -1,0 +1,5 @@
+"""`python -m benchmarks.evaluator`."""
+
+from benchmarks.evaluator.evaluator import COMMAND, main
+
+COMMAND.run(main)

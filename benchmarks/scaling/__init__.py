@@ -1,0 +1,1 @@
+"""Where a step's time goes, how cost grows, how models are packed, how long until the first step."""

@@ -1,0 +1,1 @@
+"""How fast shadow models are trained, beside JAX and PyTorch as people use them."""

@@ -1,0 +1,113 @@
+"""A bank's arrays on the devices: whole or in blocks of records, and how many records fit."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array
+
+from jleaks.attacks.attack import Attack
+from jleaks.attacks.bank import Bank
+from jleaks.attacks.per_record import PerRecord
+from jleaks.attacks.references import References
+from jleaks.metrics import bank_metrics
+from jleaks.training.packing import device_memory
+
+_MEMORY_SHARE = 0.4
+
+# By name; records are the last axis of each.
+Arrays = dict[str, Any]
+
+
+def bank_arrays(bank: Bank, attacks: Sequence[Attack], roles: Sequence[References]) -> Arrays:
+    """Returns what the attacks look at, on the host.
+
+    Args:
+      bank: Answers and membership.
+      attacks: All that are to be run.
+      roles: References of targets, and of shadows.
+    """
+    several = any(attack.queries == "all" for attack in attacks)
+    queries = slice(None) if several else slice(1)
+    names = sorted({name for attack in attacks for name in attack.signals})
+    arrays = {name: getattr(bank, name) for name in names}
+    if "correct" in arrays:
+        arrays["correct"] = arrays["correct"][queries]
+    for refs in roles:
+        if refs.draw is not None:
+            arrays["rank"] = refs.draw.rank
+    return {
+        **arrays,
+        "phi": bank.phi[queries],
+        "member": bank.member,
+        "labels": np.asarray(bank.labels, np.int32),
+        "valid": np.ones(len(bank.labels), bool),
+        "candidate": ~bank.population,
+    }
+
+
+def reference_arrays(references: References) -> dict[str, np.ndarray]:
+    """Returns who is compared with whom, as `ReferenceStatistics` takes it."""
+    draw = references.draw
+    drawn = {} if draw is None else {"drawn": np.array([draw.inside, draw.outside], np.int32)}
+    return drawn | {
+        "targets": references.targets,
+        "models": references.models,
+        "left_out": references.left_out,
+        "use": references.use,
+    }
+
+
+def put(arrays: Arrays, mesh: Mesh) -> Arrays:
+    """Pads the records to a multiple of the devices and spreads them."""
+
+    def spread(array: np.ndarray) -> Array:
+        surplus = -array.shape[-1] % mesh.size
+        padded = np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, surplus)])
+        spec = PartitionSpec(*[None] * (array.ndim - 1), "model")
+        return jax.device_put(padded, NamedSharding(mesh, spec))
+
+    return {name: spread(array) for name, array in arrays.items()}
+
+
+def blocks(arrays: Arrays, size: int) -> Iterator[tuple[slice, Arrays]]:
+    """Cuts records into blocks of one shape; what the last one lacks is padding."""
+    records = arrays["labels"].shape[0]
+    for start in range(0, records, size):
+        span = slice(start, min(start + size, records))
+        lacking = size - (span.stop - span.start)
+        yield (
+            span,
+            {
+                name: np.pad(a[..., span], [(0, 0)] * (a.ndim - 1) + [(0, lacking)])
+                for name, a in arrays.items()
+            },
+        )
+
+
+def bytes_per_record(arrays: Arrays, attacks: Sequence[Attack], targets: int, mesh: Mesh) -> int:
+    """Returns what evaluating takes for each record at most, on all devices together."""
+    models, queries = arrays["member"].shape[0], arrays["phi"].shape[0]
+    given = sum(array[..., :1].nbytes for array in arrays.values())
+    # For targets and shadows, 4 bytes each: scores of all attacks, summaries of both sides for every query,
+    # thirty more, and the membership indices, which every device has whole.
+    rows = len(attacks) + sum(attack.variants is not None for attack in attacks)
+    # What attacks on one record look at, and the lists of one target's references.
+    own = [attack.score for attack in attacks if isinstance(attack.score, PerRecord)]
+    rows += sum(len(score.numbers) for score in own)
+    lists = sum(len(score.lists) for score in own)
+    kept = 4 * 2 * targets * (rows + 8 * queries + 30 + mesh.size)
+    # Every device's sums of influences.
+    kept += 4 * len(attacks) * len(bank_metrics.INFLUENCES) * (mesh.size + 1)
+    # Sorts over all models.
+    return given + kept + 4 * models * (8 + 4 * lists)
+
+
+def fitting(arrays: Arrays, attacks: Sequence[Attack], targets: int, mesh: Mesh) -> int:
+    """Returns how many records can be scored and evaluated at a time."""
+    records = arrays["member"].shape[1]
+    memory = device_memory(mesh.devices.flat[0]) * mesh.size
+    per_record = bytes_per_record(arrays, attacks, targets, mesh)
+    return max(1, min(records, int(_MEMORY_SHARE * memory / per_record)))

@@ -1,0 +1,137 @@
+"""A bank's scores: raw ones of all targets at once, and what each target's become beside its shadow's."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array
+
+from jleaks.attacks.attack import Attack, Ending, Records, ShadowScores
+from jleaks.attacks.bank_arrays import Arrays
+from jleaks.attacks.options import Options
+from jleaks.attacks.reference_statistics import ReferenceStatistics
+from jleaks.metrics import roc
+from jleaks.metrics.bank_metrics import Lists
+
+
+class Shared(NamedTuple):
+    """What every row, one attack's scores of all records of one target, is evaluated with.
+
+    Attributes:
+      labels: [N] true classes.
+      valid: [N] False for padding.
+      candidate: [N] records that may be audited.
+      member: By role, "target" or "shadow": who is a member of its models, [T, N].
+      audited: By role, where references are drawn: the records that each model is audited on, [T, N].
+      lists: Members and others of every role's models, listed.
+    """
+
+    labels: Array
+    valid: Array
+    candidate: Array
+    member: dict[str, Array]
+    audited: dict[str, Array]
+    lists: Lists
+
+    def rank(self, role: str, row: Array, at: Array) -> roc.Ranked:
+        """Ranks the scores of a role's model for target number `at`, on the records it is audited on."""
+        candidate = self.audited[role][at] if role in self.audited else self.candidate
+        listed = (side[at] for side in self.lists.indices[role])
+        return roc.rank(row, self.member[role][at], candidate, *listed)
+
+
+class Truth(NamedTuple):
+    """What is known of the records before anything is scored; see `Shared`."""
+
+    lists: Lists
+    audited: dict[str, Any]
+
+
+def shared_by_rows(arrays: Arrays, truth: Truth, roles: Mapping[str, Mapping[str, Any]]) -> Shared:
+    """Returns what rows of all roles share; records of `arrays` may be padded for the devices."""
+    records = arrays["labels"].shape[0]
+    return Shared(
+        labels=arrays["labels"],
+        valid=arrays["valid"],
+        candidate=arrays["candidate"],
+        member={role: arrays["member"][refs["targets"]] for role, refs in roles.items()},
+        audited={
+            role: jnp.pad(rows, ((0, 0), (0, records - rows.shape[1])))
+            for role, rows in truth.audited.items()
+        },
+        lists=truth.lists,
+    )
+
+
+def raw_scores(
+    arrays: Arrays,
+    references: dict[str, Array],
+    attacks: Sequence[Attack],
+    options: Options,
+    totals: dict[str, Array] | None = None,
+) -> tuple[list[Array], dict[str, Array]]:
+    """Returns raw scores of every attack, [T, N], or what its variants share, [T, C, N]; and the totals.
+
+    Args:
+      arrays: A bank's, or a block's.
+      references: Of one role.
+      attacks: Which.
+      options: Parameters of attacks.
+      totals: Sums over all records, where `arrays` are only a block of them.
+    """
+    statistics = ReferenceStatistics(arrays, references, totals)
+    found = [attack.score(statistics, options) for attack in attacks]
+    return [jnp.moveaxis(a, 0, 1) if a.ndim == 3 else a for a in found], statistics.totals
+
+
+def finish(
+    ending: Ending, options: Options, rows: dict[str, Array], shared: Shared, num_classes: int
+) -> tuple[Array, ShadowScores | None, Array]:
+    """One target's scores and its shadow's, and the variant that the shadow chose (NaN without).
+
+    Args:
+      ending: What the attack does with raw scores.
+      options: Parameters of attacks.
+      rows: Raw scores [N], or what variants share [C, N], by role; `at`, the target's number.
+      shared: What all rows share.
+      num_classes: K.
+    """
+    target: Array = rows["target"]
+    shadow: Array | None = rows.get("shadow")
+    records = Records(shared.labels, shared.valid, shared.candidate, num_classes)
+    chosen = jnp.float32(jnp.nan)
+    if (variants := ending.variants) is not None:
+        chosen = jnp.float32(variants.default(options))
+        if shadow is not None:
+            values = jnp.array(variants.values(options), jnp.float32)
+
+            def quality(value: Array, parts: Array = shadow) -> Array:
+                row = variants.form(parts, value)
+                return roc.auc(shared.rank("shadow", row, rows["at"]))
+
+            chosen = values[jnp.argmax(lax.map(quality, values))]
+            shadow = variants.form(shadow, chosen)
+        target = variants.form(target, chosen)
+    if ending.finish is not None:
+        target = ending.finish(target, records, options)
+    if shadow is None:
+        return target, None, chosen
+    if ending.finish is not None:
+        shadow = ending.finish(shadow, records, options)
+    known = ShadowScores(
+        scores=shadow,
+        member=shared.member["shadow"][rows["at"]],
+        ranked=shared.rank("shadow", shadow, rows["at"]),
+        records=records,
+    )
+    if ending.relative is not None:
+        target = ending.relative(target, records, known)
+    return target, known, chosen
+
+
+def threshold_of(ending: Ending, shadow: ShadowScores | None) -> Array:
+    """The score from which a record is called a member: stated, or a shadow's; NaN where it has none."""
+    if not callable(ending.threshold):
+        return jnp.float32(ending.threshold)
+    return jnp.float32(jnp.nan) if shadow is None else ending.threshold(shadow)

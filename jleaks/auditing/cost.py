@@ -1,0 +1,67 @@
+"""What fewer shadow models would have found: the strongest attack again, with nested sets of shadows."""
+
+import dataclasses
+from typing import NamedTuple
+
+from jleaks.attacks.bank import Bank
+from jleaks.attacks.registry import get_attacks
+from jleaks.auditing import risk
+from jleaks.auditing.attacks import attack
+from jleaks.errors import InputError
+from jleaks.metrics.intervals import Interval
+
+# As few as there are IN and OUT references of most records for.
+_FEWEST = 4
+
+
+class CostPoint(NamedTuple):
+    """What an attacker finds with so many shadows.
+
+    Attributes:
+      num_shadows: How many.
+      tpr: At a false-positive rate of 1%, with its 95% interval over records.
+      seconds: That training them took, on one process.
+    """
+
+    num_shadows: int
+    tpr: Interval
+    seconds: float
+
+
+def cost_curve(bank: Bank, name: str, seconds: float) -> list[CostPoint]:
+    """Returns what one attack finds with 4, 8, 16, ... and all shadows.
+
+    Args:
+      bank: The audited model first, then S shadows.
+      name: The attack.
+      seconds: That training all shadows took.
+    """
+    total, found = bank.num_models - 1, []
+    counts, count = [], _FEWEST
+    while count < total:
+        counts.append(count)
+        count *= 2
+    for count in [*counts, total] if total >= _FEWEST else []:
+        try:
+            attacked = attack(first_models(bank, count + 1), get_attacks([name]))
+        except InputError:
+            # So few references are not enough for this attack.
+            continue
+        at = attacked.audited
+        tpr = risk.tpr_at(attacked.scores[name].target[at], bank.member[0][at], 0.01)
+        found.append(CostPoint(count, tpr, seconds * count / total))
+    return found
+
+
+def first_models(bank: Bank, count: int) -> Bank:
+    """Returns the bank of the first models alone."""
+    per_model = ("member", "phi_t", "mentr", "maximum", "entropy", "quantile")
+    of_query = ("phi", "correct")
+    arrays = {
+        name: array[:count] for name in per_model if (array := getattr(bank, name)) is not None
+    }
+    arrays |= {
+        name: array[:, :count] for name in of_query if (array := getattr(bank, name)) is not None
+    }
+    changes: dict[str, object] = {**arrays, "twins": False}
+    return dataclasses.replace(bank, **changes)  # type: ignore[arg-type]

@@ -1,0 +1,243 @@
+"""The gate of a release pipeline: an audit held against limits, passed, failed, or inconclusive.
+
+A policy is a TOML file:
+
+    [limits]                     # upper confidence bounds must stay below
+    level = "weak"               # the highest level that may be reached
+    auc = 0.6
+    tpr_at_fpr_0.01 = 0.05       # at a threshold set on shadows where there are any
+    epsilon = 2.0                # lower bound: fails above; nothing proves an epsilon from above
+    worst_class = 0.2            # TPR of the most exposed class; worst_group likewise
+    [regression]                 # against a stored audit of the former release
+    auc = 0.02                   # may be so much larger
+
+A limit is *failed* if the lower bound of the number is above it, *passed* if the upper bound is not, and
+*inconclusive* between: the audit is too small to tell.
+"""
+
+import dataclasses
+import json
+import math
+import os
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+from xml.etree import ElementTree
+
+from jleaks.auditing.verdict import Level
+from jleaks.errors import InputError
+
+Outcome = Literal["pass", "fail", "inconclusive"]
+# Exit statuses; 2 is bad input.
+STATUS: dict[Outcome, int] = {"pass": 0, "fail": 1, "inconclusive": 3}
+
+_LEVELS = {str(level): level for level in Level}
+LIMITS = (
+    "level",
+    "auc",
+    "tpr_at_fpr_0.001",
+    "tpr_at_fpr_0.01",
+    "epsilon",
+    "worst_class",
+    "worst_group",
+)
+REGRESSIONS = ("auc", "tpr_at_fpr_0.001", "tpr_at_fpr_0.01")
+
+
+@dataclasses.dataclass(frozen=True)
+class Policy:
+    """Limits by name, and by how much a number may be larger than in the former audit.
+
+    Attributes:
+      limits: By name (`LIMITS`); a level is its name.
+      regression: By name (`REGRESSIONS`).
+    """
+
+    limits: dict[str, Any]
+    regression: dict[str, float] = dataclasses.field(default_factory=dict)
+
+
+# What the level's rule amounts to: nothing beyond "weak".
+DEFAULT = Policy({"level": "weak"})
+
+
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """One limit, and what became of it.
+
+    Attributes:
+      name: Of the limit.
+      outcome: "pass", "fail" or "inconclusive".
+      said: The number with its bounds, and the limit.
+    """
+
+    name: str
+    outcome: Outcome
+    said: str
+
+
+def read_policy(path: str | os.PathLike[str]) -> Policy:
+    """Reads a policy.
+
+    Raises:
+      InputError: names the entry that cannot be used, and what is allowed.
+    """
+    try:
+        found = tomllib.loads(Path(path).read_text("utf-8"))
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not TOML: {error}") from error
+    limits, regression = found.pop("limits", {}), found.pop("regression", {})
+    problems = [f"unknown table {name}; allowed: limits, regression" for name in found]
+    for table, entries, allowed in (
+        ("limits", limits, LIMITS),
+        ("regression", regression, REGRESSIONS),
+    ):
+        if not isinstance(entries, dict):
+            problems.append(f"{table} is {entries}, expected a table")
+            continue
+        for name, value in entries.items():
+            if name not in allowed:
+                problems.append(f"{table} has {name}; allowed: {', '.join(allowed)}")
+            elif name == "level":
+                if value not in _LEVELS:
+                    problems.append(f"level is {value!r}; allowed: {', '.join(_LEVELS)}")
+            elif isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
+                problems.append(f"{table} has {name} = {value!r}, expected a number >= 0")
+    if not problems and not limits and not regression:
+        problems.append("it has no limit")
+    if problems:
+        raise InputError(f"{path}: {'; '.join(problems)}")
+    return Policy(limits, regression)
+
+
+def read_audit(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Reads what `jleaks audit` left: a folder with audit.json, or that file.
+
+    Raises:
+      InputError: it is not there, or something else.
+    """
+    path = Path(path)
+    path = path / "audit.json" if path.is_dir() else path
+    try:
+        found = json.loads(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(
+            f"{path} is not JSON ({error}); make it again with jleaks audit"
+        ) from error
+    if not isinstance(found, dict) or found.get("level") not in _LEVELS or "attacks" not in found:
+        raise InputError(f"{path} is no audit; make it with jleaks audit")
+    return found
+
+
+def apply(
+    policy: Policy, audit: dict[str, Any], baseline: dict[str, Any] | None = None
+) -> list[Check]:
+    """Holds an audit against a policy.
+
+    Args:
+      policy: The limits.
+      audit: As `read_audit` returns it.
+      baseline: The former release's audit; needed for `policy.regression`.
+
+    Raises:
+      InputError: the audit lacks what a limit is about.
+    """
+    found = [_limit(name, value, audit) for name, value in policy.limits.items()]
+    if policy.regression and baseline is None:
+        raise InputError("the policy has [regression]: give the former audit with --baseline")
+    for name, value in policy.regression.items():
+        assert baseline is not None
+        found.append(_regression(name, float(value), audit, baseline))
+    return found
+
+
+def outcome(checks: list[Check]) -> Outcome:
+    """Returns "fail" if any check failed, else "inconclusive" if any is, else "pass"."""
+    outcomes = {check.outcome for check in checks}
+    if "fail" in outcomes:
+        return "fail"
+    return "inconclusive" if "inconclusive" in outcomes else "pass"
+
+
+def _limit(name: str, limit: Any, audit: dict[str, Any]) -> Check:
+    if name == "level":
+        reached = _LEVELS[audit["level"]]
+        return Check(
+            name,
+            "fail" if reached > _LEVELS[limit] else "pass",
+            f"level is {audit['level']}, limit {limit}",
+        )
+    if name == "epsilon":
+        low = audit["epsilon"]["one run"]
+        return Check(
+            name,
+            "fail" if low > limit else "pass",
+            f"epsilon is at least {low:.3g}, limit {limit:g}",
+        )
+    return _judged(name, _value(name, audit), float(limit), f"limit {limit:g}")
+
+
+def _judged(name: str, value: dict[str, float], limit: float, what: str) -> Check:
+    said = f"{name} is {value['mean']:.3g} [{value['low']:.3g}, {value['high']:.3g}], {what}"
+    if value["low"] > limit:
+        return Check(name, "fail", said)
+    return Check(name, "inconclusive" if value["high"] > limit else "pass", said)
+
+
+def _value(name: str, audit: dict[str, Any]) -> dict[str, float]:
+    """Returns a number of the strongest attack with its bounds."""
+    if name.startswith("worst_"):
+        kind = name.removeprefix("worst_")
+        parts = audit.get("parts", {})
+        of_kind = ["class"] if kind == "class" else [part for part in parts if part != "class"]
+        rates = [row["tpr"] for part in of_kind for row in parts.get(part, []) if row["tpr"]]
+        if not rates:
+            raise InputError(
+                f"the policy limits {name}, but the audit has none: it needs shadow models"
+                + ("" if kind == "class" else " and --groups")
+            )
+        # Whichever is largest for certain, and whatever the largest may be.
+        worst = max(rates, key=lambda rate: rate["low"])
+        return {**worst, "high": max(rate["high"] for rate in rates)}
+    fpr = name.removeprefix("tpr_at_fpr_")
+    if fpr != name and fpr in audit.get("thresholds", {}):
+        return audit["thresholds"][fpr]["tpr"]
+    best = next((row for row in audit["attacks"] if row.get("strongest")), None)
+    if best is None or not isinstance(best.get(name), dict):
+        raise InputError(f"the audit has no {name} of the strongest attack; make it again")
+    return best[name]
+
+
+def _regression(
+    name: str, allowed: float, audit: dict[str, Any], baseline: dict[str, Any]
+) -> Check:
+    """Compares two audits' numbers, whose errors are independent: other models, other shadows."""
+    ours, theirs = _value(name, audit), _value(name, baseline)
+    difference = ours["mean"] - theirs["mean"]
+    # Distances to the bounds add up as independent errors do.
+    below = math.hypot(ours["mean"] - ours["low"], theirs["high"] - theirs["mean"])
+    above = math.hypot(ours["high"] - ours["mean"], theirs["mean"] - theirs["low"])
+    value = {"mean": difference, "low": difference - below, "high": difference + above}
+    return _judged(f"{name} above the former audit's", value, allowed, f"limit {allowed:g}")
+
+
+def junit(checks: list[Check], title: str) -> bytes:
+    """Returns the checks as JUnit XML: what is inconclusive counts as an error, not as a failure."""
+    suite = ElementTree.Element(
+        "testsuite",
+        name=title or "jleaks gate",
+        tests=str(len(checks)),
+        failures=str(sum(check.outcome == "fail" for check in checks)),
+        errors=str(sum(check.outcome == "inconclusive" for check in checks)),
+    )
+    for check in checks:
+        case = ElementTree.SubElement(suite, "testcase", classname="jleaks.gate", name=check.name)
+        if check.outcome == "fail":
+            ElementTree.SubElement(case, "failure", message=check.said)
+        elif check.outcome == "inconclusive":
+            ElementTree.SubElement(case, "error", message=f"inconclusive: {check.said}")
+    return ElementTree.tostring(suite, encoding="utf-8", xml_declaration=True)

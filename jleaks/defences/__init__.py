@@ -1,0 +1,9 @@
+"""Defences: what keeps a model from telling who its members are, each at a strength that is data.
+
+defence.py    what a defence may change, and the registry of all: jleaks' and a user's alike
+dropout.py    Salem et al. 2019, section VII-A
+stacking.py   the same, section VII-B
+"""
+
+# For the entries that their modules register.
+from jleaks.defences import dropout, stacking  # noqa: F401

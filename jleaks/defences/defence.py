@@ -1,0 +1,258 @@
+"""What a defence is: another training, other answers, or several models that answer as one.
+
+An entry of `DEFENCES` is a function from a strength to a `Defence`.  Whoever is attacked has it; so have
+the shadows of an attacker who knows of it, and nothing else needs to be said for that attacker.
+"""
+
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float, Int, UInt32
+
+from jleaks.errors import InputError
+from jleaks.models.forest import ForestRecipe
+from jleaks.registry import Registry
+from jleaks.training.fleet import Answering
+from jleaks.training.learner import Members
+
+# One number, or several that belong together, as dropout's two ratios.
+Strength = float | tuple[float, ...]
+
+# From logits [..., K] to logits [..., K].
+AnswerFn = Callable[[Float[Array, "*batch k"]], Float[Array, "*batch k"]]
+# From what each part answers, posteriors [n, K] in the order of parts, to posteriors [n, K].
+CombineFn = Callable[[Sequence[np.ndarray]], np.ndarray]
+
+
+class Part(NamedTuple):
+    """One of several models that answer as one.
+
+    Attributes:
+      name: What messages call it, such as "forest".
+      members: [n] positions in the dataset of what it trains on.
+      recipe: Of a random forest; None for a network of the defended model's own recipe.
+    """
+
+    name: str
+    members: Int[np.ndarray, "members"]
+    recipe: ForestRecipe | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Composite:
+    """Several models that answer as one.
+
+    Attributes:
+      kind: What rows call such a model, such as "stack".
+      cut: From the training part [n] and key data [2] to the models, and the records of the training part
+        that whatever combines them learns from.
+      fit: From what each part answers about those records, their labels and K to what combines answers.
+    """
+
+    kind: str
+    cut: Callable[
+        [Int[np.ndarray, "members"], UInt32[np.ndarray, "2"]],
+        tuple[tuple[Part, ...], Int[np.ndarray, "held"]],
+    ]
+    fit: Callable[[Sequence[np.ndarray], Int[np.ndarray, "held"], int], CombineFn]
+
+
+@dataclasses.dataclass(frozen=True)
+class Defence:
+    """A defence at one strength.  At least one of the first three says what it does.
+
+    Attributes:
+      answer: What happens to a model's answers: pure, from logits [..., K] to logits; None for nothing.  Of
+        a model that answers posteriors it sees their logarithms.
+      training: What training does differently: values of fields of `jleaks.training.learner.Members`, such
+        as "dropout".  Data: models that differ in it alone train as one fleet.
+      composite: The models that answer in the place of one; None for one model.
+      name: Of the entry that made it.
+      strength: What it was made with.
+    """
+
+    answer: AnswerFn | None = None
+    training: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    composite: Composite | None = None
+    name: str = ""
+    strength: Strength = ()
+
+    def __str__(self) -> str:
+        return f"{self.name}:{','.join(f'{x:.9g}' for x in np.ravel(self.strength))}"
+
+    def trained(self) -> Any:
+        """Returns what of it defines a model's weights, as JSON values; None where that is nothing."""
+        found = {name: np.asarray(value).tolist() for name, value in self.training.items()}
+        # Alone, dropout's ratios are what fingerprints had before there were other defences.
+        return found["dropout"] if found.keys() == {"dropout"} else found or None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Family:
+    """A defence at any strength.
+
+    Attributes:
+      name: Used in flags and rows.
+      strength: What its strength is called.
+      make: From a strength to a `Defence`.  Where that has an `answer`, the strength may be a JAX value
+        being traced: models of different strengths answer in one compiled call.
+    """
+
+    name: str
+    strength: str
+    make: Callable[[Any], Defence]
+
+    def __call__(self, strength: Strength) -> Defence:
+        """Returns the defence at one strength.
+
+        Raises:
+          InputError: it cannot be had at this strength.
+        """
+        values = np.ravel(np.asarray(strength, np.float64))
+        if not values.size or not np.isfinite(values).all():
+            raise InputError(f"{self.name}: {self.strength} is {strength}, expected finite numbers")
+        made = self._made(strength)
+        if unknown := set(made.training) - set(Members._fields):
+            raise InputError(
+                f"{self.name} changes {', '.join(sorted(unknown))} of training, expected some of "
+                f"{', '.join(Members._fields)}"
+            )
+        if made.answer is None and made.composite is None and not made.training:
+            raise InputError(f"{self.name} defends nothing: give answer, training or composite")
+        exact: Strength = tuple(map(float, values)) if np.ndim(strength) else float(values[0])
+        return dataclasses.replace(made, name=self.name, strength=exact)
+
+    def apply(
+        self, strength: Float[Array, "*strength"], logits: Float[Array, "*batch k"]
+    ) -> Float[Array, "*batch k"]:
+        """Returns what a defended model answers in the place of its logits; pure."""
+        fn = self._made(strength).answer
+        return logits if fn is None else fn(logits)
+
+    def check(self, strength: Strength, num_classes: int) -> None:
+        """Tries the answers on shapes alone, before anything is trained.
+
+        Raises:
+          InputError: they cannot be computed under `jax.jit`, or are no logits of K classes.
+        """
+        like = jax.ShapeDtypeStruct((2, num_classes), np.float32)
+        number = jax.ShapeDtypeStruct(np.shape(strength), np.float32)
+        try:
+            found = jax.eval_shape(self.apply, number, like)
+        except InputError:
+            raise
+        except Exception as error:
+            said = " ".join(str(error).split())[:200]
+            raise InputError(
+                f"defence {self.name} cannot be applied to logits under jax.jit: "
+                f"{type(error).__name__}: {said}"
+            ) from error
+        if not isinstance(found, jax.ShapeDtypeStruct) or found != like:
+            raise InputError(
+                f"defence {self.name} makes {found} of logits {like.shape} {like.dtype}, expected the same"
+            )
+
+    def _made(self, strength: Any) -> Defence:
+        made = self.make(strength)
+        if not isinstance(made, Defence):
+            raise InputError(f"defence {self.name} returned {made!r:.40}, expected a Defence")
+        return made
+
+
+DEFENCES: Registry[Family] = Registry("defence", ("none",))
+
+
+def defence(name: str, strength: str | None = None) -> Callable[[Callable[[Any], Defence]], Family]:
+    """Registers a function from a strength to a `Defence`.
+
+        @defence("clipped")
+        def clipped(limit):
+            return Defence(answer=lambda logits: jnp.clip(logits, -limit, limit))
+
+    Args:
+      name: Used in flags and rows.
+      strength: What the strength is called; None for what the function calls it.
+    """
+
+    def register(make: Callable[[Any], Defence]) -> Family:
+        called = strength or next(iter(inspect.signature(make).parameters), "strength")
+        return DEFENCES.register(name, Family(name, called, make))
+
+    return register
+
+
+def get_defence(given: "Defence | tuple[str, Strength] | str") -> Defence:
+    """Returns a defence: itself, one by name and strength, or by "name:strength" ("dropout:0.5,0.5").
+
+    Raises:
+      InputError: there is none of that name, or the strength cannot be read or used.
+    """
+    if isinstance(given, Defence):
+        DEFENCES.find(given.name)
+        return given
+    if isinstance(given, tuple):
+        name, strength = given
+        return DEFENCES.find(name)(strength)
+    name, separator, text = given.partition(":")
+    family = DEFENCES.find(name)
+    try:
+        values = tuple(float(item) for item in text.split(","))
+    except ValueError as error:
+        what = repr(text) if separator else "missing"
+        raise InputError(
+            f"defence {given}: its strength ({family.strength}) is {what}, expected numbers such as "
+            f"{name}:0.5"
+        ) from error
+    return family(values if len(values) > 1 else values[0])
+
+
+@functools.cache
+def _host_program(family: Family) -> Callable[[Any, Any], Any]:
+    return jax.jit(lambda strength, logits: jax.nn.softmax(family.apply(strength, logits)))
+
+
+def applied(
+    given: Defence, posteriors: Float[np.ndarray, "records classes"]
+) -> Float[np.ndarray, "records classes"]:
+    """Returns what a defended model of the host answers in the place of its posteriors [n, K]."""
+    if given.answer is None:
+        return posteriors
+    logits = np.log(np.maximum(posteriors, np.finfo(np.float32).tiny))
+    strength = np.asarray(given.strength, np.float32)
+    return np.asarray(_host_program(DEFENCES.find(given.name))(strength, logits))
+
+
+def fleet_kind(given: Defence | None) -> tuple[tuple[str, ...], str]:
+    """Returns what models of one fleet share: which training is changed, and whose answers they are."""
+    if given is None:
+        return ((), "")
+    return (tuple(given.training), given.name if given.answer is not None else "")
+
+
+def answering(found: Sequence[Defence | None]) -> Answering | None:
+    """Returns what happens to the answers of models of one `fleet_kind`; None for nothing.
+
+    Raises:
+      InputError: their strengths are not of one form.
+    """
+    defences = [given for given in found if given is not None and given.answer is not None]
+    if not defences:
+        return None
+    if len({np.shape(given.strength) for given in defences}) > 1:
+        told = " and ".join(dict.fromkeys(map(str, defences)))
+        raise InputError(f"{told} are strengths of different forms, expected equally many numbers")
+    strength = np.array([given.strength for given in defences], np.float32)
+    return Answering(DEFENCES.find(defences[0].name).apply, strength)
+
+
+def answered_by(given: Defence | None) -> str:
+    """Returns what a defence of answers adds to the identity of a model whose weights it leaves alone."""
+    if given is None or given.answer is None:
+        return ""
+    digest = DEFENCES.digests(given.name).get(given.name, "")
+    return f", answering by {given} {digest}".rstrip()

@@ -1,0 +1,1 @@
+"""What is measured of an attack, and how sure it is: AUC, TPR at a named FPR, epsilon, intervals."""

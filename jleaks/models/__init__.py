@@ -1,0 +1,1 @@
+"""Networks, forests and stacks of models, and the kernels that compute their layers."""

@@ -1,0 +1,271 @@
+"""What the launchers share: grouped --help, devices and kernels, what they print, one line of bad input."""
+
+import dataclasses
+import functools
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from absl import app, flags, logging
+from rich.console import Console
+
+from jleaks import registry
+from jleaks.errors import DivergedError, InputError
+from jleaks.training.execution import Execution
+from jleaks.training.preemption import Preempted
+
+from .fields import Fields
+
+if TYPE_CHECKING:
+    from jleaks.training.trainer import Progress
+
+# Exit statuses.
+FAILED, INPUT_ERROR = 1, 2
+
+# Groups of flags: what they touch.  --help has them in this order, others between WHAT and SPEED.
+WHERE = "Where"
+WHAT = "What is measured (defines the numbers)"
+SPEED = "Speed only"
+
+_NUM_CPU_DEVICES = flags.DEFINE_integer(
+    "num_cpu_devices",
+    None,
+    "Number of host devices to split this machine's cores into where there is no accelerator.  "
+    "Default: one a core.",
+    lower_bound=1,
+    module_name=SPEED,
+)
+_CACHE = flags.DEFINE_string(
+    "cache_dir",
+    "~/.cache/jleaks",
+    "Where compiled programs and kernels are kept for the next run.",
+    module_name=SPEED,
+)
+
+_PLUGINS = flags.DEFINE_list(
+    "plugin",
+    [],
+    "Files (FILE.py) or modules of your own, separated by commas, that register tasks, networks, attacks, "
+    "defences or experiments.",
+    module_name=WHERE,
+)
+
+_UNSET = {
+    "num_devices": "all",
+    "models_per_call": "chosen",
+    "models_per_vmap": "chosen",
+    "records_per_block": "chosen",
+    "convolution": "the backend's fastest",
+    "kernels": "host where they can be built",
+}
+
+# What else changes numbers, past JAX: sums in another order, in which a loss that is not a number may go
+# unnoticed; operands cut to TF32 whatever the plan says.
+_FOREIGN = {"XLA_FLAGS": "fast_math=true", "NVIDIA_TF32_OVERRIDE": "1"}
+
+
+def cache_folder() -> Path:
+    """Returns where compiled programs and kernels are kept."""
+    return Path(_CACHE.value).expanduser()
+
+
+def _rank(group: str) -> tuple[int, str]:
+    first = group.partition(" ")[0]
+    return {"Where": 0, "What": 1, "Speed": 3}.get(first, 2), group
+
+
+def help_text(program: str, doc: str) -> str:
+    """Returns every flag of ours with meaning and default, grouped by what it touches."""
+    groups = {
+        name: found
+        for name, found in flags.FLAGS.flags_by_module_dict().items()
+        # absl's own modules have dots or are command lines; our groups are titles.
+        if name[:1].isupper()
+    }
+    wrap = textwrap.TextWrapper(100, " " * 6, " " * 6, break_on_hyphens=False)
+    lines = [doc.strip(), "", f"usage: {program} [--flag=value ...]"]
+    for group in sorted(groups, key=_rank):
+        lines += ["", f"{group}:"]
+        for flag in sorted(groups[group], key=lambda f: f.name):
+            default = "" if flag.default is None else f"  (default: {flag.default_as_str})"
+            lines.append(f"  --{flag.name}")
+            lines += map(wrap.fill, f"{flag.help}{default}".splitlines())
+    return "\n".join(lines)
+
+
+# Flags whose values are places on this machine.
+_PLACES = ("data_dir", "raw_dir", "workdir", "models_dir", "out_dir", "peers", "cache_dir")
+
+
+def public_flags() -> str:
+    """Returns the command's flags as a reader may repeat them: without this machine's paths."""
+    shown = []
+    for flag in sys.argv[1:]:
+        name, _, value = flag.lstrip("-").partition("=")
+        if name == "data_dir" and value:
+            shown.append("--data_dir=data")
+        elif name not in _PLACES and not value.startswith("/"):
+            shown.append(flag)
+    return shlex.join(shown)
+
+
+def use_all_cores() -> None:
+    """Makes one host device per core, so that a fleet spreads over a CPU as over eight GPUs.
+
+    Compiled programs are kept in `--cache_dir`.
+
+    Must run before JAX starts its backends.
+    """
+    import jax
+
+    count = _NUM_CPU_DEVICES.value or len(os.sched_getaffinity(0))
+    jax.config.update("jax_num_cpu_devices", count)
+    jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "programs"))
+    # Small programs by the hundred are what a short run waits for.
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+
+@functools.cache
+def define_execution() -> Fields:
+    """Defines the flags of an execution, once; a launcher that trains does so when it is imported."""
+    names = [field.name for field in dataclasses.fields(Execution)]
+    return Fields(Execution, names, SPEED, unset=_UNSET)
+
+
+def make_execution() -> Execution:
+    """Returns the execution that the flags describe."""
+    return Execution(**define_execution().values()).validate()
+
+
+def _has_gpu() -> bool:
+    """Returns whether this machine has an NVIDIA GPU, whatever JAX sees."""
+    if Path("/dev/nvidia0").exists():
+        return True
+    lister = shutil.which("nvidia-smi")
+    if lister is None:
+        return False
+    listed = subprocess.run([lister, "-L"], capture_output=True, text=True, check=False)
+    return listed.stdout.startswith("GPU")
+
+
+def start(execution: Execution) -> Execution:
+    """Starts JAX and chooses the kernels; returns the execution with that choice.
+
+    Raises:
+      InputError: the flags ask for kernels that cannot be had, JAX has no devices, or it is set to
+        compute other numbers.
+    """
+    use_all_cores()
+    import jax
+
+    from jleaks import settings
+    from jleaks.models.cpu_kernels import library
+
+    settings.check()
+    for name, text in _FOREIGN.items():
+        if text in (found := os.environ.get(name, "")):
+            raise InputError(f"{name} is {found}, which changes numbers: leave {text} out")
+    # Whoever names platforms has chosen.
+    if (
+        jax.default_backend() == "cpu"
+        and not getattr(jax.config, "jax_platforms", None)
+        and _has_gpu()
+    ):
+        print(
+            "warning: this machine has a GPU that JAX does not see, training runs on the CPU; "
+            'pip install "jleaks[cuda12]", or cuda13 (JAX_PLATFORMS=cpu to have it so)',
+            file=sys.stderr,
+        )
+    if execution.kernels == "xla" or jax.default_backend() != "cpu":
+        return execution
+    try:
+        library.load(cache_folder() / "kernels")
+    except InputError as error:
+        if execution.kernels == "host":
+            raise
+        print(f"kernels: XLA's ({error})", file=sys.stderr)
+        return execution
+    return dataclasses.replace(execution, kernels="host")
+
+
+def console() -> Console:
+    """Returns the standard output; a log file is not a terminal, so tables get their room there."""
+    return Console(width=None if sys.stdout.isatty() else 160)
+
+
+class Log:
+    """Progress as plain lines, at most one every few seconds, each fleet's last one always."""
+
+    def __init__(self, console: Console, every: float = 10.0):
+        self._console, self._every, self._last = console, every, 0.0
+
+    def line(self, text: str) -> None:
+        """Prints a finished sentence."""
+        self._console.print(text, highlight=False, soft_wrap=True)
+
+    def progress(self, p: "Progress") -> None:
+        """Prints where a fleet's training stands."""
+        now = time.monotonic()
+        if p.done < p.total and now - self._last < self._every:
+            return
+        self._last = now
+        self.line(
+            f"  {p.fleet}: {p.done}/{p.total} model-epochs ({100 * p.done / p.total:.0f}%), "
+            f"loss {p.loss:.4f}, {p.seconds:.0f} s, {p.eta:.0f} s to go"
+        )
+
+
+def run(
+    main: Callable[[list[str]], int], program: str, doc: str, positional: str | None = None
+) -> None:
+    """Parses flags, calls `main`, exits with its status.
+
+    Bad input is one line and status 2, a diverging loss one and status 1; a stop signal that was obeyed
+    is one line and status 0.
+
+    Args:
+      main: Returns the exit status.
+      program: What a user types before the flags.
+      doc: What --help begins with.
+      positional: Flag that a bare argument stands for, if any does.
+    """
+
+    def parse(argv: list[str]) -> list[str]:
+        if any(arg in ("--help", "-h", "-help", "--helpfull") for arg in argv[1:]):
+            print(help_text(program, doc))
+            sys.exit(0)
+        try:
+            rest = flags.FLAGS(argv)
+        except flags.Error as error:
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(INPUT_ERROR)
+        if positional is not None and len(rest) == 2:
+            flags.FLAGS[positional].value = rest.pop()
+        if len(rest) > 1:
+            print(f"error: not a flag: {' '.join(rest[1:])}", file=sys.stderr)
+            sys.exit(INPUT_ERROR)
+        return rest
+
+    def guarded(argv: list[str]) -> int:
+        if not flags.FLAGS["verbosity"].present:
+            # Orbax tells of every step at INFO.
+            logging.set_verbosity(logging.WARNING)
+        try:
+            for name in _PLUGINS.value:
+                registry.load(name)
+            return main(argv)
+        except Preempted as stopped:
+            print(f"{stopped}; the same command continues")
+            return 0
+        except (InputError, DivergedError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            return INPUT_ERROR if isinstance(error, InputError) else FAILED
+
+    app.run(guarded, flags_parser=parse)
