@@ -23,7 +23,6 @@ import numpy as np
 from rich.console import Console
 
 from benchmarks.harness import Command, Flag, where
-from jleaks import json_lines
 from jleaks.attacks import score_files
 from jleaks.attacks.bank import Bank
 from jleaks.attacks.evaluate_bank import evaluate, lacking, missing
@@ -37,9 +36,11 @@ from jleaks.experiments.engine import opened, rows_of
 from jleaks.experiments.experiment import get_experiment
 from jleaks.experiments.paper_plan import PRESETS, PaperPlan, make_plan
 from jleaks.files import replace_file
-from jleaks.report.cost import cost_table, draw_cost
-from jleaks.report.paper.report import report_experiment
-from jleaks.report.style import png
+from jleaks.report.bank_tables import cost_table
+from jleaks.report.figures.cost import draw_cost
+from jleaks.report.figures.style import png
+from jleaks.report.report import report_experiment
+from jleaks.rows import OF_EXPERIMENT, OF_SUMMARY, read_rows, write_rows
 from jleaks.training import packing
 from jleaks.training.execution import Execution
 from jleaks.training.fleet import make_mesh
@@ -168,13 +169,13 @@ def _shadows(output: Console) -> int:
     folder = Path(workdir) / "shadow cost"
     path, data_dir = folder / "rows.jsonl", COMMAND.data_dir
     if path.exists():
-        rows = json_lines.read(path)
+        rows = read_rows(path, OF_EXPERIMENT)
     else:
         reporter = Reporter(log.line, log.progress)
         with opened(plan, execution, workdir, data_dir, None, COMMAND.text(), reporter) as context:
             curve = dataclasses.replace(get_experiment(_EXPERIMENT), tasks=plan.tasks)
             rows = rows_of(context, curve)
-        json_lines.write(path, rows)
+        write_rows(path, rows, OF_EXPERIMENT)
     for written in [path, *report_experiment(_EXPERIMENT, rows, folder)]:
         log.line(f"wrote {written}")
     output.print((folder / "table.md").read_text(), highlight=False)
@@ -201,7 +202,7 @@ def main() -> int:
         output.print(table.to_rich(output))
         if COMMAND.out_dir:
             folder = Path(COMMAND.out_dir) / rows[0]["task"]
-            json_lines.write(folder / "cost.jsonl", rows)
+            write_rows(folder / "cost.jsonl", rows, OF_SUMMARY)
             replace_file(folder / "cost.md", table.to_markdown().encode())
             replace_file(folder / "cost.png", png(draw_cost(table.title, rows)))
             output.print(f"wrote {folder}/cost.jsonl, .md, .png", highlight=False)

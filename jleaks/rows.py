@@ -1,124 +1,217 @@
-"""Result rows: one flat record per attack on one target, and the files that hold them.
+"""Result rows: one schema for the main job, the paper's experiments, banks and audits, and their files.
 
-A row is what a run leaves behind; every table and figure is computed from rows alone.  On disk it
-is one JSON object per line.  A number that is not defined (the precision of an attack that names
-nobody as a member, a threshold beyond all scores) is null there and None here; NaN and infinities
-are written as null, since JSON has no word for them.
+A row is what a run leaves behind; every table and figure is computed from rows alone.  On disk it is one
+JSON object per line.  A number that is not defined (the precision of an attack that names nobody as a
+member, a threshold beyond all scores) is null there and None here; NaN and infinities are written as null,
+since JSON has no word for them.  Rows are mappings; msgspec holds them to `Row` on their way out and in.
 """
 
-import csv
+import functools
 import io
 import json
 import math
 import os
-import types
+import typing
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import (
-    Any,
-    Literal,
-    NotRequired,
-    TypedDict,
-    Union,
-    cast,
-    get_args,
-    get_origin,
-    get_type_hints,
-)
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict, cast, get_args
+
+import msgspec
 
 from jleaks import json_lines
 from jleaks.errors import InputError
 from jleaks.fields import Source
 from jleaks.files import replace_file
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 Adversary = Literal[1, 2, 3]
 
 ATTACK_MODEL = "attack model"
-"""The `statistic` of adversaries 1 and 2, who decide by a trained model."""
+"""The `attack` of adversaries 1 and 2, who decide by a trained model."""
+
+# Metrics are computed in float32: a perfect one may come out a few units in the last place off.
+_ROUNDING = 1e-5
+
+Fraction = Annotated[float, msgspec.Meta(ge=-_ROUNDING, le=1 + _ROUNDING)]
+
+
+class Estimate(TypedDict, total=False):
+    """A mean over targets: of a summary, or of the difference between two attacks.
+
+    n targets define it; on so many of them the attack is ahead of, behind the one that is taken off.
+    """
+
+    mean: float | None
+    low: float | None
+    high: float | None
+    n: int
+    ahead: int
+    behind: int
+
+
+# Of a target a number, of a summary an object.
+_Rate = Fraction | Estimate | None
+_Value = str | float | bool | None
 
 # The functional form, because a field's name holds the false-positive rate it belongs to.
 Row = TypedDict(
     "Row",
     {
         # Which attack on which target.
+        "experiment": str,  # of the paper, "E1" to "E18", or a user's
         "task": str,  # task of the target model
-        "shadow_task": str | None,  # task of the shadow model: None for adversary 3, which has
-        # none; the target's own for adversary 1; another for adversary 2
-        "adversary": Adversary,
-        "statistic": str,  # ATTACK_MODEL for adversaries 1 and 2; for adversary 3 "maximum",
-        # "standard deviation" or "entropy"
+        "shadow_task": str | None,  # task of the shadow models: None where there are none; the target's own
+        # for adversary 1; another for adversary 2
+        "adversary": Adversary | None,  # of ML-Leaks; None for other attacks
+        "attack": str,  # ATTACK_MODEL for adversaries 1 and 2; for adversary 3 "maximum", "standard
+        # deviation" or "entropy"; "shokri", or another case attack; or one of `jleaks.attacks.registry`
+        "minus": str,  # of a comparison: the attack whose values are taken off
+        "variant": dict[str, _Value] | _Value,  # what an experiment varies; the form that a shadow chose
+        "variants": dict[str, int] | None,  # how often each form was chosen
+        "target": int | str,  # place in the bank, or name
+        "shadow": str | None,
         "seed": int,  # identifies split, initial weights and order of batches
-        "source": Source,  # where the records of the target's task come from
+        "source": Source | Literal["scores"],  # where the records of the target's task come from
+        "shadow_source": Source | None,
         # The attack's quality over members and non-members; each a fraction in [0, 1].
-        "precision": float | None,  # None if the attack names nobody
-        "recall": float | None,
-        "accuracy": float | None,  # of the decision member / non-member
-        "auc": float | None,  # area under the ROC curve, ties counted half
-        "tpr_at_fpr_0.01": float | None,  # largest TPR with a realised FPR of at most 1%
-        "fpr_realised_0.01": float | None,  # the FPR at that step of the ROC curve
-        "tpr_at_fpr_0.001": float | None,
-        "fpr_realised_0.001": float | None,
-        # At the cut that balances the attack model's own rows best, not at its 0.5; None for adversary 3.
-        "precision_shadow_cut": NotRequired[float | None],
-        "recall_shadow_cut": NotRequired[float | None],
-        "accuracy_shadow_cut": NotRequired[float | None],  # balanced
-        # Whether the attack model calls nobody or everybody of the rows it learned from a member at 0.5;
-        # None for adversary 3.
-        "collapsed": NotRequired[bool | None],
+        "precision": _Rate,  # None if the attack names nobody
+        "recall": _Rate,
+        "accuracy": _Rate,  # of the decision member / non-member
+        "balanced_accuracy": _Rate,
+        "auc": _Rate,  # area under the ROC curve, ties counted half
+        "tpr_at_fpr_0.01": _Rate,  # largest TPR with a realised FPR of at most 1%
+        "fpr_realised_0.01": _Rate,  # the FPR at that step of the ROC curve
+        "tp_at_fpr_0.01": int,
+        "tpr_low_0.01": Fraction | None,  # cover the TPR with 95%, over records
+        "tpr_high_0.01": Fraction | None,
+        "tpr_at_fpr_0.001": _Rate,
+        "fpr_realised_0.001": _Rate,
+        "tp_at_fpr_0.001": int,
+        "tpr_low_0.001": Fraction | None,
+        "tpr_high_0.001": Fraction | None,
+        "tpr_at_fpr_0.0001": _Rate,
+        "fpr_realised_0.0001": _Rate,
+        "tp_at_fpr_0.0001": int,
+        "tpr_low_0.0001": Fraction | None,
+        "tpr_high_0.0001": Fraction | None,
+        # At the cut that balances the attack model's own rows best, not at its 0.5.
+        "precision_shadow_cut": Fraction | None,
+        "recall_shadow_cut": Fraction | None,
+        "accuracy_shadow_cut": Fraction | None,  # balanced
+        # Whether the attack model calls nobody or everybody of the rows it learned from a member at 0.5.
+        "collapsed": bool | None,
         # The models' own quality: share of records classified rightly, in [0, 1].
-        "train_accuracy": float | None,  # target, on its members
-        "test_accuracy": float | None,  # target, on its non-members
-        "shadow_train_accuracy": float | None,  # None for adversary 3
-        "shadow_test_accuracy": float | None,
+        "train_accuracy": Fraction | None,  # target, on its members
+        "test_accuracy": Fraction | None,  # target, on its non-members
+        "shadow_train_accuracy": Fraction | None,
+        "shadow_test_accuracy": Fraction | None,
         # Mean cross-entropy (nats) on its own members at its final weights.
-        "train_loss": NotRequired[float | None],
-        "shadow_train_loss": NotRequired[float | None],
+        "train_loss": float | None,
+        "shadow_train_loss": float | None,
+        # Lower bounds on epsilon.
+        "delta": float,
+        "confidence": Fraction,
+        "epsilon_thresholds": float,
+        "epsilon_thresholds_ceiling": float,
+        "epsilon_one_run": float,
+        "epsilon_one_run_ceiling": float,
         # What was attacked, and how.
-        "num_members": int,
-        "num_nonmembers": int,
+        "num_members": float,  # of a summary the mean
+        "num_nonmembers": float,
+        "num_targets": int,
+        "num_models": int,
+        "num_references": int,
+        "num_shadows": int | None,
+        "attack_model": str | None,
+        "top": int | str | None,
         "threshold": float | None,  # the score from which a record is named a member
         "num_records": int,  # records of the target's data set
         "num_classes": int,
         "epochs": int,  # passes of the target over its training part
         "model": str,  # the target's architecture
+        "recipe": dict[str, Any] | None,
+        "defence": str,  # of the targets of the main job, "name:strength"
+        "attacker": str,  # whether its shadows have it, too: "aware" or "naive"
+        "plugins": dict[str, str],  # what users' files define of the row, and their digests
+        "needs": str,  # references of a bank's attack
+        "labels": bool,
+        "queries": str,
+        "intervals": str,
+        "notes": list[str],
+        # What it cost.
+        "shadow_seconds": float | None,
+        "shadow_wall_seconds": float | None,
+        "shadow_flops": float | None,
+        "attack_seconds": float | None,
+        "device_seconds": float | None,
+        "flops": float | None,
+        "training_seconds": float | None,
+        "evaluation_seconds": float | None,
         # Where the figures were made.
-        "fingerprint": str,  # of the plan
+        "scale": str,
+        "fingerprint": str | None,  # of the plan
+        "format": int,
         "device": str,
+        "kernels": str,
+        "command": str,
         "versions": dict[str, str],  # package -> version
         "seconds": dict[str, float],  # stage -> wall-clock seconds
     },
-)
-"""One attack on one target model; the comments beside the fields say what each holds.
+    total=False,
+)  # fmt: skip
+"""One attack on one target model, or over targets; the comments beside the fields say what each holds.
 
-Rows of earlier versions lack the fields that are not required.
+Rows may have further fields, which are kept.
 """
 
-FIELDS: tuple[str, ...] = tuple(n for n in Row.__annotations__ if n in Row.__required_keys__)
-"""Every field a row must have, in the order in which they are written."""
-
-RATES: tuple[str, ...] = (
-    "precision",
-    "recall",
-    "accuracy",
-    "auc",
-    "tpr_at_fpr_0.01",
-    "fpr_realised_0.01",
-    "tpr_at_fpr_0.001",
-    "fpr_realised_0.001",
-    "train_accuracy",
-    "test_accuracy",
-    "shadow_train_accuracy",
-    "shadow_test_accuracy",
-    "precision_shadow_cut",
-    "recall_shadow_cut",
-    "accuracy_shadow_cut",
+_METRICS = (
+    *("precision", "recall", "accuracy", "auc", "tpr_at_fpr_0.01", "fpr_realised_0.01"),
+    *("tpr_at_fpr_0.001", "fpr_realised_0.001"),
 )
-"""The fields that are fractions in [0, 1] (or None)."""
+_SHARED = (
+    *("task", "shadow_task", "seed", "source", *_METRICS, "num_members", "num_nonmembers"),
+    *("num_classes", "model", "fingerprint", "device", "versions"),
+)
 
-# Metrics are computed in float32: a perfect one may come out a few units in the last place off.
-_ROUNDING = 1e-5
+OF_RUN: tuple[str, ...] = (
+    *(*_SHARED, "adversary", "attack", "train_accuracy", "test_accuracy"),
+    *(
+        "shadow_train_accuracy",
+        "shadow_test_accuracy",
+        "threshold",
+        "num_records",
+        "epochs",
+        "seconds",
+    ),
+)
+"""What every row of the main job has."""
 
-_TYPES: dict[str, Any] = get_type_hints(Row)
+OF_EXPERIMENT: tuple[str, ...] = (
+    *(*_SHARED, "experiment", "adversary", "attack", "variant", "scale", "command"),
+)
+"""What every row of one of the paper's experiments has."""
+
+OF_SUMMARY: tuple[str, ...] = (
+    *("task", "source", "attack", "num_models", "num_references", "num_targets", "num_members"),
+    *("num_nonmembers", "needs", "labels", "queries", "balanced_accuracy", *_METRICS[:2], "auc"),
+    *("tpr_at_fpr_0.01", "tpr_at_fpr_0.001", "tpr_at_fpr_0.0001"),
+)
+"""What a bank's summary of every attack has."""
+
+_FIELDS: dict[str, Any] = typing.get_type_hints(Row, include_extras=True)
+# Fields of earlier versions: the attack of the main job, a target's accuracy, a comparison's attacks.
+_EARLIER = frozenset({"statistic", "target_train_accuracy", "first"})
+_WORDS = {
+    "str": "text",
+    "bool": "true or false",
+    "int": "a whole number",
+    "float": "a number",
+    "null": "null",
+    "object": "an object",
+    "array": "a list",
+}
 
 
 def _plain(value: object) -> object:
@@ -132,49 +225,41 @@ def _plain(value: object) -> object:
     return value
 
 
-def _fits(value: object, expected: Any) -> bool:
-    """Whether a plain `value` is of the type `expected` that `Row` names for it."""
-    origin, options = get_origin(expected), get_args(expected)
-    if origin in (Union, types.UnionType):
-        return any(_fits(value, option) for option in options)
-    if origin is Literal:
-        return any(type(value) is type(option) and value == option for option in options)
-    if origin is dict:
-        return isinstance(value, dict) and all(_fits(v, options[1]) for v in value.values())
-    if expected is bool:
-        return isinstance(value, bool)
-    if isinstance(value, bool):
-        return False  # to Python a number, to a reader of results never one
-    if expected is float:
-        return isinstance(value, (int, float))
-    return isinstance(value, expected)
+@functools.cache
+def _options(name: str) -> tuple[object, ...]:
+    """Returns the values that a field of a few choices may hold."""
+    return tuple(
+        option
+        for part in (_FIELDS[name], *get_args(_FIELDS[name]))
+        if typing.get_origin(part) is Literal
+        for option in get_args(part)
+    )
 
 
-def _type_name(expected: Any) -> str:
-    origin, options = get_origin(expected), get_args(expected)
-    if origin in (Union, types.UnionType):
-        return " or ".join(_type_name(option) for option in options)
-    if origin is Literal:
-        return " or ".join(json.dumps(option) for option in options)
-    if origin is dict:
-        return f"an object of {_type_name(options[1])}"
-    return {
-        str: "text",
-        bool: "true or false",
-        int: "a whole number",
-        float: "a number",
-        type(None): "null",
-    }[expected]
+def _refusal(row: Mapping[str, object], error: msgspec.ValidationError) -> str:
+    """Returns which field of a row does not fit, what it holds, and what is expected."""
+    text, _, path = str(error).partition(" - at `$.")
+    # Names of fields have points; the longest that fits is meant.
+    name = max((name for name in _FIELDS if path.startswith(name)), key=len)
+    expected = text.removeprefix("Expected ").partition(", got ")[0].replace("`", "")
+    if options := _options(name):
+        expected = " or ".join(map(json.dumps, options))
+    elif "=" in expected:
+        expected = "a fraction from 0 to 1"
+    else:
+        expected = " or ".join(_WORDS.get(word, word) for word in expected.split(" | "))
+    found = json.dumps(row[name], default=repr)
+    where = "" if path == name else " in it"
+    return f"field {name!r} is {found:.60}; expected {expected}{where}"
 
 
-def check_row(record: object, where: str) -> Row:
+def check_row(record: object, where: str, need: Iterable[str] = OF_RUN) -> Row:
     """Returns `record` as a row of plain values, known fields first.
-
-    Fields that `Row` does not name are kept.
 
     Args:
       record: What should be a row: a mapping from field names to values.
       where: Place named in an error message, for example "rows.jsonl:7".
+      need: The fields that it must have.
 
     Raises:
       InputError: it is no mapping, lacks a field, or a field holds what it must not.
@@ -183,48 +268,47 @@ def check_row(record: object, where: str) -> Row:
         raise InputError(
             f"{where}: expected an object with the fields of a row, got {record!r:.60}"
         )
-    missing = [name for name in FIELDS if name not in record]
-    if missing:
-        raise InputError(f"{where}: missing field(s) {', '.join(missing)}")
-    row = {name: _plain(record[name]) for name in _TYPES if name in record}
+    if missing := [name for name in need if name not in record]:
+        text = f"{where}: missing field(s) {', '.join(missing)}"
+        if _EARLIER & record.keys():
+            text += "; an earlier version wrote it: delete the file to make it again"
+        raise InputError(text)
+    row = {name: _plain(record[name]) for name in _FIELDS if name in record}
     row.update({name: _plain(value) for name, value in record.items() if name not in row})
-    for name, expected in _TYPES.items():
-        if name in row and not _fits(row[name], expected):
-            raise InputError(
-                f"{where}: field {name!r} is {json.dumps(row[name], default=repr):.60}; "
-                f"expected {_type_name(expected)}"
-            )
-    for name in RATES:
-        rate = cast("float | None", row.get(name))
-        if rate is not None and not -_ROUNDING <= rate <= 1 + _ROUNDING:
-            raise InputError(f"{where}: field {name!r} is {rate}; expected a fraction from 0 to 1")
+    try:
+        msgspec.convert(row, Row)
+    except msgspec.ValidationError as error:
+        raise InputError(f"{where}: {_refusal(row, error)}") from error
     return cast("Row", row)
 
 
-def collapsed_note(rows: Iterable[Mapping[str, Any]]) -> str:
-    """Returns the sentence that counts attacks by collapsed attack models, or "" if there is none."""
-    rows = list(rows)
-    if not (count := sum(row.get("collapsed") is True for row in rows)):
-        return ""
-    return (
-        f"{count} of {len(rows)} attacks are by an attack model that collapsed: at its 0.5 cut it calls "
-        "nobody or everybody of its own rows a member."
-    )
+def check_rows(
+    rows: Iterable[object], need: Iterable[str] = OF_RUN, may_be_empty: bool = False
+) -> list[Row]:
+    """Returns rows that were made in memory (see `check_row`).
 
-
-def _check_rows(rows: Iterable[object]) -> list[Row]:
-    checked = [check_row(row, f"row {i}") for i, row in enumerate(rows, start=1)]
-    if not checked:
-        raise InputError("no result rows to write; expected at least one")
+    Raises:
+      InputError: one is not as it must be, or there are none and there must be some.
+    """
+    checked = [check_row(row, f"row {i}", need) for i, row in enumerate(rows, start=1)]
+    if not checked and not may_be_empty:
+        raise InputError("no result rows; expected at least one")
     return checked
 
 
-def write_rows(path: str | os.PathLike[str], rows: Sequence[Row]) -> Path:
+def write_rows(
+    path: str | os.PathLike[str],
+    rows: Iterable[object],
+    need: Iterable[str] = OF_RUN,
+    may_be_empty: bool = False,
+) -> Path:
     """Writes `rows` as JSON lines (UTF-8), whole or not at all.
 
     Args:
       path: The file to write; missing folders are created.
-      rows: At least one row; NumPy scalars are accepted, NaN becomes null.
+      rows: NumPy scalars are accepted, NaN becomes null.
+      need: The fields that every row must have.
+      may_be_empty: Whether there may be no rows.
 
     Returns:
       `path`.
@@ -232,14 +316,18 @@ def write_rows(path: str | os.PathLike[str], rows: Sequence[Row]) -> Path:
     Raises:
       InputError: there are no rows, one is not as `Row` says, or the file cannot be written.
     """
-    return json_lines.write(path, _check_rows(rows))
+    return json_lines.write(path, check_rows(rows, need, may_be_empty))
 
 
-def read_rows(path: str | os.PathLike[str]) -> list[Row]:
+def read_rows(
+    path: str | os.PathLike[str], need: Iterable[str] = OF_RUN, may_be_empty: bool = False
+) -> list[Row]:
     """Reads what `write_rows` wrote, or several such files put one after another.
 
     Args:
-      path: A file of JSON lines; blank lines are passed over.
+      path: A file of JSON lines, compressed if it ends in `.gz`; blank lines are passed over.
+      need: The fields that every row must have.
+      may_be_empty: Whether there may be no rows.
 
     Returns:
       Its rows, in order.
@@ -248,47 +336,68 @@ def read_rows(path: str | os.PathLike[str]) -> list[Row]:
       InputError: the file cannot be read, holds no row, or a line is not a row; the message
         names file and line.
     """
-    rows = [check_row(row, f"{path}:{number}") for number, row in json_lines.numbered(path)]
-    if not rows:
+    rows = [check_row(row, f"{path}:{number}", need) for number, row in json_lines.numbered(path)]
+    if not rows and not may_be_empty:
         raise InputError(f"{path}: no result rows; expected one JSON object per line")
     return rows
 
 
-def write_csv(path: str | os.PathLike[str], rows: Sequence[Row]) -> Path:
-    """Writes `rows` as a table for spreadsheets, whole or not at all.
+def table(rows: Iterable[object], need: Iterable[str] = OF_RUN) -> "pd.DataFrame":
+    """Returns rows as a table for spreadsheets.
 
-    An object's entries become columns of their own, named "field.entry" ("seconds.attack"); lists
-    stay JSON in one cell; an undefined number is an empty cell.
-
-    Args:
-      path: The file to write; missing folders are created.
-      rows: At least one row.
-
-    Returns:
-      `path`.
+    An object's entries become columns of their own, named "field.entry" ("seconds.attack"), where the field
+    stands; lists are JSON in one cell.
 
     Raises:
-      InputError: there are no rows, one is not as `Row` says, or the file cannot be written.
+      InputError: there are no rows, or one is not as `Row` says.
     """
+    import pandas as pd
+
     flat: list[dict[str, object]] = []
     columns: dict[str, dict[str, None]] = {}  # field -> its columns, both in order of appearance
-    for row in _check_rows(rows):
+    for row in check_rows(rows, need):
         cells: dict[str, object] = {}
         for field, value in row.items():
-            entries = (
-                {f"{field}.{entry}": item for entry, item in value.items()}
-                if isinstance(value, dict)
-                else {field: value}
-            )
+            entries: dict[str, object] = {field: value}
+            if isinstance(value, dict):
+                entries = {f"{field}.{entry}": item for entry, item in value.items()}
             columns.setdefault(field, {}).update(dict.fromkeys(entries))
-            cells.update(
-                (name, json.dumps(item) if isinstance(item, (dict, list)) else item)
+            cells |= {
+                name: json.dumps(item) if isinstance(item, (dict, list)) else item
                 for name, item in entries.items()
-            )
+            }
         flat.append(cells)
-    text = io.StringIO(newline="")
     names = [name for group in columns.values() for name in group]
-    writer = csv.DictWriter(text, names, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(flat)
-    return replace_file(path, text.getvalue().encode())
+    return pd.DataFrame(flat, columns=names, dtype=object)
+
+
+def write_csv(
+    path: str | os.PathLike[str], rows: Sequence[object], need: Iterable[str] = OF_RUN
+) -> Path:
+    """Writes `table` as CSV, whole or not at all; an undefined number is an empty cell.
+
+    Raises:
+      InputError: as for `table`, or the file cannot be written.
+    """
+    return replace_file(path, table(rows, need).to_csv(index=False, lineterminator="\n").encode())
+
+
+def write_parquet(
+    path: str | os.PathLike[str], rows: Sequence[object], need: Iterable[str] = OF_RUN
+) -> Path:
+    """Writes `table` as parquet, whole or not at all; an undefined number is null.
+
+    Raises:
+      InputError: as for `table`, pyarrow is not installed, or the file cannot be written.
+    """
+    found, content = table(rows, need).convert_dtypes(), io.BytesIO()
+    # A column whose rows hold texts and numbers is one of texts.
+    mixed = [name for name in found if found[name].dtype == object]
+    found[mixed] = found[mixed].map(lambda value: value if value is None else str(value))
+    try:
+        found.to_parquet(content, index=False)
+    except ImportError as error:
+        raise InputError(
+            f"cannot write {path}: parquet needs pyarrow (pip install pyarrow)"
+        ) from error
+    return replace_file(path, content.getvalue())

@@ -12,15 +12,12 @@ Attacks of your own, functions of one record, are registered by a --plugin (`jle
 Example: python -m launch.attack --signals=checkpoints/bank/location/bank.npz
 """
 
-import csv
 import dataclasses
 import functools
-import io
-import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from absl import flags
@@ -102,7 +99,6 @@ _BLOCK = flags.DEFINE_integer(
 
 def main(_: list[str]) -> int:
     """Attacks every file."""
-    from jleaks import json_lines
     from jleaks.attacks import score_files
     from jleaks.attacks.evaluate_bank import NonFiniteScoresError, evaluate
     from jleaks.attacks.references import assign
@@ -112,14 +108,15 @@ def main(_: list[str]) -> int:
     from jleaks.experiments.bank_audits import audit
     from jleaks.files import replace_file
     from jleaks.report.bank_tables import (
-        audit_table,
         bank_table,
         bank_title,
         comparison_table,
+        epsilon_table,
         records_table,
     )
-    from jleaks.report.roc import draw_roc
-    from jleaks.report.style import png
+    from jleaks.report.figures.cost import draw_roc
+    from jleaks.report.figures.style import png
+    from jleaks.rows import OF_SUMMARY, write_csv, write_rows
     from jleaks.training.fleet import make_mesh
     from jleaks.training.reporter import provenance
 
@@ -199,7 +196,7 @@ def main(_: list[str]) -> int:
             else []
         )
         if audits:
-            tables.append(audit_table(audits))
+            tables.append(epsilon_table(audits))
             if _RESAMPLES.value:
                 tables.append(records_table(audits))
         figure = draw_roc(
@@ -210,11 +207,11 @@ def main(_: list[str]) -> int:
             int(metrics.negatives.min()),
         )
         written = [
-            json_lines.write(folder / "rows.jsonl", rows),
-            json_lines.write(folder / "summary.jsonl", summary),
-            json_lines.write(folder / "comparisons.jsonl", comparisons),
-            json_lines.write(folder / "audit.jsonl", audits),
-            replace_file(folder / "results.csv", _csv(rows)),
+            write_rows(folder / "rows.jsonl", rows, ()),
+            write_rows(folder / "summary.jsonl", summary, OF_SUMMARY),
+            write_rows(folder / "comparisons.jsonl", comparisons, (), may_be_empty=True),
+            write_rows(folder / "audit.jsonl", audits, (), may_be_empty=True),
+            write_csv(folder / "results.csv", rows, ()),
             replace_file(
                 folder / "tables.md", "\n".join(table.to_markdown() for table in tables).encode()
             ),
@@ -266,17 +263,6 @@ def _options(bank: "Bank") -> Options:
 
 def _rounded(value: float) -> float | None:
     return round(value, 4) if np.isfinite(value) else None
-
-
-def _csv(rows: list[dict[str, Any]]) -> bytes:
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(
-        {k: json.dumps(v) if isinstance(v, (dict, list)) else v for k, v in row.items()}
-        for row in rows
-    )
-    return text.getvalue().encode()
 
 
 if __name__ == "__main__":

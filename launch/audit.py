@@ -160,13 +160,13 @@ class _Found(NamedTuple):
 
 def main(_: list[str]) -> int:
     """Audits one target."""
-    from jleaks import json_lines
     from jleaks.blackbox.audit import audit
     from jleaks.blackbox.case import Case, check_attack, check_shadow
     from jleaks.blackbox.client import EndpointError
     from jleaks.blackbox.remarks import remarks
     from jleaks.files import replace_file
-    from jleaks.report.audit_table import audit_table
+    from jleaks.report.bank_tables import audit_table
+    from jleaks.rows import write_rows
     from jleaks.training.reporter import Reporter
 
     if own_audit.is_asked_for():
@@ -204,7 +204,7 @@ def main(_: list[str]) -> int:
     for line in said:
         log.line(line)
     table = audit_table(rows, said)
-    log.line(f"wrote {json_lines.write(folder / 'rows.jsonl', rows)}")
+    log.line(f"wrote {write_rows(folder / 'rows.jsonl', rows, ())}")
     log.line(f"wrote {replace_file(folder / 'tables.md', table.to_markdown().encode())}")
     return 0
 

@@ -92,7 +92,7 @@ def make_plan() -> PaperPlan:
 def main(_: list[str]) -> int:
     """Runs the experiments."""
     from jleaks.experiments import engine
-    from jleaks.report.paper.report import report_experiment
+    from jleaks.report.report import report_experiment
     from jleaks.training.reporter import Reporter, describe_device
 
     if not _EXPERIMENT.value:

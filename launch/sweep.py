@@ -71,7 +71,7 @@ def make_plan() -> Plan:
 def main(_: list[str]) -> int:
     """Runs the sweep."""
     from jleaks.experiments import sweep as main_job
-    from jleaks.report.run import report_run
+    from jleaks.report.report import report_run
     from jleaks.training.reporter import Reporter, describe_device
 
     plan, execution = make_plan(), make_execution()

@@ -25,7 +25,8 @@ def make_row(experiment, task, seed, attack="adversary 1", shadow_task=None, **c
         "shadow_task": shadow,
         "seed": seed,
         "source": "stand-in" if task.startswith("purchase") else "real",
-        "attack": attack,
+        "adversary": None if attack == "shokri" else int(attack[-1]),
+        "attack": {"adversary 3": "maximum", "shokri": attack}.get(attack, "attack model"),
         "variant": {},
         "precision": level,
         "recall": min(1.0, level + 0.1),
@@ -35,8 +36,8 @@ def make_row(experiment, task, seed, attack="adversary 1", shadow_task=None, **c
         "fpr_realised_0.01": 0.0098,
         "tpr_at_fpr_0.001": 0.002,
         "fpr_realised_0.001": 0.0009,
-        "target_train_accuracy": 0.99,
-        "target_test_accuracy": 0.99 - level + 0.5,
+        "train_accuracy": 0.99,
+        "test_accuracy": 0.99 - level + 0.5,
         "num_members": known.quarter,
         "num_nonmembers": known.quarter,
         "num_classes": known.num_classes,
@@ -48,7 +49,12 @@ def make_row(experiment, task, seed, attack="adversary 1", shadow_task=None, **c
         "versions": {"jax": "0.10.2", "numpy": "2.4.6"},
         "command": f"python -m launch.paper --experiment={experiment} --scale=paper",
     }
-    return row | changes
+    row |= changes
+    if "statistic" in row["variant"]:
+        # Adversary 3 is told apart by what it decides by.
+        row["variant"] = dict(row["variant"])
+        row["attack"] = row["variant"].pop("statistic")
+    return row
 
 
 # What each experiment varies, per attack: (attack, shadow task, variant).

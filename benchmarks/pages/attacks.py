@@ -10,7 +10,9 @@ evaluator.jsonl (of benchmarks.evaluator).
 
 import dataclasses
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from benchmarks.checks.coverage import coverage_table
 from benchmarks.evaluator.evaluator import evaluator_table, latest
@@ -20,19 +22,23 @@ from jleaks import json_lines
 from jleaks.attacks.registry import ATTACKS
 from jleaks.data.tasks import TASKS
 from jleaks.errors import InputError
-from jleaks.experiments.bank_results import Row
 from jleaks.files import replace_file
 from jleaks.report.bank_tables import (
-    audit_table,
     bank_table,
     comparison_table,
+    cost_table,
+    curve,
+    epsilon_table,
     interval_note,
+    knee,
     number,
     records_table,
 )
-from jleaks.report.cost import cost_table, curve, knee
 from jleaks.report.numbers import UNDEFINED, few_mark, notes
+from jleaks.rows import OF_SUMMARY, read_rows
 from jleaks.training.recipe import RECIPES
+
+Row = Mapping[str, Any]
 
 COMMAND = Command(
     "benchmarks.pages.attacks",
@@ -69,7 +75,7 @@ class PageBank:
 
     name: str
     title: str
-    rows: list[Row]
+    rows: Sequence[Row]
 
 
 def _differences(task: str, recipe: Row) -> list[str]:
@@ -111,7 +117,7 @@ def _banks(folder: Path) -> list[PageBank]:
 
     found = []
     for path in folder.glob("*/summary.jsonl"):
-        name, rows = path.parent.name, json_lines.read(path)
+        name, rows = path.parent.name, read_rows(path, OF_SUMMARY)
         found.append(PageBank(name, _title(name, rows[0]), rows))
     if not found:
         raise InputError(f"{folder} has no NAME/summary.jsonl")
@@ -195,12 +201,12 @@ def _ordering(banks: list[PageBank], folder: Path) -> list[str]:
         )
         cost = folder / bank.name / "cost.jsonl"
         if cost.exists():
-            text += " " + _few_and_many(json_lines.read(cost))
+            text += " " + _few_and_many(read_rows(cost, OF_SUMMARY))
         lines.append(text)
     return [*lines, ""]
 
 
-def _few_and_many(rows: list[Row]) -> str:
+def _few_and_many(rows: Sequence[Row]) -> str:
     counts = sorted({r["num_references"] for r in rows})
     by = {(r["attack"], r["num_references"]): r[_TPR]["mean"] for r in rows}
     names = list(dict.fromkeys(r["attack"] for r in rows))
@@ -296,18 +302,18 @@ def page(folder: Path, beside: Path) -> str:
         here = folder / bank.name
         lines += [f"## {bank.title}", "", bank_table(bank.rows).to_markdown()]
         if (here / "comparisons.jsonl").exists():
-            compared = json_lines.read(here / "comparisons.jsonl")
+            compared = read_rows(here / "comparisons.jsonl", (), may_be_empty=True)
             if compared:
                 lines.append(comparison_table(compared).to_markdown())
         if (here / "audit.jsonl").exists():
-            audits = json_lines.read(here / "audit.jsonl")
-            lines.append(audit_table(audits).to_markdown())
+            audits = read_rows(here / "audit.jsonl", ())
+            lines.append(epsilon_table(audits).to_markdown())
             # Rows of earlier commits have no bootstrap.
             if audits[0].get("num_resamples"):
                 lines.append(records_table(audits).to_markdown())
         lines += [f"![ROC curves of {bank.name}]({link}/{bank.name}/roc.png)", ""]
         if (here / "cost.jsonl").exists():
-            lines += [cost_table(json_lines.read(here / "cost.jsonl")).to_markdown()]
+            lines += [cost_table(read_rows(here / "cost.jsonl", OF_SUMMARY)).to_markdown()]
             lines += [
                 f"![Attacks against references, {bank.name}]({link}/{bank.name}/cost.png)",
                 "",

@@ -17,7 +17,7 @@ from benchmarks.checks.stand_ins import mean_text
 from benchmarks.harness import Command, where
 from jleaks.data.tasks import TASKS
 from jleaks.files import replace_file
-from jleaks.report.paper.page import page
+from jleaks.report.page import page
 from jleaks.rows import read_rows
 
 COMMAND = Command(
@@ -57,7 +57,7 @@ def table(path: str) -> list[str]:
     lines = [list(_HEADS)]
     for name, task in TASKS.items():
         first = [r for r in rows if r["task"] == name and r["adversary"] == 1]
-        third = [r for r in rows if r["task"] == name and r["statistic"] == "maximum"]
+        third = [r for r in rows if r["task"] == name and r["attack"] == "maximum"]
         if not first:
             continue
         title = task.title + (" (stand-in)" if first[0]["source"] == "stand-in" else "")

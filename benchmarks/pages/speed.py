@@ -20,7 +20,7 @@ from benchmarks.training.workload import CONTENDERS
 from jleaks import json_lines
 from jleaks.errors import InputError
 from jleaks.files import replace_file
-from jleaks.report import style
+from jleaks.report.figures import style
 from jleaks.report.table import Table
 
 _OURS = ("jleaks", "jleaks_xla")

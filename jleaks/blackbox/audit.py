@@ -293,7 +293,7 @@ def _row(attack: _Attack, values: Metrics, about: dict[str, Any]) -> Row:
         "task": case.task,
         "shadow_task": None if shadow is None else task,
         "adversary": attack.adversary,
-        "statistic": attack.statistic,
+        "attack": attack.statistic,
         "seed": case.seed,
         "target": target.name,
         "shadow": None if shadow is None else shadow.name,

@@ -54,8 +54,8 @@ def remarks(case: Case, rows: Sequence[Row]) -> list[str]:
 def title(row: Row) -> str:
     """Returns what a row's attack is called."""
     if row["adversary"] is None:
-        return ATTACKS[row["statistic"]].title.lower()
-    return f"adversary {row['adversary']} ({row['statistic']})"
+        return ATTACKS[row["attack"]].title.lower()
+    return f"adversary {row['adversary']} ({row['attack']})"
 
 
 def strongest(case: Case, rows: Sequence[Row]) -> str:

@@ -129,6 +129,5 @@ def _statistic(job: Job[Any], case: Case, answered: Answered, name: str) -> Atta
         shadows=(),
         scores=target.statistics[:, column],
         threshold=threshold,
-        varies={"statistic": name},
-        fields={"threshold": threshold},
+        fields={"attack": name, "threshold": threshold},
     )

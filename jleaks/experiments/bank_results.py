@@ -174,7 +174,7 @@ def compare(
     shared["num_nonmembers"] = round(float(np.mean(metrics.negatives)), 1)
     found = []
     for one, other in itertools.combinations(names, 2):
-        row = {**shared, "first": one, "second": other, "intervals": OVER}
+        row = {**shared, "attack": one, "minus": other, "intervals": OVER}
         for metric in COMPARED:
             pair = paired_targets(estimates[one][metric], estimates[other][metric])
             counts = {"ahead": pair.ahead, "behind": pair.behind}

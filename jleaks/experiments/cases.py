@@ -20,10 +20,11 @@ from jleaks.experiments.adversaries import by_attack_models, by_random_points
 from jleaks.experiments.answers import random_point_sets
 from jleaks.experiments.case import Access, Case
 from jleaks.experiments.case_attacks import CASE_ATTACKS, Answered, Attack, CaseAttack
-from jleaks.experiments.context import Context, Job, P, Row
+from jleaks.experiments.context import Context, Job, P
 from jleaks.experiments.shokri import by_class
 from jleaks.experiments.subjects import AnySubject, Composed, Subject, truth
 from jleaks.metrics.case_metrics import row_fields
+from jleaks.rows import Row
 from jleaks.training.fleet import make_mesh
 
 for _attack in (

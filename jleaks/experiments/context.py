@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 import numpy as np
 
@@ -12,12 +12,13 @@ from jleaks.experiments.paper_plan import PaperPlan
 from jleaks.experiments.plan import Plan
 from jleaks.experiments.subjects import AnySubject, Composed, Subject, SubjectLayout
 from jleaks.metrics.case_metrics import number
+from jleaks.rows import ATTACK_MODEL, Row
 from jleaks.training.execution import Execution
 from jleaks.training.recipe import Recipe
 from jleaks.training.reporter import Reporter, loss_warning
 
-# One attack on one target, flat but for `variant` and `versions`; `docs/paper.md` is made from these.
-Row = dict[str, Any]
+ADVERSARIES = ("adversary 1", "adversary 2", "adversary 3")
+"""The three of the paper, by what cases call them; other attacks have a name of their own."""
 
 # Asks subjects through an endpoint; the answers to members, then others.
 RemoteFn = Callable[[Sequence[AnySubject]], list[Answers]]
@@ -87,7 +88,8 @@ class Job(Generic[P]):
           target: The model attacked.
           answers: Its answers to members, then others.
           variant: What varies in the experiment.
-          fields: Metrics, and what is known of the shadows; missing ones become None.
+          fields: Metrics, what is known of the shadows, and adversary 3's statistic as "attack"; missing
+            ones become None.
         """
         task = get_task(target.task)
         train, test = answers.accuracy(len(target.members))
@@ -106,17 +108,18 @@ class Job(Generic[P]):
                 *("shadow_seconds", "shadow_wall_seconds", "shadow_flops", "attack_seconds"),
             )
         )
-        return {
+        row = {
             "experiment": experiment,
             "task": task.name,
             "seed": seed,
             "source": self.querier.datasets(task.name).source,
-            "attack": attack,
+            "adversary": int(attack[-1]) if attack in ADVERSARIES else None,
+            "attack": ATTACK_MODEL if attack in ADVERSARIES else attack,
             "variant": variant,
             **empty,
             **fields,
-            "target_train_accuracy": train,
-            "target_test_accuracy": test,
+            "train_accuracy": train,
+            "test_accuracy": test,
             "train_loss": _train_loss(target, answers),
             "num_members": len(target.members),
             "num_nonmembers": len(target.others),
@@ -125,6 +128,7 @@ class Job(Generic[P]):
             "scale": self.plan.scale,
             **self.about,
         }
+        return cast("Row", row)
 
     def shadow_fields(
         self, shadows: Sequence[AnySubject], answers: Sequence[Answers]

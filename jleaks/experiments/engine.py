@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 
 import jax
 
-from jleaks import json_lines
 from jleaks.data.dataset import Dataset
 from jleaks.data.origin import num_records, record_shape, records
 from jleaks.data.tasks import Task, get_task
@@ -23,7 +22,7 @@ from jleaks.experiments.base_plan import BasePlan
 from jleaks.experiments.case import Case
 from jleaks.experiments.case_attacks import CASE_ATTACKS
 from jleaks.experiments.cases import attacked
-from jleaks.experiments.context import Context, Job, P, Row
+from jleaks.experiments.context import Context, Job, P
 from jleaks.experiments.experiment import EXPERIMENTS, Experiment, get_experiment
 from jleaks.experiments.library import Library
 from jleaks.experiments.paper_plan import PaperPlan
@@ -33,6 +32,7 @@ from jleaks.experiments.workdir import Workdir
 from jleaks.models.registry import NETWORKS
 from jleaks.outcome import Outcome
 from jleaks.registry import Registry
+from jleaks.rows import OF_EXPERIMENT, Row, read_rows, write_rows
 from jleaks.training import epoch, packing
 from jleaks.training.execution import Execution
 from jleaks.training.fleet import make_mesh
@@ -80,7 +80,7 @@ def run(
     found: dict[str, list[Row] | None] = {}
     for name, outcome in outcomes.items():
         told = f"{name}: finished before"
-        found[name] = reread(outcome, json_lines.read, lambda rows: rows, reporter, told)
+        found[name] = reread(outcome, _read, lambda rows: rows, reporter, told)
         _check_plugins(outcome, name, found[name] or [])
     missing = [e for e in chosen if found[e.name] is None]
     if missing:
@@ -90,6 +90,10 @@ def run(
     return {name: rows or [] for name, rows in found.items()}
 
 
+def _read(path: Path) -> list[Row]:
+    return read_rows(path, OF_EXPERIMENT)
+
+
 def _run(context: Context, experiment: Experiment, outcome: Outcome) -> list[Row]:
     """Runs one experiment."""
     library, tell = context.querier.library, context.reporter.line
@@ -97,7 +101,7 @@ def _run(context: Context, experiment: Experiment, outcome: Outcome) -> list[Row
     rows = rows_of(context, experiment, outcome.path.parent)
     # Last, because it says that the experiment has finished.
     with outcome.writing() as path:
-        json_lines.write(path, rows)
+        write_rows(path, rows, OF_EXPERIMENT)
     tell(
         f"{experiment.name}: {len(rows)} attacks in {time.monotonic() - tick:.1f} s, "
         f"{library.num_trained - before} models trained"

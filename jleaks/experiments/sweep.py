@@ -206,7 +206,7 @@ def _row(
         "model": model_kind(target),
         "seconds": {**about["seconds"], **stages},
         "adversary": int(case.attack[-1]),
-        "statistic": attack.varies.get("statistic", ATTACK_MODEL),
+        "attack": attack.fields.get("attack", ATTACK_MODEL),
         # Of an attack model the posterior of "member", not the logit.
         "threshold": number(attack.fields.get("threshold", 0.5)),
         "collapsed": attack.fields.get("collapsed"),

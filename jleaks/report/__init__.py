@@ -1,13 +1,15 @@
-"""The report of a run: result rows, and the tables and figures computed from them alone.
+"""Reports: result rows in, tables, figures and sentences out, computed from them alone.
 
-    run.py       everything that a run reports
-    rows.py      one row per attack on one target; JSON lines and CSV
-    summary.py   rows -> mean and interval over seeds, per attack, shadow task and target task
-    titles.py    what tasks, adversaries and sources are called
-    tables.py    terminal, text file, Markdown
-    figures.py   PNG files; labels.py places the names in a scatter plot
-    files.py     each file appears whole or not at all
+    report.py    everything that a run or an experiment reports; page.py: all experiments on one page
+    rows.py      what a row of an experiment must hold
+    groups.py    rows -> groups over seeds, with mean and interval of every column
+    contrasts.py groups that differ in one thing, on the same seeds
+    findings.py  a sentence or two per experiment
+    columns.py   what every column is called and how it is written; titles.py: tasks and sources
+    tables.py    tables of the main job and of experiments; bank_tables.py: of banks, costs and audits
+    table.py     one table for terminal and Markdown; numbers.py: how a number is written
+    figures/     the figures
 
-The statistics behind the intervals are in `jleaks.metrics.intervals`.  A task whose records are synthetic
-or a stand-in is called so in every table and figure.
+What an experiment compares, and which tables and figures it has, is `jleaks.experiments.designs`.  A task
+whose records are synthetic or a stand-in is called so in every table and figure.
 """

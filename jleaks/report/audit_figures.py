@@ -11,7 +11,7 @@ from jleaks.attacks.registry import ATTACKS
 from jleaks.auditing import risk
 from jleaks.auditing.audit import Audit
 from jleaks.auditing.cost import CostPoint
-from jleaks.report.style import (
+from jleaks.report.figures.style import (
     BLUE,
     GREY,
     ORANGE,

@@ -1,16 +1,25 @@
-"""The table of a bank: one row per attack, grouped by what the attacker must have."""
+"""Tables of attacks on banks of models, of what references cost, and of audits."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from jleaks.attacks.registry import ATTACKS
 from jleaks.experiments.bank_results import COMPARED, OVER
 from jleaks.metrics.bank_metrics import FPRS
 from jleaks.metrics.intervals import Interval
-from jleaks.report.numbers import FEW_NOTE, UNDEFINED, few_mark, interval_text, notes
+from jleaks.report.columns import COLUMNS
+from jleaks.report.numbers import (
+    FEW_NOTE,
+    UNDEFINED,
+    collapsed_note,
+    few_mark,
+    interval_text,
+    notes,
+)
 from jleaks.report.table import Cell, Table
 
 _GROUPS = {
@@ -18,29 +27,19 @@ _GROUPS = {
     "out": "references that did not train on the record",
     "in and out": "references that did and did not",
 }
-_HEADS = (
-    "Attack",
-    "Refs",
-    "Labels",
-    "Queries",
-    "AUC",
-    "Balanced\naccuracy",
-    "Precision",
-    "Recall",
-    "TPR at\n1% FPR",
-    "TPR at\n0.1% FPR",
-    "TPR at\n0.01% FPR",
-)
 _METRICS = (
-    "auc",
-    "balanced_accuracy",
-    "precision",
-    "recall",
-    "tpr_at_fpr_0.01",
-    "tpr_at_fpr_0.001",
-    "tpr_at_fpr_0.0001",
+    *("auc", "balanced_accuracy", "precision", "recall"),
+    *("tpr_at_fpr_0.01", "tpr_at_fpr_0.001", "tpr_at_fpr_0.0001"),
 )
+_COST_METRICS = ("auc", "tpr_at_fpr_0.001")
 
+_AUDITED = ("precision", "recall", "accuracy", "auc", "tpr_at_fpr_0.01", "tpr_at_fpr_0.001")
+
+# The knee: the fewest references that reach this share of what the most references reach.
+KNEE_SHARE = 0.95
+KNEE_NOTE = (
+    f"the knee, the fewest from which on the mean stays at {KNEE_SHARE:.0%} of its final value"
+)
 
 # What an interval over a bank's targets is.
 RECORDS_NOTE = (
@@ -62,7 +61,7 @@ def _interval(value: dict[str, Any], is_over_records: bool) -> Interval:
     return Interval(mean, low, high, math.nan, value["n"], OVER)
 
 
-def number(row: dict[str, Any], metric: str) -> str:
+def number(row: Mapping[str, Any], metric: str) -> str:
     """Returns a metric of a summary's row: "0.864±.002", "0.138†±.017", "-" where nothing is defined.
 
     Bounds that earlier versions took over targets, several times too narrow, are not shown.
@@ -72,18 +71,22 @@ def number(row: dict[str, Any], metric: str) -> str:
     return interval_text(_interval(value, row.get("intervals") == OVER), of, mark=mark)
 
 
-def interval_note(rows: Sequence[dict[str, Any]]) -> str:
+def interval_note(rows: Sequence[Mapping[str, Any]]) -> str:
     """Returns the sentence that says what ± is in a table of summaries."""
     if all(row.get("intervals") == OVER for row in rows):
         return RECORDS_NOTE
     return "No ±: evaluated before intervals were over records, by the attacks of then."
 
 
-def _cell(row: dict[str, Any], metric: str, best: float | None) -> Cell:
+def _cell(row: Mapping[str, Any], metric: str, best: float | None) -> Cell:
     return Cell(number(row, metric), best is not None and row[metric]["mean"] == best)
 
 
-def _largest(summary: Sequence[dict[str, Any]], group: str, metric: str) -> float | None:
+def _heads(columns: Sequence[str]) -> list[str]:
+    return [COLUMNS[name].head or COLUMNS[name].title for name in columns]
+
+
+def _largest(summary: Sequence[Mapping[str, Any]], group: str, metric: str) -> float | None:
     values = [row[metric]["mean"] for row in summary if row["needs"] == group]
     return max((value for value in values if value is not None), default=None)
 
@@ -96,7 +99,7 @@ def _signs(rows: Sequence[Sequence[Cell]], num_names: int) -> str:
     return f"{found}  " if found else ""
 
 
-def bank_title(first: dict[str, Any]) -> str:
+def bank_title(first: Mapping[str, Any]) -> str:
     """Returns the task of a bank with the source of its records, from any of its rows."""
     source = {"real": "", "scores": ", from a score file"}.get(
         first["source"], f" ({first['source']})"
@@ -104,7 +107,7 @@ def bank_title(first: dict[str, Any]) -> str:
     return f"{first['task']}{source}"
 
 
-def bank_table(summary: Sequence[dict[str, Any]]) -> Table:
+def bank_table(summary: Sequence[Mapping[str, Any]]) -> Table:
     """Returns the table of one bank's summary (see `jleaks.experiments.bank_results.summarise`).
 
     The largest mean AUC, balanced accuracy and TPRs of each group are marked.
@@ -142,21 +145,20 @@ def bank_table(summary: Sequence[dict[str, Any]]) -> Table:
     return Table(
         title=f"{bank_title(first)}: every attack on every model",
         caption=caption,
-        heads=_HEADS,
+        heads=("Attack", "Refs", "Labels", "Queries", *_heads(_METRICS)),
         num_text_columns=4,
         rows=tuple(body),
         section_ends=frozenset(ends),
     )
 
 
-def comparison_table(rows: Sequence[dict[str, Any]]) -> Table:
+def comparison_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     """Returns pairs of attacks compared on the same targets (see `bank_results.compare`)."""
-    titles = {"auc": "AUC"} | {f"tpr_at_fpr_{f}": f"TPR at {f * 100:g}% FPR" for f in FPRS}
     heads, body = ["First", "Second"], []
     for metric in COMPARED:
-        heads += [f"{titles[metric]}\nfirst - second", "First\nahead"]
+        heads += [f"{COLUMNS[metric].title}\nfirst - second", "First\nahead"]
     for row in rows:
-        cells = [Cell(ATTACKS[row[name]].title) for name in ("first", "second")]
+        cells = [Cell(ATTACKS[row[name]].title) for name in ("attack", "minus")]
         for metric in COMPARED:
             value, mark = row[metric], few_mark(metric, row["num_nonmembers"])
             interval, n = _interval(value, is_over_records=True), value["n"]
@@ -175,7 +177,7 @@ def comparison_table(rows: Sequence[dict[str, Any]]) -> Table:
     )
 
 
-def audit_table(rows: Sequence[dict[str, Any]]) -> Table:
+def epsilon_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     """Returns the bounds on epsilon (see `jleaks.experiments.bank_audits.audit`), spread over targets."""
     body: list[tuple[Cell, ...]] = []
     for attack in dict.fromkeys(r["attack"] for r in rows):
@@ -204,7 +206,7 @@ def audit_table(rows: Sequence[dict[str, Any]]) -> Table:
     )
 
 
-def _bounds(rows: Sequence[dict[str, Any]], field: str) -> list[Cell]:
+def _bounds(rows: Sequence[Mapping[str, Any]], field: str) -> list[Cell]:
     """Returns least, median and largest bound, how many are above 0, the ceiling, how many are at it."""
     mine = sorted(rows, key=lambda r: r[field])
     values = np.array([r[field] for r in mine])
@@ -221,7 +223,7 @@ def _bounds(rows: Sequence[dict[str, Any]], field: str) -> list[Cell]:
     return [*cells, Cell(counts[0]), *map(Cell, told)]
 
 
-def records_table(rows: Sequence[dict[str, Any]]) -> Table:
+def records_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     """Returns the AUC of single targets with its interval over records, from bootstrapped audits."""
     body = []
     for attack in dict.fromkeys(r["attack"] for r in rows):
@@ -241,5 +243,108 @@ def records_table(rows: Sequence[dict[str, Any]]) -> Table:
         "references.",
         heads=("Attack", "AUC of all targets", "Target", "AUC", "Low", "High"),
         num_text_columns=2,
+        rows=tuple(body),
+    )
+
+
+def knee(curve: Sequence[tuple[int, float]]) -> int:
+    """Returns the fewest references from which on an attack keeps 95% of its final value.
+
+    Args:
+      curve: (references, value) in rising order of references.
+    """
+    enough = KNEE_SHARE * curve[-1][1]
+    found = curve[-1][0]
+    for count, value in reversed(curve):
+        if value < enough:
+            break
+        found = count
+    return found
+
+
+def curve(rows: Sequence[Mapping[str, Any]], attack: str, metric: str) -> list[tuple[int, float]]:
+    """Returns one attack's (references, mean) pairs in rising order."""
+    mine = [r for r in rows if r["attack"] == attack]
+    return sorted((r["num_references"], r[metric]["mean"]) for r in mine)
+
+
+def cost_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Returns AUC and TPR at 0.1% FPR per attack and number of references, knees marked."""
+    attacks = list(dict.fromkeys(r["attack"] for r in rows))
+    counts = sorted({r["num_references"] for r in rows})
+    by = {(r["attack"], r["num_references"]): r for r in rows}
+    body: list[tuple[Cell, ...]] = []
+    for metric in _COST_METRICS:
+        for attack in attacks:
+            at = knee(curve(rows, attack, metric))
+            cells = [Cell(number(by[attack, n], metric), n == at) for n in counts]
+            body.append((Cell(COLUMNS[metric].title), Cell(attack), *cells))
+    first = {r["num_references"]: r for r in rows}
+    cost = [Cell(f"{first[n]['device_seconds']:.1f}") for n in counts]
+    body.append((Cell("Device seconds"), Cell("all references"), *cost))
+    if first[counts[0]]["flops"] is not None:
+        body.append(
+            (
+                Cell("TFLOP"),
+                Cell("all references"),
+                *(Cell(f"{first[n]['flops'] / 1e12:.3g}") for n in counts),
+            )
+        )
+    signs = notes([cell.text for row in body for cell in row[2:]])
+    return Table(
+        title=f"{rows[0]['task']}: attacks against the number of references",
+        caption=f"Means over {rows[0]['num_targets']} targets; nested subsets of one bank.  "
+        f"{interval_note(rows)}  {signs + '  ' if signs else ''}Marked: {KNEE_NOTE}.",
+        heads=("Metric", "Attack", *(str(n) for n in counts)),
+        num_text_columns=2,
+        rows=tuple(body),
+        section_ends=frozenset({len(attacks) - 1, 2 * len(attacks) - 1}),
+        compact=True,
+    )
+
+
+def audit_table(rows: Sequence[Mapping[str, Any]], remarks: Sequence[str] = ()) -> Table:
+    """Returns the table of what `jleaks.blackbox.audit.audit` found.
+
+    Args:
+      rows: Of any targets.
+      remarks: Sentences to put below it.
+    """
+    body = []
+    for row in rows:
+        by = row["attack"]
+        if row["adversary"] is None:
+            by = f"{ATTACKS[by].title.lower()}, {ATTACKS[by].source}"
+        if row["shadow"] is not None:
+            by = f"{by}, shadow {row['shadow_task']}"
+        if row["constant"]:
+            by = f"{by} (constant)"
+        number = "labels" if row["adversary"] is None else str(row["adversary"])
+        cells = [Cell(row["task"]), Cell(number), Cell(by)]
+        for metric in _AUDITED:
+            mark = few_mark(metric, row["num_nonmembers"])
+            cells.append(Cell(UNDEFINED if row[metric] is None else f"{row[metric]:.3f}{mark}"))
+        body.append(tuple(cells))
+    signs = notes([cell.text for row in body for cell in row[3:]])
+    counts = {(row["num_members"], row["num_nonmembers"]) for row in rows}
+    sizes = ", ".join(f"{p:,} members and {n:,} non-members" for p, n in sorted(counts))
+    realised = ", ".join(
+        f"{max(row[f'fpr_realised_{rate}'] for row in rows):.5f} at {rate * 100:g}%"
+        for rate in FPRS[:2]
+    )
+    caption = (
+        f"{sizes}.  Adversary 1 (2 with another task's shadow) calls a record a member from 0.5; "
+        "adversary 3 from the threshold that random points gave; attacks that look at true labels from the "
+        "shadow's threshold, correctness from one half.  Without a threshold there is no precision and "
+        f"recall.  Largest realised FPR: {realised}.{'  ' + signs if signs else ''}  "
+        f"{collapsed_note(pd.DataFrame(rows))}"
+    ).rstrip()
+    if remarks:
+        caption += "  " + ".  ".join(remarks) + "."
+    return Table(
+        title="Membership from posteriors alone",
+        caption=caption,
+        heads=("Target", "Adversary", "By", *_heads(_AUDITED)),
+        num_text_columns=3,
         rows=tuple(body),
     )

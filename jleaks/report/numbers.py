@@ -2,6 +2,8 @@
 
 import math
 
+import pandas as pd
+
 from jleaks.metrics.intervals import Interval
 from jleaks.metrics.operating_points import FEW, is_few
 
@@ -38,6 +40,17 @@ def notes(texts: list[str]) -> str:
         FEW_NOTE: any(FEW_MARK in text for text in texts),
     }
     return " ".join(note for note, occurs in found.items() if occurs)
+
+
+def collapsed_note(rows: pd.DataFrame) -> str:
+    """Returns the sentence that counts attacks by collapsed attack models, or "" if there is none."""
+    count = sum(value is True for value in rows.get("collapsed", ()))
+    if not count:
+        return ""
+    return (
+        f"{count} of {len(rows)} attacks are by an attack model that collapsed: at its 0.5 cut it calls "
+        "nobody or everybody of its own rows a member."
+    )
 
 
 def _bound(value: float, sign: str, digits: int) -> str:

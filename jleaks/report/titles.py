@@ -1,19 +1,16 @@
 """What tasks, adversaries and sources are called in tables and figures."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from jleaks.data.tasks import TASKS, Source
 from jleaks.errors import InputError
-from jleaks.rows import ATTACK_MODEL, Row
 
-ADVERSARIES: dict[int, str] = {
-    1: "Adversary 1: a shadow model trained on the target's own distribution",
-    2: "Adversary 2: data transferring, a shadow model trained on another task",
-    3: "Adversary 3: no training, a threshold on a statistic of the posteriors",
+ADVERSARIES: dict[str, str] = {
+    "adversary 1": "Adversary 1: a shadow model trained on the target's own distribution",
+    "adversary 2": "Adversary 2: data transferring, a shadow model trained on another task",
+    "adversary 3": "Adversary 3: no training, a threshold on a statistic of the posteriors",
 }
-
-STATISTICS: tuple[str, ...] = (ATTACK_MODEL, "maximum", "standard deviation", "entropy")
-"""The order in which attacks on one target are shown; others follow by name."""
 
 # From real to wholly made up; where a choice must be made, the later one is claimed.
 _SOURCES: tuple[Source, ...] = ("real", "own", "stand-in", "synthetic")
@@ -38,12 +35,6 @@ def order_tasks(names: Iterable[str]) -> list[str]:
     return sorted(set(names), key=lambda name: (known.get(name, len(known)), name))
 
 
-def order_statistics(names: Iterable[str]) -> list[str]:
-    """Returns the distinct statistic names in the order in which reports show them."""
-    known = {name: rank for rank, name in enumerate(STATISTICS)}
-    return sorted(set(names), key=lambda name: (known.get(name, len(known)), name))
-
-
 def plain_title(task: str) -> str:
     """Returns the registry's title of `task`, or its name if the registry lacks it."""
     return TASKS[task].title if task in TASKS else task
@@ -61,31 +52,34 @@ def flagged_title(task: str, sources: Sources, separator: str = " ") -> str:
     return title if source == "real" else f"{title}{separator}({source})"
 
 
-def task_sources(rows: Sequence[Row]) -> dict[str, Source]:
-    """Returns where the records of every task in `rows`, target or shadow, come from.
+def task_sources(rows: Sequence[Mapping[str, Any]]) -> dict[str, Source]:
+    """Returns where the records of every target and shadow task come from.
 
-    A row names its target's source.  A row of adversary 2 has two tasks and may name either, so
-    the other adversaries' rows decide where there are any; a task known from adversary 2 alone
-    takes the source farthest from real that its rows name.
+    A row names its target's source, and may name its shadow's.  Rows of adversary 2 decide only where no
+    others do; a task whose source none names takes the one farthest from real that the rows with it as a
+    shadow name, so that made-up records are never shown as real.
 
     Raises:
-      InputError: adversaries 1 and 3 name different sources for one task.
+      InputError: rows name different sources for one task.
     """
-    named: dict[str, set[Source]] = {}
-    guessed: dict[str, set[Source]] = {}
+    # What the targets of other adversaries, those of adversary 2, shadows, and neighbours of shadows say.
+    said: list[dict[str, set[Source]]] = [{}, {}, {}, {}]
     for row in rows:
-        for task in {row["task"], row["shadow_task"] or row["task"]}:
-            certain = task == row["task"] and row["adversary"] != 2
-            (named if certain else guessed).setdefault(task, set()).add(row["source"])
+        said[int(row["adversary"] == 2)].setdefault(row["task"], set()).add(row["source"])
+        if shadow := row["shadow_task"]:
+            own = row.get("shadow_source")
+            said[2 if own else 3].setdefault(shadow, set()).add(own or row["source"])
     sources: dict[str, Source] = {}
-    for task in named.keys() | guessed.keys():
-        found = named.get(task) or guessed[task]
-        if task in named and len(found) > 1:
-            raise InputError(
-                f"task {task!r} has rows with records from different sources "
-                f"({', '.join(sorted(found))}); a report summarises one source per task"
-            )
-        sources[task] = max(found, key=_SOURCES.index)
+    for certain, named in zip((True, True, True, False), said, strict=True):
+        for task, found in named.items():
+            if task in sources:
+                continue
+            if certain and len(found) > 1:
+                raise InputError(
+                    f"task {task!r} has rows with records from different sources "
+                    f"({', '.join(sorted(found))}); a report shows one source per task"
+                )
+            sources[task] = max(found, key=_SOURCES.index)
     return sources
 
 

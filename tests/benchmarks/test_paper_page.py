@@ -8,8 +8,8 @@ from paper_rows import make_rows, write_arrays
 
 from jleaks.errors import InputError
 from jleaks.experiments.claims import EXPERIMENTS
-from jleaks.report.paper.page import page
-from jleaks.report.paper.report import report_experiment
+from jleaks.report.page import page
+from jleaks.report.report import report_experiment
 
 
 def write_rows(folder, rows, compress=False):
@@ -94,7 +94,7 @@ def test_what_is_missing_or_garbled_is_one_line(results, tmp_path):
         page(results, tmp_path)
     for garbled, message in (
         ("{\n", r"E5/rows.jsonl:1: not JSON"),
-        ('{"experiment": "E5"}\n', r"E5/rows.jsonl, row 1: missing field\(s\) task"),
+        ('{"experiment": "E5"}\n', r"E5/rows.jsonl:1: missing field\(s\) task"),
         ("[1, 2]\n", r"E5/rows.jsonl:1: expected an object"),
     ):
         (results / "E5" / "rows.jsonl").write_text(garbled)

@@ -17,7 +17,7 @@ from jleaks.blackbox.case import Case, statistics, top_posteriors
 from jleaks.blackbox.posteriors import make_posteriors, make_records
 from jleaks.errors import InputError
 from jleaks.metrics.case_metrics import FPRS
-from jleaks.report.audit_table import audit_table
+from jleaks.report.bank_tables import audit_table
 from jleaks.training.execution import Execution
 from jleaks.training.preemption import StopSignal
 from jleaks.training.recipe import Recipe
@@ -307,7 +307,7 @@ def test_adversary_3_equals_a_computation_by_hand(rng):
     random = make_posteriors(drawn(rng, 100, 5))
     rows = audit([Case("mine", target, random=random)], percentile=20.0)
     rows, others = rows[:3], rows[3:]
-    assert [row["statistic"] for row in rows] == list(signals.STATISTICS)
+    assert [row["attack"] for row in rows] == list(signals.STATISTICS)
     assert {row["adversary"] for row in others} == {None}
     p, q = target.posteriors.astype(float), random.posteriors.astype(float)
     scores = [p.max(1), p.std(1), (p * np.log(p)).sum(1)]
@@ -345,7 +345,7 @@ def test_without_random_points_there_is_no_threshold(rng):
 def test_adversary_1_finds_members_of_a_leaky_target_and_nobody_in_noise(rng):
     shadow, target = leaky(rng, 300), leaky(rng, 300)
     (row, *_) = audit([Case("mine", target, shadow)], QUICK, execution=ONE)
-    assert (row["adversary"], row["statistic"], row["threshold"]) == (1, "attack model", 0.5)
+    assert (row["adversary"], row["attack"], row["threshold"]) == (1, "attack model", 0.5)
     assert row["auc"] > 0.8
     assert row["accuracy"] > 0.7
     assert row["num_posteriors"] == 3

@@ -18,7 +18,7 @@ from jleaks.blackbox.posteriors import make_posteriors, make_records
 from jleaks.blackbox.remarks import remarks
 from jleaks.errors import InputError
 from jleaks.metrics.case_metrics import FPRS
-from jleaks.report.audit_table import audit_table
+from jleaks.report.bank_tables import audit_table
 from jleaks.training.execution import Execution
 from jleaks.training.recipe import Recipe
 
@@ -91,7 +91,7 @@ def expected(target, shadow):
 
 
 def labelled(rows):
-    return {row["statistic"]: row for row in rows if row["adversary"] is None}
+    return {row["attack"]: row for row in rows if row["adversary"] is None}
 
 
 @pytest.mark.parametrize("seed", range(3))

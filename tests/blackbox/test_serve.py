@@ -188,7 +188,7 @@ def test_posteriors_alone_give_the_rows_of_the_main_job(sweep):
     assert len(rows) == len(wanted) == 8
     for row in rows:
         check_row(row, "here")
-        names = ("adversary", "statistic", "seed", "task", "shadow_task")
+        names = ("adversary", "attack", "seed", "task", "shadow_task")
         (theirs,) = (w for w in wanted if all(w[n] == row[n] for n in names))
         for name in ("auc", "train_accuracy", "test_accuracy", "shadow_test_accuracy"):
             assert row[name] == pytest.approx(theirs[name], abs=2e-3), name
@@ -353,12 +353,12 @@ def test_an_audit_over_http_stopped_and_continued_equals_one_of_the_posteriors(
     np.testing.assert_array_equal(over_http.label, target.label)
     rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
     direct = audit([Case("location", target, shadow, seed=1)], ATTACK, execution=ONE)
-    assert [row["statistic"] for row in rows] == [row["statistic"] for row in direct]
+    assert [row["attack"] for row in rows] == [row["attack"] for row in direct]
     for ours, theirs in zip(rows, direct, strict=True):
         for name in ("auc", "tpr_at_fpr_0.01", "fpr_realised_0.01", "train_accuracy"):
             assert ours[name] == pytest.approx(theirs[name], abs=2e-3), name
     (wanted,) = (
-        w for w in read_rows(sweep / "rows.jsonl") if w["seed"] == 1 and w["statistic"] == "maximum"
+        w for w in read_rows(sweep / "rows.jsonl") if w["seed"] == 1 and w["attack"] == "maximum"
     )
     assert rows[1]["threshold"] == pytest.approx(wanted["threshold"], rel=1e-4)
     assert rows[1]["recall"] == pytest.approx(wanted["recall"], abs=0.01)

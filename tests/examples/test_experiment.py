@@ -15,7 +15,7 @@ from jleaks.experiments.case_attacks import CASE_ATTACKS, Attack, CaseAttack
 from jleaks.experiments.cases import attacked
 from jleaks.experiments.experiment import EXPERIMENTS, Experiment, experiment, resolve
 from jleaks.experiments.paper_plan import make_plan
-from jleaks.report.paper.report import report_experiment
+from jleaks.report.report import report_experiment
 from jleaks.training.execution import Execution
 from jleaks.training.recipe import Recipe
 from jleaks.training.reporter import Reporter
@@ -64,7 +64,7 @@ def loaded(tmp_path):
     return path
 
 
-METRICS = ("auc", "accuracy", "precision", "recall", "train_loss", "target_test_accuracy")
+METRICS = ("auc", "accuracy", "precision", "recall", "train_loss", "test_accuracy")
 
 
 def test_rows_table_and_figure_follow_from_cases(tmp_path, models):
@@ -192,7 +192,7 @@ def test_an_own_case_attack(tmp_path, models):
     own(lambda run: [Case("gap", run.target(*draw)) for draw in run.draws()])
     rows = run(["own"], tmp_path, models)[0]["own"]
     for row in rows:
-        train, test = row["target_train_accuracy"], row["target_test_accuracy"]
+        train, test = row["train_accuracy"], row["test_accuracy"]
         assert row["accuracy"] == pytest.approx((1 + train - test) / 2, abs=1e-6)
         assert row["plugins"].keys() == {"experiment own", "case attack gap"}
     paths = report_experiment("own", rows, tmp_path / "own")

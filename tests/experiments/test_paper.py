@@ -17,7 +17,7 @@ from jleaks.experiments.context import Context
 from jleaks.experiments.paper_plan import make_plan
 from jleaks.experiments.subjects import Subject, SubjectLayout
 from jleaks.models.forest import ForestRecipe
-from jleaks.report.paper.report import report_experiment
+from jleaks.report.report import report_experiment
 from jleaks.training.execution import Execution
 from jleaks.training.recipe import ATTACK_RECIPES, Recipe
 from jleaks.training.reporter import Reporter
@@ -78,7 +78,7 @@ def same(ours, theirs):
     by = {(r["task"], r["shadow_task"], r["seed"]): r for r in theirs}
     for row in ours:
         other = by[row["task"], row["shadow_task"], row["seed"]]
-        for name in ("auc", "accuracy", "recall", "target_train_accuracy", "target_test_accuracy"):
+        for name in ("auc", "accuracy", "recall", "train_accuracy", "test_accuracy"):
             assert row[name] == pytest.approx(other[name], abs=CLOSE), (row["experiment"], name)
 
 
@@ -101,9 +101,9 @@ def test_every_experiment_has_rows_and_is_reported(finished):
 
 def test_the_diagonal_of_transfer_is_adversary_1(finished):
     _, rows, _ = finished
-    same(pick(rows["E10"], attack="adversary 1"), rows["E2"])
-    assert all(r["task"] == r["shadow_task"] for r in pick(rows["E10"], attack="adversary 1"))
-    assert all(r["task"] != r["shadow_task"] for r in pick(rows["E10"], attack="adversary 2"))
+    same(pick(rows["E10"], adversary=1), rows["E2"])
+    assert all(r["task"] == r["shadow_task"] for r in pick(rows["E10"], adversary=1))
+    assert all(r["task"] != r["shadow_task"] for r in pick(rows["E10"], adversary=2))
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_the_diagonal_of_transfer_is_adversary_1(finished):
 )
 def test_where_nothing_varies_it_is_adversary_1(finished, name, variant):
     _, rows, _ = finished
-    ours = pick(rows[name], variant, attack="adversary 1")
+    ours = pick(rows[name], variant, adversary=1)
     tasks = {r["task"] for r in ours}
     same(ours, [r for r in rows["E2"] if r["task"] in tasks])
 
@@ -280,7 +280,7 @@ def test_stacked_targets_have_the_members_of_the_undefended(finished):
         (plain,) = pick(rows["E18"], {"defence": "none"}, attack=r["attack"], task=r["task"],
                         seed=r["seed"])  # fmt: skip
         assert r["num_members"] == plain["num_members"]
-        assert r["target_train_accuracy"] != plain["target_train_accuracy"]
+        assert r["train_accuracy"] != plain["train_accuracy"]
 
 
 def test_losses_are_those_of_networks(finished):
@@ -288,7 +288,7 @@ def test_losses_are_those_of_networks(finished):
     for r in [row for found in rows.values() for row in found]:
         assert (r["train_loss"] is None) == (r["model"] in ("forest", "stack"))
         assert r["train_loss"] is None or 0 <= r["train_loss"] < 10
-        if r["attack"] == "adversary 3":
+        if r["adversary"] == 3:
             assert r["shadow_train_loss"] is r["collapsed"] is None
         else:
             assert isinstance(r["collapsed"], bool)

@@ -125,7 +125,7 @@ def test_rows_equal_a_recomputation_by_hand(finished):
     values, levels = statistics(posteriors), statistics(random)
     truth = np.repeat([1, 0], 400)
     for i, statistic in enumerate(("maximum", "standard deviation", "entropy")):
-        (row,) = pick(rows, task="location", adversary=3, statistic=statistic, seed=1)
+        (row,) = pick(rows, task="location", adversary=3, attack=statistic, seed=1)
         assert row["auc"] == pytest.approx(roc_auc_score(truth, values[i]), abs=1e-5)
         threshold = np.percentile(levels[i], 90)
         assert row["threshold"] == pytest.approx(threshold, rel=1e-4)
@@ -141,7 +141,7 @@ def test_numbers_do_not_depend_on_which_other_tasks_run(finished, tmp_path):
             task="location",
             adversary=ours["adversary"],
             seed=0,
-            statistic=ours["statistic"],
+            attack=ours["attack"],
             shadow_task=ours["shadow_task"],
         )
         for name in ("auc", "recall", "train_accuracy", "test_accuracy"):

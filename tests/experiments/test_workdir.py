@@ -17,7 +17,7 @@ from jleaks.experiments import sweep
 from jleaks.experiments.plan import Plan
 from jleaks.experiments.workdir import Workdir
 from jleaks.fingerprint import completed
-from jleaks.report.run import report_run
+from jleaks.report.report import report_run
 from jleaks.training.execution import Execution
 from jleaks.training.recipe import Recipe
 

@@ -15,7 +15,7 @@ from jleaks.metrics.epsilon import (
     epsilon_over_thresholds,
     one_run_p_value,
 )
-from jleaks.report.bank_tables import audit_table
+from jleaks.report.bank_tables import epsilon_table
 
 NUM_DRAWS = 200
 # At most this many of 200 draws may fail at 5% each, but for one suite in a thousand.
@@ -305,7 +305,7 @@ def test_the_table_marks_bounds_at_their_ceiling():
         }  # fmt: skip
 
     records = [record(0, 3.0, 1.0), record(1, 3.0, 2.0), record(2, 0.0, 6.0)]
-    thresholds, one_run = audit_table(records).rows
+    thresholds, one_run = epsilon_table(records).rows
     assert [(c.text, c.marked) for c in thresholds[2:5]] == [
         *(("0.000", False), ("3.000", True), ("3.000", True)),
     ]
@@ -316,7 +316,7 @@ def test_the_table_marks_bounds_at_their_ceiling():
     assert [c.text for c in one_run[5:]] == ["3/3", "4.000 to 6.000", "1/3"]
     # Rows of earlier commits know no ceiling.
     earlier = [{k: v for k, v in r.items() if "ceiling" not in k} for r in records]
-    for row in audit_table(earlier).rows:
+    for row in epsilon_table(earlier).rows:
         assert [c.text for c in row[6:]] == ["-", "-"]
         assert not any(cell.marked for cell in row)
 

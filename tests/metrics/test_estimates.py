@@ -15,8 +15,7 @@ from jleaks.experiments import bank_results
 from jleaks.metrics.bank_metrics import FPRS, INFLUENCES
 from jleaks.metrics.estimates import MEASURES, means, over_targets
 from jleaks.metrics.operating_points import counts, tpr_of_scores
-from jleaks.report.bank_tables import bank_table, comparison_table
-from jleaks.report.cost import cost_table
+from jleaks.report.bank_tables import bank_table, comparison_table, cost_table
 from jleaks.report.numbers import FEW_NOTE, PART_NOTE
 from jleaks.training import fleet
 from jleaks.training.fleet import make_mesh

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from jleaks.metrics.intervals import Interval, t_interval
-from jleaks.report.audit_table import audit_table
+from jleaks.report.bank_tables import audit_table
 from jleaks.report.numbers import (
     ENDS_NOTE,
     FEW_MARK,
@@ -76,7 +76,7 @@ def test_a_tpr_is_marked_where_few_non_members_are_allowed(metric, nonmembers, m
 
 def test_the_table_of_an_audit_marks_them_too():
     row = dict.fromkeys(("precision", "recall", "accuracy"))
-    row |= {"task": "mine", "adversary": 3, "statistic": "entropy", "shadow": None, "auc": 0.6}
+    row |= {"task": "mine", "adversary": 3, "attack": "entropy", "shadow": None, "auc": 0.6}
     row["constant"] = False
     row |= {"tpr_at_fpr_0.01": 0.1, "tpr_at_fpr_0.001": 0.02}
     row |= {"fpr_realised_0.01": 0.01, "fpr_realised_0.001": 0.0}

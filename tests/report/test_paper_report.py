@@ -11,21 +11,19 @@ from paper_rows import make_row, make_rows, write_arrays
 
 from jleaks.errors import InputError
 from jleaks.experiments.claims import EXPERIMENTS
+from jleaks.report.contrasts import contrasts, over_tasks
+from jleaks.report.figures.bars import draw_bars
+from jleaks.report.figures.curves import draw_curves
+from jleaks.report.figures.grids import ratio_grid
+from jleaks.report.figures.points import nearest_agree, read_maxima, read_points, threshold
+from jleaks.report.figures.style import indexed_png, png
+from jleaks.report.findings import finding, gap_correlation
+from jleaks.report.groups import collect, families
 from jleaks.report.numbers import FEW_NOTE
-from jleaks.report.paper import series as paper_series
-from jleaks.report.paper.cells import seeds_text
-from jleaks.report.paper.classes import families
-from jleaks.report.paper.comparisons import draw_defence
-from jleaks.report.paper.contrasts import contrasts, over_tasks
-from jleaks.report.paper.densities import read_maxima, threshold
-from jleaks.report.paper.findings import finding
-from jleaks.report.paper.grids import ratio_grid
-from jleaks.report.paper.points import nearest_agree, read_points
-from jleaks.report.paper.report import report_experiment
-from jleaks.report.paper.results import collect
-from jleaks.report.paper.rows import read_rows, task_sources
-from jleaks.report.paper.tables import gap_correlation, tables
-from jleaks.report.style import indexed_png, png
+from jleaks.report.report import report_experiment
+from jleaks.report.tables import seeds_text, tables
+from jleaks.report.titles import task_sources
+from jleaks.rows import OF_EXPERIMENT, read_rows
 
 FIGURES = {
     "E6": ["figure.png", "figure_cost.png"],
@@ -47,6 +45,11 @@ def cells(table, *names):
         if all(cell.text == name for cell, name in zip(row, names, strict=False))
     ]
     return dict(zip(heads, row, strict=True))
+
+
+def drawn(results, figure=0):
+    """One of an experiment's figures of curves."""
+    return draw_curves(results, results.design.figures[figure])
 
 
 def with_values(experiment, metric, values, variant=None, task="location", attack="adversary 1"):
@@ -80,7 +83,7 @@ def test_every_experiment_is_reported(name, tmp_path, caplog):
 def test_one_seed_and_undefined_numbers(name, tmp_path):
     write_arrays(name, tmp_path, ("location", "news"))
     rows = [
-        row | {"precision": None, "recall": math.nan, "target_test_accuracy": None}
+        row | {"precision": None, "recall": math.nan, "test_accuracy": None}
         for row in make_rows(name, ("location", "news"), num_seeds=1)
     ]
     paths = report_experiment(name, rows, tmp_path)
@@ -178,7 +181,7 @@ def test_differences_are_paired_by_seed(tmp_path):
     # Another order of seeds, and one that has no partner.
     rows += with_values("E6", "auc", (*ten, 0.2), {"num_shadows": 10})[::-1]
     results = collect("E6", rows, tmp_path)
-    (contrast,) = contrasts("E6", results.groups)
+    (contrast,) = contrasts(results)
     assert (contrast.arm, contrast.reference, contrast.seeds) == ("10", "1", [0, 1, 2])
     interval = contrast.interval("auc")
     d = np.array([0.01, 0.01, 0.03])
@@ -223,9 +226,9 @@ def test_a_defence_is_measured_over_tasks(tmp_path):
     expected = f"Adversary 1, dropout, naive attacker minus none: precision -0.200±{reach:.3f}"
     assert expected.replace("±0", "±") in finding(results)
     assert "aware attacker minus none: precision +0.000±.000" in finding(results)
-    naive = [c for c in contrasts("E16", results.groups) if "naive" in c.arm]
+    naive = [c for c in contrasts(results) if "naive" in c.arm]
     assert over_tasks(naive, "precision").n == 3
-    figure = draw_defence(results, "adversary 1")
+    figure = draw_bars(results, results.design.figures[0])
     legend = [text.get_text() for text in figure.legends[0].get_texts()]
     assert legend == ["no defence", "dropout, naive attacker", "dropout, aware attacker"]
     # Three arms, three tasks: bars lie arm after arm.
@@ -275,7 +278,7 @@ def test_transfer_goes_from_rows_to_columns(tmp_path):
 def test_overfitting_is_correlated_over_tasks(tmp_path):
     gaps, values = (0.1, 0.2, 0.5, 0.7), (0.52, 0.6, 0.7, 0.9)
     rows = [
-        make_row("E2", task, 0, auc=value, target_train_accuracy=0.9, target_test_accuracy=0.9 - g)
+        make_row("E2", task, 0, auc=value, train_accuracy=0.9, test_accuracy=0.9 - g)
         for task, g, value in zip(("adult", "face", "news", "location"), gaps, values, strict=True)
     ]
     results = collect("E2", rows, tmp_path)
@@ -299,15 +302,20 @@ def test_adversary_2_is_averaged_over_shadows_within_a_seed(tmp_path):
     assert "Adversary 2 minus Adversary 1: precision -0.100" in finding(results)
 
 
+def test_adversaries_stand_side_by_side(tmp_path):
+    rows = [make_row("E15", "location", 0), make_row("E15", "location", 0, "adversary 2", "news")]
+    results = collect("E15", rows, tmp_path)
+    axes = draw_bars(results, results.design.figures[0]).axes
+    assert [label.get_text() for label in axes[1].get_xticklabels()] == ["Location"]
+    assert len(axes[0].patches) == 2
+
+
 def test_known_kinds_are_compared_with_the_combining_attack(tmp_path):
     rows = []
     for kind, known, combined in (("mlp", 0.7, 0.72), ("forest", 0.9, 0.8)):
         rows += with_values("E9", "auc", (known,) * 2, {"target": kind, "shadow": kind})
         rows += with_values("E9", "auc", (combined,) * 2, {"target": kind, "shadow": "combined"})
-    found = {
-        c.about: c.interval("auc").mean
-        for c in contrasts("E9", collect("E9", rows, tmp_path).groups)
-    }
+    found = {c.about: c.interval("auc").mean for c in contrasts(collect("E9", rows, tmp_path))}
     assert found == pytest.approx({"Adversary 1, MLP": 0.02, "Adversary 1, random forest": -0.1})
 
 
@@ -327,7 +335,7 @@ def test_curves_rise_with_what_varies(tmp_path):
         for epochs, mean in means.items()
         for row in with_values("E3", "precision", (mean - 0.01, mean + 0.01), {"epochs": epochs})
     ]
-    axes = paper_series.draw_epochs(collect("E3", rows, tmp_path)).axes[0]
+    axes = drawn(collect("E3", rows, tmp_path)).axes[0]
     line = axes.get_lines()[0]
     assert list(line.get_xdata()) == [10, 30, 50]
     assert list(line.get_ydata()) == pytest.approx([0.6, 0.7, 0.9])
@@ -343,7 +351,7 @@ def test_the_knee_is_ringed_at_its_cost(tmp_path):
         for k, auc in curve.items()
     ]  # fmt: skip
     results = collect("E6", rows, tmp_path)
-    lines = paper_series.draw_cost(results).axes[0].get_lines()
+    lines = drawn(results, 1).axes[0].get_lines()
     (ring,) = [line for line in lines if line.get_markerfacecolor() == "none"]
     assert (ring.get_xdata()[0], ring.get_ydata()[0]) == pytest.approx((14.0, 0.88))
 
@@ -360,7 +368,7 @@ def test_cost_is_left_out_where_it_was_not_measured(tmp_path, caplog):
 @pytest.mark.parametrize("num_tasks", [1, 2, 5])
 def test_legends_lie_between_title_and_panels(num_tasks, tmp_path):
     tasks = ("location", "news", "purchase100", "adult", "face")[:num_tasks]
-    figure = paper_series.draw_shadows(collect("E6", make_rows("E6", tasks), tmp_path))
+    figure = drawn(collect("E6", make_rows("E6", tasks), tmp_path))
     figure.draw_without_rendering()
     legend = figure.legends[0].get_window_extent()
     assert 0 <= legend.x0 < legend.x1 <= figure.bbox.x1
@@ -372,7 +380,8 @@ def test_legends_lie_between_title_and_panels(num_tasks, tmp_path):
 
 
 def test_few_colours_are_enough(tmp_path):
-    figure = draw_defence(collect("E18", make_rows("E18", ("news",)), tmp_path), "adversary 1")
+    results = collect("E18", make_rows("E18", ("news",)), tmp_path)
+    figure = draw_bars(results, results.design.figures[0])
     few = matplotlib.image.imread(io.BytesIO(indexed_png(figure)))
     many = matplotlib.image.imread(io.BytesIO(png(figure)))[..., :3]
     assert few.shape[:2] == many.shape[:2]
@@ -439,15 +448,21 @@ def test_synthetic_data_are_called_so(name, tmp_path):
     ("changes", "message"),
     [
         ({"experiment": "E7"}, "row 2: a row of 'E7'; expected E6"),
-        ({"source": "guess"}, "row 2: source is 'guess'; allowed: real, stand-in, synthetic"),
-        ({"attack": "adversary 4"}, "row 2: attack is 'adversary 4'; allowed: adversary 1,"),
-        ({"auc": 1.5}, "row 2: auc is 1.5; expected a fraction"),
-        ({"auc": "high"}, "row 2: auc is 'high'; expected a number or null"),
-        ({"collapsed": 0}, "row 2: collapsed is 0; expected true, false or null"),
-        ({"train_loss": "low"}, "row 2: train_loss is 'low'; expected a number or null"),
-        ({"seed": 0.5}, "row 2: seed is 0.5; expected a whole number"),
-        ({"variant": [1]}, r"row 2: variant is \[1\]; expected an object"),
-        ({"seed": 0}, "two rows of E6 for adversary 1, task 'location'"),
+        ({"source": "guess"}, 'row 2: field \'source\' is "guess"; expected "real" or "stand-in"'),
+        (
+            {"adversary": None, "attack": "adversary 4"},
+            "row 2: attack is 'adversary 4'; allowed: adversary 1,",
+        ),
+        ({"auc": 1.5}, "row 2: field 'auc' is 1.5; expected a fraction"),
+        ({"auc": "high"}, "row 2: field 'auc' is \"high\"; expected a number or"),
+        ({"collapsed": 0}, "row 2: field 'collapsed' is 0; expected true or false or null"),
+        ({"train_loss": "low"}, "row 2: field 'train_loss' is \"low\"; expected a number or null"),
+        ({"seed": 0.5}, "row 2: field 'seed' is 0.5; expected a whole number"),
+        ({"variant": [1]}, r"row 2: field 'variant' is \[1\]; expected .*an object"),
+        (
+            {"seed": 0},
+            "two rows for adversary 1, task 'location', shadow task 'location', num_shadows 1, seed 0;",
+        ),
     ],
 )
 def test_bad_rows_are_named(changes, message, tmp_path):
@@ -496,8 +511,8 @@ def test_rows_are_read_plain_or_compressed(tmp_path):
     text = "\n".join(map(json.dumps, rows)) + "\n\n"
     (tmp_path / "rows.jsonl").write_text(text)
     (tmp_path / "rows.jsonl.gz").write_bytes(gzip.compress(text.encode()))
-    assert read_rows("E3", tmp_path / "rows.jsonl") == rows
-    assert read_rows("E3", tmp_path / "rows.jsonl.gz") == rows
+    assert read_rows(tmp_path / "rows.jsonl", OF_EXPERIMENT) == rows
+    assert read_rows(tmp_path / "rows.jsonl.gz", OF_EXPERIMENT) == rows
     (tmp_path / "bad.gz").write_bytes(gzip.compress(text.encode())[:-20])
     (tmp_path / "bad.jsonl").write_text(text + "{'a': 1}")
     (tmp_path / "empty.jsonl").write_text("\n")
@@ -508,7 +523,7 @@ def test_rows_are_read_plain_or_compressed(tmp_path):
         ("none.jsonl", "cannot read .*none.jsonl: No such file"),
     ):
         with pytest.raises(InputError, match=message) as caught:
-            read_rows("E3", tmp_path / name)
+            read_rows(tmp_path / name, OF_EXPERIMENT)
         assert "\n" not in str(caught.value)
 
 

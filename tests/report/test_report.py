@@ -2,24 +2,40 @@ import csv
 import io
 import json
 import math
+import re
 
 import matplotlib.image
 import numpy as np
+import pandas as pd
 import pytest
 from rich.console import Console
 
 import jleaks.files
 from jleaks.data.tasks import TASKS
 from jleaks.errors import InputError
-from jleaks.report.figures import write_figures
-from jleaks.report.labels import arrange
+from jleaks.report.columns import COLUMNS
+from jleaks.report.figures.labels import arrange
+from jleaks.report.groups import average_over_shadow_tasks, collect_run, transfers
 from jleaks.report.numbers import FEW_NOTE
-from jleaks.report.run import report_run
-from jleaks.report.summary import average_over_shadow_tasks, summarise, transfer_matrix
-from jleaks.report.tables import markdown_tables, print_tables, write_text_tables
-from jleaks.report.titles import STATISTICS, short_title, task_sources
-from jleaks.rows import FIELDS, RATES, read_rows, write_csv, write_rows
+from jleaks.report.report import (
+    markdown_tables,
+    print_tables,
+    report_run,
+    text_tables,
+    write_figures,
+)
+from jleaks.report.titles import short_title, task_sources
+from jleaks.rows import (
+    ATTACK_MODEL,
+    OF_RUN,
+    OF_SUMMARY,
+    read_rows,
+    write_csv,
+    write_parquet,
+    write_rows,
+)
 
+STATISTICS = (ATTACK_MODEL, "maximum", "standard deviation", "entropy")
 FIGURES = [
     "precision_recall.png",
     "transfer_precision.png",
@@ -43,7 +59,7 @@ def make_row(task, seed, adversary=1, shadow_task=None, statistic="attack model"
         "task": task,
         "shadow_task": {1: task, 2: shadow_task, 3: None}[adversary],
         "adversary": adversary,
-        "statistic": statistic,
+        "attack": statistic,
         "seed": seed,
         "source": "stand-in" if task.startswith("purchase") else "real",
         "precision": float(np.clip(strength + rng.normal(0, 0.01), 0, 1)),
@@ -132,7 +148,7 @@ def test_a_broken_line_is_named(tmp_path, line, message):
         read_rows(path)
 
 
-@pytest.mark.parametrize("field", FIELDS)
+@pytest.mark.parametrize("field", OF_RUN)
 def test_every_field_must_be_there_and_of_its_type(tmp_path, field):
     row = make_row("adult", 0)
     with pytest.raises(InputError, match=rf"row 1: missing field\(s\) {field}$"):
@@ -142,10 +158,20 @@ def test_every_field_must_be_there_and_of_its_type(tmp_path, field):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("field", RATES)
+@pytest.mark.parametrize("field", [f for f in OF_RUN if f in COLUMNS])
 def test_a_rate_is_a_fraction(tmp_path, field):
     with pytest.raises(InputError, match=f"'{field}' is 97.0; expected a fraction"):
         write_rows(tmp_path / "rows.jsonl", [make_row("adult", 0) | {field: 97.0}])
+
+
+def test_rows_of_earlier_versions_are_told_so(tmp_path):
+    row = make_row("adult", 0)
+    row["statistic"] = row.pop("attack")
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row))
+    with pytest.raises(
+        InputError, match=r"rows.jsonl:1: missing field\(s\) attack; an earlier version"
+    ):
+        read_rows(tmp_path / "rows.jsonl")
 
 
 def test_rounding_of_a_perfect_rate_is_no_error(tmp_path):
@@ -193,6 +219,42 @@ def test_csv_has_a_column_for_every_entry(tmp_path):
     assert float(second["auc"]) == rows[1]["auc"]
 
 
+def test_parquet_holds_what_csv_does(tmp_path):
+    rows = [make_row("adult", 0, precision=None), make_row("face", 0, target=3)]
+    path = write_parquet(tmp_path / "results.parquet", rows)
+    first, second = pd.read_parquet(path).to_dict("records")
+    assert first["task"] == "adult"
+    assert pd.isna(first["precision"])
+    assert (second["target"], second["seed"], second["versions.jax"]) == (3, 0, "0.10.2")
+    assert second["auc"] == rows[1]["auc"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"auc": {"mean": "high"}},
+            r"'auc' is \{\"mean\": \"high\"\}; expected a number or null in it",
+        ),
+        ({"auc": 1.5}, "'auc' is 1.5; expected a fraction from 0 to 1"),
+        ({"labels": "yes"}, "'labels' is \"yes\"; expected true or false"),
+        ({"source": "guess"}, '\'source\' is "guess"; expected "real" or .* or "scores"'),
+    ],
+)
+def test_rows_of_banks_are_held_to_the_same_schema(changes, message, tmp_path):
+    value = {"mean": 0.6, "low": 0.59, "high": None, "n": 6}
+    row = dict.fromkeys(OF_SUMMARY, value) | dict.fromkeys(OF_SUMMARY[:2], "location")
+    row |= {"source": "scores", "attack": "loss", "needs": "none", "labels": True, "queries": "one"}
+    row |= {name: 6 for name in OF_SUMMARY if name.startswith("num_")}
+    path = write_rows(tmp_path / "summary.jsonl", [row], OF_SUMMARY)
+    assert read_rows(path, OF_SUMMARY) == [row]
+    path.write_text(path.read_text() + json.dumps(row | changes))
+    with pytest.raises(InputError, match=f"summary.jsonl:2: field {message}"):
+        read_rows(path, OF_SUMMARY)
+    with pytest.raises(InputError, match=r"summary.jsonl:1: missing field\(s\) shadow_task"):
+        read_rows(path)
+
+
 # --- summaries ---
 
 
@@ -201,21 +263,22 @@ def test_a_summary_by_hand():
         make_row("face", seed, precision=p, train_accuracy=1.0, test_accuracy=t)
         for seed, p, t in ((2, 0.8, 0.5), (0, 0.6, 0.75), (1, 0.7, 0.25))
     ]
-    (summary,) = summarise(rows)
-    assert summary.seeds == (0, 1, 2)
-    precision = summary.metrics["precision"]
+    (group,) = collect_run(rows).groups
+    assert list(group.seeds.index) == [0, 1, 2]
+    precision = group.interval("precision")
     assert precision.mean == pytest.approx(0.7)
     assert precision.half_width == pytest.approx(4.302653 * 0.1 / math.sqrt(3), rel=1e-6)
-    assert summary.metrics["overfitting_gap"].mean == pytest.approx(0.5)
-    assert summary.num_members == (466, 466)
+    assert group.interval("gap").mean == pytest.approx(0.5)
+    assert set(group.rows["num_members"]) == {466}
 
 
 def test_undefined_precision_is_left_out_and_counted():
     rows = [make_row("face", seed, precision=p) for seed, p in enumerate((0.5, None, 0.75))]
-    (summary,) = summarise(rows)
-    assert summary.metrics["precision"].n == 2
-    assert summary.metrics["precision"].mean == 0.625
-    assert summary.metrics["recall"].n == 3
+    (group,) = collect_run(rows).groups
+    assert group.interval("precision").n == 2
+    assert group.interval("precision").mean == 0.625
+    assert group.defined("precision") == (2, 3)
+    assert group.interval("recall").n == 3
     # The t interval of two seeds, ±1.588, is cut to what a precision can be.
     assert "| 0.625 [0, 1] (2 of 3) |" in markdown_tables(rows)
 
@@ -235,16 +298,16 @@ def test_shadow_tasks_are_averaged_within_a_seed():
     values = {("adult", 0): 0.5, ("adult", 1): 0.6, ("face", 0): 0.7, ("face", 1): 0.6}
     rows = [make_row("news", seed, 2, s, recall=v) for (s, seed), v in values.items()]
     rows.append(make_row("news", 2, 2, "face", recall=1.0))  # the other shadow task lacks seed 2
-    (summary,) = average_over_shadow_tasks(rows)
-    assert summary.shadow_tasks == ("adult", "face")
-    assert summary.seeds == (0, 1)
-    assert summary.metrics["recall"].mean == pytest.approx(0.6)
-    assert summary.metrics["recall"].std == pytest.approx(0.0, abs=1e-12)
+    (group,) = average_over_shadow_tasks(collect_run(rows).groups)
+    assert group.shadow_tasks == ("adult", "face")
+    assert list(group.seeds.index) == [0, 1]
+    assert group.interval("recall").mean == pytest.approx(0.6)
+    assert group.interval("recall").std == pytest.approx(0.0, abs=1e-12)
 
 
 def test_transfer_matrix_has_adversary_1_on_its_diagonal():
     rows = make_run(("adult", "news"), adversaries=(1, 2, 3))
-    matrix = transfer_matrix(rows, "recall")
+    matrix = {pair: g.interval("recall") for pair, g in transfers(collect_run(rows).groups).items()}
     assert set(matrix) == {(a, b) for a in ("adult", "news") for b in ("adult", "news")}
 
     def mean(adversary, task):
@@ -258,16 +321,16 @@ def test_transfer_matrix_has_adversary_1_on_its_diagonal():
 
 def test_summaries_come_in_the_registrys_order():
     rows = make_run()
-    tasks = [s.task for s in summarise(rows[::-1]) if s.adversary == 1]
-    assert tasks == list(TASKS)
-    assert [s.statistic for s in summarise(rows[::-1])[-3:]] == list(STATISTICS[1:])
+    groups = collect_run(rows[::-1]).groups
+    assert [g.task for g in groups if g.attack == "adversary 1"] == list(TASKS)
+    assert [g.get("statistic") for g in groups[-3:]] == list(STATISTICS[1:])
 
 
 def test_a_seed_occurs_once():
     with pytest.raises(
         InputError, match=r"two rows for adversary 2, task 'news', shadow task 'adu"
     ):
-        summarise([make_row("news", 0, 2, "adult"), make_row("news", 0, 2, "adult")])
+        collect_run([make_row("news", 0, 2, "adult"), make_row("news", 0, 2, "adult")])
 
 
 def test_sources():
@@ -287,7 +350,7 @@ def test_no_rows_are_bad_input(tmp_path, name):
     call_fn = {
         "rows": lambda: write_rows(tmp_path / "x", []),
         "csv": lambda: write_csv(tmp_path / "x", []),
-        "text": lambda: write_text_tables(tmp_path / "x", []),
+        "text": lambda: text_tables([]),
         "markdown": lambda: markdown_tables([]),
         "print": lambda: print_tables([], Console(file=io.StringIO())),
         "figures": lambda: write_figures(tmp_path / "x", []),
@@ -307,16 +370,16 @@ def printed(rows, width):
     return console.file.getvalue()
 
 
-def test_twelve_tasks_fit_160_columns(tmp_path):
+def test_twelve_tasks_fit_160_columns():
     rows = make_run()
-    text = write_text_tables(tmp_path / "tables.txt", rows).read_text()
+    text = text_tables(rows)
     assert max(len(line) for line in text.splitlines()) <= 160
     assert "\x1b" not in text
     assert "…" not in text
     # Nothing is continued below: each table has its head once.
-    assert text.count("Precision") == 3
-    assert text.count(" Shadow task  ") == 2
-    interval = transfer_matrix(rows, "precision")["face", "face"]
+    assert len(re.findall(r" Precision +Recall ", text)) == 3
+    assert text.count(" Shadow task  ") == 3
+    interval = transfers(collect_run(rows).groups)["face", "face"].interval("precision")
     assert f"{interval.mean:.2f}±{interval.half_width:.2f}*".replace("±0", "±") in text
     assert "half-width of the 95% t interval" in text
 
@@ -469,10 +532,9 @@ def test_rows_are_kept_where_a_later_step_fails(tmp_path):
     assert read_rows(tmp_path / "rows.jsonl") == rows
 
 
-def test_the_console_needs_no_markup(tmp_path):
+def test_the_console_needs_no_markup():
     row = make_row("adult", 0) | {"task": "records [bold]", "shadow_task": "records [bold]"}
-    write_text_tables(tmp_path / "tables.txt", [row])
-    assert "records [bold]" in (tmp_path / "tables.txt").read_text()
+    assert "records [bold]" in text_tables([row])
 
 
 def cut(rows, **changes):
@@ -489,17 +551,17 @@ def cut(rows, **changes):
 
 def test_tables_show_the_shadow_s_cut_where_there_is_one():
     old, new = make_run(("location", "news")), cut(make_run(("location", "news")))
-    assert "shadow cut" not in markdown_tables(old)
+    assert "shadow's cut" not in markdown_tables(old)
     first, second, third, *_ = markdown_tables(new).split("\n#")
     for table in (first, second):
-        assert table.count("shadow cut") == 3
+        assert table.count(", shadow's cut |") == 3
         assert "0.710±.025" in table
-        assert "Shadow cut: decided at the cut that separates" in table
+        assert "Shadow's cut: the cut that separates" in table
         assert "collapsed" not in table
-    assert "shadow cut" not in third
+    assert "shadow's cut" not in third
     # Rows of both kinds can stand in one file.
     both = markdown_tables([*cut(make_run(("location",))), *make_run(("news",))])
-    assert "shadow cut" in both
+    assert "shadow's cut" in both
 
 
 def test_collapsed_attack_models_are_counted_below_tables():

@@ -3,13 +3,16 @@
 import os
 from pathlib import Path
 
+import pandas as pd
+
 from jleaks.errors import InputError
 from jleaks.experiments.claims import EXPERIMENTS
+from jleaks.experiments.designs import design_of
+from jleaks.report.findings import finding
+from jleaks.report.groups import Results, collect
 from jleaks.report.numbers import FEW_NOTE
-from jleaks.report.paper.findings import finding
-from jleaks.report.paper.results import Results, collect
-from jleaks.report.paper.rows import read_rows, rows_file
-from jleaks.report.paper.tables import tables
+from jleaks.report.tables import range_text, tables
+from jleaks.rows import OF_EXPERIMENT, read_rows
 
 _HEAD = f"""# ML-Leaks, experiment by experiment
 
@@ -44,10 +47,13 @@ def _collect(folder: Path) -> list[Results]:
         directory = folder / name
         if not directory.is_dir():
             continue
-        path = rows_file(directory)
-        if path is None and not (name == "E11" and (directory / "points.npz").exists()):
+        paths = (directory / file for file in ("rows.jsonl", "rows.jsonl.gz"))
+        path = next(filter(Path.exists, paths), None)
+        if path is None and (design_of(name).rows_expected or not any(directory.glob("*.npz"))):
             raise InputError(f"{directory} has no rows.jsonl and no rows.jsonl.gz")
-        found.append(collect(name, [] if path is None else read_rows(name, path), directory))
+        found.append(
+            collect(name, [] if path is None else read_rows(path, OF_EXPERIMENT), directory)
+        )
     if not found:
         raise InputError(f"{folder} has no results; expected E1/rows.jsonl or another experiment's")
     return found
@@ -57,42 +63,42 @@ def _line(cells: list[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def _distinct(values: list[str]) -> str:
-    return ", ".join(dict.fromkeys(values))
+def _distinct(values: pd.Series) -> str:
+    return ", ".join(dict.fromkeys(values.astype(str))) or "-"
 
 
 def _how_it_was_run(found: list[Results]) -> list[str]:
     heads = ["Experiment", "Scale", "Tasks", "Records", "Seeds", "Rows", "Device", "Plan", "Format"]
     lines = ["## How it was run", "", _line(heads), _line(["---"] * len(heads))]
+    named = [results for results in found if len(results.rows)]
     for results in found:
+        title = f"{results.name}. {EXPERIMENTS[results.name].title}"
+        if results not in named:
+            lines.append(_line([title, "-", "0", "-", "-", "0", "-", "-", "-"]))
+            continue
         rows = results.rows
-        counts = [
-            len({row["seed"] for row in rows if row["task"] == task})
-            for task in dict.fromkeys(row["task"] for row in rows)
+        counts = rows.groupby("task")["seed"].nunique()
+        # Rows of format 1 did not say so.
+        formats = rows["format"].fillna(1) if "format" in rows else pd.Series([1])
+        cells = [
+            title,
+            _distinct(rows["scale"]),
+            str(len(counts)),
+            _distinct(rows["source"]),
+            range_text(counts, "d"),
+            f"{len(rows):,}",
+            _distinct(rows["device"]),
+            _distinct("`" + rows["fingerprint"] + "`"),
+            _distinct(formats),
         ]
-        seeds = "-" if not counts else str(min(counts))
-        if counts and max(counts) > min(counts):
-            seeds += f" to {max(counts)}"
-        title = EXPERIMENTS[results.name].title
-        lines.append(
-            _line(
-                [
-                    f"{results.name}. {title}",
-                    _distinct([row["scale"] for row in rows]) or "-",
-                    str(len(counts)),
-                    _distinct([row["source"] for row in rows]) or "-",
-                    seeds,
-                    f"{len(rows):,}",
-                    _distinct([row["device"] for row in rows]) or "-",
-                    _distinct([f"`{row['fingerprint']}`" for row in rows]) or "-",
-                    _distinct([str(row.get("format", 1)) for row in rows]) or "-",
-                ]
-            )
-        )
-    every = [row for results in found for row in results.rows]
-    commands = dict.fromkeys(row["command"] for row in every if row["command"])
+        lines.append(_line(cells))
+    if not named:
+        return [*lines, ""]
+    every = pd.concat([results.rows[["command", "versions"]] for results in named])
+    commands = dict.fromkeys(filter(None, every["command"]))
     versions = dict.fromkeys(
-        ", ".join(f"{name} {version}" for name, version in row["versions"].items()) for row in every
+        ", ".join(f"{name} {version}" for name, version in found.items())
+        for found in every["versions"]
     )
     lines.append("")
     if commands:

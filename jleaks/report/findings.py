@@ -6,27 +6,25 @@ import math
 import statistics
 from collections.abc import Callable, Sequence
 
-from jleaks.report.numbers import interval_text
-from jleaks.report.paper.classes import families
-from jleaks.report.paper.contrasts import over_tasks
-from jleaks.report.paper.groups import CONFIDENCE, Group
-from jleaks.report.paper.own import own_finding
-from jleaks.report.paper.points import nearest_agree, read_points
-from jleaks.report.paper.results import Results
-from jleaks.report.paper.rows import engine_rows
-from jleaks.report.paper.tables import gap_correlation
-from jleaks.report.paper.verdicts import (
-    MAIN,
-    NAMES,
+from jleaks.metrics.intervals import Interval, correlation_interval
+from jleaks.report.columns import GAP, MAIN
+from jleaks.report.contrasts import (
     NOTHING,
     by_arms,
     differences,
     every_arm,
     listed,
+    name,
+    over_tasks,
     verdicts,
 )
-from jleaks.report.summary import transfer_matrix
+from jleaks.report.figures.points import nearest_agree, read_points
+from jleaks.report.groups import CONFIDENCE, Group, Results, families, transfers
+from jleaks.report.numbers import interval_text
+from jleaks.report.own import own_finding
 from jleaks.report.titles import plain_title
+
+_WITH_ACCURACY = (*MAIN, "test_accuracy")
 
 # Of adversary 3's statistics, this much less AUC than the best still counts as equal.
 _EQUAL = 0.005
@@ -57,7 +55,7 @@ def _overfitting(results: Results) -> str:
         # Two points always lie on a line.
         if r.n > 2 and not math.isnan(r.mean):
             bounds = f" [{r.low:.2f}, {r.high:.2f}]" if r.is_bounded else ""
-            parts.append(f"{r.mean:.2f}{bounds} with {NAMES[metric]} (n = {r.n} tasks)")
+            parts.append(f"{r.mean:.2f}{bounds} with {name(metric)} (n = {r.n} tasks)")
     if not parts:
         return "Too few tasks for a correlation."
     return f"Pearson's r of the gap: {', '.join(parts)}."
@@ -69,7 +67,7 @@ def _means(group: Group, metrics: Sequence[str] = MAIN) -> str:
     for metric in metrics:
         mean = dataclasses.replace(group.interval(metric), low=math.nan, high=math.nan)
         if not math.isnan(mean.mean):
-            parts.append(f"{NAMES[metric]} {interval_text(mean, group.defined(metric))}")
+            parts.append(f"{name(metric)} {interval_text(mean, group.defined(metric))}")
     return ", ".join(parts)
 
 
@@ -78,10 +76,9 @@ def _epochs(results: Results) -> str:
     for group in results.groups:
         if group.attack == "adversary 1":
             lines.setdefault(group.task, []).append(group)
-    metrics = (*MAIN, "target_test_accuracy")
     sentences = [
-        f"{plain_title(task)}: {_means(mine[0], metrics)} after {mine[0].get('epochs')} epochs; "
-        f"{_means(mine[-1], metrics)} after {mine[-1].get('epochs')}."
+        f"{plain_title(task)}: {_means(mine[0], _WITH_ACCURACY)} after {mine[0].get('epochs')} epochs; "
+        f"{_means(mine[-1], _WITH_ACCURACY)} after {mine[-1].get('epochs')}."
         for task, mine in lines.items()
     ]
     return " ".join(sentences) or NOTHING
@@ -120,12 +117,12 @@ def _shadows(results: Results) -> str:
 def _transfer(results: Results) -> str:
     sentences = []
     for metric in MAIN:
-        matrix = transfer_matrix(engine_rows(results.rows), metric, CONFIDENCE)
-        own = [v.mean for (a, b), v in matrix.items() if a == b and v.n]
-        other = [v.mean for (a, b), v in matrix.items() if a != b and v.n]
+        found = {pair: g.interval(metric) for pair, g in transfers(results.groups).items()}
+        own = [v.mean for (a, b), v in found.items() if a == b and v.n]
+        other = [v.mean for (a, b), v in found.items() if a != b and v.n]
         if own and other:
             sentences.append(
-                f"{NAMES[metric]} {statistics.fmean(other):.3f} transferred (mean over {len(other)} "
+                f"{name(metric)} {statistics.fmean(other):.3f} transferred (mean over {len(other)} "
                 f"pairs) against {statistics.fmean(own):.3f} on the task itself ({len(own)} tasks)"
             )
     text = f"{'; '.join(sentences)}.".replace("precision", "Precision", 1) if sentences else ""
@@ -208,7 +205,6 @@ def _hyperparameters(results: Results) -> str:
 
 
 def _defended(results: Results) -> str:
-    metrics = (*MAIN, "target_test_accuracy")
     # Adversary 3 on the statistic the paper settles on.
     found = {
         (about, arm): contrasts
@@ -216,12 +212,12 @@ def _defended(results: Results) -> str:
         if about in ("Adversary 1", "Adversary 3", "Adversary 3, maximum")
     }
     sentences = [
-        f"{about}, {arm} minus none: {differences(mine, metrics)}."
+        f"{about}, {arm} minus none: {differences(mine, _WITH_ACCURACY)}."
         for (about, arm), mine in found.items()
     ]
     # The task that the paper's figures are of.
     sentences += [
-        f"{about}, {arm} minus none: {differences([contrast], metrics)}."
+        f"{about}, {arm} minus none: {differences([contrast], _WITH_ACCURACY)}."
         for (about, arm), mine in found.items()
         for contrast in mine
         if contrast.task == "cifar100" and len(mine) > 1
@@ -230,7 +226,6 @@ def _defended(results: Results) -> str:
 
 
 def _ratios(results: Results) -> str:
-    metrics = (*MAIN, "target_test_accuracy")
     sentences = []
     by_arm = by_arms(results)
     for about in dict.fromkeys(about for about, _ in by_arm):
@@ -244,7 +239,7 @@ def _ratios(results: Results) -> str:
         )
         sentences.append(
             f"{about}, dropout {arm} (input, hidden) minus none: "
-            f"{differences(by_arm[about, arm], metrics)}."
+            f"{differences(by_arm[about, arm], _WITH_ACCURACY)}."
         )
     return " ".join(sentences) or NOTHING
 
@@ -254,7 +249,7 @@ _FINDINGS: dict[str, Callable[[Results], str]] = {
     "E2": _overfitting,
     "E3": _epochs,
     "E4": _classes,
-    "E5": every_arm(MAIN, " of the posteriors"),
+    "E5": every_arm(MAIN),
     "E6": _shadows,
     "E7": every_arm(MAIN),
     "E8": _hyperparameters,
@@ -269,6 +264,13 @@ _FINDINGS: dict[str, Callable[[Results], str]] = {
     "E17": _ratios,
     "E18": _defended,
 }
+
+
+def gap_correlation(results: Results, metric: str) -> Interval:
+    """Returns Pearson's r over tasks between the overfitting gap and a metric of adversary 1."""
+    mine = [group for group in results.groups if group.attack == "adversary 1"]
+    gaps = [group.interval(GAP).mean for group in mine]
+    return correlation_interval(gaps, [group.interval(metric).mean for group in mine], CONFIDENCE)
 
 
 def finding(results: Results) -> str:

@@ -1,4 +1,4 @@
-"""E11: where members and non-members of two tasks lie, as t-SNE sees their posteriors."""
+"""Where members and non-members of two tasks lie, as t-SNE sees them; how largest posteriors spread."""
 
 import dataclasses
 import json
@@ -10,24 +10,38 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from jleaks.errors import InputError
-from jleaks.report.paper.results import Results
-from jleaks.report.style import (
+from jleaks.experiments import designs
+from jleaks.report.figures.curves import panel_grid
+from jleaks.report.figures.style import (
     BLUE,
+    ORANGE,
     VERMILION,
     clean_axes,
     head_and_caption,
     legend_below_title,
     new_figure,
 )
+from jleaks.report.groups import Results
 from jleaks.report.table import Cell, Table
 from jleaks.report.titles import Sources, flagged_title, order_tasks, source_note, source_suffix
 
-_FILE = "points.npz"
+_POINTS = "points.npz"
 _ARRAYS = ("embedding", "task", "member")
 
 # Colour tells members, shape the task, so that each can be read without the other.
 _COLOURS = {True: VERMILION, False: BLUE}
 _MARKERS = "o^sD"
+
+_MAXIMA = "densities.npz"
+_KINDS = {
+    "random": ("Random points", "0.45", "-"),
+    "nonmember": ("Non-members", BLUE, (0, (5, 2))),
+    "member": ("Members", ORANGE, "-"),
+}
+_NUM_BINS = 40
+
+PERCENTILE = 10.0
+"""The paper's t: the threshold is the maximum that the top 10% of random points exceed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,8 +74,8 @@ def read_points(results: Results) -> Points:
     Raises:
       InputError: the file cannot be read, or its arrays do not fit one another.
     """
-    arrays = results.arrays(_FILE)
-    path = results.folder / _FILE
+    arrays = results.arrays(_POINTS)
+    path = results.folder / _POINTS
     if not set(_ARRAYS) <= set(arrays):
         raise InputError(f"{path} holds {', '.join(arrays)}; expected {', '.join(_ARRAYS)}")
     embedding, task, member = (arrays[name] for name in _ARRAYS)
@@ -133,7 +147,7 @@ def points_table(results: Results) -> Table:
     )
 
 
-def draw_points(results: Results) -> Figure:
+def draw_points(results: Results, _: designs.Figure) -> Figure:
     """Draws the points, membership by colour and task by shape."""
     points = read_points(results)
     figure = new_figure(7.6, 6.2)
@@ -179,6 +193,77 @@ def draw_points(results: Results) -> Figure:
         "Three largest posteriors of members and others, by t-SNE"
         + source_suffix(points.tasks, points.sources),
         " ".join(note for note in notes if note),
+    )
+    legend_below_title(figure, handles)
+    return figure
+
+
+def read_maxima(results: Results) -> dict[str, dict[str, np.ndarray]]:
+    """Returns the largest posteriors by task and kind of point, each [n], in [0, 1].
+
+    Raises:
+      InputError: the file cannot be read or holds something else.
+    """
+    arrays = results.arrays(_MAXIMA)
+    path = results.folder / _MAXIMA
+    tasks = order_tasks(name.split("/")[0] for name in arrays)
+    if not tasks:
+        raise InputError(
+            f"{path} holds no arrays; expected TASK/random, TASK/nonmember, TASK/member"
+        )
+    found: dict[str, dict[str, np.ndarray]] = {}
+    for task in tasks:
+        if task not in results.sources:
+            raise InputError(f"{path}: no row is of task {task!r}")
+        for kind in _KINDS:
+            values = arrays.get(f"{task}/{kind}")
+            if values is None or values.ndim != 1 or not values.size:
+                raise InputError(f"{path}: expected an array {task}/{kind} of one dimension")
+            if not ((values >= 0) & (values <= 1 + 1e-5)).all():
+                raise InputError(f"{path}: {task}/{kind} has values outside [0, 1]")
+            found.setdefault(task, {})[kind] = values.astype(np.float64)
+    return found
+
+
+def threshold(maxima: dict[str, np.ndarray]) -> float:
+    """Returns the maximum that the top `PERCENTILE` percent of random points exceed."""
+    return float(np.percentile(maxima["random"], 100 - PERCENTILE))
+
+
+def draw_densities(results: Results, _: designs.Figure) -> Figure:
+    """A panel per task: histograms of the maxima, the threshold at t = 10 marked."""
+    found = read_maxima(results)
+    figure, panels, columns = panel_grid(len(found), 2.3)
+    edges = np.linspace(0, 1, _NUM_BINS + 1)
+    for i, (axes, (task, maxima)) in enumerate(zip(panels, found.items(), strict=False)):
+        for kind, (_title, colour, style) in _KINDS.items():
+            share = np.histogram(np.minimum(maxima[kind], 1), edges)[0]
+            axes.stairs(
+                share / maxima[kind].size, edges, color=colour, ls=style, lw=1.6,
+                fill=False,
+            )  # fmt: skip
+        axes.axvline(threshold(maxima), color="0.1", lw=1.2)
+        # Members crowd at 1: only a logarithm shows the others beside them.
+        axes.set_yscale("log")
+        axes.set(xlim=(0, 1.01), ylim=(3e-4, 1.3))
+        axes.set_title(flagged_title(task, results.sources), fontsize=9.5, loc="left")
+        axes.grid(color="0.92", linewidth=0.8)
+        clean_axes(axes)
+        if i + columns >= len(found):
+            axes.set_xlabel("Largest posterior (probability)", fontsize=9)
+        if i % columns == 0:
+            axes.set_ylabel(f"Share of points per {1 / _NUM_BINS:g}", fontsize=9)
+    handles = [
+        Line2D([], [], color=colour, ls=style, lw=1.6, label=title)
+        for title, colour, style in _KINDS.values()
+    ]
+    handles.append(Line2D([], [], color="0.1", lw=1.2, label=f"Threshold at t = {PERCENTILE:g}"))
+    head_and_caption(
+        figure,
+        "The target's largest posterior on random points, non-members and members"
+        + source_suffix(found, results.sources),
+        f"One target per task (seed 0).  Vertical: the value that the top {PERCENTILE:g}% of random points "
+        f"exceed.  Logarithmic shares.  {source_note(found, results.sources)}",
     )
     legend_below_title(figure, handles)
     return figure

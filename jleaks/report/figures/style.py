@@ -17,14 +17,16 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from jleaks.metrics.intervals import Interval
+from jleaks.report.groups import CONFIDENCE
 
 DPI = 150
 
 BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 SERIES_COLOURS = (BLUE, ORANGE, GREEN, VERMILION, "#CC79A7", "#56B4E9", "#8A8A8A", "#000000")
+MARKERS = "osD^vPX*"
 GREY = "0.35"
 
-METRIC_TITLES = {"precision": "Precision", "recall": "Recall", "auc": "AUC"}
+GUESS = "Dashed: 0.5, what a coin achieves."
 
 
 class NothingToDrawError(Exception):
@@ -91,14 +93,30 @@ def seeds_note(intervals: Iterable[Interval]) -> str:
     return f"Means over n = {most if fewest == most else f'{fewest} to {most}'} seeds"
 
 
-def whisker_note(intervals: Sequence[Interval], confidence: float) -> str:
-    """Returns the sentence that says what whiskers are and how many seeds stand behind them."""
+def interval_note(intervals: Sequence[Interval], what: str) -> str:
+    """Returns the sentence that says what whiskers or bands are and how many seeds stand behind them."""
     seeds = seeds_note(intervals)
     if not any(interval.is_bounded for interval in intervals):
         return f"{seeds}: no intervals." if seeds else ""
-    single = any(interval.n == 1 for interval in intervals)
-    whiskers = f"whiskers: {100 * confidence:g}% t intervals"
-    return f"{seeds}; {whiskers}{' (none where n = 1)' if single else ''}."
+    none = " (none where n = 1)" if any(interval.n == 1 for interval in intervals) else ""
+    return f"{seeds}; {what}: {CONFIDENCE:.0%} t intervals{none}."
+
+
+def drawn_bounds(intervals: Sequence[Interval]) -> tuple[np.ndarray, np.ndarray]:
+    """Returns both ends of rates' intervals within [0, 1]: a t interval may leave it, a rate cannot."""
+    low, high = ([getattr(one, end) for one in intervals] for end in ("low", "high"))
+    return np.clip(low, 0, 1), np.clip(high, 0, 1)
+
+
+def guess_line(axes: Axes) -> None:
+    """Draws the line of 0.5."""
+    axes.axhline(0.5, color="0.2", linewidth=1, linestyle=(0, (4, 3)), zorder=1.5)
+
+
+def ink(rgba: tuple[float, float, float, float]) -> str:
+    """Returns white or black, whichever can be read on a colour, by its luma."""
+    red, green, blue, _ = rgba
+    return "white" if 0.299 * red + 0.587 * green + 0.114 * blue < 0.5 else "black"
 
 
 def png(figure: Figure) -> bytes:
