@@ -26,8 +26,8 @@ from jleaks.experiments.bank_plan import BankPlan, default_sizes
 from jleaks.files import replace_file
 from jleaks.metrics.bank_metrics import BankMetrics
 from jleaks.report.bank_tables import bank_table, bank_title
-from jleaks.report.roc import draw_roc
-from jleaks.report.style import png
+from jleaks.report.figures.cost import draw_roc
+from jleaks.report.figures.style import png
 from jleaks.training.execution import Execution
 from jleaks.training.fleet import make_mesh
 from jleaks.training.recipe import Recipe
