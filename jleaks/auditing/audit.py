@@ -120,10 +120,11 @@ class Audit:
         flagged = self.at_risk()
         order = np.flatnonzero(self.audited)
         order = order[np.argsort(-self.scores[order], kind="stable")]
+        ids = self.records.ids.tolist()
         return [
             {
                 "rank": rank,
-                "id": self.records.ids[i].item(),
+                "id": ids[i],
                 "label": str(self.records.classes[self.records.labels[i]]),
                 "member": bool(self.records.member[i]),
                 "score": float(self.scores[i]),
