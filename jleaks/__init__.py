@@ -8,22 +8,74 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jleaks.api import AuditReport, audit
+    from jleaks.api.audits import AuditReport, audit
+    from jleaks.api.banks import AttackedBank, attack, train_bank
+    from jleaks.api.fleets import TrainedFleet, train_fleet
+    from jleaks.api.runs import sweep
+    from jleaks.attacks.per_record import attack_on
+    from jleaks.data.tasks import Task, register, task_from_arrays
+    from jleaks.defences.defence import Defence, defence
     from jleaks.errors import DivergedError, InputError
+    from jleaks.experiments.case import Case
+    from jleaks.experiments.experiment import experiment
+    from jleaks.experiments.plan import Plan
+    from jleaks.models.own_network import register_network
+    from jleaks.training.devices import start
     from jleaks.training.execution import Execution
     from jleaks.training.recipe import Recipe
 
 # Where each public name is.
 _PUBLIC = {
-    "AuditReport": "jleaks.api",
+    "AttackedBank": "jleaks.api.banks",
+    "AuditReport": "jleaks.api.audits",
+    "Case": "jleaks.experiments.case",
+    "Defence": "jleaks.defences.defence",
     "DivergedError": "jleaks.errors",
     "Execution": "jleaks.training.execution",
     "InputError": "jleaks.errors",
+    "Plan": "jleaks.experiments.plan",
     "Recipe": "jleaks.training.recipe",
-    "audit": "jleaks.api",
+    "Task": "jleaks.data.tasks",
+    "TrainedFleet": "jleaks.api.fleets",
+    "attack": "jleaks.api.banks",
+    "attack_on": "jleaks.attacks.per_record",
+    "audit": "jleaks.api.audits",
+    "defence": "jleaks.defences.defence",
+    "experiment": "jleaks.experiments.experiment",
+    "register": "jleaks.data.tasks",
+    "register_network": "jleaks.models.own_network",
+    "start": "jleaks.training.devices",
+    "sweep": "jleaks.api.runs",
+    "task_from_arrays": "jleaks.data.tasks",
+    "train_bank": "jleaks.api.banks",
+    "train_fleet": "jleaks.api.fleets",
 }
 
-__all__ = ["AuditReport", "DivergedError", "Execution", "InputError", "Recipe", "audit"]
+__all__ = [
+    "AttackedBank",
+    "AuditReport",
+    "Case",
+    "Defence",
+    "DivergedError",
+    "Execution",
+    "InputError",
+    "Plan",
+    "Recipe",
+    "Task",
+    "TrainedFleet",
+    "attack",
+    "attack_on",
+    "audit",
+    "defence",
+    "experiment",
+    "register",
+    "register_network",
+    "start",
+    "sweep",
+    "task_from_arrays",
+    "train_bank",
+    "train_fleet",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -2,10 +2,7 @@
 
 import dataclasses
 import functools
-import os
 import shlex
-import shutil
-import subprocess
 import sys
 import textwrap
 import time
@@ -18,6 +15,7 @@ from rich.console import Console
 
 from jleaks import registry
 from jleaks.errors import DivergedError, InputError
+from jleaks.training import devices
 from jleaks.training.execution import Execution
 from jleaks.training.preemption import Preempted
 
@@ -66,10 +64,6 @@ _UNSET = {
     "kernels": "host where they can be built",
 }
 
-# What else changes numbers, past JAX: sums in another order, in which a loss that is not a number may go
-# unnoticed; operands cut to TF32 whatever the plan says.
-_FOREIGN = {"XLA_FLAGS": "fast_math=true", "NVIDIA_TF32_OVERRIDE": "1"}
-
 
 def cache_folder() -> Path:
     """Returns where compiled programs and kernels are kept."""
@@ -117,19 +111,8 @@ def public_flags() -> str:
 
 
 def use_all_cores() -> None:
-    """Makes one host device per core, so that a fleet spreads over a CPU as over eight GPUs.
-
-    Compiled programs are kept in `--cache_dir`.
-
-    Must run before JAX starts its backends.
-    """
-    import jax
-
-    count = _NUM_CPU_DEVICES.value or len(os.sched_getaffinity(0))
-    jax.config.update("jax_num_cpu_devices", count)
-    jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "programs"))
-    # Small programs by the hundred are what a short run waits for.
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    """Makes one host device per core; must run before JAX starts its backends."""
+    devices.use_all_cores(_NUM_CPU_DEVICES.value, cache_folder())
 
 
 @functools.cache
@@ -144,17 +127,6 @@ def make_execution() -> Execution:
     return Execution(**define_execution().values()).validate()
 
 
-def _has_gpu() -> bool:
-    """Returns whether this machine has an NVIDIA GPU, whatever JAX sees."""
-    if Path("/dev/nvidia0").exists():
-        return True
-    lister = shutil.which("nvidia-smi")
-    if lister is None:
-        return False
-    listed = subprocess.run([lister, "-L"], capture_output=True, text=True, check=False)
-    return listed.stdout.startswith("GPU")
-
-
 def start(execution: Execution) -> Execution:
     """Starts JAX and chooses the kernels; returns the execution with that choice.
 
@@ -162,37 +134,7 @@ def start(execution: Execution) -> Execution:
       InputError: the flags ask for kernels that cannot be had, JAX has no devices, or it is set to
         compute other numbers.
     """
-    use_all_cores()
-    import jax
-
-    from jleaks import settings
-    from jleaks.models.cpu_kernels import library
-
-    settings.check()
-    for name, text in _FOREIGN.items():
-        if text in (found := os.environ.get(name, "")):
-            raise InputError(f"{name} is {found}, which changes numbers: leave {text} out")
-    # Whoever names platforms has chosen.
-    if (
-        jax.default_backend() == "cpu"
-        and not getattr(jax.config, "jax_platforms", None)
-        and _has_gpu()
-    ):
-        print(
-            "warning: this machine has a GPU that JAX does not see, training runs on the CPU; "
-            'pip install "jleaks[cuda12]", or cuda13 (JAX_PLATFORMS=cpu to have it so)',
-            file=sys.stderr,
-        )
-    if execution.kernels == "xla" or jax.default_backend() != "cpu":
-        return execution
-    try:
-        library.load(cache_folder() / "kernels")
-    except InputError as error:
-        if execution.kernels == "host":
-            raise
-        print(f"kernels: XLA's ({error})", file=sys.stderr)
-        return execution
-    return dataclasses.replace(execution, kernels="host")
+    return devices.start(execution, _NUM_CPU_DEVICES.value, cache_folder())
 
 
 def console() -> Console:

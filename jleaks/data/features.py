@@ -7,6 +7,7 @@ stored less the middle of their range, which standardising undoes.
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -191,7 +192,7 @@ def _categories(name: str, column: Column, where: str) -> tuple[np.ndarray, np.n
     return found, codes
 
 
-def _at(position: Sequence[int], names: Sequence[str] | None) -> str:
+def _at(position: Any, names: Sequence[str] | None) -> str:
     record, *rest = (int(i) for i in position)
     if len(rest) == 1:
         return f"record {record}, column {names[rest[0]] if names else rest[0]}"

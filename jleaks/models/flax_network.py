@@ -8,7 +8,7 @@ import contextlib
 import inspect
 import itertools
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -58,6 +58,7 @@ def make_module(name: str, network: Any, num_classes: int, how: Computing) -> "F
     return FlaxNetwork(name, kind(name, network, num_classes), num_classes, how)
 
 
+@runtime_checkable
 class _Module(Protocol):
     """A module as pure functions."""
 

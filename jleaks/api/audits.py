@@ -1,8 +1,4 @@
-"""What Python users call: audit a model, run the main job, make a bank and attack it, train a fleet.
-
-Everything here is a few lines over `jleaks.auditing`, `jleaks.experiments` and `jleaks.training`, with
-tables as data frames.
-"""
+"""Auditing a model of one's own, with its report as tables and as a page."""
 
 import dataclasses
 import os

@@ -1,0 +1,65 @@
+"""The worked examples of audits, as a reader starts them."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+EXAMPLES = ROOT / "examples"
+
+
+def audited(folder):
+    found = json.loads((folder / "audit.json").read_text())
+    assert (folder / "report.html").stat().st_size > 50_000
+    return found
+
+
+def run(script, folder):
+    return subprocess.run(
+        [sys.executable, EXAMPLES / script, folder],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=900,
+    )
+
+
+def test_a_random_forest_comes_out_at_the_strength_of_64_shadows(tmp_path):
+    done = run("audit_forest.py", tmp_path)
+    found = audited(tmp_path)
+    assert found["num_shadows"] == 64
+    # LiRA with 64 forests, written by hand, finds .6 and more of the members at 1% FPR.
+    assert found["thresholds"]["0.01"]["tpr"]["low"] > 0.55
+    assert found["epsilon"]["one run"] > 2.5
+    assert found["level"] in ("clear", "severe")
+    assert "64 of 64 shadow models" in done.stdout
+
+
+def test_answers_alone(tmp_path):
+    run("audit_answers.py", tmp_path)
+    found = audited(tmp_path)
+    assert found["num_shadows"] == 16
+    assert found["train_accuracy"] > found["test_accuracy"]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="no PyTorch")
+def test_a_network_of_pytorch(tmp_path):
+    run("audit_torch.py", tmp_path)
+    assert audited(tmp_path)["num_shadows"] == 64
+
+
+def test_the_notebook_runs_from_above(tmp_path, monkeypatch):
+    nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    book = nbformat.read(EXAMPLES / "audit.ipynb", as_version=4)
+    client = nbclient.NotebookClient(book, timeout=600, resources={"metadata": {"path": tmp_path}})
+    client.execute()
+    assert audited(tmp_path / "audit")["num_shadows"] == 16
+    shown = "".join(str(cell.get("outputs", "")) for cell in book.cells)
+    assert "Leak:" in shown
