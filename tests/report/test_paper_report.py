@@ -448,7 +448,10 @@ def test_synthetic_data_are_called_so(name, tmp_path):
     ("changes", "message"),
     [
         ({"experiment": "E7"}, "row 2: a row of 'E7'; expected E6"),
-        ({"source": "guess"}, 'row 2: field \'source\' is "guess"; expected "real" or "own" or "stand-in"'),
+        (
+            {"source": "guess"},
+            'row 2: field \'source\' is "guess"; expected "real" or "own" or "stand-in"',
+        ),
         (
             {"adversary": None, "attack": "adversary 4"},
             "row 2: attack is 'adversary 4'; allowed: adversary 1,",
