@@ -238,7 +238,7 @@ def _options(name: str) -> tuple[object, ...]:
 
 def _refusal(row: Mapping[str, object], error: msgspec.ValidationError) -> str:
     """Returns which field of a row does not fit, what it holds, and what is expected."""
-    text, _, path = str(error).partition(" - at `$.")
+    text, _, path = str(error).rstrip("`").partition(" - at `$.")
     # Names of fields have points; the longest that fits is meant.
     name = max((name for name in _FIELDS if path.startswith(name)), key=len)
     expected = text.removeprefix("Expected ").partition(", got ")[0].replace("`", "")

@@ -22,6 +22,8 @@ _UNSHAPED = {
     # Check themselves: tests hand them what must be refused in one line.
     "jleaks.keys",
     "jleaks.metrics.epsilon",
+    # Finds on the stack who registers: no decorator may stand between.
+    "jleaks.registry",
     # Take arrays of every kind, JAX's own constants among them.
     "jleaks.models.cpu_kernels.operations",
 }

@@ -47,7 +47,8 @@ class Contrast:
 
     def interval(self, column: str) -> Interval:
         """Returns the mean difference with a paired t interval over seeds, within what it can be."""
-        first, second = (group.seeds[column].loc[self.seeds] for group in (self.first, self.second))
+        groups = self.first, self.second
+        first, second = (group.seeds[column].loc[self.seeds].to_numpy() for group in groups)
         most = COLUMNS[column].most
         return paired_t_interval(first, second, CONFIDENCE).within(-most, most)
 

@@ -57,7 +57,7 @@ class Group:
     def interval(self, column: str) -> Interval:
         """Returns mean and t interval over the seeds that define a column, within what it can be."""
         about = COLUMNS[column]
-        return t_interval(self.seeds[column], CONFIDENCE).within(about.least, about.most)
+        return t_interval(self.seeds[column].to_numpy(), CONFIDENCE).within(about.least, about.most)
 
     def defined(self, column: str) -> tuple[int, int]:
         """Returns how many of its rows define a column, and how many there are."""

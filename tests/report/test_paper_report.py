@@ -448,7 +448,10 @@ def test_synthetic_data_are_called_so(name, tmp_path):
     ("changes", "message"),
     [
         ({"experiment": "E7"}, "row 2: a row of 'E7'; expected E6"),
-        ({"source": "guess"}, 'row 2: field \'source\' is "guess"; expected "real" or "stand-in"'),
+        (
+            {"source": "guess"},
+            'row 2: field \'source\' is "guess"; expected "real" or "own" or "stand-in"',
+        ),
         (
             {"adversary": None, "attack": "adversary 4"},
             "row 2: attack is 'adversary 4'; allowed: adversary 1,",
@@ -474,7 +477,7 @@ def test_bad_rows_are_named(changes, message, tmp_path):
 
 
 def test_what_cannot_be_reported_is_refused(tmp_path):
-    with pytest.raises(InputError, match="unknown experiment 'E19'; allowed: E1, E2"):
+    with pytest.raises(InputError, match="unknown experiment 'E19'; allowed: all, E1, E2"):
         report_experiment("E19", make_rows("E6"), tmp_path)
     with pytest.raises(InputError, match="no result rows of E6"):
         report_experiment("E6", [], tmp_path)
