@@ -22,6 +22,10 @@ _UNSHAPED = {
     # Check themselves: tests hand them what must be refused in one line.
     "jleaks.keys",
     "jleaks.metrics.epsilon",
+    "jleaks.attacks.bank",
+    "jleaks.models.convolution",
+    # Who registers is found on the stack.
+    "jleaks.data.tasks",
     # Finds on the stack who registers: no decorator may stand between.
     "jleaks.registry",
     # Take arrays of every kind, JAX's own constants among them.

@@ -49,7 +49,7 @@ def read(
         ) from error
     try:
         builder = tfds.builder_from_directory(folder)
-        names = [*builder.info.features]
+        names = sorted(builder.info.features)
         supervised = builder.info.supervised_keys or (None, None)
         y = label or supervised[1] or "label"
         others = [name for name in names if name != y]

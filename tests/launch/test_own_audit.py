@@ -147,7 +147,8 @@ def test_several_shadows_that_only_answered(launch, folder):
             "has no nothing",
         ),
         (
-            ["--data={}/records.csv", "--label=species", "--id=name", "--fit={}/train.py:broken", TRAINED[1]],
+            ["--data={}/records.csv", "--label=species", "--id=name", "--fit={}/train.py:broken",
+             TRAINED[1]],
             "fit raised RuntimeError: no luck",
         ),
         (

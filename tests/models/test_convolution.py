@@ -1,6 +1,7 @@
 """Every form of the convolution against lax's own; pooling against a loop."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from naive_convolution import naive_convolution
@@ -67,4 +68,4 @@ def test_max_pool_drops_an_odd_edge(rng):
 
 def test_unknown_form():
     with pytest.raises(ValueError, match="no convolution form 'fft'"):
-        convolve(np.zeros((1, 5, 5, 1)), np.zeros((5, 5, 1, 1)), "SAME", "fft")
+        convolve(jnp.zeros((1, 5, 5, 1)), jnp.zeros((5, 5, 1, 1)), "SAME", "fft")
