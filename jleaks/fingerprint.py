@@ -54,7 +54,7 @@ def _is_default(field: dataclasses.Field[Any], value: Any) -> bool:
     return False
 
 
-def completed(found: dict[str, Any], like: Any) -> dict[str, Any]:
+def completed(found: Any, like: Any) -> dict[str, Any]:
     """Returns what was written of a dataclass, the fields that it lacks at their declared defaults.
 
     A file that was written before there was a field stated its default.

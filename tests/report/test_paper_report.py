@@ -11,6 +11,7 @@ from paper_rows import make_row, make_rows, write_arrays
 
 from jleaks.errors import InputError
 from jleaks.experiments.claims import EXPERIMENTS
+from jleaks.experiments.experiment import experiment
 from jleaks.report.contrasts import contrasts, over_tasks
 from jleaks.report.figures.bars import draw_bars
 from jleaks.report.figures.curves import draw_curves
@@ -23,7 +24,7 @@ from jleaks.report.numbers import FEW_NOTE
 from jleaks.report.report import report_experiment
 from jleaks.report.tables import seeds_text, tables
 from jleaks.report.titles import task_sources
-from jleaks.rows import OF_EXPERIMENT, read_rows
+from jleaks.rows import OF_EXPERIMENT, check_rows, read_rows
 
 FIGURES = {
     "E6": ["figure.png", "figure_cost.png"],
@@ -537,9 +538,9 @@ def test_claims_say_how_sure_they_are():
     assert aliases[:3] + aliases[-2:] == [
         "shokri", "overfitting", "epochs", "dropout_grid", "stacking",
     ]  # fmt: skip
-    for experiment in EXPERIMENTS.values():
-        assert experiment.question.endswith("?")
-        for claim in experiment.claims:
+    for one in EXPERIMENTS.values():
+        assert one.question.endswith("?")
+        for claim in one.claims:
             text = str(claim)
             assert "the paper reports" not in text
             if claim.label == "S":
@@ -547,3 +548,39 @@ def test_claims_say_how_sure_they_are():
             else:
                 assert text.endswith("recalled [m]")
                 assert not claim.value[0].isdigit() or "about " in text
+
+
+@pytest.fixture
+def own():
+    """An experiment of a user's, which varies `strength`."""
+    made = experiment("strengths", question="Does it?", varies=("strength",), table="series")
+    made(lambda _: [])
+    yield "strengths"
+    del EXPERIMENTS._entries["strengths"]
+    EXPERIMENTS._origins.pop("strengths", None)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        (0, 0.5, 1),
+        (-1.0, 0.0, 200.0),
+        (1, 2, 3000),
+        (5, 5.01, 6),
+        ("weak", "strong"),
+        (False, True),
+    ],
+)
+def test_an_own_experiment_is_drawn_against_whatever_varies(own, values, tmp_path, caplog):
+    rows = [
+        row
+        for i, value in enumerate(values)
+        for row in with_values(own, "auc", (0.5 + 0.1 * i, 0.6 + 0.1 * i), {"strength": value})
+    ]
+    paths = report_experiment(own, check_rows(rows, OF_EXPERIMENT), tmp_path)
+    assert [path.name for path in paths] == ["table.md", "figure.png"]
+    text = paths[0].read_text()
+    assert "strengths: against strength" in text
+    assert f"at strength {values[0]} to" in text
+    assert f"at strength {values[-1]}." in text
+    assert not caplog.records
