@@ -31,7 +31,6 @@ from jleaks.errors import InputError
 from jleaks.fingerprint import fingerprint
 from jleaks.metrics.epsilon import DELTA, epsilon_one_run, epsilon_over_thresholds
 from jleaks.metrics.intervals import Interval
-from jleaks.metrics.resampling import bootstrap_records
 from jleaks.models.own_network import load_network, register_network
 from jleaks.training.execution import Execution
 from jleaks.training.recipe import Recipe
@@ -218,7 +217,7 @@ def audit(
     bank = make_bank(own, shadows.signals, shadows.member, records)
     tell(f"{len(chosen)} attacks with {len(shadows.signals)} shadow models")
     attacked = attack(bank, chosen)
-    found = _judged(records, attacked, bank.member[1:], delta)
+    found = judged(records, attacked, bank.member[1:], delta)
     cost = cost_curve(bank, attacked.strongest, shadows.seconds) if shadows.signals else []
     seconds["attacks"] = time.monotonic() - tick
     correct = own["correct"]
@@ -396,10 +395,17 @@ def _shadows(
         )
 
 
-def _judged(
+def judged(
     records: Records, attacked: Attacked, shadow_member: np.ndarray, delta: float
 ) -> dict[str, Any]:
-    """Computes all that is told of the scores."""
+    """Computes all that is told of the scores: verdict, rows, called, p and epsilon of an `Audit`.
+
+    Args:
+      records: What was audited.
+      attacked: Scores of every attack.
+      shadow_member: [S, N] which records each shadow was trained on.
+      delta: Of the (epsilon, delta) whose epsilon is bounded.
+    """
     at = attacked.audited
     member = records.member[at]
     rows = [_row(name, attacked, records) for name in attacked.scores]
@@ -435,14 +441,13 @@ def _row(name: str, attacked: Attacked, records: Records) -> Row:
     """Returns one attack's metrics on the audited model."""
     at = attacked.audited
     scores, member = attacked.scores[name].target[at].astype(np.float64), records.member[at]
-    auc = bootstrap_records(scores, member, num_resamples=200)
     found: Row = {
         "attack": name,
         "title": ATTACKS[name].title,
         "source": ATTACKS[name].source,
         "strongest": name == attacked.strongest,
         "strength_on_shadows": _number(attacked.strength[name]),
-        "auc": _interval(auc),
+        "auc": _interval(risk.auc(scores, member)),
         "num_members": int(member.sum()),
         "num_nonmembers": int((~member).sum()),
     }

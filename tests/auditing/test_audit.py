@@ -313,7 +313,7 @@ def test_a_policy_that_cannot_be_used_is_one_line(tmp_path, text, said):
 def test_verdicts_about_models_that_remember_nothing_are_wrong_as_rarely_as_stated():
     """Scores of members and others are alike, on the audited model and on its shadows."""
     from jleaks.auditing.attacks import Attacked, Scores
-    from jleaks.auditing.audit import _judged
+    from jleaks.auditing.audit import judged
     from jleaks.auditing.records import read_records
 
     rng = np.random.default_rng(3)
@@ -326,7 +326,7 @@ def test_verdicts_about_models_that_remember_nothing_are_wrong_as_rarely_as_stat
         )
         attacked = Attacked({"loss": scores}, np.ones(N, bool), {"loss": 0.0}, "loss", ())
         shadow_member = rng.random((SHADOWS, N)) < 0.5
-        found = _judged(records, attacked, shadow_member, 1e-5)
+        found = judged(records, attacked, shadow_member, 1e-5)
         wrong += found["verdict"].level > Level.NONE_SEEN
         assert dataclasses.asdict(found["verdict"])
     assert wrong <= 7

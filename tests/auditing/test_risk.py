@@ -86,3 +86,18 @@ def test_the_level_is_the_highest_that_a_statement_reaches(lifts, epsilon, level
         assert "too few records to see anything at 0.1% FPR" in found.reasons[0]
         assert "a TPR of 0.04 would have been seen at 1.0% FPR" in found.reasons[1]
     assert str(found.level) in ("none seen", "weak", "clear", "severe")
+
+
+def test_the_auc_is_a_count_of_pairs_and_its_variance_delong_s():
+    rng = np.random.default_rng(0)
+    scores, member = rng.integers(0, 6, 90).astype(float), rng.random(90) < 0.4
+    found = risk.auc(scores, member)
+    inside, outside = scores[member], scores[~member]
+    wins = (inside[:, None] > outside) + 0.5 * (inside[:, None] == outside)
+    assert found.mean == pytest.approx(wins.mean())
+    variance = wins.mean(1).var(ddof=1) / inside.size + wins.mean(0).var(ddof=1) / outside.size
+    assert found.std == pytest.approx(np.sqrt(variance))
+    assert found.low < found.mean < found.high
+    perfect = risk.auc(np.arange(50.0), np.arange(50) >= 20)
+    assert (perfect.mean, perfect.high) == (1, 1)
+    assert perfect.low == clopper_pearson(20, 20).low
