@@ -190,8 +190,9 @@ def auc(
     """Returns the AUC, ties counted half, with its interval over records.
 
     DeLong, DeLong & Clarke-Pearson 1988, on the logit scale, which keeps the bounds within (0, 1) and
-    covers near them, where a bootstrap is too narrow.  Where members and others are parted without exception that
-    variance is zero: the bound then is that of as many right answers as the smaller side has records.
+    covers near them, where a bootstrap is too narrow.  Where members and others are parted without
+    exception that variance is zero: the bound then is that of as many right answers as the smaller side
+    has records.
     """
     inside, outside = scores[member], scores[~member]
     p, n = inside.size, outside.size

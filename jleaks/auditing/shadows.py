@@ -150,7 +150,7 @@ def _closing(pool: Any) -> Iterator[None]:
         yield
     finally:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)
+            warnings.simplefilter("ignore")
             pool.close()
 
 

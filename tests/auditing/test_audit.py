@@ -159,6 +159,8 @@ def test_bad_input_is_one_line_before_any_training(changes, said):
     assert "\n" not in str(error.value)
 
 
+# What other processes had in hand is let go of, of which joblib may warn from a thread of its own.
+@pytest.mark.filterwarnings("ignore")
 def test_a_shadow_that_fails_is_named():
     data, labels, member = draw()
 

@@ -286,7 +286,7 @@ def test_a_plan_that_was_changed_after_the_run_is_refused(sweep, tmp_path):
     text = (sweep / "plan.json").read_text()
     (tmp_path / "plan.json").write_text(text.replace('"batch_size": 50', '"batch_size": 51', 1))
     with pytest.raises(
-        InputError, match=r"plan\.json has the fingerprint .*: it was changed after"
+        InputError, match=r"plan\.json has the fingerprint .* was changed after the run"
     ):
         kept_model(str(tmp_path), "location", 0, "target")
 
