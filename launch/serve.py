@@ -43,7 +43,7 @@ _RECORDS_OUT = flags.DEFINE_string(
 _TASK = flags.DEFINE_string(
     "task", None, "Task whose model is served, one of the run's.", module_name=_WHAT
 )
-define_own_data()
+define_own_data(_WHAT)
 _SEED = flags.DEFINE_integer(
     "seed", 0, "Seed whose model is served, one of the task's.", module_name=_WHAT
 )

@@ -36,8 +36,8 @@ def source() -> Literal["prepared", "synthetic"]:
     return "synthetic" if DATA_DIR.value is None else "prepared"
 
 
-def define_own_data() -> None:
-    """Defines --data and what says more of it; `read_tasks` registers the task that they make."""
+def define_own_data(group: str = WHAT) -> None:
+    """Defines --data and what says more of it, in a group; `read_tasks` registers the task they make."""
     define = flags.DEFINE_string
     define(
         "data",
@@ -47,28 +47,30 @@ def define_own_data() -> None:
         "another is named.",
         module_name=WHERE,
     )
-    define("data_name", None, "Name of the task of --data.  Default: the file's.", module_name=WHAT)
+    define(
+        "data_name", None, "Name of the task of --data.  Default: the file's.", module_name=group
+    )
     define(
         "label",
         None,
         "Of --data, the column or array of the classes.  Default: whichever is called labels, y, "
         "targets, target, label or classes.",
-        module_name=WHAT,
+        module_name=group,
     )
     define(
         "features",
         None,
         "Of --data in an npz, the array of the records.  Default: whichever is called features, x, data, "
         "images or records.",
-        module_name=WHAT,
+        module_name=group,
     )
-    flags.DEFINE_list("drop", [], "Of --data in a table, columns to leave out.", module_name=WHAT)
+    flags.DEFINE_list("drop", [], "Of --data in a table, columns to leave out.", module_name=group)
     define(
         "encoding",
         None,
         "Of --data, how records become network inputs: real, columns, binary, pixels, terms or one that "
         "a --plugin registers.  Default: what the records look like, which is told.",
-        module_name=WHAT,
+        module_name=group,
     )
 
 
