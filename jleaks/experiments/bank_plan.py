@@ -48,7 +48,7 @@ class BankPlan(BasePlan):
         after training) or "untrained" (models at their random start).
       defence: Defence of all models and its strength, "NAME:STRENGTH", such as "dropout:0.5,0.5": whoever
         attacks with the bank knows of it; None for none.
-      data: "NAME=DIGEST" if the task brings its own data; found when a plan is made.
+      data: An entry "NAME=DIGEST" if the task brings its own data; found when a plan is made.
     """
 
     kind: ClassVar[str] = "bank"

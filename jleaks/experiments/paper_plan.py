@@ -58,7 +58,7 @@ class PaperPlan(TaskPlan):
       combiner_c: Inverse penalty of a stack's combiner in E18.  At scikit-learn's default of 1 it answers
         almost uniform posteriors where there are many classes, and loses half of the accuracy.
       num_embedded: Number of points of each kind in E11's t-SNE figure.
-      data: "NAME=DIGEST" of each task that brings its own data; found when a plan is made.
+      data: Entries "NAME=DIGEST", one for each task that brings its own data; found when a plan is made.
       model: Network of target and shadow models; None for each task's own in the paper.
     """
 

@@ -45,7 +45,7 @@ class Plan(TaskPlan):
       defence: Defence of the targets and its strength, "NAME:STRENGTH", such as "dropout:0.5,0.5" or
         "stacking:100"; None for none.
       attacker: Whether the attacker's shadows lack the targets' defence, "naive", or have it, "aware".
-      data: "NAME=DIGEST" of each task that brings its own data; found when a plan is made.
+      data: Entries "NAME=DIGEST", one for each task that brings its own data; found when a plan is made.
     """
 
     kind: ClassVar[str] = "plan"

@@ -43,7 +43,7 @@ def test_kernels_stay_within_their_arrays(tmp_path):
     if subprocess.run([*build, str(trial), "-o", str(tmp_path / "trial")], check=False).returncode:
         pytest.skip("no address sanitizer")
     program, source = tmp_path / "bounds", ROOT / "tests" / "host_bounds.cc"
-    kernels = ROOT / "jleaks" / "host"
+    kernels = ROOT / "jleaks" / "models" / "cpu_kernels"
     subprocess.run([*build, f"-I{kernels}", str(source), "-o", str(program)], check=True)
     done = subprocess.run([str(program)], capture_output=True, text=True, check=False)
     assert done.stdout == "inside\n", done.stderr[:2000]
