@@ -44,7 +44,12 @@ def simulate(shift: float, draw: int) -> dict[str, Any]:
     scores = (rng.normal(size=(m + 1, n)) + shift * member).astype(np.float32)
     records = read_records(None, np.arange(n) % 2, member[0])
     attacked = Attacked(
-        {"loss": Scores(scores[0], scores[1:])}, np.ones(n, bool), {"loss": 0.0}, "loss", ()
+        {"loss": Scores(scores[0], scores[1:])},
+        np.ones(n, bool),
+        np.ones((m, n), bool),
+        {"loss": 0.0},
+        "loss",
+        (),
     )
     return judged(records, attacked, member[1:], 1e-5)
 

@@ -6,7 +6,7 @@ that finds most of their members at a false-positive rate of 1% is the one that 
 """
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -46,6 +46,7 @@ class Attacked:
       scores: By attack.
       audited: [N] records that the audited model is judged on: all, unless the number of shadows on either
         side of a record would tell whether it is a member (see `jleaks.attacks.references`).
+      shadows_audited: [S, N] likewise of each shadow; None without shadows to compare.
       strength: By attack, the share of shadows' members that it finds at `CHOICE_FPR`; NaN without shadows.
       strongest: The one that an attacker would choose.
       notes: What could not be run, and why.
@@ -53,6 +54,7 @@ class Attacked:
 
     scores: dict[str, Scores]
     audited: Bool[np.ndarray, "records"]
+    shadows_audited: Bool[np.ndarray, "shadows records"] | None
     strength: dict[str, float]
     strongest: str
     notes: tuple[str, ...]
@@ -74,13 +76,18 @@ def attack(bank: Bank, attacks: list[Attack], options: Options | None = None) ->
     references = _first(whole, 1)
     own_shadow = None if shadows_of is None else _first(shadows_of, 1)
     found = _run(bank, attacks, references, own_shadow, options, notes)
-    alone = _without_target(bank)
     of_shadows: dict[str, np.ndarray] = {}
-    if alone is not None:
-        possible = [a for a in attacks if a.name in found]
-        of_shadows = _run(alone, possible, *assign(alone), options, [])
+    shadows_audited = None
+    # A shadow is compared with others: one alone has none.
+    if bank.num_models > 2:
+        alone = bank.take(slice(1, None))
+        possible, of_alone = [a for a in attacks if a.name in found], assign(alone)
+        of_shadows = _run(alone, possible, *of_alone, options, [])
+        shadows_audited = of_alone[0].audited(alone)
     strength = {
-        name: _strength(of_shadows[name], bank.member[1:]) if name in of_shadows else np.nan
+        name: _strength(of_shadows[name], bank.member[1:], shadows_audited)
+        if name in of_shadows and shadows_audited is not None
+        else np.nan
         for name in found
     }
     if not found:
@@ -92,6 +99,7 @@ def attack(bank: Bank, attacks: list[Attack], options: Options | None = None) ->
     return Attacked(
         {name: Scores(values[0], of_shadows.get(name)) for name, values in found.items()},
         references.audited(bank)[0],
+        shadows_audited,
         strength,
         strongest,
         tuple(notes),
@@ -134,24 +142,14 @@ def _first(references: References, count: int) -> References:
     )
 
 
-def _without_target(bank: Bank) -> Bank | None:
-    """Returns the bank of the shadows alone; None if too few are left to be compared."""
-    if bank.num_models < 3:
-        return None
-    arrays: dict[str, Any] = {
-        name: None if (array := getattr(bank, name)) is None else array[1:]
-        for name in ("member", "phi_t", "mentr", "maximum", "entropy", "quantile")
-    }
-    correct = None if bank.correct is None else bank.correct[:, 1:]
-    return dataclasses.replace(bank, phi=bank.phi[:, 1:], correct=correct, **arrays)
-
-
 def _strength(
-    of_shadows: Float[np.ndarray, "shadows records"], member: Bool[np.ndarray, "shadows records"]
+    of_shadows: Float[np.ndarray, "shadows records"],
+    member: Bool[np.ndarray, "shadows records"],
+    audited: Bool[np.ndarray, "shadows records"],
 ) -> float:
     """Returns the mean share of members above the threshold that lets in `CHOICE_FPR` of the others."""
     found = []
-    for row, inside in zip(of_shadows, member, strict=True):
-        others = np.sort(row[~inside])[::-1]
-        found.append((row[inside] > others[allowed(CHOICE_FPR, others.size)]).mean())
+    for row, inside, at in zip(of_shadows, member, audited, strict=True):
+        others = np.sort(row[~inside & at])[::-1]
+        found.append((row[inside & at] > others[allowed(CHOICE_FPR, others.size)]).mean())
     return float(np.mean(found))

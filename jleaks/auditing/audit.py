@@ -31,6 +31,7 @@ from jleaks.errors import InputError
 from jleaks.fingerprint import fingerprint
 from jleaks.metrics.epsilon import DELTA, epsilon_one_run, epsilon_over_thresholds
 from jleaks.metrics.intervals import Interval
+from jleaks.metrics.operating_points import tpr_of_scores
 from jleaks.models.own_network import load_network, register_network
 from jleaks.training.execution import Execution
 from jleaks.training.recipe import Recipe
@@ -93,7 +94,7 @@ class Audit:
     def tpr(self, fpr: float = 0.01) -> Interval:
         """Returns the strongest attack's TPR at a false-positive rate, with its 95% interval."""
         at = self.audited
-        return risk.tpr_at(self.scores[at], self.records.member[at], fpr)
+        return tpr_of_scores(self.scores[at], self.records.member[at], fpr)
 
     def at_risk(self) -> np.ndarray:
         """Returns [N] which members stand out after control of the false-discovery rate at 5%."""
@@ -311,6 +312,10 @@ def _fleet(
         own, signals, member = signals[0], signals[1:], member[1:]
     else:
         own = signals_of(read_answers(answers, None, records, "answers"), records.labels)
+        notes.append(
+            "the audited network is known by posteriors, its shadows by logits: where it is all but "
+            "certain, its answers are told apart less finely than theirs, which weakens attacks"
+        )
     return own, Shadows(member, signals, found.seconds, found.num_trained), notes
 
 
@@ -413,8 +418,8 @@ def judged(
     best = attacked.scores[attacked.strongest]
     scores = best.target[at].astype(np.float64)
     called, p = {}, None
-    if best.shadows is not None:
-        outsiders = risk.pooled_outsiders(best.shadows, shadow_member)
+    if best.shadows is not None and attacked.shadows_audited is not None:
+        outsiders = risk.pooled_outsiders(best.shadows, shadow_member, attacked.shadows_audited)
         called = {fpr: risk.called(scores, member, outsiders, fpr) for fpr in risk.FPRS}
         p = risk.p_values(best.target, outsiders)
     bounds = {
@@ -426,7 +431,7 @@ def judged(
         # Without shadows no threshold is set beforehand.
         fpr: risk.lift(called[fpr], *sizes, ERROR)
         if called
-        else risk.tpr_at(scores, member, fpr, 1 - 2 * ERROR).low / fpr
+        else tpr_of_scores(scores, member, fpr, 1 - 2 * ERROR).low / fpr
         for fpr in risk.FPRS
     }
     verdict = judge(
@@ -452,7 +457,7 @@ def _row(name: str, attacked: Attacked, records: Records) -> Row:
         "num_nonmembers": int((~member).sum()),
     }
     for fpr in risk.FPRS:
-        found[f"tpr_at_fpr_{fpr}"] = _interval(risk.tpr_at(scores, member, fpr))
+        found[f"tpr_at_fpr_{fpr}"] = _interval(tpr_of_scores(scores, member, fpr))
     return found
 
 

@@ -1,14 +1,13 @@
 """What fewer shadow models would have found: the strongest attack again, with nested sets of shadows."""
 
-import dataclasses
 from typing import NamedTuple
 
 from jleaks.attacks.bank import Bank
 from jleaks.attacks.registry import get_attacks
-from jleaks.auditing import risk
 from jleaks.auditing.attacks import attack
 from jleaks.errors import InputError
 from jleaks.metrics.intervals import Interval
+from jleaks.metrics.operating_points import tpr_of_scores
 
 # As few as there are IN and OUT references of most records for.
 _FEWEST = 4
@@ -43,25 +42,11 @@ def cost_curve(bank: Bank, name: str, seconds: float) -> list[CostPoint]:
         count *= 2
     for count in [*counts, total] if total >= _FEWEST else []:
         try:
-            attacked = attack(first_models(bank, count + 1), get_attacks([name]))
+            attacked = attack(bank.take(slice(0, count + 1)), get_attacks([name]))
         except InputError:
             # So few references are not enough for this attack.
             continue
         at = attacked.audited
-        tpr = risk.tpr_at(attacked.scores[name].target[at], bank.member[0][at], 0.01)
+        tpr = tpr_of_scores(attacked.scores[name].target[at], bank.member[0][at], 0.01)
         found.append(CostPoint(count, tpr, seconds * count / total))
     return found
-
-
-def first_models(bank: Bank, count: int) -> Bank:
-    """Returns the bank of the first models alone."""
-    per_model = ("member", "phi_t", "mentr", "maximum", "entropy", "quantile")
-    of_query = ("phi", "correct")
-    arrays = {
-        name: array[:count] for name in per_model if (array := getattr(bank, name)) is not None
-    }
-    arrays |= {
-        name: array[:, :count] for name in of_query if (array := getattr(bank, name)) is not None
-    }
-    changes: dict[str, object] = {**arrays, "twins": False}
-    return dataclasses.replace(bank, **changes)  # type: ignore[arg-type]

@@ -22,6 +22,7 @@ from jleaks.training.fleet import stack_key_data
 from jleaks.training.preemption import StopSignal
 from jleaks.training.recipe import Recipe
 from jleaks.training.reporter import Reporter
+from jleaks.training.trainer import Progress
 
 
 class Fleet(NamedTuple):
@@ -95,10 +96,10 @@ def train_fleet(
     return Fleet(signals, seconds, library.num_trained)
 
 
-def _progress(progress: object) -> str:
+def _progress(progress: Progress) -> str:
     return (
-        f"  {progress.done}/{progress.total} model-epochs, loss {progress.loss:.4f}, "  # type: ignore[attr-defined]
-        f"{progress.eta:.0f} s to go"  # type: ignore[attr-defined]
+        f"  {progress.done}/{progress.total} model-epochs, loss {progress.loss:.4f}, "
+        f"{progress.eta:.0f} s to go"
     )
 
 

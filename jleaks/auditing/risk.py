@@ -12,7 +12,7 @@ import scipy.stats
 from jaxtyping import Bool, Float
 
 from jleaks.metrics.intervals import Interval, clopper_pearson
-from jleaks.metrics.operating_points import allowed, tpr_of_scores
+from jleaks.metrics.operating_points import allowed
 
 # Of how many people asked about an attacker expects one to be a member.
 PRIORS = (0.5, 0.1, 0.01, 0.001)
@@ -39,10 +39,12 @@ class Called(NamedTuple):
 
 
 def pooled_outsiders(
-    shadows: Float[np.ndarray, "shadows records"], member: Bool[np.ndarray, "shadows records"]
+    shadows: Float[np.ndarray, "shadows records"],
+    member: Bool[np.ndarray, "shadows records"],
+    audited: Bool[np.ndarray, "shadows records"],
 ) -> Float[np.ndarray, "scores"]:
-    """Returns the scores of all shadows' non-members, falling."""
-    return np.sort(shadows[~member])[::-1]
+    """Returns the scores of all shadows' non-members among the records they are audited on, falling."""
+    return np.sort(shadows[~member & audited])[::-1]
 
 
 def called(
@@ -210,13 +212,3 @@ def auc(
     middle = scipy.special.logit(mean)
     low, high = scipy.special.expit([middle - reach, middle + reach]).tolist()
     return Interval(mean, low, high, spread, p + n, "DeLong, logit")
-
-
-def tpr_at(
-    scores: Float[np.ndarray, "records"],
-    member: Bool[np.ndarray, "records"],
-    fpr: float,
-    confidence: float = 0.95,
-) -> Interval:
-    """Returns the TPR at a named FPR with its interval over records."""
-    return tpr_of_scores(scores, member, fpr, confidence)

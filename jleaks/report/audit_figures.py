@@ -8,9 +8,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from jleaks.attacks.registry import ATTACKS
-from jleaks.auditing import risk
 from jleaks.auditing.audit import Audit
 from jleaks.auditing.cost import CostPoint
+from jleaks.metrics.operating_points import tpr_of_scores
 from jleaks.report.figures.style import (
     BLUE,
     GREY,
@@ -63,7 +63,7 @@ def draw_roc(audit: Audit) -> Figure:
         )  # fmt: skip
         if i == 0:
             grid = np.geomspace(least, 0.5, _BAND)
-            bounds = [risk.tpr_at(scores, member, float(f)) for f in grid]
+            bounds = [tpr_of_scores(scores, member, float(f)) for f in grid]
             axes.fill_between(
                 grid,
                 [max(b.low, 1e-6) for b in bounds],

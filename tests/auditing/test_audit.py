@@ -326,7 +326,14 @@ def test_verdicts_about_models_that_remember_nothing_are_wrong_as_rarely_as_stat
         scores = Scores(
             rng.normal(size=N).astype(np.float32), rng.normal(size=(SHADOWS, N)).astype(np.float32)
         )
-        attacked = Attacked({"loss": scores}, np.ones(N, bool), {"loss": 0.0}, "loss", ())
+        attacked = Attacked(
+            {"loss": scores},
+            np.ones(N, bool),
+            np.ones((SHADOWS, N), bool),
+            {"loss": 0.0},
+            "loss",
+            (),
+        )
         shadow_member = rng.random((SHADOWS, N)) < 0.5
         found = judged(records, attacked, shadow_member, 1e-5)
         wrong += found["verdict"].level > Level.NONE_SEEN

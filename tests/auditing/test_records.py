@@ -108,10 +108,51 @@ def fit_two(x, _):
     return x
 
 
+class Called:
+    def __init__(self, depth):
+        self.depth = depth
+
+    def __call__(self, x, _):
+        return x + self.depth
+
+    def fit(self, x, _):
+        return x + self.depth
+
+
+def closing_over(depth):
+    return lambda x, _: x + depth
+
+
 def test_the_digest_of_code_follows_what_it_names(monkeypatch):
     before = code_digest(fit_one)
     assert before == code_digest(fit_one) != code_digest(fit_two)
-    assert code_digest(functools.partial(fit_one, 1)) == before
     monkeypatch.setitem(globals(), "DEPTH", 4)
     assert code_digest(fit_one) != before
     assert code_digest(fit_two) == code_digest(fit_two)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda depth: functools.partial(fit_one, depth),
+        lambda depth: functools.partial(fit_one, _=depth),
+        closing_over,
+        Called,
+        lambda depth: Called(depth).fit,
+        lambda depth: Called(np.full(3, depth)),
+        # A value that stands elsewhere, too, is still this one's.
+        lambda depth: functools.partial(fit_one, 3, 4, depth),
+        lambda depth: functools.partial(fit_one, {"a": 4, "b": 3, "c": depth}),
+    ],
+)
+def test_what_a_function_holds_is_part_of_it(make):
+    assert code_digest(make(3)) == code_digest(make(3)) != code_digest(make(4))
+
+
+def test_two_functions_of_one_name_are_two():
+    # fmt: off
+    one, two = (lambda x: x + 1), (
+        lambda x: x + 2)
+    # fmt: on
+    assert code_digest(fit_one, one) != code_digest(fit_one, two)
+    assert code_digest(one, two) != code_digest(one, one)
