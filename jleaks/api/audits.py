@@ -1,20 +1,18 @@
 """Auditing a model of one's own, with its report as tables and as a page."""
 
 import dataclasses
+import functools
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import ParamSpec
 
 import pandas as pd
 
 from jleaks.auditing.audit import Audit
 from jleaks.auditing.audit import audit as _audit
 from jleaks.auditing.verdict import Verdict
-from jleaks.metrics.epsilon import DELTA
 from jleaks.report import audit_page
-from jleaks.training.execution import Execution
-from jleaks.training.recipe import Recipe
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -65,50 +63,15 @@ class AuditReport:
         return f"<p>{self.lead}</p><p><b>Leak: {self.verdict.level}</b>. {reasons}.</p>"
 
 
-def audit(
-    data: Any = None,
-    labels: Any = None,
-    member: Any = None,
-    *,
-    fit: Callable[..., Any] | None = None,
-    predict: Callable[[Any, Any], Any] | None = None,
-    network: Any = None,
-    recipe: Recipe | None = None,
-    target: Any = None,
-    answers: Any = None,
-    shadow_answers: Sequence[tuple[Any, Any]] = (),
-    num_shadows: int = 64,
-    ids: Any = None,
-    groups: Mapping[str, Any] | None = None,
-    attacks: Sequence[str] = ("all",),
-    seed: int = 0,
-    delta: float = DELTA,
-    num_processes: int | None = None,
-    workdir: str | os.PathLike[str] | None = None,
-    execution: Execution | None = None,
-    tell: Callable[[str], None] = lambda _: None,
-) -> AuditReport:
-    """Audits a model of one's own (see `jleaks.auditing.audit.audit`, whose arguments these are)."""
-    found = _audit(
-        data,
-        labels,
-        member,
-        fit=fit,
-        predict=predict,
-        network=network,
-        recipe=recipe,
-        target=target,
-        answers=answers,
-        shadow_answers=shadow_answers,
-        num_shadows=num_shadows,
-        ids=ids,
-        groups=groups,
-        attacks=attacks,
-        seed=seed,
-        delta=delta,
-        num_processes=num_processes,
-        workdir=workdir,
-        execution=execution,
-        tell=tell,
-    )
-    return AuditReport(found)
+P = ParamSpec("P")
+
+
+def _reported(fn: Callable[P, Audit]) -> Callable[P, AuditReport]:
+    @functools.wraps(fn)
+    def audited(*args: P.args, **kwargs: P.kwargs) -> AuditReport:
+        return AuditReport(fn(*args, **kwargs))
+
+    return audited
+
+
+audit = _reported(_audit)

@@ -52,7 +52,7 @@ def read(path: str | os.PathLike[str], columns: Columns = _USUAL, encoded: bool 
     path = Path(path)
     whole = _read(path)
     names = [str(name) for name in whole]
-    member = _one(columns.member, _MEMBER, names, path, "member")
+    member = own.one_of(columns.member, _MEMBER, names, str(path), "member")
     apart = [member, *([columns.ids] if columns.ids else []), *columns.groups]
     for name in apart:
         if name not in names:
@@ -96,26 +96,11 @@ def _read(path: Path) -> Any:
     raise InputError(f"{path} ends in {path.suffix!r}; expected .npz, .csv, .tsv or .parquet")
 
 
-_LABELS = ("labels", "label", "y", "targets", "target", "classes")
-_FEATURES = ("features", "x", "X", "data", "images", "records")
-
-
 def _as_is(rest: Any, path: Path, columns: Columns) -> tuple[Any, np.ndarray]:
     """Returns records and labels in the form that they have in the file."""
     names = [str(name) for name in rest]
-    label = _one(columns.label, _LABELS, names, path, "label")
+    label = own.one_of(columns.label, own.LABELS, names, str(path), "label")
     labels = np.asarray(rest[label])
     if isinstance(rest, pd.DataFrame):
         return rest.drop(columns=[label]), labels
-    return rest[_one(columns.features, _FEATURES, names, path, "features")], labels
-
-
-def _one(chosen: str | None, usual: Sequence[str], names: list[str], path: Path, flag: str) -> str:
-    found = [chosen] if chosen is not None else [name for name in usual if name in names]
-    if len(found) == 1 and found[0] in names:
-        return found[0]
-    said = f"has no {chosen}" if chosen is not None else f"has {len(found) or 'none'} of them"
-    raise InputError(
-        f"{path}: {said}; it has {', '.join(names[:20])}: name the one that is meant with --{flag}=NAME "
-        f"(usual: {', '.join(usual)})"
-    )
+    return rest[own.one_of(columns.features, own.FEATURES, names, str(path), "features")], labels

@@ -19,8 +19,8 @@ from jleaks.errors import InputError
 from jleaks.fingerprint import fingerprint
 
 # What the arrays of an npz, or of a mapping, are called.
-_FEATURES = ("features", "x", "X", "data", "images", "records")
-_LABELS = ("labels", "y", "Y", "targets", "target", "label", "classes")
+FEATURES = ("features", "x", "X", "data", "images", "records")
+LABELS = ("labels", "y", "Y", "targets", "target", "label", "classes")
 # Four parts of one record each.
 _LEAST_RECORDS = 4
 
@@ -226,13 +226,13 @@ def _arrays_of(
         return parts
     return [
         (
-            _one_of(features, _FEATURES, names, where, "features"),
-            _one_of(label, _LABELS, names, where, "label"),
+            one_of(features, FEATURES, names, where, "features"),
+            one_of(label, LABELS, names, where, "label"),
         )
     ]
 
 
-def _one_of(
+def one_of(
     chosen: str | None, usual: tuple[str, ...], names: list[str], where: str, flag: str
 ) -> str:
     """Returns the one array that is meant."""
@@ -273,7 +273,7 @@ def _split(
         if name not in columns:
             raise InputError(f"{where} has no column {name} to drop; it has {shown}")
     if label is None:
-        usual = [name for name in _LABELS if name in columns]
+        usual = [name for name in LABELS if name in columns]
         if len(usual) != 1:
             raise InputError(
                 f"{where}: which column holds the classes? Name it with --label=COLUMN, one of {shown}"

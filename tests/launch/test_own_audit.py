@@ -82,13 +82,31 @@ def test_a_table_two_functions_and_a_gate(launch, folder):
     policy = folder / "policy.toml"
     policy.write_text('[limits]\nlevel = "none seen"\n')
     gate = launch(
-        "launch.gate", f"--policy={policy}", f"--junit={folder / 'gate.xml'}", folder / "audit"
-    )
+        "launch.gate", f"--policy={policy}", f"--junit={folder / 'gate.xml'}",
+        f"--json={folder / 'gate.json'}", folder / "audit",
+    )  # fmt: skip
     assert gate.returncode == 1, gate.stderr
     assert gate.stdout.startswith("fail: level is")
+    told = json.loads((folder / "gate.json").read_text())
+    assert (told["outcome"], [check["name"] for check in told["checks"]]) == ("fail", ["level"])
     assert 'failures="1"' in (folder / "gate.xml").read_text()
     policy.write_text("[limits]\nauc = 1.0\n")
     assert launch("launch.gate", f"--policy={policy}", folder / "audit").returncode == 0
+
+
+def test_the_released_model_s_own_answers_are_audited(launch, folder):
+    """Answers that follow no membership have nothing to give away, whatever --fit would have remembered."""
+    fit, predict = (f"{folder / 'train.py'}:{name}" for name in ("fit", "predict"))
+    answers = np.random.default_rng(5).dirichlet(np.ones(3), 300)
+    np.savez(folder / "released.npz", posteriors=answers)
+    done = audited(
+        launch, folder, f"--data={folder / 'records.npz'}", f"--fit={fit}", f"--predict={predict}",
+        f"--answers={folder / 'released.npz'}", "--attacks=loss,attack_r", out="released",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = json.loads((folder / "released" / "audit.json").read_text())
+    assert found["level"] == "none seen"
+    assert "no target was given" not in "".join(found["notes"])
 
 
 def test_a_network_of_a_file(launch, folder):
