@@ -11,8 +11,13 @@ import numpy as np
 import pytest
 from jaxtyping import install_import_hook
 
-jax.config.update("jax_num_cpu_devices", 4)
 ROOT = Path(__file__).resolve().parents[1]
+jax.config.update("jax_num_cpu_devices", 4)
+if jax.config.jax_compilation_cache_dir is None:
+    # What one worker or one module has compiled, the others read: most of the suite's time is compilation.
+    jax.config.update("jax_compilation_cache_dir", str(ROOT / ".pytest_cache" / "programs"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 # Shapes and types at every boundary are checked under test only, in modules imported from here on.
 _SHAPED = (
     *("attacks", "blackbox", "data", "metrics", "models", "report"),
