@@ -17,15 +17,15 @@ from jleaks import registry
 from jleaks.errors import DivergedError, InputError
 from jleaks.training import devices
 from jleaks.training.execution import Execution
-from jleaks.training.preemption import Preempted
+from jleaks.training.preemption import Preempted, stoppable
 
 from .fields import Fields
 
 if TYPE_CHECKING:
     from jleaks.training.trainer import Progress
 
-# Exit statuses.
-FAILED, INPUT_ERROR = 1, 2
+# Exit statuses; the last is BSD's EX_TEMPFAIL, "try again", and INTERRUPTED the shells' own.
+FAILED, INPUT_ERROR, STOPPED, INTERRUPTED = 1, 2, 75, 130
 
 # Groups of flags: what they touch.  --help has them in this order, others between WHAT and SPEED.
 WHERE = "Where"
@@ -53,6 +53,16 @@ _PLUGINS = flags.DEFINE_list(
     "Files (FILE.py) or modules of your own, separated by commas, that register tasks, networks, attacks, "
     "defences or experiments.",
     module_name=WHERE,
+)
+
+_STOPPED_STATUS = flags.DEFINE_integer(
+    "stopped_status",
+    STOPPED,
+    "Exit status of a run that was told to stop (SIGTERM, SIGINT) and that the same command continues; "
+    "0 for schedulers that take anything else for a failure.",
+    lower_bound=0,
+    upper_bound=255,
+    module_name=SPEED,
 )
 
 _UNSET = {
@@ -170,7 +180,7 @@ def run(
     """Parses flags, calls `main`, exits with its status.
 
     Bad input is one line and status 2, a diverging loss one and status 1; a stop signal that was obeyed
-    is one line and status 0.
+    is one line and status 75, or what --stopped_status says.
 
     Args:
       main: Returns the exit status.
@@ -200,12 +210,16 @@ def run(
             # Orbax tells of every step at INFO.
             logging.set_verbosity(logging.WARNING)
         try:
-            for name in _PLUGINS.value:
-                registry.load(name)
-            return main(argv)
+            with stoppable():
+                for name in _PLUGINS.value:
+                    registry.load(name)
+                return main(argv)
         except Preempted as stopped:
             print(f"{stopped}; the same command continues")
-            return 0
+            return _STOPPED_STATUS.value
+        except KeyboardInterrupt:
+            print("error: interrupted; the same command continues from what was saved", file=sys.stderr)
+            return INTERRUPTED
         except (InputError, DivergedError) as error:
             print(f"error: {error}", file=sys.stderr)
             return INPUT_ERROR if isinstance(error, InputError) else FAILED

@@ -117,6 +117,8 @@ def main(_: list[str]) -> int:
             print(f"serving the {what}, at {address}", flush=True)
             while stop.received is None:
                 time.sleep(_LOOK)
+        # A server has no other end: it is not to be continued.
+        stop.received = None
     print("stopped", flush=True)
     return 0
 

@@ -45,7 +45,7 @@ from jleaks.training import epoch, packing
 from jleaks.training.checkpoints import Store
 from jleaks.training.execution import Execution
 from jleaks.training.learner import State
-from jleaks.training.preemption import Preempted, StopSignal
+from jleaks.training.preemption import StopSignal
 from jleaks.training.reporter import Reporter
 from jleaks.training.trainer import FleetSpec, Progress, Trainer
 
@@ -192,8 +192,7 @@ class Library:
                     if not reported:
                         reported = True
                         self._reporter.line(f"waiting: another run trains models of {self.folder}")
-                    if self._stop.received is not None:
-                        raise Preempted("stopped while another run trained")
+                    self._stop.check("another run trained")
                     time.sleep(_LOOK)
             # Closing the file ends all locks.
             yield

@@ -1,37 +1,91 @@
-"""Being told to stop: finish the current chunk, save, leave.
+"""Being told to stop: save what is being trained, leave with a status of its own.
 
-Orbax's own preemption handling does nothing on a single host, so the signal is caught here and looked
-at between compiled calls.
+Orbax's own preemption handling does nothing on a single host, so the signals are caught here. Training
+looks at them between compiled calls, because the state on the devices is saved first. Whatever else a
+command does is either kept already or written whole at its end, so that it stops at once.
 """
 
+import contextlib
 import signal
 import threading
+from collections.abc import Iterator
 from types import FrameType
 from typing import Any
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Preempted(Exception):  # noqa: N818 - it is not an error: the same command continues the run
     """The run was asked to stop and has saved its state."""
 
 
+def _leave(number: int, _: FrameType | None) -> None:
+    """Handles a signal that arrives while nothing has to be saved; a second SIGINT interrupts at once."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    raise Preempted(f"stopped by {signal.Signals(number).name}")
+
+
+@contextlib.contextmanager
+def stoppable() -> Iterator[None]:
+    """Turns SIGTERM and SIGINT into `Preempted` while the block runs, wherever the program is.
+
+    A `StopSignal` inside takes over for as long as something must be saved first.
+
+    Raises:
+      Preempted: a signal arrived.
+    """
+    with _handled(_leave):
+        yield
+
+
+@contextlib.contextmanager
+def _handled(handler: Any) -> Iterator[dict[int, Any]]:
+    """Handles the signals in another way while the block runs; yields how they were handled before."""
+    # Only the main thread may install handlers; elsewhere (a notebook's worker) nothing is lost but
+    # the polite stop.
+    main = threading.current_thread() is threading.main_thread()
+    previous = {number: signal.signal(number, handler) for number in _SIGNALS if main}
+    try:
+        yield previous
+    finally:
+        for number, before in previous.items():
+            signal.signal(number, before)
+
+
 class StopSignal:
-    """Context manager: SIGTERM and SIGINT set a flag; a second SIGINT interrupts at once."""
+    """Context manager: SIGTERM and SIGINT set a flag; a second SIGINT interrupts at once.
+
+    Attributes:
+      received: The signal's number; None as long as none arrived.
+    """
 
     def __init__(self) -> None:
         self.received: int | None = None
-        self._previous: dict[int, Any] = {}
+        self._handlers = contextlib.ExitStack()
+        self._inside_stoppable = False
 
     def __enter__(self) -> "StopSignal":
-        # Only the main thread may install handlers; elsewhere (a notebook's worker) nothing is lost
-        # but the polite stop.
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self._previous[number] = signal.signal(number, self._handle)
+        previous = self._handlers.enter_context(_handled(self._handle))
+        self._inside_stoppable = _leave in previous.values()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._handlers.close()
+        # Nobody looked at it any more: what follows would go on as if nothing had been said.
+        if kind is None and self.received is not None and self._inside_stoppable:
+            _leave(self.received, None)
+
+    def check(self, doing: str) -> None:
+        """Stops here if a signal has arrived.
+
+        Args:
+          doing: What was going on, for the message; everything of it that is worth keeping is kept.
+
+        Raises:
+          Preempted: a signal has arrived.
+        """
+        if self.received is not None:
+            raise Preempted(f"stopped while {doing}")
 
     def _handle(self, number: int, _: FrameType | None) -> None:
         if number == signal.SIGINT and self.received == signal.SIGINT:

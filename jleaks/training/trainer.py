@@ -368,10 +368,12 @@ class Trainer:
 
         Raises:
           InputError: memory ran out.
+          Preempted: a stop signal arrived; the same call asks again.
         """
         asked = self.data if data is None else data
 
         def ask(pack: slice) -> dict[str, np.ndarray]:
+            self._stop.check(f"{self._spec.name} answered")
             own = answering and answering._replace(strength=answering.strength[pack])
             return self.fleet.query(asked, _take(state, pack), rows[pack], keep, self._block, own)
 

@@ -18,7 +18,7 @@ from fleets import StopAfter, fleet_spec, trained_in_steps
 from jleaks.errors import DivergedError, InputError
 from jleaks.training.checkpoints import Store
 from jleaks.training.execution import Execution
-from jleaks.training.preemption import Preempted, StopSignal
+from jleaks.training.preemption import Preempted, StopSignal, stoppable
 from jleaks.training.trainer import Trainer
 
 FLAGS = [
@@ -79,7 +79,7 @@ def test_stopped_again_and_again_the_run_ends_with_the_same_rows(tmp_path, refer
             break
         stops += 1
         if number == signal.SIGTERM:
-            assert process.returncode == 0, output
+            assert process.returncode == 75, output
             assert "the same command continues" in output
         else:
             assert process.returncode == -signal.SIGKILL
@@ -168,6 +168,46 @@ def test_a_diverging_model_is_named_with_its_step():
     c = dataclasses.replace(c, learner=dataclasses.replace(c.learner, recipe=bad))
     with pytest.raises(DivergedError, match=r"model \d: the loss is not finite at step \d+"):
         trained_in_steps(c)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_where_nothing_has_to_be_saved_stops_at_once(number):
+    before = signal.getsignal(number)
+    with pytest.raises(Preempted, match=f"stopped by {number.name}"), stoppable():
+        signal.raise_signal(number)
+    assert signal.getsignal(number) is before
+
+
+def test_a_signal_that_training_did_not_see_any_more_stops_what_follows():
+    after = []
+    with pytest.raises(Preempted), stoppable():
+        with StopSignal():
+            signal.raise_signal(signal.SIGTERM)
+        after.append("went on")
+    assert not after
+
+
+def test_a_signal_that_was_obeyed_is_not_raised_again():
+    with stoppable():
+        with StopSignal() as stop:
+            signal.raise_signal(signal.SIGTERM)
+            stop.received = None
+        with StopSignal() as again:
+            again.check("nothing arrived")
+
+
+def test_a_fleet_that_is_asked_stops_between_packs():
+    c = fleet_spec("mlp", 4)
+    stop = StopSignal()
+    trainer = Trainer(c, Execution(num_devices=1, models_per_call=1), lambda _: None, stop)
+    state = trainer.run()
+
+    def keep(predict, inputs, labels):
+        stop.received = signal.SIGTERM
+        return {"logits": predict(inputs)}
+
+    with pytest.raises(Preempted, match="answered"):
+        trainer.query(state, c.members.indices, keep)
 
 
 def test_a_second_interrupt_does_not_wait():
