@@ -1,7 +1,8 @@
-"""Files of a report: each one appears whole or not at all."""
+"""Files that appear whole or not at all; folders in which nobody else can have put anything."""
 
 import contextlib
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -62,3 +63,43 @@ def replace_file(path: str | os.PathLike[str], content: bytes) -> Path:
     with replacing(path) as file:
         file.write(content)
     return path
+
+
+def private_folder(path: Path) -> Path:
+    """Makes a folder for machine code that is run unseen, or checks the one that is there.
+
+    Args:
+      path: The folder; missing ones above it are made as well.
+
+    Returns:
+      `path`.
+
+    Raises:
+      InputError: it cannot be made, or somebody else owns it or may write to it.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        check_private(path)
+    except OSError as error:
+        raise InputError(f"cannot make {path}: {error.strerror or error}") from None
+    return path
+
+
+def check_private(path: Path) -> None:
+    """Checks that only this user can have written a file, or into a folder.
+
+    Raises:
+      InputError: somebody else owns it or may write to it.
+      OSError: it does not exist.
+    """
+    found = path.stat()
+    if found.st_uid not in (os.geteuid(), 0):
+        raise InputError(
+            f"{path} belongs to another user (id {found.st_uid}), and its code would be run: delete it, or "
+            "choose another --cache_dir"
+        )
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise InputError(
+            f"{path} can be written by others ({stat.filemode(found.st_mode)}), and its code would be run: "
+            f"delete it, or choose another --cache_dir"
+        )

@@ -5,6 +5,7 @@ The only place that changes JAX's configuration, and only when it is called: by 
 """
 
 import dataclasses
+import hashlib
 import os
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ import sys
 from pathlib import Path
 
 from jleaks.errors import InputError
+from jleaks.files import private_folder
 from jleaks.training.execution import Execution
 
 # Where compiled programs and kernels are kept unless one says otherwise.
@@ -33,8 +35,17 @@ def use_all_cores(num_cpu_devices: int | None = None, cache: Path = CACHE) -> No
     """
     import jax
 
+    from jleaks.models.cpu_kernels import library
+
     jax.config.update("jax_num_cpu_devices", num_cpu_devices or len(os.sched_getaffinity(0)))
-    jax.config.update("jax_compilation_cache_dir", str(cache.expanduser() / "programs"))
+    # By processor: nodes of several kinds may share a home, and run each other's machine code.
+    kind = hashlib.sha256(library.processor().encode()).hexdigest()[:8]
+    try:
+        programs = private_folder(cache.expanduser() / "programs" / kind)
+    except InputError as error:
+        print(f"compiled programs are not kept: {error}", file=sys.stderr)
+        return
+    jax.config.update("jax_compilation_cache_dir", str(programs))
     # Small programs by the hundred are what a short run waits for.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 

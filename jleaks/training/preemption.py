@@ -7,6 +7,7 @@ command does is either kept already or written whole at its end, so that it stop
 
 import contextlib
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from types import FrameType
@@ -14,15 +15,34 @@ from typing import Any
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
+# Seconds after which a stop that went unheard is raised again.
+_AGAIN = 0.5
 
-class Preempted(Exception):  # noqa: N818 - it is not an error: the same command continues the run
-    """The run was asked to stop and has saved its state."""
+
+class Preempted(BaseException):  # noqa: N818 - it is not an error: the same command continues the run
+    """The run was asked to stop and has saved its state.
+
+    As with KeyboardInterrupt, code that handles any `Exception` lets it pass.
+    """
 
 
 def _leave(number: int, _: FrameType | None) -> None:
     """Handles a signal that arrives while nothing has to be saved; a second SIGINT interrupts at once."""
+    stopped = Preempted(f"stopped by {signal.Signals(number).name}")
+
+    def again(*_: object) -> None:
+        # Whoever cleans up because of it is left alone.
+        cause = sys.exception()
+        while cause is not None and cause is not stopped:
+            cause = cause.__context__
+        if cause is None:
+            raise stopped
+
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    raise Preempted(f"stopped by {signal.Signals(number).name}")
+    # Python drops what is raised inside a finalizer or a callback of its garbage collector.
+    signal.signal(signal.SIGALRM, again)
+    signal.setitimer(signal.ITIMER_REAL, _AGAIN, _AGAIN)
+    raise stopped
 
 
 @contextlib.contextmanager
@@ -35,7 +55,10 @@ def stoppable() -> Iterator[None]:
       Preempted: a signal arrived.
     """
     with _handled(_leave):
-        yield
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 @contextlib.contextmanager

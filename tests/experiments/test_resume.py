@@ -178,6 +178,25 @@ def test_a_signal_where_nothing_has_to_be_saved_stops_at_once(number):
     assert signal.getsignal(number) is before
 
 
+def test_a_signal_that_a_finalizer_swallows_is_raised_again(monkeypatch):
+    class Finalized:
+        def __del__(self):
+            signal.raise_signal(signal.SIGTERM)
+
+    swallowed, cleaned = [], []
+    monkeypatch.setattr(sys, "unraisablehook", swallowed.append)
+    with pytest.raises(Preempted, match="SIGTERM"), stoppable():
+        Finalized()
+        try:
+            time.sleep(60)
+        finally:
+            # What cleans up is not interrupted once more.
+            time.sleep(1.2)
+            cleaned.append(True)
+    assert len(swallowed) == len(cleaned) == 1
+    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+
+
 def test_a_signal_that_training_did_not_see_any_more_stops_what_follows():
     after = []
     with pytest.raises(Preempted), stoppable():

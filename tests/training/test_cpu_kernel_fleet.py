@@ -1,6 +1,7 @@
 """Fleets trained by the host kernels against the same fleets trained by XLA; building the kernels."""
 
 import dataclasses
+import os
 import re
 from pathlib import Path
 
@@ -196,8 +197,64 @@ def test_kernels_are_built_once_for_each_compiler(monkeypatch, tmp_path):
 @pytest.mark.usefixtures("kernels")
 def test_a_folder_that_cannot_be_written_to_is_bad_input(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="cannot keep kernels in"):
+    with pytest.raises(InputError, match=r"cannot make .*/file: "):
         library.build(tmp_path / "file")
+
+
+@pytest.fixture
+def built(monkeypatch, tmp_path):
+    """Builds something of a compiler's in `kept`; returns it and how often that was built."""
+    (tmp_path / "bin").mkdir()
+    log = tmp_path / "log"
+    script = (
+        f'case "$1" in --version) echo 1;; *) echo built >> "{log}"; '
+        'for last; do :; done; echo library > "$last";; esac'
+    )
+    compiler(tmp_path / "bin", script)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
+    return library.build(tmp_path / "kept"), lambda: len(log.read_text().splitlines())
+
+
+@pytest.mark.parametrize("content", [b"", b"libr", b"lIbrary\n"])
+def test_a_damaged_library_is_built_again(built, content):
+    path, times = built
+    path.write_bytes(content)
+    assert library.build(path.parent) == path
+    assert (path.read_bytes(), times()) == (b"library\n", 2)
+
+
+def test_a_library_without_its_checksum_is_built_again(built):
+    path, times = built
+    path.with_suffix(".sha256").unlink()
+    assert library.build(path.parent) == path
+    assert times() == 2
+
+
+@pytest.mark.parametrize("what", ["folder", "file"])
+def test_kernels_that_others_may_write_are_not_loaded(built, what):
+    path, times = built
+    (path if what == "file" else path.parent).chmod(0o777)
+    with pytest.raises(InputError, match=r"can be written by others \(.rwxrwxrwx\)"):
+        library.build(path.parent)
+    assert times() == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+@pytest.mark.parametrize("what", ["folder", "file"])
+def test_kernels_of_another_user_are_not_loaded(built, what):
+    path, _ = built
+    os.chown(path if what == "file" else path.parent, 12345, 12345)
+    with pytest.raises(InputError, match=r"belongs to another user \(id 12345\)"):
+        library.build(path.parent)
+
+
+def test_kernels_are_only_the_users_whatever_the_umask(monkeypatch, built):
+    before = os.umask(0)
+    try:
+        path = library.build(built[0].parent.parent / "other")
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == path.parent.stat().st_mode & 0o777 == 0o700
 
 
 @pytest.mark.usefixtures("kernels")

@@ -18,6 +18,7 @@ import jax
 import jaxlib
 
 from jleaks.errors import InputError
+from jleaks.files import check_private, private_folder, replace_file
 
 _HERE = Path(__file__).parent
 _SOURCE = "kernels.cc"
@@ -60,8 +61,8 @@ def _compiler() -> str:
     raise InputError(f"no C++ compiler ({', '.join(COMPILERS)}) is on the path for the kernels")
 
 
-def _processor() -> str:
-    """What the compiled code depends on: the processor's instructions."""
+def processor() -> str:
+    """Returns what compiled code depends on: the processor's instructions."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     known = [line for line in lines if line.startswith(("model name", "flags", "Features"))]
@@ -69,9 +70,13 @@ def _processor() -> str:
 
 
 def _version(compiler: str) -> str:
-    return subprocess.run(
-        [compiler, "--version"], capture_output=True, text=True, check=True
-    ).stdout
+    try:
+        done = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise InputError(f"cannot run {compiler}: {error.strerror}") from None
+    if done.returncode:
+        raise InputError(f"{compiler} --version ended with status {done.returncode}")
+    return done.stdout
 
 
 def build(folder: Path) -> Path:
@@ -88,23 +93,40 @@ def build(folder: Path) -> Path:
     """
     compiler = _compiler()
     digest = hashlib.sha256()
-    for part in (_version(compiler), jaxlib.__version__, _processor(), *_OPTIONS):
+    for part in (_version(compiler), jaxlib.__version__, processor(), *_OPTIONS):
         digest.update(part.encode())
     for source in sorted((*_HERE.glob("*.h"), _HERE / _SOURCE)):
         digest.update(source.read_bytes())
-    path = folder.absolute() / f"jleaks-{digest.hexdigest()[:16]}.so"
-    if path.exists():
+    path = private_folder(folder.absolute()) / f"jleaks-{digest.hexdigest()[:16]}.so"
+    if _intact(path):
         return path
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         with (folder / "lock").open("w") as lock:
             # Of processes that start together one builds, and the others wait for it.
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if not path.exists():
+            if not _intact(path):
                 _compile(compiler, path)
     except OSError as error:
         raise InputError(f"cannot keep kernels in {folder}: {error.strerror}") from None
     return path
+
+
+def _checksum(path: Path) -> Path:
+    """Returns the file that holds a library's checksum: a truncated library is a bus error when loaded."""
+    return path.with_suffix(".sha256")
+
+
+def _intact(path: Path) -> bool:
+    """Says whether a library is there as it was built.
+
+    Raises:
+      InputError: somebody else may have written it.
+    """
+    try:
+        check_private(path)
+        return _checksum(path).read_text() == hashlib.sha256(path.read_bytes()).hexdigest()
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 def _compile(compiler: str, path: Path) -> None:
@@ -118,6 +140,10 @@ def _compile(compiler: str, path: Path) -> None:
             raise InputError(
                 f"{compiler} cannot build the kernels: {(errors or ['no message'])[0]}"
             )
+        # Whatever the umask is: nobody else shall change what is loaded.
+        partial.chmod(0o700)
+        # The checksum first: without its library, or beside an older one, it says nothing wrong.
+        replace_file(_checksum(path), hashlib.sha256(partial.read_bytes()).hexdigest().encode())
         partial.replace(path)
 
 
@@ -138,6 +164,9 @@ def load(folder: Path) -> None:
     except OSError as error:
         raise InputError(f"cannot load the kernels: {error}") from None
     for name in HANDLERS:
-        capsule = jax.ffi.pycapsule(getattr(library, name))
+        try:
+            capsule = jax.ffi.pycapsule(getattr(library, name))
+        except AttributeError:
+            raise InputError(f"{path} lacks {name}: delete it") from None
         jax.ffi.register_ffi_target(f"jleaks_{name}", capsule, platform="cpu")
     _loaded.append(library)

@@ -1,0 +1,281 @@
+"""Does a command that is killed again and again end with the rows of one that is not?
+
+python -m benchmarks.checks.soak --minutes=20 --out=results/soak.jsonl
+
+A small sweep, bank, experiment and audit are each run once undisturbed.  Then each is started again and
+again, killed at a moment drawn uniformly from the time that the undisturbed run took, by SIGKILL, SIGTERM
+or SIGINT in turn, until it ends by itself; what it leaves is compared with the undisturbed run's, number
+for number.  A row tells of one run from its first start to its end.
+"""
+
+import functools
+import itertools
+import json
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from benchmarks.harness import OUT, Command, Flag, Layout, Row, machine
+from jleaks import npz
+from jleaks.training.execution import Execution
+from launch.app import STOPPED
+
+COMMAND = Command(
+    "benchmarks.checks.soak",
+    __doc__,
+    ("minutes", "seed"),
+    minutes=Flag("No run is begun after so many.", 20.0, 0.1),
+    runs=Flag("No more runs of each command than so many.", 1000, 1),
+    kills=Flag("A run is left alone after so many kills.", 6, 1),
+    seed=Flag("Of the moments.", 0, 0),
+    commands=Flag("Which commands are tried.", ["sweep", "bank", "paper", "audit"], kind=list),
+    out=OUT,
+)
+SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+# What may differ between two runs of one plan beside times: how much memory was free.
+_UNEQUAL = {"packing"}
+_EVERY = ("--chunk_seconds=0.05", "--checkpoint_seconds=0")
+
+
+def _untimed(value: Any) -> Any:
+    """Returns JSON without what is a time, or how packs were made."""
+    if isinstance(value, dict):
+        return {
+            k: _untimed(v)
+            for k, v in value.items()
+            if not k.endswith("seconds") and k not in _UNEQUAL
+        }
+    return [_untimed(v) for v in value] if isinstance(value, list) else value
+
+
+def _rows(path: Path) -> Any:
+    return [_untimed(json.loads(line)) for line in path.read_text().splitlines()]
+
+
+def _arrays(path: Path) -> Any:
+    arrays, meta = npz.load(path, "")
+    return _untimed(meta), {k: (a.dtype.str, a.shape, a.tobytes()) for k, a in arrays.items()}
+
+
+def difference(ours: Any, theirs: Any, at: str = "") -> str:
+    """Returns where two outcomes differ first; nothing if they are equal."""
+    if isinstance(ours, dict) and isinstance(theirs, dict) and ours.keys() == theirs.keys():
+        parts = [difference(ours[k], theirs[k], f"{at}/{k}") for k in ours]
+    elif isinstance(ours, (list, tuple)) and isinstance(theirs, type(ours)) and len(ours) == len(theirs):
+        parts = [difference(a, b, f"{at}/{i}") for i, (a, b) in enumerate(zip(ours, theirs, strict=True))]
+    else:
+        return "" if ours == theirs else f"{at}: {str(ours)[:60]} for {str(theirs)[:60]}"
+    return next(filter(None, parts), "")
+
+
+class Subject(NamedTuple):
+    """A command whose results are compared.
+
+    Attributes:
+      words: Module and flags; {} is the directory of its results.
+      results: Files by pattern, and how each is read for comparison.
+    """
+
+    words: Sequence[str]
+    results: dict[str, Callable[[Path], Any]]
+
+    def start(self, folder: Path) -> subprocess.Popen[str]:
+        """Starts the command; what it prints is kept beside the results."""
+        words = [sys.executable, "-m", *(word.format(folder / "run") for word in self.words)]
+        with (folder / "log").open("a") as log:
+            return subprocess.Popen(words, stdout=log, stderr=subprocess.STDOUT, text=True)
+
+    def outcome(self, folder: Path) -> Row:
+        """Returns all that a finished run has left, by file."""
+        found = {
+            str(path.relative_to(folder)): read(path)
+            for pattern, read in self.results.items()
+            for path in sorted(folder.glob(pattern))
+        }
+        assert found, f"{folder} has none of {', '.join(self.results)}"
+        return found
+
+
+SUBJECTS = {
+    "sweep": Subject(
+        ("launch.sweep", "--workdir={}", "--tasks=location,purchase2", "--num_seeds=2", "--scale=0.02")
+        + ("--epochs=20", "--attack_epochs=10", *_EVERY),
+        {"run/rows.jsonl": _rows},
+    ),
+    "bank": Subject(
+        ("launch.bank", "--workdir={}", "--tasks=location", "--num_models=8")
+        + ("--epochs=20", "--num_queries=2", *_EVERY),
+        {"run/**/bank.npz": _arrays},
+    ),
+    "paper": Subject(
+        ("launch.paper", "--workdir={}", "--experiment=E1", "--scale=smoke", "--tasks=location", *_EVERY),
+        {"run/**/rows.jsonl": _rows},
+    ),
+    "audit": Subject(
+        ("launch.audit", "--out_dir={}", "--data={}.npz", "--num_shadows=8")
+        + ("--fit=benchmarks.checks.soak:fit", "--predict=benchmarks.checks.soak:predict"),
+        {"run/records.csv": Path.read_text},
+    ),
+}
+
+
+def fit(features: np.ndarray, labels: np.ndarray) -> Any:
+    """Trains the audit's models: a decision tree."""
+    from sklearn.tree import DecisionTreeClassifier
+
+    return DecisionTreeClassifier(random_state=0, max_depth=6).fit(features, labels)
+
+
+def predict(model: Any, features: np.ndarray) -> np.ndarray:
+    """Returns the posteriors of an audit's model."""
+    return model.predict_proba(features)
+
+
+def _prepare(folder: Path) -> None:
+    """Writes what an audit reads: records of two classes, half of them the audited model's."""
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(300, 6)).astype(np.float32)
+    labels = (features[:, 0] + rng.normal(size=300) > 0).astype(np.int64)
+    np.savez(folder / "run.npz", features=features, labels=labels, member=np.arange(300) < 150)
+
+
+def _settle(process: subprocess.Popen[str]) -> float:
+    """Waits for a process that was told to end; returns for how long."""
+    began = time.monotonic()
+    process.wait(timeout=300)
+    return time.monotonic() - began
+
+
+def _run(subject: Subject, folder: Path) -> float:
+    """Runs a command undisturbed; returns its seconds."""
+    _prepare(folder)
+    began = time.monotonic()
+    process = subject.start(folder)
+    if process.wait(timeout=3600):
+        raise RuntimeError((folder / "log").read_text()[-2000:])
+    return time.monotonic() - began
+
+
+def _disturbed(subject: Subject, folder: Path, lasts: float, rng: np.random.Generator) -> Row:
+    """Runs a command that is killed until it ends by itself, or has been killed often enough."""
+    _prepare(folder)
+    kills: list[Row] = []
+    numbers = itertools.cycle(SIGNALS)
+    for _ in range(rng.integers(len(SIGNALS))):
+        next(numbers)
+    while True:
+        process, moment = subject.start(folder), float(rng.uniform(0.2, max(lasts, 1.0)))
+        try:
+            status = process.wait(moment if len(kills) < COMMAND.kills else 3600)
+            break
+        except subprocess.TimeoutExpired:
+            number = next(numbers)
+            process.send_signal(number)
+            took = _settle(process)
+        status = process.returncode
+        if status == 0:
+            break
+        kills.append(
+            {"signal": number.name, "at": round(moment, 2), "ended_after": round(took, 2), "status": status}
+        )
+    log = (folder / "log").read_text()
+    tracebacks = log.count("Traceback (most recent")
+    if tracebacks:
+        print(log[log.index("Traceback (most recent") :][:4000], flush=True)
+    return {"status": status, "kills": kills, "tracebacks": tracebacks}
+
+
+def main() -> int:
+    names = COMMAND.names("commands", tuple(SUBJECTS))
+    rng, before = np.random.default_rng(COMMAND.seed), machine()
+    until, rows = time.monotonic() + 60 * COMMAND.minutes, []
+    with tempfile.TemporaryDirectory() as root:
+        references = {}
+        for name in names:
+            folder = Path(root) / name / "reference"
+            folder.mkdir(parents=True)
+            # The first run may compile; the second says how long there is to kill one.
+            warm = Path(root) / name / "warm"
+            warm.mkdir(parents=True)
+            _run(SUBJECTS[name], warm)
+            references[name] = _run(SUBJECTS[name], folder), SUBJECTS[name].outcome(folder)
+            print(f"{name}: undisturbed, {references[name][0]:.1f} s", flush=True)
+        for run, name in itertools.product(range(COMMAND.runs), names):
+            if time.monotonic() > until:
+                break
+            folder = Path(root) / name / str(run)
+            folder.mkdir()
+            lasts, expected = references[name]
+            row = {"subject": name, "run": run, **_disturbed(SUBJECTS[name], folder, lasts, rng)}
+            other = row["status"] or difference(SUBJECTS[name].outcome(folder), expected)
+            equal = not other
+            rows.append({**row, "equal": equal, "undisturbed_seconds": round(lasts, 1)})
+            print(f"{name} {run}: {len(row['kills'])} kills, {other or 'equal'}", flush=True)
+            for kill in row["kills"]:
+                if not _clean(kill):
+                    print(kill, flush=True)
+    about = functools.partial(COMMAND.about, before, Execution())
+    failed = [row for row in rows if not row["equal"] or row["tracebacks"]]
+    COMMAND.finish([{**row, **about()} for row in rows], table(rows))
+    return int(bool(failed))
+
+
+def _clean(kill: Row) -> bool:
+    """Says whether a process ended as it should after a signal."""
+    own = -signal.Signals[kill["signal"]].value
+    # A signal before Python runs, or while it ends, is the operating system's to handle.
+    return kill["status"] in ((own,) if kill["signal"] == "SIGKILL" else (STOPPED, own))
+
+
+def summary(rows: Sequence[Row]) -> list[Row]:
+    """Returns a row per command: its runs, kills and how they ended."""
+    found = []
+    for name in dict.fromkeys(row["subject"] for row in rows):
+        own = [row for row in rows if row["subject"] == name]
+        kills = [kill for row in own for kill in row["kills"]]
+        polite = [k["ended_after"] for k in kills if k["signal"] != "SIGKILL"]
+        found.append(
+            {
+                "subject": name,
+                "runs": len(own),
+                "kills": len(kills),
+                "signals": ", ".join(
+                    f"{sum(k['signal'] == s.name for k in kills)} {s.name}" for s in SIGNALS
+                ),
+                "equal": sum(row["equal"] for row in own),
+                "unclean": sum(not _clean(kill) for kill in kills),
+                "tracebacks": sum(row["tracebacks"] for row in own),
+                "ended": f"{np.median(polite):.1f}, {max(polite):.1f}" if polite else "",
+            }
+        )
+    return found
+
+
+def table(rows: Sequence[Row]) -> Any:
+    """Returns the table of all commands."""
+    return Layout(
+        "Killed at random moments, then continued",
+        "Ended: seconds from SIGTERM or SIGINT to the end of the process, median and most.  Unclean: ended "
+        f"otherwise than by SIGKILL, with status {STOPPED}, or by the signal itself while Python starts or ends.",
+        (
+            ("command", "{subject}"),
+            ("runs", "{runs}"),
+            ("kills", "{kills}"),
+            ("of them", "{signals}"),
+            ("equal", "{equal}"),
+            ("unclean", "{unclean}"),
+            ("tracebacks", "{tracebacks}"),
+            ("ended", "{ended}"),
+        ),
+    ).table(summary(rows))
+
+
+if __name__ == "__main__":
+    COMMAND.run(main)
