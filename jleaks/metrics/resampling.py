@@ -235,20 +235,13 @@ class PairedTargets:
 
     Attributes:
       difference: Mean of first - second with its interval over records.
-      share_ahead: Share of targets on which the first is strictly ahead; NaN without targets.
-      ahead: Number of those targets.
+      ahead: Number of targets on which the first is strictly ahead.
       behind: Number of targets on which the second is strictly ahead.
     """
 
     difference: Interval
-    share_ahead: float
     ahead: int
     behind: int
-
-    @property
-    def is_apart(self) -> bool:
-        """Whether the interval of the difference leaves out zero."""
-        return self.difference.low > 0 or self.difference.high < 0
 
 
 def paired_targets(
@@ -281,7 +274,7 @@ def paired_targets(
         raise InputError("an undefined value among those to compare; expected one for every target")
     if not a.size:
         none = Interval(math.nan, math.nan, math.nan, math.nan, 0, "paired records")
-        return PairedTargets(none, math.nan, 0, 0)
+        return PairedTargets(none, 0, 0)
     error, freedom = clustered_error(first.influence - second.influence)
     tail = (1 + confidence) / 2
     t = scipy.special.stdtrit(freedom, tail) if freedom < math.inf else scipy.special.ndtri(tail)
@@ -292,5 +285,4 @@ def paired_targets(
     difference = Interval(
         mean, min(ends) - reach, max(ends) + reach, error, a.size, "paired records"
     ).within(-1, 1)
-    ahead, behind = int((a > b).sum()), int((a < b).sum())
-    return PairedTargets(difference, ahead / a.size, ahead, behind)
+    return PairedTargets(difference, int((a > b).sum()), int((a < b).sum()))
