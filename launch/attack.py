@@ -13,6 +13,7 @@ Example: python -m launch.attack --signals=checkpoints/bank/location/bank.npz
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -125,8 +126,9 @@ def main(_: list[str]) -> int:
     execution = Execution(**_DEVICES.values()).validate()
     output = console()
 
-    def tell(text: str) -> None:
-        output.print(text, highlight=False, markup=False, soft_wrap=True)
+    def tell(text: str, path: str = "") -> None:
+        start = f"{path}: " if path else ""
+        output.print(start + text, highlight=False, markup=False, soft_wrap=True)
 
     temperature = _TEMPERATURE.values()["temperature"]
     banks = {path: score_files.read(path, temperature) for path in _SIGNALS.value}
@@ -142,7 +144,7 @@ def main(_: list[str]) -> int:
                 options=options,
                 execution=execution,
                 records_per_block=_BLOCK.value,
-                tell=lambda text, path=path: tell(f"{path}: {text}"),
+                tell=functools.partial(tell, path=path),
             )
         except InputError as error:
             raise InputError(f"{path}: {error}") from error

@@ -21,8 +21,9 @@ _DEFINE: dict[Any, Any] = {
 
 
 def meanings(kind: type) -> dict[str, str]:
-    """Returns what the docstring of a dataclass says of each attribute."""
-    found = re.findall(r"^  (\w+): (.*(?:\n    .*)*)", inspect.getdoc(kind) or "", re.MULTILINE)
+    """Returns what the docstrings of a dataclass, and of those that it extends, say of each attribute."""
+    said = "\n".join(inspect.cleandoc(base.__doc__ or "") for base in reversed(kind.__mro__[:-1]))
+    found = re.findall(r"^  (\w+): (.*(?:\n    .*)*)", said, re.MULTILINE)
     return {name: " ".join(text.split()) for name, text in found}
 
 
