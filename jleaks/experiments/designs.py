@@ -1,6 +1,17 @@
 """How an experiment's rows are looked at: what is compared with what, its tables, its figures.
 
-The report asks `design_of` and knows no experiment by name.
+The report asks `design_of` and knows no experiment by name.  An experiment of one's own says its own:
+
+@experiment(
+    "width",
+    question="Does a wider target leak more to a shadow of the paper's width?",
+    design=Design(
+        entries=("hidden",),
+        heading="width",
+        reference=128,
+        figures=(Figure("curves", along="hidden", xlabel="Hidden units of the target"),),
+    ),
+)
 """
 
 import dataclasses
@@ -376,7 +387,8 @@ def design_of(name: str) -> Design:
     """
     experiment = get_experiment(name)
     series = experiment.varies[0] if experiment.table == "series" else None
-    return dataclasses.replace(DESIGNS.get(name, _OWN), series=series)
+    design = experiment.design or DESIGNS.get(name, _OWN)
+    return dataclasses.replace(design, series=series)
 
 
 MAIN_JOB: dict[str, tuple[str, int]] = {
