@@ -16,7 +16,7 @@ from benchmarks.checks.attack_recipes import (
     recipes_table,
     titles,
 )
-from benchmarks.harness import Command, Layout, Row, where
+from benchmarks.harness import Command, Layout, Row, versions, where
 from jleaks import json_lines
 from jleaks.errors import InputError
 from jleaks.files import replace_file
@@ -134,8 +134,7 @@ def page(rows: Sequence[Row]) -> str:
         equal=EQUAL_AUC,
         chosen=describe(chosen(rows)),
     )
-    versions = ", ".join(f"{package} {v}" for package, v in first["versions"].items())
-    made = f"`{first['command']}`, commit {first['commit']}; {versions}.\n"
+    made = f"`{first['command']}`, commit {first['commit']}; {versions(first)}.\n"
     parts = [tasks_table(rows).to_markdown(), rule, recipes_table(rows).to_markdown(), made]
     return "\n".join([_HEAD.format(num_keys=first["num_keys"]), *parts])
 

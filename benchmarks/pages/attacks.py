@@ -16,7 +16,7 @@ from typing import Any
 
 from benchmarks.checks.coverage import coverage_table
 from benchmarks.evaluator.evaluator import evaluator_table, latest
-from benchmarks.harness import Command, Layout, where
+from benchmarks.harness import Command, Layout, versions, where
 from benchmarks.pages.attacks_text import COVERAGE, HEAD, NULL
 from jleaks import json_lines
 from jleaks.attacks.registry import ATTACKS
@@ -156,7 +156,6 @@ _BANKS = Layout(
 
 
 def _what_was_run(banks: list[PageBank]) -> list[str]:
-    versions = ", ".join(f"{k} {v}" for k, v in banks[0].rows[0]["versions"].items())
     lines = [
         {
             **(first := bank.rows[0]),
@@ -165,7 +164,8 @@ def _what_was_run(banks: list[PageBank]) -> list[str]:
         }
         for bank in banks
     ]
-    return [_BANKS.table(lines, shown_versions=versions).to_markdown().replace("### ", "## ", 1)]
+    table = _BANKS.table(lines, shown_versions=versions(lines[0]))
+    return [table.to_markdown().replace("### ", "## ", 1)]
 
 
 def _side_by_side(banks: list[PageBank], metric: str) -> list[str]:

@@ -9,9 +9,10 @@ from sklearn.ensemble import RandomForestClassifier
 
 from jleaks.attacks import score_files
 from jleaks.attacks.bank import Bank
-from jleaks.attacks.evaluate_bank import missing, scores
+from jleaks.attacks.evaluate_bank import scores
 from jleaks.attacks.references import assign
 from jleaks.attacks.registry import ATTACKS
+from jleaks.attacks.requirements import missing
 from jleaks.errors import InputError
 
 pyarrow = pytest.importorskip("pyarrow")

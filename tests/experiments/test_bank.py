@@ -13,9 +13,10 @@ from jleaks.attacks import bank as bank_lib
 from jleaks.attacks import bank_arrays, score_files
 from jleaks.attacks import evaluate_bank as evaluate_lib
 from jleaks.attacks.bank import Bank
-from jleaks.attacks.evaluate_bank import evaluate, missing, scores
+from jleaks.attacks.evaluate_bank import evaluate, scores
 from jleaks.attacks.references import assign
 from jleaks.attacks.registry import ATTACKS
+from jleaks.attacks.requirements import missing
 from jleaks.data.splits import halves
 from jleaks.errors import InputError
 from jleaks.experiments import bank_results
