@@ -281,24 +281,6 @@ def test_a_fleet_is_one_file_found_by_each_of_its_models(tmp_path):
         library.load(names_of([7]), epoch.template(spec_of([0]).learner, spec_of([0]).features))
 
 
-def test_models_that_earlier_versions_kept_one_by_one_are_found(tmp_path):
-    library = open_library(tmp_path)
-    _, whole = library.train(spec_of([0, 1]), names_of([0, 1]))
-    (path,) = (tmp_path / "models").iterdir()
-    arrays, about = npz.load(path, "")
-    for i, model in enumerate(about["models"]):
-        one = {name: array[i] for name, array in arrays.items()}
-        npz.save(tmp_path / "models" / f"{model['fingerprint']}.npz", one, model)
-    path.unlink()
-    again = open_library(tmp_path)
-    _, found = again.train(spec_of([1, 0, 2]), names_of([1, 0, 2]))
-    assert again.num_trained == 1
-    for one, two in zip(leaves(found), leaves(whole), strict=True):
-        np.testing.assert_array_equal(one[:2], two[::-1])
-    for i in (0, 1):
-        assert again.cost(*names_of([i])) == library.cost(*names_of([i]))
-
-
 _RIVAL = """
 import pathlib, sys
 from test_library import EXECUTION, Library, Reporter, StopSignal, names_of, spec_of
