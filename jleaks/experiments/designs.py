@@ -158,8 +158,18 @@ def _defence(group: Varied, _: tuple[str, ...]) -> Value:
 
 
 _SETTLED = {"statistic": "maximum"}
-_ASKED = {"direct": "Asked directly", "HTTP": "Asked over HTTP"}
-_API = "{}: posteriors from the model itself and from behind a prediction API"
+
+
+def _asked_by(adversary: int) -> Design:
+    """A target asked directly against the same one behind an endpoint."""
+    title = (
+        f"Adversary {adversary}: posteriors from the model itself and from behind a prediction API"
+    )
+    bars = Figure("bars", title, ("precision", "recall"), f"adversary {adversary}")
+    legend = {"direct": "Asked directly", "HTTP": "Asked over HTTP"}
+    return Design(("access",), "access", "direct", legend=legend, figures=(bars,))
+
+
 _ADVERSARIES = Figure(
     "bars", "Precision and recall of the adversaries, per target task", ("precision", "recall")
 )
@@ -253,13 +263,7 @@ DESIGNS: dict[str, Design] = {
             ),
         ),
     ),
-    "E7": Design(
-        entries=("access",),
-        heading="access",
-        reference="direct",
-        legend=_ASKED,
-        figures=(Figure("bars", _API.format("Adversary 1"), ("precision", "recall"), "adversary 1"),),
-    ),
+    "E7": _asked_by(1),
     "E8": Design(
         entries=("shadow", "what"),
         heading="shadow's hyper-parameters",
@@ -300,15 +304,7 @@ DESIGNS: dict[str, Design] = {
         ),
     ),
     "E11": Design(tables=("points",), rows_expected=False, figures=(Figure("points"),)),
-    "E12": Design(
-        entries=("access",),
-        heading="access",
-        reference="direct",
-        legend=_ASKED,
-        figures=(
-            Figure("bars", _API.format("Adversary 2"), ("precision", "recall"), "adversary 2"),
-        ),
-    ),
+    "E12": _asked_by(2),
     "E13": Design(
         entries=("statistic",),
         heading="statistic",

@@ -139,6 +139,12 @@ def own(cases, name="own", **fields):
             ],
             "it has 1 shadows, expected none",
         ),
+        (
+            lambda run: [
+                Case("adversary 3", run.target("location", 0, defence="stacking:1"), access="http")
+            ],
+            "the stacking target model of location, seed 0 is not a network; only networks are",
+        ),
         (lambda run: [run.target("location", 0, width=3)], "with width, expected some of model"),
         (lambda run: [run.target("location", 0, epochs=0)], "epochs is 0, expected at least 1"),
         (lambda _: 1 / 0, "ZeroDivisionError: division by zero"),
