@@ -25,10 +25,11 @@ from rich.console import Console
 from benchmarks.harness import Command, Flag, where
 from jleaks.attacks import score_files
 from jleaks.attacks.bank import Bank
-from jleaks.attacks.evaluate_bank import evaluate, lacking, missing
+from jleaks.attacks.evaluate_bank import evaluate
 from jleaks.attacks.options import published
 from jleaks.attacks.references import assign, most_references
 from jleaks.attacks.registry import Attack, get_attacks
+from jleaks.attacks.requirements import lacking, missing
 from jleaks.data.tasks import TASKS, get_task
 from jleaks.errors import InputError
 from jleaks.experiments import bank_results

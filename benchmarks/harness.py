@@ -42,6 +42,7 @@ class Flag(NamedTuple):
       least: Smallest number allowed.
       kind: Type where the default is None, or the words that are allowed.
       group: `app.WHAT` if it defines the numbers, `app.WHERE` if it only says where things lie.
+      even: Whether the number must be even: models come in twins, on halves of the records.
     """
 
     meaning: str
@@ -49,6 +50,7 @@ class Flag(NamedTuple):
     least: float | None = None
     kind: type | Sequence[str] | None = None
     group: str = app.WHAT
+    even: bool = False
 
     def define(self, name: str) -> None:
         """Makes the flag known to the command line."""
@@ -116,6 +118,11 @@ class Command:
 
         def parsed(_: list[str]) -> int:
             self.__dict__ |= {name: flags.FLAGS[name].value for name in self._flags}
+            for name, flag in self._flags.items():
+                if flag.even and (value := getattr(self, name)) % 2:
+                    raise InputError(
+                        f"--{name} is {value}, expected even: models come in twins on halves"
+                    )
             return main()
 
         app.run(parsed, f"python -m {self.module}", self._doc)
@@ -281,6 +288,11 @@ def reason(error: BaseException) -> str:
     """Returns a failure in one line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {(lines or ['no message'])[0]}"[:300]
+
+
+def versions(row: Mapping[str, Any]) -> str:
+    """Returns the versions of packages that a row was made with, as text."""
+    return ", ".join(f"{package} {version}" for package, version in row["versions"].items())
 
 
 def peak_megabytes() -> float:

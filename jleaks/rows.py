@@ -132,8 +132,8 @@ Row = TypedDict(
         "epochs": int,  # passes of the target over its training part
         "model": str,  # the target's architecture
         "recipe": dict[str, Any] | None,
-        "defence": str,  # of the targets of the main job, "name:strength"
-        "attacker": str,  # whether its shadows have it, too: "aware" or "naive"
+        "defence": str,  # the plan's, of the targets, "name:strength"
+        "attacker": str,  # whether shadows have it, too: "aware" or "naive"
         "plugins": dict[str, str],  # what users' files define of the row, and their digests
         "needs": str,  # references of a bank's attack
         "labels": bool,

@@ -14,14 +14,12 @@ Example: python -m launch.attack --signals=checkpoints/bank/location/bank.npz
 
 import dataclasses
 import functools
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from absl import flags
-from rich.console import Console
 
 from jleaks.attacks.options import NAMES, Options, published
 from jleaks.errors import InputError
@@ -99,30 +97,24 @@ _BLOCK = flags.DEFINE_integer(
 
 def main(_: list[str]) -> int:
     """Attacks every file."""
+    from jleaks.api.banks import attack
     from jleaks.attacks import score_files
-    from jleaks.attacks.evaluate_bank import NonFiniteScoresError, evaluate
-    from jleaks.attacks.references import assign
     from jleaks.attacks.registry import ATTACKS, get_attacks
-    from jleaks.attacks.requirements import refusal, without_shadows
     from jleaks.experiments import bank_results
     from jleaks.experiments.bank_audits import audit
     from jleaks.files import replace_file
     from jleaks.report.bank_tables import (
         bank_table,
-        bank_title,
         comparison_table,
         epsilon_table,
         records_table,
     )
-    from jleaks.report.figures.cost import draw_roc
-    from jleaks.report.figures.style import png
     from jleaks.rows import OF_SUMMARY, write_csv, write_rows
-    from jleaks.training.fleet import make_mesh
     from jleaks.training.reporter import provenance
 
     if not _SIGNALS.value:
         raise InputError("--signals names the files to attack")
-    chosen = get_attacks(_ATTACKS.value)
+    get_attacks(_ATTACKS.value)
     # In the order in which they are named: of a pair the first is compared with the second.
     compared = _named(_COMPARE.value, get_attacks)
     audited = _named(_AUDIT.value, get_attacks)
@@ -132,38 +124,34 @@ def main(_: list[str]) -> int:
         raise InputError(f"--delta is {_DELTA.value}, expected a number in [0, 1)")
     use_all_cores()
     execution = Execution(**_DEVICES.values()).validate()
-    mesh = make_mesh(execution.num_devices)
     output = console()
+
+    def tell(text: str, path: str = "") -> None:
+        start = f"{path}: " if path else ""
+        output.print(start + text, highlight=False, markup=False, soft_wrap=True)
+
     temperature = _TEMPERATURE.values()["temperature"]
     banks = {path: score_files.read(path, temperature) for path in _SIGNALS.value}
     for path, bank in banks.items():
         for note in bank.meta.get("notes", ()):
-            output.print(note, highlight=False, markup=False, soft_wrap=True)
+            tell(note)
         options = _options(bank)
-        references, shadows = assign(bank, _REFERENCES.value)
-        if (drawn := references.describe(bank)) is not None:
-            output.print(f"{path}: {drawn}", highlight=False)
-        refused = functools.partial(refusal, bank=bank, references=references, shadows=shadows)
-        attacks = _possible(chosen, refused, path, output)
-        if (gap := without_shadows(bank, attacks, shadows)) is not None:
-            output.print(f"{path}: {gap}", highlight=False, soft_wrap=True)
-        tick = time.monotonic()
-        while True:
-            try:
-                metrics = evaluate(bank, attacks, references, shadows, mesh, options, _BLOCK.value)
-                break
-            except NonFiniteScoresError as error:
-                output.print(f"{path}: left out: {error}", highlight=False)
-                attacks = [attack for attack in attacks if attack.name not in error.attacks]
-                if not attacks:
-                    raise
-        seconds = time.monotonic() - tick
-        count = len(attacks) * len(references.targets)
-        output.print(
-            f"{path}: {count} attacks evaluated in {seconds:.1f} s, compilation included",
-            highlight=False,
+        try:
+            found = attack(
+                bank,
+                _ATTACKS.value,
+                num_references=_REFERENCES.value,
+                options=options,
+                execution=execution,
+                records_per_block=_BLOCK.value,
+                tell=functools.partial(tell, path=path),
+            )
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+        attacks, metrics, rows = found.attacks, found.metrics, found.as_rows
+        tell(
+            f"{path}: {len(rows)} attacks evaluated in {found.seconds:.1f} s, compilation included"
         )
-        rows = bank_results.attack_rows(bank, attacks, metrics, references)
         about = {
             **dataclasses.asdict(options),
             "recipe": bank_results.recipe(bank),
@@ -171,41 +159,31 @@ def main(_: list[str]) -> int:
             "train_accuracy": _rounded(bank.accuracy()[0]),
             "test_accuracy": _rounded(bank.accuracy()[1]),
             "training_seconds": bank.meta.get("seconds", {}).get("training"),
-            "evaluation_seconds": round(seconds, 3),
+            "evaluation_seconds": round(found.seconds, 3),
             **provenance(bank.meta.get("fingerprint", ""), execution, bank.format),
         }
-        if own := ATTACKS.digests(*(attack.name for attack in attacks)):
+        if own := ATTACKS.digests(*(one.name for one in attacks)):
             about["attack_files"] = own
-        summary = bank_results.summarise(rows, attacks, metrics, about)
+        summary = found.summarised(about)
         folder = Path(_OUT.value or Path(path).parent)
         if _OUT.value and len(banks) > 1:
             folder /= str(bank.meta.get("task", Path(path).stem))
+        run_names = {one.name for one in attacks}
+        comparisons = bank_results.compare(
+            rows, attacks, metrics, [name for name in compared if name in run_names]
+        )
+        bounded = [one for one in attacks if one.name in audited]
+        audits = bounded and audit(
+            *(bank, bounded, _REFERENCES.value, options, _DELTA.value),
+            num_resamples=_RESAMPLES.value,
+        )
         tables = [bank_table(summary)]
-        run_names = [attack.name for attack in attacks]
-        pairs_of = [name for name in compared if name in run_names]
-        comparisons = bank_results.compare(rows, attacks, metrics, pairs_of)
         if comparisons:
             tables.append(comparison_table(comparisons))
-        bounded = [attack for attack in attacks if attack.name in audited]
-        audits = (
-            audit(
-                *(bank, bounded, _REFERENCES.value, options, _DELTA.value),
-                num_resamples=_RESAMPLES.value,
-            )
-            if bounded
-            else []
-        )
         if audits:
             tables.append(epsilon_table(audits))
             if _RESAMPLES.value:
                 tables.append(records_table(audits))
-        figure = draw_roc(
-            f"{bank_title(rows[0])}: ROC curves",
-            run_names,
-            bank_results.GRID,
-            np.asarray(metrics.roc / metrics.positives[..., None]),
-            int(metrics.negatives.min()),
-        )
         written = [
             write_rows(folder / "rows.jsonl", rows, ()),
             write_rows(folder / "summary.jsonl", summary, OF_SUMMARY),
@@ -216,12 +194,12 @@ def main(_: list[str]) -> int:
                 folder / "tables.md", "\n".join(table.to_markdown() for table in tables).encode()
             ),
             bank_results.write_roc(folder / "roc.npz", attacks, metrics),
-            replace_file(folder / "figures" / "roc.png", png(figure)),
+            found.plot_roc(folder / "figures" / "roc.png"),
         ]
         for table in tables:
             output.print(table.to_rich(output))
         for file in written:
-            output.print(f"wrote {file}", highlight=False)
+            tell(f"wrote {file}")
     return 0
 
 
@@ -234,24 +212,6 @@ def _named(
     if names:
         get_attacks(names)
     return list(dict.fromkeys(names))
-
-
-def _possible(
-    attacks: Sequence["Attack"],
-    reason: Callable[["Attack"], str | None],
-    path: str,
-    output: Console,
-) -> list["Attack"]:
-    """Returns the attacks that nothing speaks against, and says what does against the others."""
-    found = []
-    for attack in attacks:
-        if (why := reason(attack)) is None:
-            found.append(attack)
-        else:
-            output.print(f"{path}: {attack.name} left out: {why}", highlight=False)
-    if not found:
-        raise InputError(f"{path}: none of the attacks can be run")
-    return found
 
 
 def _options(bank: "Bank") -> Options:

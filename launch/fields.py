@@ -21,9 +21,11 @@ _DEFINE: dict[Any, Any] = {
 
 
 def meanings(kind: type) -> dict[str, str]:
-    """Returns what the docstring of a dataclass says of each attribute."""
-    found = re.findall(r"^  (\w+): (.*(?:\n    .*)*)", inspect.getdoc(kind) or "", re.MULTILINE)
-    return {name: " ".join(text.split()) for name, text in found}
+    """Returns what the docstrings of a dataclass, and of those that it extends, say of each attribute."""
+    said = "\n".join(inspect.cleandoc(base.__doc__ or "") for base in reversed(kind.__mro__[:-1]))
+    found = re.findall(r"^  (\w+): (.*(?:\n    .*)*)", said, re.MULTILINE)
+    fields = {field.name for field in dataclasses.fields(kind)}
+    return {name: " ".join(text.split()) for name, text in found if name in fields}
 
 
 def define_preset(

@@ -63,7 +63,7 @@ _NUM_SEEDS = flags.DEFINE_integer(
 _OF_SCALE = ("share", "num_shokri_shadows", "shadow_counts")
 _FIELDS = Fields(
     PaperPlan,
-    ("scale", *_OF_SCALE, "model"),
+    ("scale", *_OF_SCALE, "model", "defence", "attacker"),
     WHAT,
     unset=dict.fromkeys(_OF_SCALE, "--scale's")
     | {

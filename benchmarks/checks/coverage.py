@@ -44,9 +44,9 @@ COMMAND = Command(
     __doc__,
     ("num_banks", "num_models", "num_records", "truth_records", "truth_banks"),
     num_banks=Flag("Of each process.", 400, 2),
-    num_models=Flag("Of every bank, even; all are targets.", 16, 6),
-    num_records=Flag("Of every bank, even.", 4_000, 200),
-    truth_records=Flag("Of the banks that truth is measured on, even.", 200_000, 1_000),
+    num_models=Flag("Of every bank, even; all are targets.", 16, 6, even=True),
+    num_records=Flag("Of every bank, even.", 4_000, 200, even=True),
+    truth_records=Flag("Of the banks that truth is measured on, even.", 200_000, 1_000, even=True),
     truth_banks=Flag("Of those.", 5, 1),
     out=where("JSON lines to write."),
     figure=where("Figure to draw."),
@@ -306,9 +306,6 @@ def draw_coverage(rows: Sequence[Row]) -> Figure:
 
 
 def main() -> int:
-    for name in ("num_models", "num_records", "truth_records"):
-        if (value := getattr(COMMAND, name)) % 2:
-            raise InputError(f"--{name} is {value}, expected even: models come in twins on halves")
     models, records, large = COMMAND.num_models, COMMAND.num_records, COMMAND.truth_records
     if large < records:
         raise InputError(f"--truth_records is {large}, expected at least --num_records={records}")

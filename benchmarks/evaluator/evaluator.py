@@ -31,8 +31,8 @@ COMMAND = Command(
     "benchmarks.evaluator",
     __doc__,
     (*_SIZES, "repetitions"),
-    num_models=Flag("Models of the bank, even.", 256, 6),
-    num_records=Flag("Records of the bank, even.", 50_000, 20),
+    num_models=Flag("Models of the bank, even.", 256, 6, even=True),
+    num_records=Flag("Records of the bank, even.", 50_000, 20, even=True),
     num_targets=Flag("Targets that others than jleaks are timed on.", 4, 1),
     loop_records=Flag("Records that loops are timed on.", 2_000, 1),
     repetitions=Flag("Turns of every contender.", 3, 1),
@@ -200,8 +200,6 @@ def main() -> int:
         if COMMAND.found is None:
             raise InputError("--contender needs --found")
         return _work(COMMAND.contender, Path(COMMAND.found))
-    if COMMAND.num_models % 2 or COMMAND.num_records % 2:
-        raise InputError("--num_models and --num_records must be even: models come in twins")
     use_all_cores()
     from jleaks.training.execution import Execution
 

@@ -16,7 +16,8 @@ from benchmarks.checks.attack_recipes import (
     recipes_table,
     titles,
 )
-from benchmarks.harness import Command, Layout, Row, where
+from benchmarks.harness import Command, Layout, Row, versions, where
+from benchmarks.pages import render
 from jleaks import json_lines
 from jleaks.errors import InputError
 from jleaks.files import replace_file
@@ -35,33 +36,6 @@ COMMAND = Command(
 STEADY = 0.02
 # AUCs, averaged over tasks that leak, that differ by no more are equal.
 EQUAL_AUC = 0.001
-
-_HEAD = """# How attack models are trained
-
-Adversary 1's attack model learns from a shadow's three largest posteriors who was a member, and calls a
-record a member if its own posterior says so: the 0.5 cut. Here attack recipes learn from the same shadows
-and attack the same targets (`python -m benchmarks.checks.attack_recipes`). Each trains {num_keys} attack
-models on every shadow, which differ in their key alone: random start, order of batches, hence where the
-last step lies. What an attack says should not depend on that. An attack model *collapsed* if it calls
-nobody, or everybody, of the very rows it learned from a member. This page is generated from
-`results/attack_recipes.jsonl` by `python -m benchmarks.pages.attack_recipes`.
-
-`ml_leaks` is the attack model that the paper describes, `released` the one of its authors' released code,
-`stable` the default here.
-"""
-
-_RULE = """## The default
-
-`stable`, the default of `launch.sweep`, `launch.paper` and `launch.audit`, follows from the rows by a rule.
-A task leaks if some recipe's AUC is at least {leaks}: here {leaking}.
-Of the recipes with a hidden layer those qualify under which, on every task that leaks, no attack model
-collapses and the standard deviation of recall over keys is at most {steady}. Of these, those whose AUC
-(mean over tasks that leak) is within {equal} of the best; of these the one with the fewest steps, and of
-equally many the one with the highest AUC. That is: {chosen}.
-
-Where nothing leaks nothing can be learned, whatever the recipe: attack models end as a constant, or on one
-side of their cut by chance. Rows mark them as collapsed.
-"""
 
 
 def chosen(rows: Sequence[Row]) -> Recipe:
@@ -127,17 +101,20 @@ def page(rows: Sequence[Row]) -> str:
       InputError: the rows are not of one comparison, or no recipe qualifies as a default.
     """
     first, shown = rows[0], titles(rows)
-    rule = _RULE.format(
+    return render(
+        "attack_recipes.md.jinja",
+        num_keys=first["num_keys"],
+        tasks_table=tasks_table(rows).to_markdown(),
         leaks=LEAKS,
         leaking=", ".join(shown[task] for task in leaking(rows)),
         steady=STEADY,
         equal=EQUAL_AUC,
         chosen=describe(chosen(rows)),
+        recipes_table=recipes_table(rows).to_markdown(),
+        command=first["command"],
+        commit=first["commit"],
+        versions=versions(first),
     )
-    versions = ", ".join(f"{package} {v}" for package, v in first["versions"].items())
-    made = f"`{first['command']}`, commit {first['commit']}; {versions}.\n"
-    parts = [tasks_table(rows).to_markdown(), rule, recipes_table(rows).to_markdown(), made]
-    return "\n".join([_HEAD.format(num_keys=first["num_keys"]), *parts])
 
 
 def main() -> int:

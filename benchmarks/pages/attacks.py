@@ -10,14 +10,14 @@ evaluator.jsonl (of benchmarks.evaluator).
 
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.checks.coverage import coverage_table
 from benchmarks.evaluator.evaluator import evaluator_table, latest
-from benchmarks.harness import Command, Layout, where
-from benchmarks.pages.attacks_text import COVERAGE, HEAD, NULL
+from benchmarks.harness import Command, Layout, versions, where
+from benchmarks.pages import render
 from jleaks import json_lines
 from jleaks.attacks.registry import ATTACKS
 from jleaks.data.tasks import TASKS
@@ -34,7 +34,8 @@ from jleaks.report.bank_tables import (
     number,
     records_table,
 )
-from jleaks.report.numbers import UNDEFINED, few_mark, notes
+from jleaks.report.numbers import FEW_NOTE, UNDEFINED, few_mark, notes
+from jleaks.report.table import Table
 from jleaks.rows import OF_SUMMARY, read_rows
 from jleaks.training.recipe import RECIPES
 
@@ -76,6 +77,25 @@ class PageBank:
     name: str
     title: str
     rows: Sequence[Row]
+
+    def tables(self, results: Path) -> list[str]:
+        """Returns what is known of it: its attacks, comparisons, audits."""
+        here = results / self.name
+        found = [bank_table(self.rows)]
+        if (here / "comparisons.jsonl").exists():
+            compared = read_rows(here / "comparisons.jsonl", (), may_be_empty=True)
+            found += [comparison_table(compared)] if compared else []
+        if (here / "audit.jsonl").exists():
+            audits = read_rows(here / "audit.jsonl", ())
+            found.append(epsilon_table(audits))
+            # Rows of earlier commits have no bootstrap.
+            found += [records_table(audits)] if audits[0].get("num_resamples") else []
+        return [table.to_markdown() for table in found]
+
+    def cost(self, results: Path) -> str:
+        """Returns the table of attacks against references; "" where it was not measured."""
+        path = results / self.name / "cost.jsonl"
+        return cost_table(read_rows(path, OF_SUMMARY)).to_markdown() if path.exists() else ""
 
 
 def _differences(task: str, recipe: Row) -> list[str]:
@@ -155,8 +175,7 @@ _BANKS = Layout(
 )
 
 
-def _what_was_run(banks: list[PageBank]) -> list[str]:
-    versions = ", ".join(f"{k} {v}" for k, v in banks[0].rows[0]["versions"].items())
+def _what_was_run(banks: list[PageBank]) -> str:
     lines = [
         {
             **(first := bank.rows[0]),
@@ -165,10 +184,11 @@ def _what_was_run(banks: list[PageBank]) -> list[str]:
         }
         for bank in banks
     ]
-    return [_BANKS.table(lines, shown_versions=versions).to_markdown().replace("### ", "## ", 1)]
+    table = _BANKS.table(lines, shown_versions=versions(lines[0]))
+    return table.to_markdown().replace("### ", "## ", 1)
 
 
-def _side_by_side(banks: list[PageBank], metric: str) -> list[str]:
+def _side_by_side(banks: list[PageBank], metric: str) -> str:
     """Returns a table of the main attacks on all banks, and below it what its signs mean."""
     lines = [_line(["Attack", "Needs", *(bank.title for bank in banks)])]
     lines.append(_line(["---", "---", *["---:"] * len(banks)]))
@@ -182,12 +202,12 @@ def _side_by_side(banks: list[PageBank], metric: str) -> list[str]:
             lines.append(_line([entry.title, needs[entry.references], *cells]))
             texts += cells
     rows = [row for bank in banks for row in bank.rows]
-    return [*lines, "", f"{interval_note(rows)} {notes(texts)}".rstrip()]
+    return "\n".join([*lines, "", f"{interval_note(rows)} {notes(texts)}".rstrip()])
 
 
 def _ordering(banks: list[PageBank], folder: Path) -> list[str]:
-    """What the literature reports, beside what was found."""
-    lines = ["## What the literature reports, and what is found here", ""]
+    """What is found of what the literature reports, a line for each bank."""
+    lines = []
     for bank in banks:
         by = {r["attack"]: r for r in bank.rows}
         tpr = {a: r[_TPR]["mean"] for a, r in by.items()}
@@ -203,7 +223,7 @@ def _ordering(banks: list[PageBank], folder: Path) -> list[str]:
         if cost.exists():
             text += " " + _few_and_many(read_rows(cost, OF_SUMMARY))
         lines.append(text)
-    return [*lines, ""]
+    return lines
 
 
 def _few_and_many(rows: Sequence[Row]) -> str:
@@ -253,32 +273,9 @@ _NULL = Layout(
 )
 
 
-def _null(folder: Path) -> list[str]:
-    path = folder / "null.jsonl"
-    if not path.exists():
-        return []
-    heading, _, table = _NULL.table(json_lines.read(path)).to_markdown().partition("\n\n")
-    return [heading.removeprefix("#"), "", NULL, "", table.rstrip("\n"), ""]
-
-
-def _coverage(folder: Path, link: str) -> list[str]:
-    path = folder / "coverage.jsonl"
-    if not path.exists():
-        return []
-    table = coverage_table(json_lines.read(path)).to_markdown()
-    lines = ["## How the intervals were checked", "", COVERAGE, "", table]
-    return [*lines, f"![Coverage of intervals]({link}/coverage.png)", ""]
-
-
-def _speed(folder: Path) -> list[str]:
-    path = folder / "evaluator.jsonl"
-    if not path.exists():
-        return []
-    return [
-        "## Speed of the evaluator",
-        "",
-        evaluator_table(latest(json_lines.read(path))).to_markdown(),
-    ]
+def _table(path: Path, table_fn: Callable[[list[Any]], Table]) -> str:
+    """Returns the table of a file's rows, "" where there is no file."""
+    return table_fn(json_lines.read(path)).to_markdown() if path.exists() else ""
 
 
 def page(folder: Path, beside: Path) -> str:
@@ -289,36 +286,26 @@ def page(folder: Path, beside: Path) -> str:
       beside: Directory that the page will lie in; figures are linked relative to it.
     """
     banks = _banks(folder)
-    link = os.path.relpath(folder, beside)
-    lines = [HEAD, *_what_was_run(banks)]
-    for metric, title in {
-        _TPR: "TPR at 0.1% FPR",
-        "tpr_at_fpr_0.01": "TPR at 1% FPR",
-        "auc": "AUC",
-    }.items():
-        lines += [f"## {title}", "", *_side_by_side(banks, metric), ""]
-    lines += _ordering(banks, folder) + _null(folder) + _coverage(folder, link) + _speed(folder)
-    for bank in banks:
-        here = folder / bank.name
-        lines += [f"## {bank.title}", "", bank_table(bank.rows).to_markdown()]
-        if (here / "comparisons.jsonl").exists():
-            compared = read_rows(here / "comparisons.jsonl", (), may_be_empty=True)
-            if compared:
-                lines.append(comparison_table(compared).to_markdown())
-        if (here / "audit.jsonl").exists():
-            audits = read_rows(here / "audit.jsonl", ())
-            lines.append(epsilon_table(audits).to_markdown())
-            # Rows of earlier commits have no bootstrap.
-            if audits[0].get("num_resamples"):
-                lines.append(records_table(audits).to_markdown())
-        lines += [f"![ROC curves of {bank.name}]({link}/{bank.name}/roc.png)", ""]
-        if (here / "cost.jsonl").exists():
-            lines += [cost_table(read_rows(here / "cost.jsonl", OF_SUMMARY)).to_markdown()]
-            lines += [
-                f"![Attacks against references, {bank.name}]({link}/{bank.name}/cost.png)",
-                "",
-            ]
-    return "\n".join(lines).rstrip() + "\n"
+    metrics = {
+        "TPR at 0.1% FPR": _TPR,
+        "TPR at 1% FPR": "tpr_at_fpr_0.01",
+        "AUC": "auc",
+    }
+    # Its heading stands in the template, before the text.
+    null = _table(folder / "null.jsonl", _NULL.table).partition("\n\n")[2]
+    return render(
+        "attacks.md.jinja",
+        few_note=FEW_NOTE,
+        what_was_run=_what_was_run(banks),
+        side_by_side={title: _side_by_side(banks, metric) for title, metric in metrics.items()},
+        ordering=_ordering(banks, folder),
+        null=null.rstrip("\n"),
+        coverage=_table(folder / "coverage.jsonl", coverage_table),
+        speed=_table(folder / "evaluator.jsonl", lambda rows: evaluator_table(latest(rows))),
+        banks=banks,
+        folder=folder,
+        link=os.path.relpath(folder, beside),
+    )
 
 
 def with_table(readme: str, folder: Path) -> str:
@@ -337,7 +324,7 @@ def with_table(readme: str, folder: Path) -> str:
             f"the page must have the lines {start} and {end}, once each and in this order"
         )
     before, rest = readme.split(start)
-    table = "\n".join(_side_by_side(_banks(folder), _TPR))
+    table = _side_by_side(_banks(folder), _TPR)
     return f"{before}{start}\n\n{table}\n\n{end}{rest.split(end)[1]}"
 
 

@@ -10,7 +10,7 @@ from matplotlib.patches import Patch
 
 from benchmarks.checks.precision import difference_table
 from benchmarks.evaluator.evaluator import evaluator_table, latest
-from benchmarks.harness import Row
+from benchmarks.harness import Row, versions
 from benchmarks.scaling.growth import growth_table
 from benchmarks.scaling.packing import curve_table
 from benchmarks.scaling.start_up import start_up_table
@@ -254,8 +254,7 @@ def page(results: Path, figures: Path) -> str:
         tables = question.tables(rows)
         several = [tables] if isinstance(tables, Table) else tables
         parts += [table.to_markdown() for table in several]
-        versions = ", ".join(f"{k} {v}" for k, v in rows[0]["versions"].items())
-        parts += [f"Versions: {versions}.", ""]
+        parts += [f"Versions: {versions(rows[0])}.", ""]
     if not answered:
         raise InputError(f"no rows in {results}: run python -m benchmarks.speed first")
     return "\n".join(parts)

@@ -1,10 +1,13 @@
 """Banks: many models of one task on random halves of its records, each attacked with all the others."""
 
 import dataclasses
+import functools
 import os
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,7 +15,7 @@ from rich.console import Console
 
 from jleaks.attacks.attack import Attack
 from jleaks.attacks.bank import Bank
-from jleaks.attacks.evaluate_bank import evaluate, scores
+from jleaks.attacks.evaluate_bank import NonFiniteScoresError, evaluate, scores
 from jleaks.attacks.options import Options, published
 from jleaks.attacks.references import References, assign
 from jleaks.attacks.registry import get_attacks
@@ -96,6 +99,7 @@ class AttackedBank:
       metrics: Of every attack on every target.
       options: Parameters of the attacks.
       notes: What could not be run, and why.
+      seconds: What evaluating took, compilation included.
     """
 
     bank: Bank
@@ -104,27 +108,31 @@ class AttackedBank:
     metrics: BankMetrics
     options: Options
     notes: tuple[str, ...]
+    seconds: float
+
+    @functools.cached_property
+    def as_rows(self) -> list[bank_results.Row]:
+        """The same as `rows`, as rows of result files."""
+        return bank_results.attack_rows(self.bank, self.attacks, self.metrics, self.references)
 
     @property
     def rows(self) -> pd.DataFrame:
         """One row per attack and target, with the target's own counts and intervals over records."""
-        return pd.DataFrame(
-            bank_results.attack_rows(self.bank, self.attacks, self.metrics, self.references)
-        )
+        return pd.DataFrame(self.as_rows)
 
     @property
     def summary(self) -> pd.DataFrame:
         """One row per attack: means over targets, with 95% intervals over records."""
-        return pd.json_normalize(self._summary(), sep="_")
+        return pd.json_normalize(self.summarised(), sep="_")
 
-    def _summary(self) -> list[bank_results.Row]:
-        rows = bank_results.attack_rows(self.bank, self.attacks, self.metrics, self.references)
-        return bank_results.summarise(rows, self.attacks, self.metrics)
+    def summarised(self, about: dict[str, Any] | None = None) -> list[bank_results.Row]:
+        """Returns the same as `summary`, as rows of result files, each with some more fields."""
+        return bank_results.summarise(self.as_rows, self.attacks, self.metrics, about)
 
     def table(self) -> None:
         """Prints the summary."""
         console = Console()
-        console.print(bank_table(self._summary()).to_rich(console))
+        console.print(bank_table(self.summarised()).to_rich(console))
 
     def records(self, target: int = 0) -> pd.DataFrame:
         """Returns one row per audited record of one target: position, label, member, each attack's score.
@@ -144,12 +152,11 @@ class AttackedBank:
 
     def plot_roc(self, path: str | os.PathLike[str]) -> Path:
         """Draws ROC curves, both axes logarithmic, into a PNG file."""
-        curves = np.asarray(self.metrics.roc / self.metrics.positives[..., None])
         figure = draw_roc(
-            f"{bank_title(self.rows.iloc[0].to_dict())}: ROC curves",
+            f"{bank_title(self.as_rows[0])}: ROC curves",
             [attack.name for attack in self.attacks],
             bank_results.GRID,
-            curves,
+            np.asarray(self.metrics.roc / self.metrics.positives[..., None]),
             int(self.metrics.negatives.min()),
         )
         return replace_file(Path(path), png(figure))
@@ -162,8 +169,12 @@ def attack(
     num_references: int | None = None,
     options: Options | None = None,
     execution: Execution | None = None,
+    records_per_block: int | None = None,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> AttackedBank:
     """Attacks every model of a bank, with the others as its references.
+
+    An attack that cannot be run, or whose scores are not finite, is left out, and a note says why.
 
     Args:
       bank: From `jleaks.train_bank`, or read by `jleaks.attacks.bank.load` or
@@ -172,22 +183,41 @@ def attack(
       num_references: Of each target; None for all.
       options: Parameters of attacks; None for those that were published for the task.
       execution: Says how many devices are used.
+      records_per_block: Records scored at a time; None for all if they fit in memory.
+      tell: Receives every note as soon as it is known.
 
     Raises:
       InputError: there is no such attack, or none can be run.
     """
+    chosen = (options or published(str(bank.meta.get("task", "")))).validate()
+    asked, mesh = get_attacks(attacks), make_mesh((execution or Execution()).num_devices)
     references, shadows = assign(bank, num_references)
-    notes, possible = [], []
-    for one in get_attacks(attacks):
+    notes: list[str] = []
+
+    def note(text: str | None) -> None:
+        if text is not None:
+            notes.append(text)
+            tell(text)
+
+    note(references.describe(bank))
+    possible = []
+    for one in asked:
         if (why := refusal(one, bank, references, shadows)) is None:
             possible.append(one)
         else:
-            notes.append(f"{one.name} left out: {why}")
+            note(f"{one.name} left out: {why}")
     if not possible:
         raise InputError(f"none of the attacks can be run: {'; '.join(notes)}")
-    if (gap := without_shadows(bank, possible, shadows)) is not None:
-        notes.append(gap)
-    chosen = (options or published(str(bank.meta.get("task", "")))).validate()
-    mesh = make_mesh((execution or Execution()).num_devices)
-    metrics = evaluate(bank, possible, references, shadows, mesh, chosen)
-    return AttackedBank(bank, possible, references, metrics, chosen, tuple(notes))
+    note(without_shadows(bank, possible, shadows))
+    tick = time.monotonic()
+    while True:
+        try:
+            metrics = evaluate(bank, possible, references, shadows, mesh, chosen, records_per_block)
+            break
+        except NonFiniteScoresError as error:
+            note(f"left out: {error}")
+            possible = [one for one in possible if one.name not in error.attacks]
+            if not possible:
+                raise
+    seconds = time.monotonic() - tick
+    return AttackedBank(bank, possible, references, metrics, chosen, tuple(notes), seconds)

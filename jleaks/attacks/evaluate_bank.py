@@ -37,15 +37,11 @@ from jleaks.attacks.bank_scores import (
 )
 from jleaks.attacks.options import Options
 from jleaks.attacks.references import References
-from jleaks.attacks.requirements import lacking, missing, no_shadow, refusal, without_shadows
+from jleaks.attacks.requirements import no_shadow, refusal
 from jleaks.errors import InputError
 from jleaks.metrics import bank_metrics
 from jleaks.metrics.bank_metrics import BankMetrics
 from jleaks.training import fleet
-
-__all__ = [
-    "NonFiniteScoresError", "evaluate", "lacking", "missing", "refusal", "scores", "without_shadows",
-]  # fmt: skip
 
 
 class NonFiniteScoresError(InputError):

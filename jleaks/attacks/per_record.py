@@ -39,7 +39,6 @@ SIGNALS = {
     "phi": True, "log_p": True, "correct": True, "phi_t": True, "mentr": True, "maximum": False,
     "entropy": False, "quantile": True,
 }  # fmt: skip
-_SUMMARIES = ("count", "mean", "std", "median", "min", "max")
 # Which references the arguments of a function are.
 _SIDES = {"inside": "in", "out": "out"}
 _NEEDS: dict[frozenset[str], Needs] = {

@@ -17,7 +17,7 @@ import numpy as np
 from jleaks.attacks.bank import Bank
 from jleaks.attacks.references import References
 from jleaks.attacks.registry import Attack
-from jleaks.errors import InputError
+from jleaks.files import replacing
 from jleaks.metrics.bank_metrics import FPRS, GRID, BankMetrics
 from jleaks.metrics.estimates import MEASURES, means, over_targets, tpr_over_records
 from jleaks.metrics.intervals import Interval
@@ -204,16 +204,8 @@ def write_roc(
     path: str | os.PathLike[str], attacks: Sequence[Attack], metrics: BankMetrics
 ) -> Path:
     """Writes every target's ROC curve: attacks [A], fpr [G], tpr [A, T, G]."""
-    path = Path(path)
-    partial = path.with_name(f".{path.stem}.{os.getpid()}.npz")
     tpr = (metrics.roc / metrics.positives[..., None]).astype(np.float32)
-    try:
-        np.savez_compressed(
-            partial, attacks=np.array([attack.name for attack in attacks]), fpr=GRID, tpr=tpr
-        )
-        partial.replace(path)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}") from error
-    finally:
-        partial.unlink(missing_ok=True)
-    return path
+    names = np.array([attack.name for attack in attacks])
+    with replacing(path) as file:
+        np.savez_compressed(file, attacks=names, fpr=GRID, tpr=tpr)
+    return Path(path)

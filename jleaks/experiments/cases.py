@@ -26,6 +26,7 @@ from jleaks.experiments.subjects import AnySubject, Composed, Subject, truth
 from jleaks.metrics.case_metrics import row_fields
 from jleaks.rows import Row
 from jleaks.training.fleet import make_mesh
+from jleaks.training.recipe import Recipe
 
 for _attack in (
     CaseAttack("adversary 1", "Adversary 1", by_attack_models, "own task"),
@@ -112,9 +113,12 @@ def _shown(case: Case) -> tuple[tuple[str, Any], ...]:
 
 def _problem(case: Case, attack: CaseAttack) -> str:
     """Returns what is wrong with a case, or ""."""
-    for subject in (case.target, *case.shadows):
+    asked = [(case.target, case.access), *((s, case.shadow_access) for s in case.shadows)]
+    for subject, access in asked:
         if not isinstance(subject, (Subject, Composed)):
             return f"{subject!r:.60} is neither a target nor a shadow"
+        if access == "http" and not isinstance(getattr(subject, "recipe", None), Recipe):
+            return f"the {subject.name} is not a network; only networks are served"
     for name, value in _shown(case):
         if not isinstance(value, str | int | float | None):
             return f"{name} varies by {value!r:.60}, expected a number or a text"

@@ -62,11 +62,15 @@ class Job(Generic[P]):
         return [(task, seed) for task in chosen for seed in range(self.plan.num_seeds(task))]
 
     def target(self, task: str, seed: int, **given: Any) -> AnySubject:
-        """Returns the target model of one draw (see `SubjectLayout.target` for what may be given)."""
-        return self.layout.target(task, seed, **given)
+        """Returns the target model of one draw (see `SubjectLayout.target` for what may be given).
+
+        It has the plan's defence unless another, or None, is given.
+        """
+        return self.layout.target(task, seed, **{"defence": self.plan.defence, **given})
 
     def shadow(self, task: str, seed: int, index: int = 0, **given: Any) -> AnySubject:
         """Returns a shadow model of one draw (see `SubjectLayout.shadow` for what may be given)."""
+        given = {"defence": self.plan.shadow_defence, **given}
         return self.layout.shadow(task, seed, index, **given)
 
     def row(

@@ -1,6 +1,17 @@
 """How an experiment's rows are looked at: what is compared with what, its tables, its figures.
 
-The report asks `design_of` and knows no experiment by name.
+The report asks `design_of` and knows no experiment by name.  An experiment of one's own says its own:
+
+@experiment(
+    "width",
+    question="Does a wider target leak more to a shadow of the paper's width?",
+    design=Design(
+        entries=("hidden",),
+        heading="width",
+        reference=128,
+        figures=(Figure("curves", along="hidden", xlabel="Hidden units of the target"),),
+    ),
+)
 """
 
 import dataclasses
@@ -147,8 +158,18 @@ def _defence(group: Varied, _: tuple[str, ...]) -> Value:
 
 
 _SETTLED = {"statistic": "maximum"}
-_ASKED = {"direct": "Asked directly", "HTTP": "Asked over HTTP"}
-_API = "{}: posteriors from the model itself and from behind a prediction API"
+
+
+def _asked_by(adversary: int) -> Design:
+    """A target asked directly against the same one behind an endpoint."""
+    title = (
+        f"Adversary {adversary}: posteriors from the model itself and from behind a prediction API"
+    )
+    bars = Figure("bars", title, ("precision", "recall"), f"adversary {adversary}")
+    legend = {"direct": "Asked directly", "HTTP": "Asked over HTTP"}
+    return Design(("access",), "access", "direct", legend=legend, figures=(bars,))
+
+
 _ADVERSARIES = Figure(
     "bars", "Precision and recall of the adversaries, per target task", ("precision", "recall")
 )
@@ -242,13 +263,7 @@ DESIGNS: dict[str, Design] = {
             ),
         ),
     ),
-    "E7": Design(
-        entries=("access",),
-        heading="access",
-        reference="direct",
-        legend=_ASKED,
-        figures=(Figure("bars", _API.format("Adversary 1"), ("precision", "recall"), "adversary 1"),),
-    ),
+    "E7": _asked_by(1),
     "E8": Design(
         entries=("shadow", "what"),
         heading="shadow's hyper-parameters",
@@ -289,15 +304,7 @@ DESIGNS: dict[str, Design] = {
         ),
     ),
     "E11": Design(tables=("points",), rows_expected=False, figures=(Figure("points"),)),
-    "E12": Design(
-        entries=("access",),
-        heading="access",
-        reference="direct",
-        legend=_ASKED,
-        figures=(
-            Figure("bars", _API.format("Adversary 2"), ("precision", "recall"), "adversary 2"),
-        ),
-    ),
+    "E12": _asked_by(2),
     "E13": Design(
         entries=("statistic",),
         heading="statistic",
@@ -376,7 +383,8 @@ def design_of(name: str) -> Design:
     """
     experiment = get_experiment(name)
     series = experiment.varies[0] if experiment.table == "series" else None
-    return dataclasses.replace(DESIGNS.get(name, _OWN), series=series)
+    design = experiment.design or DESIGNS.get(name, _OWN)
+    return dataclasses.replace(design, series=series)
 
 
 MAIN_JOB: dict[str, tuple[str, int]] = {

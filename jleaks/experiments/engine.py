@@ -325,7 +325,8 @@ def opened(
     about = provenance(plan.fingerprint(), execution)
     if command is not None:
         about["command"] = command
-    work = Workdir(workdir, plan)
+    if plan.defence is not None:
+        about |= {"defence": plan.defence, "attacker": plan.attacker}
     with training(work, execution, load, reporter, models_dir) as (querier, _):
         endpoint = Endpoint(querier, querier.library.folder / "answers over http")
         layout = SubjectLayout(plan, sizes)

@@ -20,6 +20,7 @@ from jleaks.registry import Registry
 # Experiments are listed without JAX.
 if TYPE_CHECKING:
     from jleaks.experiments.context import Context
+    from jleaks.experiments.designs import Design
 
 CasesFn = Callable[["Context"], Iterable[Case]]
 
@@ -63,6 +64,8 @@ class Experiment:
       by_task: Whether tasks are asked one after another, where the answers of all take much memory.
       table: "attacks": a row for each attack; "series": the values of what varies across.
       files: Leaves files beside its rows, for its figures: takes the run and the folder; None for none.
+      design: What its rows are compared by, its tables and figures (`jleaks.experiments.designs.Design`);
+        None for a figure of the metrics against what varies.
     """
 
     name: str
@@ -76,6 +79,7 @@ class Experiment:
     by_task: bool = False
     table: Literal["attacks", "series"] = "attacks"
     files: "Callable[[Context, Path], None] | None" = None
+    design: "Design | None" = None
 
     @property
     def claim(self) -> str:

@@ -99,13 +99,10 @@ def kept_model(
         size = plan.size(task, num_records(task.name, plan.source, data_dir))
         data = records(task.name, plan.source, data_dir, size)
         layout = SubjectLayout(plan, {task.name: size})
-        of_target, of_shadow = (
-            (plan.defence, plan.shadow_defence) if isinstance(plan, Plan) else (None, None)
-        )
         subject = (
-            layout.target(task.name, seed, defence=of_target)
+            layout.target(task.name, seed, defence=plan.defence)
             if role == "target"
-            else layout.shadow(task.name, seed, index, defence=of_shadow)
+            else layout.shadow(task.name, seed, index, defence=plan.shadow_defence)
         )
     if not isinstance(subject, Subject) or not isinstance(subject.recipe, Recipe):
         raise InputError(f"the {subject.name} is no single network; only networks are read")

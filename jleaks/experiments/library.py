@@ -6,7 +6,6 @@ one library at the same time: files appear whole, and who needs a model that ano
 
 models/<fingerprint>.fleet.npz    trained models, stacked on axis 0: parameters, statistics; and of each its
                                   fingerprint, name and what it cost, by which it is found
-models/<fingerprint>.npz          one model, as earlier versions kept each
 answers/<fingerprint>.npz         what a forest answered to some records
 fleets/<fingerprint>/             orbax: models in training, deleted when all of them are kept
 fleets/<fingerprint>.seconds.json what training them has taken so far, likewise
@@ -120,17 +119,9 @@ class Library:
         Raises:
           InputError: a kept fleet is damaged.
         """
-        if not self._is_known(name):
+        if name not in self._index:
             self._refresh()
         return self._index.get(name)
-
-    def _is_known(self, name: str) -> bool:
-        """Whether a model is in the fleets read so far, or in a file of its own."""
-        single = self.folder / "models" / f"{name}.npz"
-        if name not in self._index and single.exists():
-            _, meta = read_kept(single, RETRAIN, only=())
-            self._index[name] = single, 0, meta
-        return name in self._index
 
     def _refresh(self) -> None:
         """Looks for fleets that were kept since."""
@@ -174,7 +165,7 @@ class Library:
         """Returns the positions of models that are not kept, each fingerprint once."""
         first = {name: i for i, name in reversed(list(enumerate(names)))}
         self._refresh()
-        return sorted(i for name, i in first.items() if not self._is_known(name))
+        return sorted(i for name, i in first.items() if name not in self._index)
 
     @contextlib.contextmanager
     def _alone(self, names: Sequence[str]) -> Iterator[None]:

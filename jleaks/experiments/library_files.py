@@ -61,9 +61,7 @@ def read_models(path: Path, expected: Mapping[str, Any]) -> dict[str, np.ndarray
       expected: Shapes and types of one model's leaves.
     """
     arrays, meta = read_kept(path, RETRAIN)
-    if "models" not in meta:
-        arrays = {name: array[None] for name, array in arrays.items()}
-    count = len(meta.get("models", [meta]))
+    count = len(meta["models"])
     if arrays.keys() != expected.keys():
         raise npz.damaged(
             path, f"it has {_named(arrays)}, this model has {_named(expected)}", RETRAIN

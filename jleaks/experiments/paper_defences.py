@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def defended(run: "Context", defence: "AnyDefence", name: str) -> Iterator[Case]:
-    """Adversaries 1 and 3 on undefended and defended targets of all draws.
+    """Adversaries 1 and 3 on undefended and defended targets of all draws, whatever the plan's defence.
 
     The naive attacker's shadow has no defence, the aware one's has the target's.
 
@@ -24,10 +24,11 @@ def defended(run: "Context", defence: "AnyDefence", name: str) -> Iterator[Case]
       name: What the rows call it.
     """
     draws = [
-        (
-            *(run.target(task, seed), run.shadow(task, seed)),
-            *(run.target(task, seed, defence=defence), run.shadow(task, seed, defence=defence)),
-        )
+        [
+            make(task, seed, defence=one)
+            for one in (None, defence)
+            for make in (run.target, run.shadow)
+        ]
         for task, seed in run.draws()
     ]
     for plain, shadow, target, aware in draws:
@@ -74,7 +75,7 @@ def dropout(run: "Context") -> Iterator[Case]:
 def dropout_grid(run: "Context") -> Iterator[Case]:
     """Every ratio on the input with every ratio on the hidden layer, one fleet."""
     for task, seed in run.draws():
-        shadow = run.shadow(task, seed)
+        shadow = run.shadow(task, seed, defence=None)
         for on_input in run.plan.ratios:
             for on_hidden in run.plan.ratios:
                 defence = "dropout", (on_input, on_hidden)

@@ -3,12 +3,12 @@
 import dataclasses
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
-from jleaks.data.tasks import PAPER_TASKS, TASKS, Task, get_task, own_digests
+from jleaks.data.tasks import PAPER_TASKS, TASKS, Task, get_task
 from jleaks.errors import InputError
-from jleaks.experiments import plan as plan_lib
-from jleaks.experiments.base_plan import TaskPlan
+from jleaks.experiments.base_plan import NumRandomPoints, TaskPlan
+from jleaks.experiments.plan import Plan
 from jleaks.fields import SOME, Count, Number, Percentile, Positive, Ratio, Share, problems
-from jleaks.models.registry import NETWORKS, NetworkName
+from jleaks.models.registry import NETWORKS
 from jleaks.training.recipe import ATTACK_RECIPE, Recipe
 
 Scale = Literal["smoke", "small", "paper"]
@@ -28,19 +28,13 @@ _SMOKE_ATTACK_RECIPE = dataclasses.replace(ATTACK_RECIPE, **SMOKE_ATTACK)
 
 @dataclasses.dataclass(frozen=True)
 class PaperPlan(TaskPlan):
-    """Everything that defines the numbers of a run of experiments.
+    """Everything that defines the numbers of a run of experiments (see `TaskPlan` for the rest).
 
     Attributes:
-      tasks: Names of the tasks, in registry order.
-      seeds: Numbers of independent repetitions, parallel to `tasks`: seeds 0..n-1 of each task.
       scale: Preset that the other values come from: "smoke" (minutes, shows that everything runs, with
         attack models of 10 epochs and batches of 50), "small" (a fifth of the paper's records, three
         seeds) or "paper" (the paper's sizes, five seeds).
-      source: Where the records come from: "prepared" (from disk) or "synthetic".
       share: Fraction of the paper's records per part, of which at least `plan.MIN_QUARTER` are kept.
-      target: Recipe of target and shadow models; each task brings its own architecture.
-      attack: Recipe of the attack models.
-      top: Number of the largest posteriors that an attack model sees (E5 varies it).
       tops: Values of `top` that E5 tries; 0 stands for all.
       num_shokri_shadows: Number k of shadow models of the baseline (Shokri et al. 2017).
       epochs: Numbers of the target's epochs that E3 tries.
@@ -50,26 +44,19 @@ class PaperPlan(TaskPlan):
         at once.
       ratios: Dropout ratios of input and hidden layer that E17 tries.
       dropout: Dropout ratios of input and hidden layer in E16.
-      num_random_points: Number of random queries from which adversary 3 takes its threshold.
-      percentile: Adversary 3's t: its threshold is the statistic's value at the top t percent of the
-        random queries.
       percentiles: Values of `percentile` that E14 tries.
       num_trees: Number of trees in a random forest.
       combiner_c: Inverse penalty of a stack's combiner in E18.  At scikit-learn's default of 1 it answers
         almost uniform posteriors where there are many classes, and loses half of the accuracy.
       num_embedded: Number of points of each kind in E11's t-SNE figure.
-      data: Entries "NAME=DIGEST", one for each task that brings its own data; found when a plan is made.
-      model: Network of target and shadow models; None for each task's own in the paper.
     """
 
     kind: ClassVar[str] = "paper"
 
     scale: Scale = "smoke"
-    source: Literal["prepared", "synthetic"] = "synthetic"
     share: Share = 0.03
     target: Recipe = _SMOKE_RECIPE
     attack: Recipe = _SMOKE_ATTACK_RECIPE
-    top: int = 3
     tops: Annotated[tuple[Number, ...], SOME] = (1, 3, 0)
     num_shokri_shadows: Count = 3
     epochs: _Counts = (5, 10)
@@ -78,17 +65,11 @@ class PaperPlan(TaskPlan):
     hyperparameters: tuple[Hyperparameter, ...] = ("hidden", "all")
     ratios: tuple[Ratio, ...] = (0.0, 0.5)
     dropout: tuple[Ratio, Ratio] = (0.5, 0.5)
-    num_random_points: int = 200
-    percentile: Percentile = 10.0
+    num_random_points: NumRandomPoints = 200
     percentiles: tuple[Percentile, ...] = (1.0, 5.0, 10.0, 25.0, 50.0)
     num_trees: Count = 20
     combiner_c: Positive = 100.0
     num_embedded: Count = 100
-    model: NetworkName | None = None
-    data: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "data", own_digests(self.tasks, self.data))
 
     def validate(self) -> "PaperPlan":
         """Checks everything that can be known before any data is read.
@@ -104,21 +85,10 @@ class PaperPlan(TaskPlan):
         self.main_plan().validate()
         return self
 
-    def main_plan(self) -> plan_lib.Plan:
+    def main_plan(self) -> Plan:
         """Returns the main job's plan with the same targets, shadows and adversaries."""
-        return plan_lib.Plan(
-            tasks=self.tasks,
-            seeds=self.seeds,
-            source=self.source,
-            scale=self.share,
-            target=self.target,
-            attack=self.attack,
-            top=self.top,
-            num_random_points=self.num_random_points,
-            percentile=self.percentile,
-            data=self.data,
-            model=self.model,
-        )
+        shared = {field.name: getattr(self, field.name) for field in dataclasses.fields(TaskPlan)}
+        return Plan(**shared, scale=self.share)
 
     def quarter(self, task: Task, num_records: int) -> int:
         """Returns the records in each part of a split (see `jleaks.experiments.plan.Plan.quarter`)."""
@@ -127,10 +97,6 @@ class PaperPlan(TaskPlan):
     def size(self, task: Task, available: int) -> int:
         """Returns how many records of a task the run looks at (see `jleaks.experiments.plan.Plan.size`)."""
         return self.main_plan().size(task, available)
-
-    def recipe(self, task: Task) -> Recipe:
-        """Returns the recipe of a task's target and shadow models."""
-        return dataclasses.replace(self.target, model=self.model or task.model)
 
     def counts(self, task: Task) -> tuple[int, ...]:
         """Returns the numbers of shadow models that E6 tries on a task, ascending."""

@@ -7,65 +7,33 @@ chunks (another Execution), but never under another Plan; the fingerprint tells 
 import dataclasses
 from typing import Annotated, ClassVar, Literal
 
-from jleaks.data.tasks import PAPER_TASKS, Task, check_digests, get_task, own_digests
+from jleaks.data.tasks import PAPER_TASKS, Task, check_digests, get_task
 from jleaks.errors import InputError
 from jleaks.experiments.base_plan import TaskPlan
-from jleaks.fields import SOME, Count, Percentile, Range, Share, problems
-from jleaks.models.registry import NETWORKS, NetworkName, for_any_records
-from jleaks.training.recipe import ATTACK_RECIPE, Recipe
+from jleaks.fields import SOME, Share, problems
+from jleaks.models.registry import NETWORKS, for_any_records
 
 # Scaled-down parts keep at least this many records: below, the gap between training and test
 # accuracy no longer resembles the full task's.
 MIN_QUARTER = 400
 
 
-_RECIPE = Recipe()
-
-
 @dataclasses.dataclass(frozen=True)
 class Plan(TaskPlan):
-    """Everything that defines the numbers of a run.
+    """Everything that defines the numbers of a run of the main job (see `TaskPlan` for the rest).
 
     Attributes:
-      tasks: Names of the tasks, in registry order.
-      source: Where the records come from: "prepared" (from disk; real or stand-in, as the data says) or
-        "synthetic".
-      seeds: Numbers of independent repetitions, parallel to `tasks`: seeds 0..n-1 of each task.
       scale: Fraction of the paper's records per part, of which at least `MIN_QUARTER` are kept.
-      target: Recipe of target and shadow models, but for their network.
-      attack: Recipe of the attack models of adversaries 1 and 2.
-      top: Number of the largest posteriors that an attack model sees (two where a task is binary).
       adversaries: Adversaries to run, some of 1, 2 and 3.
-      num_random_points: Number of random queries from which adversary 3 takes its threshold.
-      percentile: Adversary 3's t: its threshold is the statistic's value at the top t percent of the
-        random queries.
       membership: Truth that attacks are held against: "true", or "shuffled" for the null check, in which
         members and non-members are told apart by a coin and every attack must fail.
-      model: Network of target and shadow models; None for each task's own in the paper.
-      defence: Defence of the targets and its strength, "NAME:STRENGTH", such as "dropout:0.5,0.5" or
-        "stacking:100"; None for none.
-      attacker: Whether the attacker's shadows lack the targets' defence, "naive", or have it, "aware".
-      data: Entries "NAME=DIGEST", one for each task that brings its own data; found when a plan is made.
     """
 
     kind: ClassVar[str] = "plan"
 
-    source: Literal["prepared", "synthetic"] = "synthetic"
     scale: Share = 1.0
-    target: Recipe = _RECIPE
-    attack: Recipe = ATTACK_RECIPE
-    top: Count = 3
     adversaries: Annotated[tuple[Literal[1, 2, 3], ...], SOME] = (1, 2, 3)
-    num_random_points: Annotated[Count, Range("at least 10", lambda n: n >= 10)] = 1000
-    percentile: Percentile = 10.0
     membership: Literal["true", "shuffled"] = "true"
-    model: NetworkName | None = None
-    defence: str | None = None
-    attacker: Literal["naive", "aware"] = "naive"
-    data: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "data", own_digests(self.tasks, self.data))
 
     def validate(self) -> "Plan":
         """Checks everything that can be known before any data is read.
@@ -113,15 +81,6 @@ class Plan(TaskPlan):
             raise InputError("; ".join(found))
         return self
 
-    @property
-    def shadow_defence(self) -> str | None:
-        """Defence of the attacker's shadows, likewise."""
-        return self.defence if self.attacker == "aware" else None
-
-    def digests(self) -> dict[str, str]:
-        """Returns the digest of the file of a user's defence."""
-        return self.defence_digests(self.defence)
-
     def quarter(self, task: Task, num_records: int) -> int:
         """Returns q, the records in each part of a split of `num_records`.
 
@@ -152,7 +111,3 @@ class Plan(TaskPlan):
         if self.source == "prepared" or task.records is not None:
             return available
         return max(round(self.scale * available), 4 * self.quarter(task, available))
-
-    def recipe(self, task: Task) -> Recipe:
-        """Returns the recipe of a task's target and shadow models."""
-        return dataclasses.replace(self.target, model=self.model or task.model)

@@ -17,10 +17,8 @@ from jleaks.blackbox.pace import Limits
 from jleaks.blackbox.protocol import About
 from jleaks.blackbox.server import make_app, serving
 from jleaks.defences.defence import answering
-from jleaks.errors import InputError
 from jleaks.experiments.answers import Answers, Querier, from_posteriors
 from jleaks.experiments.subjects import AnySubject, Subject
-from jleaks.training.recipe import Recipe
 
 # Records of one request.
 _BATCH = 500
@@ -36,15 +34,17 @@ class Endpoint:
     def ask(self, subjects: Sequence[AnySubject]) -> list[Answers]:
         """Returns each subject's whole posteriors of its members, then its others.
 
+        Args:
+          subjects: Networks.
+
         Raises:
-          InputError: a subject is not a network, or the server cannot be run.
+          InputError: the server cannot be run.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         return [self._one(subject) for subject in subjects]
 
     def _one(self, subject: AnySubject) -> Answers:
-        if not isinstance(subject, Subject) or not isinstance(subject.recipe, Recipe):
-            raise InputError(f"{subject.name} is not a network; only networks are served")
+        assert isinstance(subject, Subject)
         data, name = self._querier.datasets(subject.task), self._querier.name(subject)
         identity = self._querier.identity(dataclasses.replace(subject, null_order=None))
         spec = self._querier.fleet_spec([subject])

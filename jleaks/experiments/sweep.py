@@ -8,7 +8,7 @@ import dataclasses
 import itertools
 import os
 import time
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -99,10 +99,7 @@ def _draws(job: Job[Plan], task: str) -> _Draws:
     """Lays out target and shadow of every seed; in the null check a coin says who is a member."""
     found = []
     for seed in range(job.plan.num_seeds(task)):
-        pair = (
-            job.layout.target(task, seed, defence=job.plan.defence),
-            job.layout.shadow(task, seed, defence=job.plan.shadow_defence),
-        )
+        pair = job.target(task, seed), job.shadow(task, seed)
         if job.plan.membership == "shuffled":
             target, shadow = null_orders(task, seed, len(pair[0].rows))
             pair = (
@@ -186,7 +183,7 @@ def _row(
         (shadow,), (answers,) = case.shadows, attack.shadows
         shadow_train, shadow_test = answers.accuracy(len(shadow.members))
         shadow_loss = number(answers.losses[: len(shadow.members)].mean())
-    fields: dict[str, Any] = {
+    fields = {
         "task": task.name,
         "shadow_task": None if shadow is None else shadow.task,
         "seed": case.seed,
@@ -212,6 +209,4 @@ def _row(
         "collapsed": attack.fields.get("collapsed"),
         **job.about,
     }
-    if job.plan.defence is not None:
-        fields |= {"defence": job.plan.defence, "attacker": job.plan.attacker}
-    return fields  # type: ignore[return-value]
+    return cast("Row", fields)

@@ -17,9 +17,6 @@ from jleaks.errors import InputError
 
 Values = Sequence[float | None] | np.ndarray
 
-# Resamples drawn at a time by the bootstrap: bounds its memory, not its result.
-_RESAMPLES_PER_BLOCK = 1_000
-
 
 @dataclasses.dataclass(frozen=True)
 class Interval:
@@ -33,8 +30,8 @@ class Interval:
       std: Standard deviation of the values (n - 1 in the denominator); NaN if n < 2 and for a
         correlation; the standard error of the estimate where the values are records.
       n: Number of values (pairs) that were defined and used.
-      method: Name of the method: "t", "paired t", "Clopper-Pearson", "Korn-Graubard", "bootstrap
-        percentile", "Fisher z", or what a function says of its own.
+      method: Name of the method: "t", "paired t", "Clopper-Pearson", "Korn-Graubard",
+        "Fisher z", or what a function says of its own.
     """
 
     mean: float
@@ -76,11 +73,11 @@ def _floats(values: Values) -> np.ndarray:
     return array
 
 
-def _mean_and_std(values: np.ndarray) -> tuple[float, float]:
-    """Returns mean and standard deviation of defined values [n]; NaN where undefined."""
-    mean = float(np.mean(values)) if values.size else math.nan
-    std = float(np.std(values, ddof=1)) if values.size > 1 else math.nan
-    return mean, std
+def _pairs(first: Values, second: Values) -> tuple[np.ndarray, np.ndarray]:
+    a, b = _floats(first), _floats(second)
+    if a.size != b.size:
+        raise InputError(f"paired values of lengths {a.size} and {b.size}; expected equal lengths")
+    return a, b
 
 
 def t_interval(values: Values, confidence: float = 0.95) -> Interval:
@@ -103,9 +100,10 @@ def t_interval(values: Values, confidence: float = 0.95) -> Interval:
     array = _floats(values)
     array = array[~np.isnan(array)]
     n = array.size
-    mean, std = _mean_and_std(array)
+    mean = float(np.mean(array)) if n else math.nan
     if n < 2:
-        return Interval(mean, math.nan, math.nan, std, n, "t")
+        return Interval(mean, math.nan, math.nan, math.nan, n, "t")
+    std = float(np.std(array, ddof=1))
     reach = float(scipy.special.stdtrit(n - 1, (1 + confidence) / 2)) * std / math.sqrt(n)
     return Interval(mean, mean - reach, mean + reach, std, n, "t")
 
@@ -127,9 +125,7 @@ def paired_t_interval(first: Values, second: Values, confidence: float = 0.95) -
     Raises:
       InputError: the lengths differ, a value is infinite, or `confidence` is out of range.
     """
-    a, b = _floats(first), _floats(second)
-    if a.size != b.size:
-        raise InputError(f"paired values of lengths {a.size} and {b.size}; expected equal lengths")
+    a, b = _pairs(first, second)
     return dataclasses.replace(t_interval(a - b, confidence), method="paired t")
 
 
@@ -156,10 +152,7 @@ def clopper_pearson(k: int, n: int, confidence: float = 0.95) -> Interval:
         raise InputError(f"{k} hits among {n} records; expected 0 <= hits <= records")
     if n == 0:
         return Interval(math.nan, math.nan, math.nan, math.nan, 0, "Clopper-Pearson")
-    tail = (1 - confidence) / 2
-    # The beta quantiles degenerate at the ends, where the bound is known.
-    low = float(scipy.special.betaincinv(k, n - k + 1, tail)) if k > 0 else 0.0
-    high = float(scipy.special.betaincinv(k + 1, n - k, 1 - tail)) if k < n else 1.0
+    low, high = _rate_bounds(k, n, (1 - confidence) / 2)
     rate = k / n
     std = math.sqrt(rate * (1 - rate) * n / (n - 1)) if n > 1 else math.nan
     return Interval(rate, low, high, std, n, "Clopper-Pearson")
@@ -210,55 +203,15 @@ def share_interval(
         z = float(scipy.special.ndtri(1 - tail))
         ratio = z / float(t) if t > 0 else 1.0
         size = share * (1 - share) / standard_error**2 * ratio**2
-    hits = share * size
-    low = float(scipy.special.betaincinv(hits, size - hits + 1, tail)) if share > 0 else 0.0
-    high = float(scipy.special.betaincinv(hits + 1, size - hits, 1 - tail)) if share < 1 else 1.0
+    low, high = _rate_bounds(share * size, size, tail)
     return Interval(share, low, high, standard_error, num_records, "Korn-Graubard")
 
 
-def bootstrap_interval(
-    values: Values,
-    seed: int | np.random.Generator,
-    confidence: float = 0.95,
-    num_resamples: int = 10_000,
-) -> Interval:
-    """Returns the mean with the percentile bootstrap interval (Efron 1979).
-
-    For several dozen values and more; with a handful of seeds it is too narrow, use `t_interval`.
-
-    Args:
-      values: One value per target or record, [n]; None and NaN are left out.
-      seed: Seed of, or, the NumPy generator that draws the resamples.  The same seed gives the
-        same interval.
-      confidence: Nominal coverage of the true mean.
-      num_resamples: Number of resamples of size n.
-
-    Returns:
-      An interval whose bounds are NaN if fewer than two values are defined.
-
-    Raises:
-      InputError: a value is infinite, or `confidence` or `num_resamples` is out of range.
-    """
-    check_confidence(confidence)
-    if num_resamples < 1:
-        raise InputError(f"{num_resamples} bootstrap resamples; expected at least 1")
-    array = _floats(values)
-    array = array[~np.isnan(array)]
-    n = array.size
-    mean, std = _mean_and_std(array)
-    if n < 2:
-        return Interval(mean, math.nan, math.nan, std, n, "bootstrap percentile")
-    rng = np.random.default_rng(seed)
-    means = np.concatenate(
-        [
-            array[rng.integers(0, n, size=(min(_RESAMPLES_PER_BLOCK, num_resamples - start), n))]
-            .mean(axis=1)
-            for start in range(0, num_resamples, _RESAMPLES_PER_BLOCK)
-        ]
-    )  # fmt: skip
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(means, [tail, 1 - tail])
-    return Interval(mean, float(low), float(high), std, n, "bootstrap percentile")
+def _rate_bounds(hits: float, size: float, tail: float) -> tuple[float, float]:
+    """Clopper-Pearson's bounds of a rate; its beta quantiles degenerate at the ends, where it is known."""
+    low = float(scipy.special.betaincinv(hits, size - hits + 1, tail)) if hits > 0 else 0.0
+    high = float(scipy.special.betaincinv(hits + 1, size - hits, 1 - tail)) if hits < size else 1.0
+    return low, high
 
 
 def correlation_interval(first: Values, second: Values, confidence: float = 0.95) -> Interval:
@@ -280,9 +233,7 @@ def correlation_interval(first: Values, second: Values, confidence: float = 0.95
       InputError: the lengths differ, a value is infinite, or `confidence` is out of range.
     """
     check_confidence(confidence)
-    a, b = _floats(first), _floats(second)
-    if a.size != b.size:
-        raise InputError(f"paired values of lengths {a.size} and {b.size}; expected equal lengths")
+    a, b = _pairs(first, second)
     defined = ~(np.isnan(a) | np.isnan(b))
     a, b = a[defined], b[defined]
     n = a.size

@@ -1,6 +1,6 @@
 """Uncertainty over records and over targets: what `jleaks.metrics.intervals` has no values for.
 
-The bootstrap over records answers how far the AUC or the TPR of *one* attack on *one* target would
+The bootstrap over records answers how far the AUC of *one* attack on *one* target would
 move with other records; it says nothing about another model trained the same way.  Means over the targets
 of one bank, and which of two attacks is ahead on them, have intervals over the records that all targets
 share.
@@ -9,7 +9,6 @@ share.
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 import scipy.special
@@ -61,60 +60,41 @@ def _auc(members: np.ndarray, others: np.ndarray) -> np.ndarray:
     return (above * others).sum(axis=1) / (members.sum(axis=1) * others.sum(axis=1))
 
 
-def _tpr(members: np.ndarray, others: np.ndarray, fpr: float) -> np.ndarray:
-    """Largest TPR at realised FPR <= `fpr`, [B], from records per level [B, L], highest first."""
-    negatives = others.sum(axis=1, keepdims=True)
-    # As in jleaks.metrics.case_metrics: 0.07 * 100 is a little more than 7 only by rounding.
-    levels = (others.cumsum(axis=1) <= np.floor(fpr * negatives + 1e-4)).sum(axis=1)
-    tp = np.pad(members.cumsum(axis=1), ((0, 0), (1, 0)))
-    return tp[np.arange(len(tp)), levels] / members.sum(axis=1)
-
-
 def bootstrap_records(
     scores: Values,
     member: np.ndarray,
-    metric: Literal["auc", "tpr"] = "auc",
     seed: int = 0,
     *,
-    fpr: float = 0.01,
     confidence: float = 0.95,
     num_resamples: int = 1_000,
 ) -> Interval:
-    """Returns a metric of one attack on one target with an interval over its records.
+    """Returns the AUC of one attack on one target with an interval over its records.
 
     Percentile bootstrap (Efron 1979), stratified: p members and n non-members are drawn with
-    replacement from their own kind, the metric is computed on them, and the quantiles
+    replacement from their own kind, the AUC is computed on them, and the quantiles
     (1 ± confidence) / 2 of `num_resamples` such values are the bounds.  Ties are exact, as in
-    `jleaks.metrics.case_metrics`: records of equal score move together, the AUC counts ties half, and the
-    TPR is the largest with a realised FPR of at most `fpr`.
+    `jleaks.metrics.case_metrics`: records of equal score move together, and count half.
 
-    Assumes records drawn independently given the model, and enough of them: the interval of the
-    TPR is too narrow where `fpr` allows a handful of false positives only, and an AUC of 1 has the
-    interval [1, 1].  For the TPR at a named FPR `jleaks.metrics.operating_points.tpr_of_scores` is exact,
-    and for the TPR at a threshold chosen elsewhere `jleaks.metrics.intervals.clopper_pearson`.
+    Assumes records drawn independently given the model; an AUC of 1 has the interval [1, 1].  For the TPR
+    at a named FPR `jleaks.metrics.operating_points.tpr_of_scores` is exact, for the TPR at a threshold
+    chosen elsewhere `jleaks.metrics.intervals.clopper_pearson`.
 
     Args:
       scores: [records], finite, larger means likelier a member.
       member: [records] of booleans: the truth.
-      metric: "auc", or "tpr" at `fpr`.
       seed: The same seed gives the same interval.
-      fpr: For "tpr": the largest FPR allowed, 0..1.
-      confidence: Nominal coverage of the metric over records drawn alike.
+      confidence: Nominal coverage of the AUC over records drawn alike.
       num_resamples: Number of resamples.
 
     Returns:
-      An interval with the metric of the given records as `mean`, the standard deviation of the
-      resampled metric (its standard error) as `std` and the number of records as `n`.
+      An interval with the AUC of the given records as `mean`, the standard deviation of the
+      resampled AUC (its standard error) as `std` and the number of records as `n`.
 
     Raises:
       InputError: scores or membership are not as `by_membership` takes them, or an argument is out
         of range.
     """
     check_confidence(confidence)
-    if metric not in ("auc", "tpr"):
-        raise InputError(f"metric {metric!r}; expected 'auc' or 'tpr'")
-    if not 0 <= fpr <= 1:
-        raise InputError(f"FPR {fpr}; expected a number from 0 to 1")
     if num_resamples < 2:
         raise InputError(f"{num_resamples} bootstrap resamples; expected at least 2")
     inside, outside = by_membership(scores, member)
@@ -122,9 +102,6 @@ def bootstrap_records(
     distinct, level = np.unique(-np.concatenate([inside, outside]), return_inverse=True)
     strata = level[: inside.size], level[inside.size :]
     L = distinct.size
-
-    def computed(counts: list[np.ndarray]) -> np.ndarray:
-        return _auc(*counts) if metric == "auc" else _tpr(counts[0], counts[1], fpr)
 
     def resampled(stratum: np.ndarray, rng: np.random.Generator, size: int) -> np.ndarray:
         drawn = stratum[rng.integers(0, stratum.size, size=(size, stratum.size))]
@@ -135,16 +112,16 @@ def bootstrap_records(
     block = max(1, _BLOCK // level.size)
     values = np.concatenate(
         [
-            computed(
-                [
+            _auc(
+                *(
                     resampled(stratum, rng, min(block, num_resamples - start))
                     for stratum, rng in zip(strata, rngs, strict=True)
-                ]
+                )
             )
             for start in range(0, num_resamples, block)
         ]
     )
-    mean = float(computed([np.bincount(stratum, minlength=L)[None] for stratum in strata])[0])
+    mean = float(_auc(*(np.bincount(stratum, minlength=L)[None] for stratum in strata))[0])
     low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
     std = float(values.std(ddof=1))
     return Interval(mean, float(low), float(high), std, level.size, "bootstrap over records")
@@ -235,20 +212,13 @@ class PairedTargets:
 
     Attributes:
       difference: Mean of first - second with its interval over records.
-      share_ahead: Share of targets on which the first is strictly ahead; NaN without targets.
-      ahead: Number of those targets.
+      ahead: Number of targets on which the first is strictly ahead.
       behind: Number of targets on which the second is strictly ahead.
     """
 
     difference: Interval
-    share_ahead: float
     ahead: int
     behind: int
-
-    @property
-    def is_apart(self) -> bool:
-        """Whether the interval of the difference leaves out zero."""
-        return self.difference.low > 0 or self.difference.high < 0
 
 
 def paired_targets(
@@ -281,7 +251,7 @@ def paired_targets(
         raise InputError("an undefined value among those to compare; expected one for every target")
     if not a.size:
         none = Interval(math.nan, math.nan, math.nan, math.nan, 0, "paired records")
-        return PairedTargets(none, math.nan, 0, 0)
+        return PairedTargets(none, 0, 0)
     error, freedom = clustered_error(first.influence - second.influence)
     tail = (1 + confidence) / 2
     t = scipy.special.stdtrit(freedom, tail) if freedom < math.inf else scipy.special.ndtri(tail)
@@ -292,5 +262,4 @@ def paired_targets(
     difference = Interval(
         mean, min(ends) - reach, max(ends) + reach, error, a.size, "paired records"
     ).within(-1, 1)
-    ahead, behind = int((a > b).sum()), int((a < b).sum())
-    return PairedTargets(difference, ahead / a.size, ahead, behind)
+    return PairedTargets(difference, int((a > b).sum()), int((a < b).sum()))

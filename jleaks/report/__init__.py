@@ -12,4 +12,16 @@
 
 What an experiment compares, and which tables and figures it has, is `jleaks.experiments.designs`.  A task
 whose records are synthetic or a stand-in is called so in every table and figure.
+
+>>> from jleaks.report.table import Cell, Table
+>>> cells = Cell("Loss"), Cell("0.7", marked=True)
+>>> print(Table("Attacks", "One target.", ("Attack", "AUC"), 1, (cells,)).to_markdown())
+### Attacks
+<BLANKLINE>
+| Attack | AUC |
+| --- | ---: |
+| Loss | **0.7** |
+<BLANKLINE>
+One target.
+<BLANKLINE>
 """

@@ -8,10 +8,11 @@ import pytest
 from jleaks.attacks import sides, signals, sums
 from jleaks.attacks.bank import Bank
 from jleaks.attacks.baseline import class_thresholds
-from jleaks.attacks.evaluate_bank import evaluate, missing, scores
+from jleaks.attacks.evaluate_bank import evaluate, scores
 from jleaks.attacks.options import Options
 from jleaks.attacks.references import References, assign
 from jleaks.attacks.registry import ATTACKS
+from jleaks.attacks.requirements import missing
 from jleaks.errors import InputError
 from jleaks.metrics.bank_metrics import FPRS, GRID
 from jleaks.training import fleet

@@ -9,10 +9,11 @@ import pytest
 from jleaks import registry
 from jleaks.attacks import per_record
 from jleaks.attacks.bank import Bank
-from jleaks.attacks.evaluate_bank import NonFiniteScoresError, evaluate, missing, scores
+from jleaks.attacks.evaluate_bank import NonFiniteScoresError, evaluate, scores
 from jleaks.attacks.per_record import attack_on
 from jleaks.attacks.references import assign
 from jleaks.attacks.registry import ATTACKS, get_attacks
+from jleaks.attacks.requirements import missing
 from jleaks.errors import InputError
 from jleaks.training import fleet
 from jleaks.training.fleet import make_mesh

@@ -151,7 +151,7 @@ def test_public_code_is_imported_from_its_checkout(rng, tmp_path: Path):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--num_models=7"], "must be even"),
+        (["--num_models=7"], "--num_models is 7, expected even"),
         (["--contender=nobody", "--found=x"], "--contender names nobody; allowed: loops, "),
         (["--contender=loops"], "--contender needs --found"),
     ],

@@ -5,6 +5,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from jleaks import registry
@@ -13,6 +14,7 @@ from jleaks.experiments import engine
 from jleaks.experiments.case import Case
 from jleaks.experiments.case_attacks import CASE_ATTACKS, Attack, CaseAttack
 from jleaks.experiments.cases import attacked
+from jleaks.experiments.designs import Design, Figure
 from jleaks.experiments.experiment import EXPERIMENTS, Experiment, experiment, resolve
 from jleaks.experiments.paper_plan import make_plan
 from jleaks.report.report import report_experiment
@@ -137,6 +139,12 @@ def own(cases, name="own", **fields):
             ],
             "it has 1 shadows, expected none",
         ),
+        (
+            lambda run: [
+                Case("adversary 3", run.target("location", 0, defence="stacking:1"), access="http")
+            ],
+            "the stacking target model of location, seed 0 is not a network; only networks are",
+        ),
         (lambda run: [run.target("location", 0, width=3)], "with width, expected some of model"),
         (lambda run: [run.target("location", 0, epochs=0)], "epochs is 0, expected at least 1"),
         (lambda _: 1 / 0, "ZeroDivisionError: division by zero"),
@@ -197,6 +205,30 @@ def test_an_own_case_attack(tmp_path, models):
         assert row["plugins"].keys() == {"experiment own", "case attack gap"}
     paths = report_experiment("own", rows, tmp_path / "own")
     assert "Gap" in paths[0].read_text()
+
+
+def test_an_own_design(tmp_path, models):
+    """What is compared, and the figure, are the design's."""
+
+    def widths(run):
+        for task, seed in run.draws():
+            for hidden in (4, 16):
+                target = run.target(task, seed, hidden=(hidden,))
+                yield Case("adversary 1", target, [run.shadow(task, seed)], {"hidden": hidden})
+
+    figure = Figure("curves", along="hidden", xlabel="Hidden units", file="widths.png")
+    design = Design(entries=("hidden",), heading="width", reference=4, figures=(figure,))
+    experiment("own", question="Why?", varies=("hidden",), design=design)(widths)
+    rows = run(["own"], tmp_path, models)[0]["own"]
+    paths = report_experiment("own", rows, tmp_path / "own")
+    assert [path.name for path in paths] == ["table.md", "widths.png"]
+    text = paths[0].read_text()
+    assert "own: differences by width, each minus 4" in text
+    first, second = (
+        np.mean([r["auc"] for r in rows if r["variant"]["hidden"] == n]) for n in (4, 16)
+    )
+    (line,) = (line for line in text.splitlines() if line.startswith("| AUC | Location"))
+    assert f"{second - first:+.3f}" in line
 
 
 def test_from_the_command_line(launch, tmp_path):

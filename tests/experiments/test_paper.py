@@ -381,6 +381,23 @@ def test_the_attack_recipe_names_the_attack_model(tmp_path):
     assert not any(name.startswith("params/Dense_1") for name in found)
 
 
+def test_a_plan_s_defence_is_that_of_all_experiments_but_those_on_defences(tmp_path):
+    changes = {"target": Recipe(epochs=3), "attack": Recipe("mlp", (16,), 3, 50, 1e-2, 1e-6)}
+    changes |= {"defence": "dropout:0.5,0.5", "attacker": "aware"}
+    plan = make_plan("smoke", ("location",), num_seeds=1, changes=changes)
+    rows = engine.run(plan, ["E2", "E16"], EXECUTION, tmp_path)
+    (row,) = rows["E2"]
+    assert (row["defence"], row["attacker"]) == ("dropout:0.5,0.5", "aware")
+    # E16 names its defences itself: dropout at the same ratios, and none.
+    aware = {"defence": "dropout", "attacker": "aware"}
+    same(rows["E2"], pick(rows["E16"], aware, adversary=1))
+    (plain,) = pick(rows["E16"], {"defence": "none"}, adversary=1)
+    assert plain["train_loss"] < row["train_loss"]
+    assert plan.fingerprint() != dataclasses.replace(plan, defence=None).fingerprint()
+    with pytest.raises(InputError, match="attacker is aware, but there is no defence"):
+        dataclasses.replace(plan, defence=None).validate()
+
+
 def test_costs_grow_with_the_number_of_shadows(finished):
     _, rows, _ = finished
     one = pick(rows["E6"], {"num_shadows": 1}, task="location", seed=0)[0]

@@ -6,7 +6,6 @@ import scipy.stats
 
 from jleaks.errors import InputError
 from jleaks.metrics.intervals import (
-    bootstrap_interval,
     clopper_pearson,
     correlation_interval,
     paired_t_interval,
@@ -43,16 +42,14 @@ def test_t_interval_covers_as_stated():
 
 
 def test_one_value_has_a_mean_and_no_bounds():
-    for interval in (t_interval([0.4]), bootstrap_interval([0.4], seed=0)):
-        assert interval.mean == 0.4
-        assert interval.n == 1
-        assert not interval.is_bounded
-        assert math.isnan(interval.half_width)
-        assert math.isnan(interval.std)
+    interval = t_interval([0.4])
+    assert (interval.mean, interval.n, interval.is_bounded) == (0.4, 1, False)
+    assert math.isnan(interval.half_width)
+    assert math.isnan(interval.std)
 
 
 def test_no_value_has_no_mean():
-    for interval in (t_interval([]), t_interval([None, math.nan]), bootstrap_interval([], seed=0)):
+    for interval in (t_interval([]), t_interval([None, math.nan])):
         assert interval.n == 0
         assert math.isnan(interval.mean)
         assert not interval.is_bounded
@@ -60,7 +57,6 @@ def test_no_value_has_no_mean():
 
 def test_undefined_values_are_left_out():
     assert t_interval([0.5, None, 0.7, math.nan]) == t_interval([0.5, 0.7])
-    assert bootstrap_interval([0.5, None, 0.7], seed=3) == bootstrap_interval([0.5, 0.7], seed=3)
 
 
 def test_paired_t_interval_is_scipys():
@@ -151,25 +147,6 @@ def test_intervals_are_cut_to_what_a_value_can_be():
     assert not t_interval([0.4]).within(0, 1).is_bounded
 
 
-def test_bootstrap_covers_as_stated():
-    draws = np.random.default_rng(3).normal(0.7, 0.1, size=(NUM_DRAWS, 80))
-    hits = [
-        covers(bootstrap_interval(draw, seed=i, num_resamples=300), 0.7)
-        for i, draw in enumerate(draws)
-    ]
-    assert 0.93 <= np.mean(hits) <= 0.965
-
-
-def test_bootstrap_follows_its_seed():
-    values = np.random.default_rng(4).random(30)
-    assert bootstrap_interval(values, seed=5) == bootstrap_interval(values, seed=5)
-    assert bootstrap_interval(values, seed=5) != bootstrap_interval(values, seed=6)
-    generator = np.random.default_rng(5)
-    assert bootstrap_interval(values, seed=generator) == bootstrap_interval(values, seed=5)
-    near_t = t_interval(values)
-    assert bootstrap_interval(values, seed=5).low == pytest.approx(near_t.low, abs=0.02)
-
-
 def test_correlation_is_scipys():
     rng = np.random.default_rng(6)
     first = rng.normal(size=12)
@@ -207,7 +184,6 @@ def test_correlation_at_its_ends():
         (lambda: correlation_interval([1, 2], [1]), "lengths 2 and 1"),
         (lambda: clopper_pearson(5, 4), "5 hits among 4"),
         (lambda: clopper_pearson(-1, 4), "-1 hits"),
-        (lambda: bootstrap_interval([1, 2], seed=0, num_resamples=0), "0 bootstrap"),
         (lambda: share_interval(1.1, 0.1, 5), "share 1.1 with"),
         (lambda: share_interval(0.5, -0.1, 5), "error -0.1"),
     ],

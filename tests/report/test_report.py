@@ -1,19 +1,15 @@
-import csv
 import io
-import json
 import math
 import re
 
 import matplotlib.image
 import numpy as np
-import pandas as pd
 import pytest
 from rich.console import Console
+from run_rows import STATISTICS, make_row, make_run
 
-import jleaks.files
 from jleaks.data.tasks import TASKS
 from jleaks.errors import InputError
-from jleaks.report.columns import COLUMNS
 from jleaks.report.figures.labels import arrange
 from jleaks.report.groups import average_over_shadow_tasks, collect_run, transfers
 from jleaks.report.numbers import FEW_NOTE
@@ -26,16 +22,11 @@ from jleaks.report.report import (
 )
 from jleaks.report.titles import short_title, task_sources
 from jleaks.rows import (
-    ATTACK_MODEL,
-    OF_RUN,
-    OF_SUMMARY,
     read_rows,
     write_csv,
-    write_parquet,
     write_rows,
 )
 
-STATISTICS = (ATTACK_MODEL, "maximum", "standard deviation", "entropy")
 FIGURES = [
     "precision_recall.png",
     "transfer_precision.png",
@@ -43,219 +34,6 @@ FIGURES = [
     "overfitting.png",
     "statistics.png",
 ]
-
-
-def make_row(task, seed, adversary=1, shadow_task=None, statistic="attack model", **changes):
-    """A row whose figures follow from task and seed, as plausible as a run's."""
-    identity = [list(TASKS).index(task), seed, adversary, STATISTICS.index(statistic)]
-    rng = np.random.default_rng(identity)
-    gaps = (0.02, 0.42, 0.71, 0.38, 0.36, 0.015, 0.27, 0.04, 0.12, 0.19, 0.28, 0.37)
-    gap = gaps[identity[0]] + rng.normal(0, 0.008)
-    strength = 0.5 + 0.62 * abs(gap) ** 0.9 * (1.0 if adversary == 1 else 0.9)
-    if adversary == 2:
-        strength -= 0.05 * abs(math.sin(list(TASKS).index(shadow_task) + 2))
-    train = min(1.0, 0.99 - 0.05 * rng.random())
-    row = {
-        "task": task,
-        "shadow_task": {1: task, 2: shadow_task, 3: None}[adversary],
-        "adversary": adversary,
-        "attack": statistic,
-        "seed": seed,
-        "source": "stand-in" if task.startswith("purchase") else "real",
-        "precision": float(np.clip(strength + rng.normal(0, 0.01), 0, 1)),
-        "recall": float(np.clip(strength + 0.08 * math.cos(3 * gap) + rng.normal(0, 0.02), 0, 1)),
-        "accuracy": float(np.clip(strength - 0.01, 0, 1)),
-        "auc": float(np.clip(strength + 0.03 + rng.normal(0, 0.008), 0, 1)),
-        "tpr_at_fpr_0.01": 0.01 + 0.2 * gap,
-        "fpr_realised_0.01": 0.0098,
-        "tpr_at_fpr_0.001": 0.001 + 0.05 * gap,
-        "fpr_realised_0.001": 0.0009,
-        "train_accuracy": train,
-        "test_accuracy": train - gap,
-        "shadow_train_accuracy": None if adversary == 3 else train,
-        "shadow_test_accuracy": None if adversary == 3 else train - gap,
-        "num_members": TASKS[task].quarter,
-        "num_nonmembers": TASKS[task].quarter,
-        "threshold": 0.5,
-        "num_records": TASKS[task].num_records,
-        "num_classes": TASKS[task].num_classes,
-        "epochs": 50,
-        "model": TASKS[task].model,
-        "fingerprint": "0123456789abcdef",
-        "device": "cpu",
-        "versions": {"jax": "0.10.2", "numpy": "2.4.6"},
-        "seconds": {"train": 12.5, "attack": 0.75},
-    }
-    return row | changes
-
-
-def make_run(tasks=tuple(TASKS), seeds=(0, 1, 2), adversaries=(1, 2, 3), **changes):
-    rows = []
-    for seed in seeds:
-        for task in tasks:
-            if 1 in adversaries:
-                rows.append(make_row(task, seed, **changes))
-            if 2 in adversaries:
-                rows += [make_row(task, seed, 2, s, **changes) for s in tasks if s != task]
-            if 3 in adversaries:
-                rows += [
-                    make_row(task, seed, 3, statistic=statistic, **changes)
-                    for statistic in ("maximum", "standard deviation", "entropy")
-                ]
-    return rows
-
-
-# --- rows ---
-
-
-def test_rows_come_back_as_they_were(tmp_path):
-    rows = make_run()
-    path = write_rows(tmp_path / "new" / "rows.jsonl", rows)
-    assert read_rows(path) == rows
-    assert [file.name for file in path.parent.iterdir()] == ["rows.jsonl"]
-    assert len(path.read_text().splitlines()) == len(rows) == 3 * 12 * (1 + 11 + 3)
-
-
-def test_scalars_become_plain_and_what_is_undefined_null(tmp_path):
-    row = make_row(
-        "adult", np.int64(3), precision=math.nan, auc=np.float32(0.5), threshold=math.inf,
-        seconds={"train": np.float64(1.5)},
-    )  # fmt: skip
-    path = write_rows(tmp_path / "rows.jsonl", [row])
-    record = json.loads(path.read_text())
-    assert (record["seed"], record["auc"], record["seconds"]) == (3, 0.5, {"train": 1.5})
-    assert record["precision"] is None
-    assert record["threshold"] is None
-
-
-def test_a_field_of_a_later_version_is_kept(tmp_path):
-    path = write_rows(tmp_path / "rows.jsonl", [make_row("adult", 0) | {"defence": "dropout"}])
-    assert read_rows(path)[0]["defence"] == "dropout"
-
-
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        ("{", r"rows.jsonl:3: not JSON"),
-        ("[1]", r"rows.jsonl:3: expected an object"),
-        ("{}", r"rows.jsonl:3: missing field\(s\) task, shadow_task"),
-    ],
-)
-def test_a_broken_line_is_named(tmp_path, line, message):
-    path = write_rows(tmp_path / "rows.jsonl", [make_row("adult", 0)])
-    path.write_text(path.read_text() + "\n" + line + "\n")
-    with pytest.raises(InputError, match=message):
-        read_rows(path)
-
-
-@pytest.mark.parametrize("field", OF_RUN)
-def test_every_field_must_be_there_and_of_its_type(tmp_path, field):
-    row = make_row("adult", 0)
-    with pytest.raises(InputError, match=rf"row 1: missing field\(s\) {field}$"):
-        write_rows(tmp_path / "rows.jsonl", [{k: v for k, v in row.items() if k != field}])
-    with pytest.raises(InputError, match=f"row 2: field '{field}' is .*; expected"):
-        write_rows(tmp_path / "rows.jsonl", [row, row | {field: True}])
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("field", [f for f in OF_RUN if f in COLUMNS])
-def test_a_rate_is_a_fraction(tmp_path, field):
-    with pytest.raises(InputError, match=f"'{field}' is 97.0; expected a fraction"):
-        write_rows(tmp_path / "rows.jsonl", [make_row("adult", 0) | {field: 97.0}])
-
-
-def test_rows_of_earlier_versions_are_told_so(tmp_path):
-    row = make_row("adult", 0)
-    row["statistic"] = row.pop("attack")
-    (tmp_path / "rows.jsonl").write_text(json.dumps(row))
-    with pytest.raises(
-        InputError, match=r"rows.jsonl:1: missing field\(s\) attack; an earlier version"
-    ):
-        read_rows(tmp_path / "rows.jsonl")
-
-
-def test_rounding_of_a_perfect_rate_is_no_error(tmp_path):
-    row = make_row("adult", 0, auc=np.float32(1) + np.finfo(np.float32).eps)
-    assert read_rows(write_rows(tmp_path / "rows.jsonl", [row]))[0]["auc"] > 1
-
-
-def test_unreadable_and_empty_files_are_named(tmp_path):
-    with pytest.raises(InputError, match=r"cannot read .*nowhere"):
-        read_rows(tmp_path / "nowhere")
-    (tmp_path / "empty.jsonl").write_text("\n")
-    with pytest.raises(InputError, match=r"empty.jsonl: no result rows"):
-        read_rows(tmp_path / "empty.jsonl")
-    (tmp_path / "latin.jsonl").write_bytes(b'{"task": "\xe9"}\n')
-    with pytest.raises(InputError, match=r"latin.jsonl:1: not UTF-8"):
-        read_rows(tmp_path / "latin.jsonl")
-
-
-def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
-    path = write_rows(tmp_path / "rows.jsonl", [make_row("adult", 0)])
-    before = path.read_bytes()
-
-    def fail(_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(jleaks.files.os, "fsync", fail)
-    with pytest.raises(InputError, match=r"cannot write .*rows.jsonl: No space left"):
-        write_rows(path, make_run(("adult",)))
-    assert path.read_bytes() == before
-    assert [file.name for file in tmp_path.iterdir()] == ["rows.jsonl"]
-
-
-def test_csv_has_a_column_for_every_entry(tmp_path):
-    rows = [
-        make_row("adult", 0, precision=None),
-        make_row("face", 0, seconds={"train": 2.0, "prepare": 1.0}),
-    ]
-    with write_csv(tmp_path / "results.csv", rows).open(newline="") as file:
-        first, second = csv.DictReader(file)
-    assert list(first)[:3] == ["task", "shadow_task", "adversary"]
-    assert list(first)[-3:] == ["seconds.train", "seconds.attack", "seconds.prepare"]
-    assert (first["precision"], first["seconds.prepare"]) == ("", "")
-    assert (second["seconds.train"], second["seconds.prepare"]) == ("2.0", "1.0")
-    assert first["versions.jax"] == "0.10.2"
-    assert float(second["auc"]) == rows[1]["auc"]
-
-
-def test_parquet_holds_what_csv_does(tmp_path):
-    rows = [make_row("adult", 0, precision=None), make_row("face", 0, target=3)]
-    path = write_parquet(tmp_path / "results.parquet", rows)
-    first, second = pd.read_parquet(path).to_dict("records")
-    assert first["task"] == "adult"
-    assert pd.isna(first["precision"])
-    assert (second["target"], second["seed"], second["versions.jax"]) == (3, 0, "0.10.2")
-    assert second["auc"] == rows[1]["auc"]
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        (
-            {"auc": {"mean": "high"}},
-            r"'auc' is \{\"mean\": \"high\"\}; expected a number or null in it",
-        ),
-        ({"auc": 1.5}, "'auc' is 1.5; expected a fraction from 0 to 1"),
-        ({"labels": "yes"}, "'labels' is \"yes\"; expected true or false"),
-        ({"source": "guess"}, '\'source\' is "guess"; expected "real" or .* or "scores"'),
-    ],
-)
-def test_rows_of_banks_are_held_to_the_same_schema(changes, message, tmp_path):
-    value = {"mean": 0.6, "low": 0.59, "high": None, "n": 6}
-    row = dict.fromkeys(OF_SUMMARY, value) | dict.fromkeys(OF_SUMMARY[:2], "location")
-    row |= {"source": "scores", "attack": "loss", "needs": "none", "labels": True, "queries": "one"}
-    row |= {name: 6 for name in OF_SUMMARY if name.startswith("num_")}
-    path = write_rows(tmp_path / "summary.jsonl", [row], OF_SUMMARY)
-    assert read_rows(path, OF_SUMMARY) == [row]
-    path.write_text(path.read_text() + json.dumps(row | changes))
-    with pytest.raises(InputError, match=f"summary.jsonl:2: field {message}"):
-        read_rows(path, OF_SUMMARY)
-    with pytest.raises(InputError, match=r"summary.jsonl:1: missing field\(s\) shadow_task"):
-        read_rows(path)
-
-
-# --- summaries ---
 
 
 def test_a_summary_by_hand():
@@ -361,9 +139,6 @@ def test_no_rows_are_bad_input(tmp_path, name):
     assert not list(tmp_path.iterdir())
 
 
-# --- tables ---
-
-
 def printed(rows, width):
     console = Console(file=io.StringIO(), width=width)
     print_tables(rows, console)
@@ -431,9 +206,6 @@ def test_short_titles_tell_the_tasks_apart():
     titles = [short_title(task) for task in TASKS]
     assert len(set(titles)) == len(titles)
     assert max(len(title) for title in titles) <= 8
-
-
-# --- figures ---
 
 
 def read_png(path):
@@ -508,9 +280,6 @@ def test_labels_of_a_crowd_do_not_overlap():
             assert not ((boxes[i, :2] < points[j]) & (points[j] < boxes[i, 2:])).all()
 
 
-# --- the whole report ---
-
-
 def test_report_of_a_run(tmp_path):
     rows = make_run(("adult", "purchase100"))
     console = Console(file=io.StringIO(), width=160)
@@ -575,19 +344,3 @@ def test_collapsed_attack_models_are_counted_below_tables():
     assert "collapsed" not in third
     assert all("4 of 12 attacks are by" in matrix for matrix in matrices)
     assert len(matrices) == 2
-
-
-def test_new_fields_come_back_and_are_of_their_type(tmp_path):
-    rows = cut(make_run(("location",)))
-    path = write_rows(tmp_path / "rows.jsonl", rows)
-    assert read_rows(path) == rows
-    text = write_csv(tmp_path / "rows.csv", [*rows, *make_run(("news",), seeds=(7,))]).read_text()
-    assert "collapsed" in text.splitlines()[0].split(",")
-    for changes, message in (
-        ({"collapsed": 1}, "'collapsed' is 1; expected true or false or null"),
-        ({"collapsed": "no"}, "'collapsed' is \"no\"; expected true or false or null"),
-        ({"train_loss": True}, "'train_loss' is true; expected a number or null"),
-        ({"recall_shadow_cut": 1.5}, "'recall_shadow_cut' is 1.5; expected a fraction"),
-    ):
-        with pytest.raises(InputError, match=message):
-            write_rows(tmp_path / "bad.jsonl", cut([make_row("adult", 0)], **changes))

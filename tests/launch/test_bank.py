@@ -1,0 +1,71 @@
+"""Banks from the command line: trained, attacked, reported; bad flags."""
+
+import subprocess
+import sys
+
+import pytest
+
+from jleaks import json_lines
+
+
+def launched(module: str, *flags: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", module, *flags],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def test_launchers_train_attack_and_report(tmp_path):
+    made = launched(
+        "launch.bank", "--tasks=location", "--num_models=6", "--num_candidates=300", "--epochs=2",
+        "--num_population=40", "--num_queries=2", f"--workdir={tmp_path}",
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    done = launched("launch.attack", f"--signals={tmp_path}/location/bank.npz")
+    assert done.returncode == 0, done.stderr
+    assert "LiRA online" in done.stdout
+    for name in (
+        "rows.jsonl",
+        "summary.jsonl",
+        "comparisons.jsonl",
+        "results.csv",
+        "tables.md",
+        "roc.npz",
+        "figures/roc.png",
+    ):
+        assert (tmp_path / "location" / name).stat().st_size > 0
+    cost = launched(
+        "benchmarks.attack_cost", f"--banks={tmp_path}/location/bank.npz", "--counts=1,4",
+        "--attacks=lira_online,rmia_offline", f"--out_dir={tmp_path}/cost",
+    )  # fmt: skip
+    assert cost.returncode == 0, cost.stderr
+    records = json_lines.read(tmp_path / "cost" / "location" / "cost.jsonl")
+    assert [(r["attack"], r["num_references"]) for r in records] == [
+        *(("rmia_offline", 1), ("lira_online", 1)),
+        *(("rmia_offline", 4), ("lira_online", 4)),
+    ]
+    assert records[2]["flops"] == 4 * records[0]["flops"] > 0
+
+
+@pytest.mark.parametrize(
+    ("module", "flag", "message"),
+    [
+        ("launch.attack", "--signals=nowhere.npz", "nowhere.npz does not exist"),
+        ("launch.attack", "--attacks=all", "--signals names the files"),
+        ("launch.attack", "--attacks=lirra", "unknown attack 'lirra'"),
+        ("launch.attack", "--num_resamples=1", "--num_resamples is 1"),
+        ("launch.bank", "--num_models=3", "num_models is 3"),
+        ("launch.bank", "--tasks=locaton", "unknown task 'locaton'"),
+    ],
+)
+def test_bad_flags_are_one_line_and_status_two(module, flag, message, tmp_path):
+    flags = [flag] + ([f"--workdir={tmp_path}"] if module == "launch.bank" else [])
+    if "lirra" in flag or "resamples" in flag:
+        flags.append("--signals=nowhere.npz")
+    found = launched(module, *flags)
+    assert found.returncode == 2
+    assert message in found.stderr
+    assert found.stderr.count("\n") == 1
