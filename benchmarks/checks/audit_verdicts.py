@@ -19,7 +19,7 @@ import scipy.stats
 
 from benchmarks.harness import OUT, Command, Flag
 from jleaks.auditing.attacks import Attacked, Scores
-from jleaks.auditing.audit import judged
+from jleaks.auditing.judgement import judged
 from jleaks.auditing.policy import Policy, apply, outcome
 from jleaks.auditing.records import read_records
 from jleaks.training.execution import Execution

@@ -315,7 +315,7 @@ def test_a_policy_that_cannot_be_used_is_one_line(tmp_path, text, said):
 def test_verdicts_about_models_that_remember_nothing_are_wrong_as_rarely_as_stated():
     """Scores of members and others are alike, on the audited model and on its shadows."""
     from jleaks.auditing.attacks import Attacked, Scores
-    from jleaks.auditing.audit import judged
+    from jleaks.auditing.judgement import judged
     from jleaks.auditing.records import read_records
 
     rng = np.random.default_rng(3)

@@ -5,8 +5,10 @@ import pytest
 import scipy.stats
 
 from jleaks.auditing import risk
-from jleaks.auditing.verdict import ERROR, Level, judge
+from jleaks.auditing.verdict import NUM_STATEMENTS, Level, judge
 from jleaks.metrics.intervals import clopper_pearson
+
+SIDED = 0.05 / NUM_STATEMENTS
 
 
 def test_a_threshold_of_shadows_lets_in_its_share_of_them():
@@ -46,10 +48,10 @@ def test_nobody_stands_out_among_uniform_p_values_more_often_than_stated():
 def test_the_smallest_visible_leak_is_the_first_that_is_seen():
     n = 500
     for fpr in (0.01, 0.1):
-        least = risk.smallest_visible(n, n, fpr, ERROR)
+        least = risk.smallest_visible(n, n, fpr, SIDED)
         fp = round(fpr * n)
         seen = [
-            clopper_pearson(k, n, 1 - ERROR).low / clopper_pearson(fp, n, 1 - ERROR).high > 1
+            clopper_pearson(k, n, 1 - SIDED).low / clopper_pearson(fp, n, 1 - SIDED).high > 1
             for k in range(n + 1)
         ]
         assert least == seen.index(True) / n
