@@ -161,7 +161,7 @@ def find(log: Log, execution: "Execution", workdir: Path, seed: int) -> "Audit":
 
     from jleaks.auditing import files
     from jleaks.auditing.audit import audit
-    from jleaks.auditing.policy import DEFAULT, read_policy
+    from jleaks.auditing.policy import DEFAULT
 
     assert _DATA.value is not None
     network, fit, predict = own_network(), _function("fit"), _function("predict")
@@ -213,7 +213,7 @@ def find(log: Log, execution: "Execution", workdir: Path, seed: int) -> "Audit":
         shadow_labels=None if others is None else others.labels,
         num_shadows=_NUM_SHADOWS.value,
         budget=_BUDGET.value,
-        policy=DEFAULT if _POLICY.value is None else read_policy(_POLICY.value),
+        policy=_POLICY.value or DEFAULT,
         ids=records.ids,
         groups=records.groups,
         attacks=_ATTACKS.value,

@@ -5,7 +5,7 @@ import functools
 import os
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,8 @@ from jleaks.auditing.code import code_digest
 from jleaks.auditing.cost import cost_curve
 from jleaks.auditing.judgement import judged
 from jleaks.auditing.models import Answered, Models, network_recipe
-from jleaks.auditing.policy import DEFAULT, Policy
-from jleaks.auditing.records import Records, join, num_equal, pairs, read_records
+from jleaks.auditing.policy import DEFAULT, Policy, as_policy
+from jleaks.auditing.records import Records, join, length, num_equal, pairs, read_records
 from jleaks.auditing.result import Audit
 from jleaks.auditing.shadows import FitFn, PredictFn, Shadows, memberships
 from jleaks.errors import InputError
@@ -57,7 +57,7 @@ def audit(
     shadow_labels: Any = None,
     num_shadows: int = 64,
     budget: int | None = None,
-    policy: Policy = DEFAULT,
+    policy: Policy | Mapping[str, Any] | str | os.PathLike[str] = DEFAULT,
     ids: Any = None,
     groups: Any = None,
     attacks: Sequence[str] = ("all",),
@@ -77,8 +77,8 @@ def audit(
     Args:
       data: N records: arrays, data frames, lists, anything with a length and positions; what `fit` and
         `predict` take; without `labels` its items are (record, label).  Or the path of a file or folder
-        (`jleaks.auditing.files`); `labels`, `member` and `ids` then are names of its columns, `groups` a
-        list of them, None for the usual ones.
+        (`jleaks.auditing.files`); `labels`, `member` (unless it is an array) and `ids` then are names of
+        its columns, `groups` a list of them, None for the usual ones.
       labels: [N] true classes: whole numbers, names, or one-hot rows.
       member: [N] booleans, or positions: which records the audited model was trained on.
       fit: (records, labels) -> model; called with `seed` or `random_state` too if it takes one.
@@ -95,7 +95,7 @@ def audit(
       num_shadows: How many shadows `fit` trains, at least 4; 0 for none.
       budget: How many shadows are trained at most, in batches, until the verdict of `policy` is certain
         (`jleaks.auditing.sequential`); in place of `num_shadows`.
-      policy: What a budget is spent for: the limits of the gate.
+      policy: What a budget is spent for: the gate's limits, such as {"auc": 0.6}, or its TOML file.
       ids: [N] what a reader calls each record; positions by default.
       groups: By name, [N] the group of each record, for risk per group.
       attacks: Names of attacks to try; all by default.
@@ -113,12 +113,14 @@ def audit(
     notes: list[str] = []
     if isinstance(shadow_data, (str, os.PathLike)):
         columns = files.Columns(labels if isinstance(data, (str, os.PathLike)) else None)
-        others = files.read(shadow_data, columns, is_audited=False)
-        shadow_data, shadow_labels = others.data, others.labels
+        theirs = files.read(shadow_data, columns, is_audited=False)
+        shadow_data, shadow_labels = theirs.data, theirs.labels
     if isinstance(data, (str, os.PathLike)):
-        columns = files.Columns(labels, member, ids, tuple(groups or ()))
-        found = files.read(data, columns)
-        data, labels, member, ids, groups = found[:5]
+        is_named = member is None or isinstance(member, (str, os.PathLike))
+        columns = files.Columns(labels, member if is_named else None, ids, tuple(groups or ()))
+        found = files.read(data, columns, is_audited=is_named)
+        data, labels, ids, groups = found.data, found.labels, found.ids, found.groups
+        member = found.member if is_named else member
         notes += found.lines
     elif labels is None and data is not None and not hasattr(data, "shape"):
         data, labels = pairs(data)
@@ -132,6 +134,11 @@ def audit(
     records = _with_others(audited, labels, shadow_data, shadow_labels, num_classes, notes)
     audited = dataclasses.replace(
         audited, labels=records.labels[: audited.num_records], classes=records.classes
+    )
+    others = records.num_records - audited.num_records
+    tell(
+        f"{audited.num_records:,} records of {audited.num_classes} classes, {audited.member.sum():,} of "
+        f"them members{f'; {others:,} others that shadows are trained on' if others else ''}"
     )
     chosen = get_attacks(list(attacks))
     models = Models(
@@ -150,8 +157,9 @@ def audit(
     )
     _check(models, num_shadows if budget is None else budget, shadow_data is not None)
     looks = [num_shadows] if budget is None else sequential.looks(budget)
+    limits = as_policy(policy)
     if budget is not None:
-        sequential.check(policy, models.can_train and not shadow_answers)
+        sequential.check(limits, models.can_train and not shadow_answers)
     error = sequential.ERROR / len(looks)
     among = None
     if shadow_labels is not None:
@@ -164,8 +172,10 @@ def audit(
             result = _judge(models, audited, answered, chosen, delta, error, notes, tell)
             if budget is None:
                 break
-            look = sequential.look(policy, result, former, at, looks)
+            look = sequential.look(limits, result, former, at, looks)
             tell(look.said)
+            if former is not None:
+                result.about["num_trained"] += former.about["num_trained"]
             former = result
             if look.is_last:
                 result = dataclasses.replace(result, notes=(look.summary, *result.notes))
@@ -251,6 +261,11 @@ def _attacker(
     if not shadows.signals:
         return "none", attack
     saw = shadows.member[:, :n].any(1)
+    idle = ~shadows.member.any(1)
+    if n < models.records.num_records and idle.any():
+        raise InputError(
+            f"shadow {int(np.argmax(idle))} trained on none of the records that shadow_labels are of"
+        )
     if saw.all() and n == models.records.num_records:
         return "inside", attack
     if saw.any():
@@ -296,8 +311,8 @@ def _with_others(
     if labels.dtype.kind != "O" and shadow_labels.dtype.kind != "O" and kinds[0] != kinds[1]:
         raise InputError(f"shadow_labels are {kinds[1]}, labels are {kinds[0]}: expected one kind")
     count = len(shadow_labels)
-    if shadow_data is not None and len(shadow_data) != count:
-        raise InputError(f"shadow_data has {len(shadow_data)} records but shadow_labels {count}")
+    if shadow_data is not None and length(shadow_data) != count:
+        raise InputError(f"shadow_data has {length(shadow_data)} records but shadow_labels {count}")
     if (shadow_data is None) != (audited.data is None):
         given, lacking = ("data", "shadow_data")[:: 1 if shadow_data is None else -1]
         raise InputError(f"{given} is given without {lacking}: expected both, or answers alone")

@@ -94,9 +94,16 @@ def read(
             raise InputError(
                 f"{path}: member={columns.member} and nonmembers={nonmembers} are given, expected one"
             )
-        return _pair(
-            _read(path, columns, False), _read(Path(nonmembers), columns, False), nonmembers
-        )
+        sides = [_read(one, columns, False) for one in (path, Path(nonmembers).expanduser())]
+        for where, side in zip((path, nonmembers), sides, strict=True):
+            lacking = [name for name in columns.groups if name not in side.groups]
+            if columns.ids is not None and side.ids is None:
+                lacking.append(columns.ids)
+            if lacking:
+                raise InputError(
+                    f"{where} has no {lacking[0]}, expected in members and others alike"
+                )
+        return _pair(*sides, nonmembers)
     return _read(path, columns, is_audited)
 
 

@@ -20,6 +20,7 @@ import json
 import math
 import os
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 from xml.etree import ElementTree
@@ -89,6 +90,24 @@ def read_policy(path: str | os.PathLike[str]) -> Policy:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not TOML: {error}") from error
+    return _checked(found, str(path))
+
+
+def as_policy(given: Policy | Mapping[str, Any] | str | os.PathLike[str]) -> Policy:
+    """Returns a policy of what a caller has: itself, limits by name, or a file.
+
+    Raises:
+      InputError: names the entry that cannot be used, and what is allowed.
+    """
+    if isinstance(given, Policy):
+        return given
+    if isinstance(given, Mapping):
+        return _checked({"limits": dict(given)}, "policy")
+    return read_policy(given)
+
+
+def _checked(found: dict[str, Any], where: str) -> Policy:
+    """Returns the policy of its tables, which are emptied."""
     limits, regression = found.pop("limits", {}), found.pop("regression", {})
     problems = [f"unknown table {name}; allowed: limits, regression" for name in found]
     for table, entries, allowed in (
@@ -109,7 +128,7 @@ def read_policy(path: str | os.PathLike[str]) -> Policy:
     if not problems and not limits and not regression:
         problems.append("it has no limit")
     if problems:
-        raise InputError(f"{path}: {'; '.join(problems)}")
+        raise InputError(f"{where}: {'; '.join(problems)}")
     return Policy(limits, regression)
 
 

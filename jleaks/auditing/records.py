@@ -93,8 +93,8 @@ def read_records(
     if num_classes is not None and _is_within(classes, num_classes):
         labels, classes = classes[labels].astype(np.int32), np.arange(num_classes)
     n, found = len(labels), []
-    if data is not None and _length(data) != n:
-        found.append(f"data has {_length(data)} records but there are {n} labels")
+    if data is not None and length(data) != n:
+        found.append(f"data has {length(data)} records but there are {n} labels")
     member = _read_member(member, n)
     for side, count in (("members", int(member.sum())), ("non-members", int((~member).sum()))):
         if count < MIN_SIDE:
@@ -162,7 +162,15 @@ def _read_member(member: Any, count: int) -> np.ndarray:
     )
 
 
-def _length(data: Any) -> int:
+def length(data: Any) -> int:
+    """Returns how many records there are.
+
+    Raises:
+      InputError: nothing says how many.
+    """
+    # Sparse matrices have a shape and no length.
+    if hasattr(data, "shape") and len(data.shape):
+        return int(data.shape[0])
     if not hasattr(data, "__len__"):
         raise InputError(f"data is a {type(data).__name__}, expected something with a length")
     if isinstance(data, Mapping):
@@ -177,7 +185,7 @@ def pairs(data: Any) -> tuple[list[Any], list[Any]]:
       InputError: an item is something else.
     """
     found: tuple[list[Any], list[Any]] = [], []
-    for i in range(_length(data)):
+    for i in range(length(data)):
         item = data[i]
         if not isinstance(item, (tuple, list)) or len(item) != 2:
             raise InputError(
@@ -256,12 +264,13 @@ def join(first: Any, second: Any, what: str) -> Any:
 
 
 def _items(data: Any) -> list[Any]:
-    return [data[i] for i in range(len(data))]
+    return [data[i] for i in range(length(data))]
 
 
 def num_equal(data: Any, count: int) -> int:
     """Returns how many of the first records have an equal one among the others."""
     rows = data.to_numpy() if hasattr(data, "to_numpy") else data
+    rows = rows.toarray() if hasattr(rows, "toarray") else rows
     if isinstance(rows, Mapping):
         rows = list(zip(*(np.asarray(column).tolist() for column in rows.values()), strict=True))
     names = [

@@ -228,6 +228,11 @@ def test_the_files_say_what_the_audit_found(saved):
     pandas = pytest.importorskip("pandas")
     table = pandas.read_csv(folder / "records.csv")
     assert len(table) == N
+    columns = pandas.read_parquet(folder / "records.parquet")
+    assert list(columns.columns) == list(table.columns)
+    np.testing.assert_array_equal(columns.score, table.score)
+    np.testing.assert_array_equal(columns.p, table.p)
+    assert columns.at_risk.tolist() == table.at_risk.tolist()
     # The file's own numbers give the report's.
     outsiders = risk.called(
         table.score.to_numpy(),

@@ -41,6 +41,14 @@ def test_nobody_stands_out_among_uniform_p_values_more_often_than_stated():
     # Somebody stands out of nobody in at most 5% of draws (Benjamini & Hochberg at 5%, all null).
     times = sum(risk.at_risk(rng.random(200)).any() for _ in range(400))
     assert times <= scipy.stats.binom.ppf(0.999, 400, 0.05)
+    for _ in range(20):
+        # The procedure step by step: the largest k with p_(k) <= k q / m, and whoever is up to it.
+        p = np.round(rng.random(60) ** 4, 3)
+        ordered, limit = np.sort(p), 0.0
+        for k in range(1, 61):
+            if ordered[k - 1] <= k * 0.05 / 60:
+                limit = ordered[k - 1]
+        np.testing.assert_array_equal(risk.at_risk(p), (p <= limit) & (limit > 0))
     p = np.append(np.full(20, 1e-6), rng.random(180))
     assert risk.at_risk(p)[:20].all()
 
