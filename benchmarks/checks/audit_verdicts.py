@@ -39,6 +39,7 @@ COMMAND = Command(
     audits=Flag("Simulated audits per shift.", 1000, 2),
     num_records=Flag("Records of an audit, half of them members.", 1000, 100),
     num_shadows=Flag("Shadow models of an audit.", 8, 4),
+    shifts=Flag("Shifts of members' scores.", ["0", "0.5", "1", "2", "4"]),
     budget=Flag("Most shadow models of an audit with a budget.", 32, 16),
     out=OUT,
 )
@@ -46,7 +47,6 @@ COMMAND = Command(
 REFERENCE_ERROR = 1.5
 # Limits of a budget's policy, by how far they are from the truth.
 OFFSETS = (-0.1, -0.05, 0.0, 0.05, 0.1)
-SHIFTS = (0.0, 0.5, 1.0, 2.0, 4.0)
 
 
 def simulate(shift: float, draw: int) -> dict[str, Any]:
@@ -159,11 +159,10 @@ def budget_rows(shift: float) -> list[dict[str, Any]]:
 
 def main() -> int:
     rows = []
-    for shift in SHIFTS[:3]:
-        rows += budget_rows(shift)
-        for row in rows[-10:]:
+    for shift in map(float, COMMAND.shifts):
+        for row in budget_rows(shift):
             print({k: v for k, v in row.items() if k not in ("command", "versions")})
-    for shift in SHIFTS:
+            rows.append(row)
         began, auc = time.monotonic(), float(scipy.stats.norm.cdf(shift / np.sqrt(2)))
         levels: collections.Counter[str] = collections.Counter()
         gate: collections.Counter[str] = collections.Counter()
