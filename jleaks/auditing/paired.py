@@ -67,19 +67,28 @@ def share_difference(
 ) -> Interval:
     """Returns the share of records called by the first rule less that by the second.
 
-    Both numbers of records that one rule calls alone have Clopper-Pearson's interval at half of the error:
-    bounds of their difference hold in samples of any size.
+    Both shares of records that one rule calls alone have Clopper-Pearson's interval; distances to the bounds
+    of their difference add up as errors of two multinomial shares do (MOVER, Zou & Donner 2008).  Where
+    no record differs the bounds are what so many records allow.
 
     Args:
       first: [N] whom one rule calls.
       second: [N] whom another calls.
-      confidence: Least probability that the difference is covered.
+      confidence: Of the interval.
     """
-    n, each = first.size, (1 + confidence) / 2
-    gained = clopper_pearson(int((first & ~second).sum()), n, each)
-    lost = clopper_pearson(int((second & ~first).sum()), n, each)
+    n = first.size
+    gained = clopper_pearson(int((first & ~second).sum()), n, confidence)
+    lost = clopper_pearson(int((second & ~first).sum()), n, confidence)
     mean = gained.mean - lost.mean
+    # Minus the correlation of two shares of one sample.
+    odds = [one.mean / max(1 - one.mean, 1 / n) for one in (gained, lost)]
+    related = min(1.0, float(np.sqrt(odds[0] * odds[1])))
+
+    def together(x: float, y: float) -> float:
+        return float(np.sqrt(x**2 + y**2 + 2 * related * x * y))
+
+    below = together(gained.mean - gained.low, lost.high - lost.mean)
+    above = together(gained.high - gained.mean, lost.mean - lost.low)
     spread = float(np.sqrt(max(gained.mean + lost.mean - mean**2, 0) / n))
-    return Interval(
-        mean, gained.low - lost.high, gained.high - lost.low, spread, n, "paired shares"
-    )
+    low, high = max(-1.0, mean - below), min(1.0, mean + above)
+    return Interval(mean, low, high, spread, n, "paired shares")

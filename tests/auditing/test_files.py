@@ -148,6 +148,8 @@ def test_splits_that_tfds_prepared_tell_the_members(tmp_path):
 
     class Birds(tfds.core.GeneratorBasedBuilder):
         VERSION = tfds.core.Version("1.0.0")
+        # There are no files beside it.
+        code_path = None
 
         def _info(self):
             return self.dataset_info_from_configs(

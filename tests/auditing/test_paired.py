@@ -50,8 +50,14 @@ def test_shares_are_counts_of_records_that_one_rule_calls_alone():
     second = np.array([True] * 10 + [False] * 20 + [True] * 5 + [False] * 65)
     found = share_difference(first, second)
     assert found.mean == pytest.approx(0.2 - 0.05)
-    gained, lost = clopper_pearson(20, 100, 0.975), clopper_pearson(5, 100, 0.975)
-    assert (found.low, found.high) == (gained.low - lost.high, gained.high - lost.low)
+    gained, lost = clopper_pearson(20, 100), clopper_pearson(5, 100)
+    a, b = 0.2 - gained.low, lost.high - 0.05
+    related = np.sqrt(0.2 * 0.05 / (0.8 * 0.95))
+    assert found.low == pytest.approx(0.15 - np.sqrt(a**2 + b**2 + 2 * related * a * b))
+    turned = share_difference(second, first)
+    assert (turned.low, turned.high) == pytest.approx((-found.high, -found.low))
+    nobody = share_difference(first, first)
+    assert nobody.high == -nobody.low == pytest.approx(clopper_pearson(0, 100).high)
 
 
 @pytest.mark.parametrize("kind", ["auc", "share"])
@@ -132,7 +138,7 @@ def test_records_are_the_same_or_it_is_one_line(tmp_path):
     with pytest.raises(InputError, match="a regression is told by the same records"):
         pair(tmp_path / "new", tmp_path / "old")
     path = tmp_path / "old" / "records.csv"
-    path.write_text("id,label,member,score\na1,0,True,nan\n")
+    path.write_text("id,label,member,score\na1,1,True,nan\n")
     with pytest.raises(InputError, match="in common"):
         pair(tmp_path / "new", tmp_path / "old")
     path.write_text("nothing\n1\n")
