@@ -67,9 +67,9 @@ def share_difference(
 ) -> Interval:
     """Returns the share of records called by the first rule less that by the second.
 
-    Both shares of records that one rule calls alone have Clopper-Pearson's interval; distances to the bounds
-    of their difference add up as errors of two multinomial shares do (MOVER, Zou & Donner 2008).  Where
-    no record differs the bounds are what so many records allow.
+    Both shares of records that one rule calls alone have Clopper-Pearson's interval; distances to the
+    bounds of their difference add up as errors of two multinomial shares do (MOVER, Zou & Donner 2008).
+    Where no record differs the bounds are what so many records allow.
 
     Args:
       first: [N] whom one rule calls.
