@@ -103,7 +103,7 @@ def read(
                 raise InputError(
                     f"{where} has no {lacking[0]}, expected in members and others alike"
                 )
-        return _pair(*sides, nonmembers)
+        return _pair(sides[0], sides[1], nonmembers)
     return _read(path, columns, is_audited)
 
 
