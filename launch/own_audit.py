@@ -97,7 +97,7 @@ _NUM_SHADOWS = flags.DEFINE_integer(
     "num_shadows", 64, "Number of shadow models that are trained.", module_name=WHAT
 )
 _BUDGET = flags.DEFINE_integer(
-    "budget",
+    "shadow_budget",
     None,
     "Most shadow models that are trained, in batches, until the verdict of --policy is certain (wrong in "
     "at most 5% of audits).  In place of --num_shadows.",
@@ -106,7 +106,7 @@ _BUDGET = flags.DEFINE_integer(
 _POLICY = flags.DEFINE_string(
     "policy",
     None,
-    "For --budget, the limits of jleaks gate, a TOML file.  Default: a level of at most weak.",
+    "For --shadow_budget, the limits of jleaks gate, a TOML file.  Default: a level of at most weak.",
     module_name=WHAT,
 )
 _ATTACKS = flags.DEFINE_list(
@@ -138,7 +138,7 @@ _OF_DATA = (
         "features",
         "drop",
     ),
-    *("shadow_data", "budget", "policy"),
+    *("shadow_data", "shadow_budget", "policy"),
 )
 
 
@@ -173,12 +173,16 @@ def find(log: Log, execution: "Execution", workdir: Path, seed: int) -> "Audit":
             "--data needs a way to train shadow models: --network=nets.py:Net, or --fit=FILE.py:fit and "
             "--predict=FILE.py:predict"
         )
+    if flags.FLAGS["budget"].present:
+        raise InputError(
+            "--budget is of records that an endpoint is sent; of shadow models say --shadow_budget"
+        )
     if _POLICY.value is not None and _BUDGET.value is None:
         raise InputError(
-            "--policy says what a --budget is spent for, which is not given; see jleaks gate"
+            "--policy says what a --shadow_budget is spent for, which is not given; see jleaks gate"
         )
     if _BUDGET.value is not None and flags.FLAGS["num_shadows"].present:
-        raise InputError("--budget and --num_shadows are given, expected one of them")
+        raise InputError("--shadow_budget and --num_shadows are given, expected one of them")
     columns = files.Columns(
         _LABEL.value,
         _MEMBER.value,
@@ -212,7 +216,7 @@ def find(log: Log, execution: "Execution", workdir: Path, seed: int) -> "Audit":
         shadow_data=None if others is None else others.data,
         shadow_labels=None if others is None else others.labels,
         num_shadows=_NUM_SHADOWS.value,
-        budget=_BUDGET.value,
+        shadow_budget=_BUDGET.value,
         policy=_POLICY.value or DEFAULT,
         ids=records.ids,
         groups=records.groups,

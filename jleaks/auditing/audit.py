@@ -56,7 +56,7 @@ def audit(
     shadow_data: Any = None,
     shadow_labels: Any = None,
     num_shadows: int = 64,
-    budget: int | None = None,
+    shadow_budget: int | None = None,
     policy: Policy | Mapping[str, Any] | str | os.PathLike[str] = DEFAULT,
     ids: Any = None,
     groups: Any = None,
@@ -93,8 +93,8 @@ def audit(
         these alone, as an attacker from outside trains his.
       shadow_labels: [N'] their classes.  Without `shadow_data`, `shadow_answers` are about N + N' records.
       num_shadows: How many shadows `fit` trains, at least 4; 0 for none.
-      budget: How many shadows are trained at most, in batches, until the verdict of `policy` is certain
-        (`jleaks.auditing.sequential`); in place of `num_shadows`.
+      shadow_budget: How many shadows are trained at most, in batches, until the verdict of `policy` is
+        certain (`jleaks.auditing.sequential`); in place of `num_shadows`.
       policy: What a budget is spent for: the gate's limits, such as {"auc": 0.6}, or its TOML file.
       ids: [N] what a reader calls each record; positions by default.
       groups: By name, [N] the group of each record, for risk per group.
@@ -155,10 +155,10 @@ def audit(
         execution=execution,
         tell=tell,
     )
-    _check(models, num_shadows if budget is None else budget, shadow_data is not None)
-    looks = [num_shadows] if budget is None else sequential.looks(budget)
+    _check(models, num_shadows if shadow_budget is None else shadow_budget, shadow_data is not None)
+    looks = [num_shadows] if shadow_budget is None else sequential.looks(shadow_budget)
     limits = as_policy(policy)
-    if budget is not None:
+    if shadow_budget is not None:
         sequential.check(limits, models.can_train and not shadow_answers)
     error = sequential.ERROR / len(looks)
     among = None
@@ -170,7 +170,7 @@ def audit(
         for at, count in enumerate(looks):
             answered = models.answered(whole[:count], Path(workdir or scratch))
             result = _judge(models, audited, answered, chosen, delta, error, notes, tell)
-            if budget is None:
+            if shadow_budget is None:
                 break
             look = sequential.look(limits, result, former, at, looks)
             tell(look.said)

@@ -18,7 +18,7 @@ def audited(memory, policy, budget=32, **changes):
     said = []
     given = {"fit": fit(memory), "predict": predict, "attacks": ATTACKS, "tell": said.append}
     found = audit(
-        data, labels_of(data), member, budget=budget, policy=policy, num_processes=1,
+        data, labels_of(data), member, shadow_budget=budget, policy=policy, num_processes=1,
         **(given | changes),
     )  # fmt: skip
     return found, said

@@ -119,7 +119,7 @@ def test_a_budget_other_records_and_a_former_audit(launch, folder):
     policy.write_text("[limits]\nauc = 0.55\n[regression]\nauc = 0.05\n")
     flags = [
         f"--data={folder / 'records.csv'}", f"--shadow_data={folder / 'others.csv'}",
-        "--label=species", "--id=name", "--groups=side", "--drop=d", "--budget=16",
+        "--label=species", "--id=name", "--groups=side", "--drop=d", "--shadow_budget=16",
         f"--policy={policy}", *(flag.format(folder) for flag in TRAINED), "--attacks=loss,attack_r",
     ]  # fmt: skip
     done = launch("launch.audit", "--num_cpu_devices=1", f"--out_dir={folder / 'outside'}", *flags)
@@ -179,8 +179,9 @@ def test_several_shadows_that_only_answered(launch, folder):
     [
         (["--data=none.csv", "--network=n.py:N"], "plugin n.py is no file"),
         (["--data={}/records.csv", "--label=species"], "needs a way to train shadow models"),
-        (["--data={}/records.csv", "--policy=p.toml", *TRAINED], "what a --budget is spent for"),
-        (["--data={}/records.csv", "--budget=16", *TRAINED], "--budget and --num_shadows are given"),
+        (["--data={}/records.csv", "--policy=p.toml", *TRAINED], "what a --shadow_budget is spent for"),
+        (["--data={}/records.csv", "--budget=16", *TRAINED], "of shadow models say --shadow_budget"),
+        (["--data={}/records.csv", "--shadow_budget=16", *TRAINED], "--num_shadows are given"),
         (["--fit=train.py:fit"], "--fit says something of --data, which is not given"),
         (
             ["--data={}/records.csv", "--label=nothing", *TRAINED],
