@@ -47,7 +47,7 @@ from .attack_recipe import make_attack_recipe
 from .fields import Fields
 
 if TYPE_CHECKING:
-    from jleaks.auditing.audit import Audit
+    from jleaks.auditing.result import Audit
     from jleaks.blackbox.answers import Answers
     from jleaks.blackbox.box import CallableBox
     from jleaks.blackbox.client import HttpBox

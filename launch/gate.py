@@ -29,7 +29,8 @@ _POLICY = flags.DEFINE_string(
 _BASELINE = flags.DEFINE_string(
     "baseline",
     None,
-    "Audit of the former release, for the policy's [regression].",
+    "Audit of the former release, for the policy's [regression]: its folder, whose records.csv lets the "
+    "two be compared record by record.",
     module_name=WHERE,
 )
 _JUNIT = flags.DEFINE_string("junit", None, "File for the checks as JUnit XML.", module_name=WHERE)
@@ -39,6 +40,7 @@ _JSON = flags.DEFINE_string("json", None, "File for the checks as JSON.", module
 def main(_: list[str]) -> int:
     """Applies the policy; returns the exit status."""
     from jleaks.auditing import policy
+    from jleaks.auditing.baseline import pair
     from jleaks.files import replace_file
 
     chosen = policy.DEFAULT if _POLICY.value is None else policy.read_policy(_POLICY.value)
@@ -46,7 +48,8 @@ def main(_: list[str]) -> int:
         raise InputError("--baseline is given, but the policy has no [regression]")
     audit = policy.read_audit(_AUDIT.value)
     baseline = None if _BASELINE.value is None else policy.read_audit(_BASELINE.value)
-    checks = policy.apply(chosen, audit, baseline)
+    pairs = None if _BASELINE.value is None else pair(_AUDIT.value, _BASELINE.value)
+    checks = policy.apply(chosen, audit, baseline, pairs)
     result = policy.outcome(checks)
     for check in checks:
         print(f"{check.outcome}: {check.said}")

@@ -15,22 +15,38 @@ from .network import own_network
 from .recipe import make_recipe
 
 if TYPE_CHECKING:
-    from jleaks.auditing.audit import Audit
+    from jleaks.auditing.result import Audit
     from jleaks.training.execution import Execution
 
 _DATA = flags.DEFINE_string(
     "data",
     None,
-    "Your records, labels and membership in one file: .npz, .csv, .tsv or .parquet.  With --network, or "
-    "--fit and --predict, shadow models are trained on them.",
+    "Your records, labels and membership: a .npz, .csv, .tsv or .parquet file, a folder with a folder of "
+    "images for each class, or of a dataset that TFDS prepared.  With --network, or --fit and --predict, "
+    "shadow models are trained on them.",
     module_name=WHERE,
 )
 _MEMBER = flags.DEFINE_string(
     "member",
     None,
-    "Of --data, the column or array that says whether the audited model was trained on a record.  Default: "
-    "whichever is called member, members, is_member, trained_on or in_training.",
+    "Of --data, the column or array that says whether the audited model was trained on a record; of TFDS, "
+    "the splits that it was trained on (default train); of a folder of images, a text file with a name a "
+    "line.  Default: whichever is called member, members, is_member, trained_on or in_training.",
     module_name=WHAT,
+)
+_NONMEMBERS = flags.DEFINE_string(
+    "nonmembers",
+    None,
+    "A second file or folder like --data, of records that the audited model was not trained on; those of "
+    "--data are its members then.",
+    module_name=WHERE,
+)
+_SHADOW_DATA = flags.DEFINE_string(
+    "shadow_data",
+    None,
+    "A file or folder like --data, of other records of the same kind.  Shadow models then are trained on "
+    "these alone, as an attacker from outside trains his.",
+    module_name=WHERE,
 )
 _LABEL = flags.DEFINE_string(
     "label",
@@ -42,8 +58,8 @@ _LABEL = flags.DEFINE_string(
 _FEATURES = flags.DEFINE_string(
     "features",
     None,
-    "Of --data in an npz, the array of the records.  Default: whichever is called features, x, data, "
-    "images or records.",
+    "Of --data in an npz or of TFDS, the array of the records.  Default: whichever is called features, x, "
+    "data, images or records.",
     module_name=WHAT,
 )
 _IDS = flags.DEFINE_string(
@@ -55,6 +71,7 @@ _IDS = flags.DEFINE_string(
 _GROUPS = flags.DEFINE_list(
     "groups", [], "Of --data, columns of groups whose risk is told apart.", module_name=WHAT
 )
+_DROP = flags.DEFINE_list("drop", [], "Of --data, columns that are no features.", module_name=WHAT)
 _FIT = flags.DEFINE_string(
     "fit",
     None,
@@ -79,6 +96,19 @@ _ANSWERS = flags.DEFINE_string(
 _NUM_SHADOWS = flags.DEFINE_integer(
     "num_shadows", 64, "Number of shadow models that are trained.", module_name=WHAT
 )
+_BUDGET = flags.DEFINE_integer(
+    "shadow_budget",
+    None,
+    "Most shadow models that are trained, in batches, until the verdict of --policy is certain (wrong in "
+    "at most 5% of audits).  In place of --num_shadows.",
+    module_name=WHAT,
+)
+_POLICY = flags.DEFINE_string(
+    "policy",
+    None,
+    "For --shadow_budget, the limits of jleaks gate, a TOML file.  Default: a level of at most weak.",
+    module_name=WHAT,
+)
 _ATTACKS = flags.DEFINE_list(
     "attacks", ["all"], "Attacks to try: all, or some by name.", module_name=WHAT
 )
@@ -94,10 +124,28 @@ _TITLE = flags.DEFINE_string(
 )
 
 
+# Without --data these would be passed over in silence.
+_OF_DATA = (
+    *(
+        "fit",
+        "predict",
+        "answers",
+        "member",
+        "nonmembers",
+        "id",
+        "groups",
+        "label",
+        "features",
+        "drop",
+    ),
+    *("shadow_data", "shadow_budget", "policy"),
+)
+
+
 def is_asked_for() -> bool:
     """Whether the flags name records of one's own."""
     if _DATA.value is None:
-        for name in ("fit", "predict", "answers", "member", "id", "groups", "label", "features"):
+        for name in _OF_DATA:
             if flags.FLAGS[name].present:
                 raise InputError(f"--{name} says something of --data, which is not given")
     return _DATA.value is not None
@@ -113,6 +161,7 @@ def find(log: Log, execution: "Execution", workdir: Path, seed: int) -> "Audit":
 
     from jleaks.auditing import files
     from jleaks.auditing.audit import audit
+    from jleaks.auditing.policy import DEFAULT
 
     assert _DATA.value is not None
     network, fit, predict = own_network(), _function("fit"), _function("predict")
@@ -124,14 +173,30 @@ def find(log: Log, execution: "Execution", workdir: Path, seed: int) -> "Audit":
             "--data needs a way to train shadow models: --network=nets.py:Net, or --fit=FILE.py:fit and "
             "--predict=FILE.py:predict"
         )
+    if flags.FLAGS["budget"].present:
+        raise InputError(
+            "--budget is of records that an endpoint is sent; of shadow models say --shadow_budget"
+        )
+    if _POLICY.value is not None and _BUDGET.value is None:
+        raise InputError(
+            "--policy says what a --shadow_budget is spent for, which is not given; see jleaks gate"
+        )
+    if _BUDGET.value is not None and flags.FLAGS["num_shadows"].present:
+        raise InputError("--shadow_budget and --num_shadows are given, expected one of them")
     columns = files.Columns(
-        _LABEL.value, _MEMBER.value, _IDS.value, tuple(_GROUPS.value), _FEATURES.value
+        _LABEL.value,
+        _MEMBER.value,
+        _IDS.value,
+        tuple(_GROUPS.value),
+        _FEATURES.value,
+        tuple(_DROP.value),
     )
-    records = files.read(_DATA.value, columns, encoded=network is not None)
-    log.line(
-        f"{_DATA.value}: {records.num_records:,} records of {records.num_classes} classes, "
-        f"{int(records.member.sum()):,} of them members"
-    )
+    records = files.read(_DATA.value, columns, nonmembers=_NONMEMBERS.value)
+    for line in records.lines:
+        log.line(line)
+    others = None
+    if _SHADOW_DATA.value is not None:
+        others = files.read(_SHADOW_DATA.value, columns, is_audited=False)
     answers = None
     if _ANSWERS.value is not None:
         from jleaks.blackbox import files as answer_files
@@ -141,14 +206,18 @@ def find(log: Log, execution: "Execution", workdir: Path, seed: int) -> "Audit":
         )
     return audit(
         records.data,
-        records.own_labels(np.arange(records.num_records)),
+        records.labels,
         records.member,
         fit=fit,
         predict=predict,
         network=network,
         recipe=None if network is None else make_recipe(),
         answers=answers,
+        shadow_data=None if others is None else others.data,
+        shadow_labels=None if others is None else others.labels,
         num_shadows=_NUM_SHADOWS.value,
+        shadow_budget=_BUDGET.value,
+        policy=_POLICY.value or DEFAULT,
         ids=records.ids,
         groups=records.groups,
         attacks=_ATTACKS.value,

@@ -9,8 +9,8 @@ from typing import ParamSpec
 
 import pandas as pd
 
-from jleaks.auditing.audit import Audit
 from jleaks.auditing.audit import audit as _audit
+from jleaks.auditing.result import Audit
 from jleaks.auditing.verdict import Verdict
 from jleaks.report import audit_page
 

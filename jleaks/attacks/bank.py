@@ -61,6 +61,8 @@ class Bank:
       entropy: [M, N] negative entropy, or None.
       quantile: [M, N] what a network predicts of phi's quantile among non-members, or None.
       twins: Models 2i and 2i + 1 are twins: each trained on the records that the other did not.
+      num_targets: The first so many models may be attacked; the others are references alone, of which
+        none need have trained on a record.  None for all.
       meta: Task, source, temperature, fingerprint and whatever else is known.
     """
 
@@ -76,6 +78,7 @@ class Bank:
     entropy: Float[np.ndarray, "models records"] | None = None
     quantile: Float[np.ndarray, "models records"] | None = None
     twins: bool = False
+    num_targets: int | None = None
     meta: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -114,7 +117,7 @@ class Bank:
             )
         if self.member[:, self.population].any():
             found.append("a population record is a member of some model")
-        for model, row in enumerate(self.member[:, ~self.population]):
+        for model, row in enumerate(self.member[: self.num_targets, ~self.population]):
             if row.all() or not row.any():
                 found.append(
                     f"model {model} has no {'non-members' if row.all() else 'members'} among the "
@@ -183,7 +186,7 @@ def load(path: str | os.PathLike[str]) -> Bank:
         raise npz.damaged(path, problem, _REMEDY)
     known = {name: array for name, array in arrays.items() if name in _ARRAYS}
     try:
-        return Bank(num_classes=num_classes, twins=twins, meta=meta, **known)
+        return Bank(num_classes=num_classes, twins=twins, num_targets=None, meta=meta, **known)
     except InputError as error:
         raise npz.damaged(path, str(error), _REMEDY) from error
 

@@ -189,7 +189,11 @@ def _layout(
         roles["shadow"] = shadows
     audited = {role: refs.audited(bank) for role, refs in roles.items()}
     members = {role: bank.member[refs.targets] for role, refs in roles.items()}
-    drawn = {role: audited[role] for role, refs in roles.items() if refs.draw is not None}
+    drawn = {
+        role: audited[role]
+        for role, refs in roles.items()
+        if refs.draw is not None or refs.judged is not None
+    }
     return _Layout(
         bank_arrays(bank, attacks, tuple(roles.values())),
         {role: reference_arrays(refs) for role, refs in roles.items()},

@@ -58,12 +58,14 @@ class References:
       models: [T, R] their references.
       num_models: M.
       draw: Which of them a record takes; None if it takes all.
+      judged: [N] records that targets may be judged on; None for all but the population.
     """
 
     targets: Int[np.ndarray, "targets"]
     models: Int[np.ndarray, "targets references"]
     num_models: int
     draw: Draw | None = None
+    judged: Bool[np.ndarray, "records"] | None = None
 
     @functools.cached_property
     def use(self) -> Float[np.ndarray, "targets models"]:
@@ -79,7 +81,8 @@ class References:
 
     def audited(self, bank: Bank) -> Bool[np.ndarray, "targets records"]:
         """Returns the records that each target is audited on."""
-        candidate = np.broadcast_to(~bank.population, (len(self.targets), len(bank.population)))
+        candidate = self._candidate(bank)
+        candidate = np.broadcast_to(candidate, (len(self.targets), len(candidate)))
         return candidate if self.draw is None else candidate & self.draw.comparable
 
     def sides(self, bank: Bank) -> tuple[float, float]:
@@ -88,8 +91,11 @@ class References:
             return float(self.draw.inside), float(self.draw.outside)
         if not self.models.size:
             return 0.0, 0.0
-        inside = float(self._counts(bank)[:, ~bank.population].mean())
+        inside = float(self._counts(bank)[:, self._candidate(bank)].mean())
         return inside, self.models.shape[1] - inside
+
+    def _candidate(self, bank: Bank) -> Bool[np.ndarray, "records"]:
+        return ~bank.population if self.judged is None else ~bank.population & self.judged
 
     def _counts(self, bank: Bank) -> Float[np.ndarray, "targets records"]:
         """How many references trained on each record."""

@@ -110,7 +110,10 @@ def make_bank(
       shadows: Of each shadow; none for an audit without.
       member: Which records each shadow was trained on.
       records: About which.
+
+    Where no shadow trained on any of the records, shadows are references alone.
     """
+    num_targets = None if member.any() or not shadows else 1
     if not shadows:
         # A bank has two models at least; what trained on the same records is nobody's reference.
         shadows, member = [target], records.member[None]
@@ -127,6 +130,7 @@ def make_bank(
         labels=records.labels,
         num_classes=records.num_classes,
         population=np.zeros(records.num_records, bool),
+        num_targets=num_targets,
         meta={"task": "audit", "source": "own"},
         **floats,
     )

@@ -3,10 +3,15 @@
 Nothing about an attack is chosen by how well it does on the audited model: an attacker knows the
 membership of the shadows alone.  Each shadow is attacked with the others as references, and the attack
 that finds most of their members at a false-positive rate of 1% is the one that the audit is judged by.
+
+An attacker from outside has shadows that trained on other records of the same kind and on none of the
+audited ones.  All of them are OUT references of an audited record, so that attacks which compare with
+models that trained on it cannot be run; thresholds are set where shadows, too, are outsiders: on the
+audited records themselves.
 """
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -22,8 +27,8 @@ from jleaks.metrics.operating_points import allowed
 
 # An attacker compares attacks at this false-positive rate.
 CHOICE_FPR = 0.01
-# Without shadows nothing can be compared: the first of these that the answers allow.
-WITHOUT_SHADOWS = ("modified_entropy", "loss", "correctness", "maximum")
+# Where no membership of shadows is known nothing can be compared: the first of these that can be run.
+IN_ORDER = ("lira_offline", "attack_r", "modified_entropy", "loss", "correctness", "maximum")
 
 
 class Scores(NamedTuple):
@@ -47,7 +52,8 @@ class Attacked:
       audited: [N] records that the audited model is judged on: all, unless the number of shadows on either
         side of a record would tell whether it is a member (see `jleaks.attacks.references`).
       shadows_audited: [S, N] likewise of each shadow; None without shadows to compare.
-      strength: By attack, the share of shadows' members that it finds at `CHOICE_FPR`; NaN without shadows.
+      strength: By attack, the share of shadows' members that it finds at `CHOICE_FPR`; NaN where no
+        shadow has members that are known.
       strongest: The one that an attacker would choose.
       notes: What could not be run, and why.
     """
@@ -85,22 +91,121 @@ def attack(bank: Bank, attacks: list[Attack], options: Options | None = None) ->
         of_shadows = _run(alone, possible, *of_alone, options, [])
         shadows_audited = of_alone[0].audited(alone)
     strength = {
-        name: _strength(of_shadows[name], bank.member[1:], shadows_audited)
-        if name in of_shadows and shadows_audited is not None
-        else np.nan
-        for name in found
+        name: _strength(rows, bank.member[1:], shadows_audited)
+        for name, rows in of_shadows.items()
+        if shadows_audited is not None
     }
+    return _attacked(
+        found, of_shadows, references.audited(bank)[0], shadows_audited, strength, notes
+    )
+
+
+def attack_from_outside(
+    bank: Bank,
+    attacks: list[Attack],
+    num_audited: int,
+    knows_others: bool = True,
+    options: Options | None = None,
+) -> Attacked:
+    """Runs every attack that can be run with shadows that never saw an audited record.
+
+    What is chosen on shadows, a form of an attack or the strongest of all, is chosen on the records that
+    they trained on and others of these; thresholds come from their scores of the audited records.
+
+    Args:
+      bank: The audited model first, then its shadows; the audited records first, then those that shadows
+        trained on, if these were asked about.
+      attacks: Those to try.
+      num_audited: N, how many records are audited.
+      knows_others: Whether the audited model was asked about the others, too.
+      options: Parameters of attacks.
+
+    Raises:
+      InputError: none of them can be run.
+    """
+    notes: list[str] = []
+    records = np.arange(len(bank.labels))
+    audited, theirs = records < num_audited, records >= num_audited
+    shadows = np.arange(1, bank.num_models)
+    possible = [one for one in attacks if one.references != "in and out"]
+    if len(possible) < len(attacks):
+        names = ", ".join(one.name for one in attacks if one.references == "in and out")
+        notes.append(f"{names} left out: no shadow trained on an audited record")
+    if not theirs.any() or not knows_others:
+        # They rank a record among all others, of which the audited model must remember no more than a
+        # shadow does.
+        ranked = [one.name for one in possible if one.finish is not None]
+        possible = [one for one in possible if one.finish is None]
+        if ranked:
+            notes.append(
+                f"{', '.join(ranked)} left out: they rank a record among others, and the audited model has "
+                "not answered about those that shadows trained on"
+            )
+    m = bank.num_models
+    found = _run(bank, possible, *_others(shadows[None], [0], m, audited, theirs), options, notes)
+    alone = dataclasses.replace(bank, num_targets=0).take(slice(1, None))
+    places = shadows - 1
+    circle = np.stack([np.roll(places, -i)[1:] for i in places])
+    possible = [one for one in possible if one.name in found]
+    of_shadows = _run(
+        alone, possible, *_others(circle, places, m - 1, audited, theirs), options, []
+    )
+    strength = {
+        name: _strength(
+            rows[:, theirs], alone.member[:, theirs], np.ones((m - 1, theirs.sum()), bool)
+        )
+        for name, rows in of_shadows.items()
+        if theirs.any()
+    }
+    return _attacked(
+        {name: rows[:, audited] for name, rows in found.items()},
+        {name: rows[:, audited] for name, rows in of_shadows.items()},
+        np.ones(num_audited, bool),
+        np.ones((m - 1, num_audited), bool),
+        strength,
+        notes,
+    )
+
+
+def _others(
+    models: np.ndarray, targets: Any, num_models: int, audited: np.ndarray, theirs: np.ndarray
+) -> tuple[References, References | None]:
+    """Returns references of targets, judged on the audited records, and of their shadows, on their own.
+
+    Args:
+      models: [T, R] references of each target; the first is its shadow, compared with the others.
+      targets: [T] places of the targets.
+      num_models: Of the bank.
+      audited: [N] which of its records are audited.
+      theirs: [N] which of them shadows may have trained on; none where these were not asked about.
+    """
+    models = models.astype(np.int32)
+    of_targets = References(np.asarray(targets, np.int32), models, num_models, judged=audited)
+    if not theirs.any() or models.shape[1] < 2:
+        return of_targets, None
+    return of_targets, References(models[:, 0], models[:, 1:], num_models, judged=theirs)
+
+
+def _attacked(
+    found: dict[str, np.ndarray],
+    of_shadows: dict[str, np.ndarray],
+    audited: np.ndarray,
+    shadows_audited: np.ndarray | None,
+    strength: dict[str, float],
+    notes: list[str],
+) -> Attacked:
+    """Chooses the strongest attack, on shadows where their membership is known."""
     if not found:
         raise InputError(f"none of the attacks can be run: {'; '.join(notes)}")
-    if of_shadows:
-        strongest = max(of_shadows, key=lambda name: strength[name])
+    if strength:
+        strongest = max(strength, key=lambda name: strength[name])
     else:
-        strongest = next((n for n in WITHOUT_SHADOWS if n in found), next(iter(found)))
+        strongest = next((n for n in IN_ORDER if n in (of_shadows or found)), next(iter(found)))
     return Attacked(
         {name: Scores(values[0], of_shadows.get(name)) for name, values in found.items()},
-        references.audited(bank)[0],
+        audited,
         shadows_audited,
-        strength,
+        {name: strength.get(name, np.nan) for name in found},
         strongest,
         tuple(notes),
     )

@@ -1,10 +1,12 @@
 """What fewer shadow models would have found: the strongest attack again, with nested sets of shadows."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
+from jleaks.attacks.attack import Attack
 from jleaks.attacks.bank import Bank
 from jleaks.attacks.registry import get_attacks
-from jleaks.auditing.attacks import attack
+from jleaks.auditing.attacks import Attacked
 from jleaks.errors import InputError
 from jleaks.metrics.intervals import Interval
 from jleaks.metrics.operating_points import tpr_of_scores
@@ -27,11 +29,14 @@ class CostPoint(NamedTuple):
     seconds: float
 
 
-def cost_curve(bank: Bank, name: str, seconds: float) -> list[CostPoint]:
+def cost_curve(
+    bank: Bank, attack_on: Callable[[Bank, list[Attack]], Attacked], name: str, seconds: float
+) -> list[CostPoint]:
     """Returns what one attack finds with 4, 8, 16, ... and all shadows.
 
     Args:
       bank: The audited model first, then S shadows.
+      attack_on: `attack`, or what attacks from outside.
       name: The attack.
       seconds: That training all shadows took.
     """
@@ -42,11 +47,11 @@ def cost_curve(bank: Bank, name: str, seconds: float) -> list[CostPoint]:
         count *= 2
     for count in [*counts, total] if total >= _FEWEST else []:
         try:
-            attacked = attack(bank.take(slice(0, count + 1)), get_attacks([name]))
+            attacked = attack_on(bank.take(slice(0, count + 1)), get_attacks([name]))
         except InputError:
             # So few references are not enough for this attack.
             continue
         at = attacked.audited
-        tpr = tpr_of_scores(attacked.scores[name].target[at], bank.member[0][at], 0.01)
+        tpr = tpr_of_scores(attacked.scores[name].target[at], bank.member[0][: len(at)][at], 0.01)
         found.append(CostPoint(count, tpr, seconds * count / total))
     return found

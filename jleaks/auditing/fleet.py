@@ -1,8 +1,8 @@
 """Shadow models of a flax network: a fleet, trained side by side and kept in a library."""
 
 import os
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool
@@ -103,11 +103,26 @@ def _progress(progress: Progress) -> str:
     )
 
 
+def _labelled(records: Records) -> tuple[Any, str | None]:
+    """Returns records with their labels as `jleaks.data.own.read` takes them, and the labels' column."""
+    data = records.data
+    if isinstance(data, Mapping) or hasattr(data, "columns"):
+        columns = {str(name): np.asarray(data[name]) for name in data}
+        label = "label"
+        while label in columns:
+            label = f"_{label}"
+        return {**columns, label: records.labels}, label
+    if not hasattr(data, "shape"):
+        data = np.stack([np.asarray(data[i]) for i in range(len(data))])
+    return (data, records.labels), None
+
+
 def _dataset(records: Records) -> tuple[Task, Dataset]:
     """Returns the records as a task of their own."""
     name = f"audit-{records.digest()[:12]}"
     if name not in TASKS:
-        TASKS.register(name, Task(name, data=(records.data, records.labels)))
+        data, label = _labelled(records)
+        TASKS.register(name, Task(name, data=data, label=label))
     task = get_task(name)
     assert task.records is not None
     return task, Dataset(task, "own", task.records.features, task.records.labels)

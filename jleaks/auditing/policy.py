@@ -8,8 +8,8 @@ A policy is a TOML file:
     tpr_at_fpr_0.01 = 0.05       # at a threshold set on shadows where there are any
     epsilon = 2.0                # lower bound: fails above; nothing proves an epsilon from above
     worst_class = 0.2            # TPR of the most exposed class; worst_group likewise
-    [regression]                 # against a stored audit of the former release
-    auc = 0.02                   # may be so much larger
+    [regression]                 # against a stored audit of the former release, of the same records
+    auc = 0.02                   # may be so much larger; told record by record
 
 A limit is *failed* if the lower bound of the number is above it, *passed* if the upper bound is not, and
 *inconclusive* between: the audit is too small to tell.
@@ -20,10 +20,12 @@ import json
 import math
 import os
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 from xml.etree import ElementTree
 
+from jleaks.auditing.baseline import Pairs
 from jleaks.auditing.verdict import Level
 from jleaks.errors import InputError
 
@@ -88,6 +90,24 @@ def read_policy(path: str | os.PathLike[str]) -> Policy:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not TOML: {error}") from error
+    return _checked(found, str(path))
+
+
+def as_policy(given: Policy | Mapping[str, Any] | str | os.PathLike[str]) -> Policy:
+    """Returns a policy of what a caller has: itself, limits by name, or a file.
+
+    Raises:
+      InputError: names the entry that cannot be used, and what is allowed.
+    """
+    if isinstance(given, Policy):
+        return given
+    if isinstance(given, Mapping):
+        return _checked({"limits": dict(given)}, "policy")
+    return read_policy(given)
+
+
+def _checked(found: dict[str, Any], where: str) -> Policy:
+    """Returns the policy of its tables, which are emptied."""
     limits, regression = found.pop("limits", {}), found.pop("regression", {})
     problems = [f"unknown table {name}; allowed: limits, regression" for name in found]
     for table, entries, allowed in (
@@ -108,7 +128,7 @@ def read_policy(path: str | os.PathLike[str]) -> Policy:
     if not problems and not limits and not regression:
         problems.append("it has no limit")
     if problems:
-        raise InputError(f"{path}: {'; '.join(problems)}")
+        raise InputError(f"{where}: {'; '.join(problems)}")
     return Policy(limits, regression)
 
 
@@ -134,7 +154,10 @@ def read_audit(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def apply(
-    policy: Policy, audit: dict[str, Any], baseline: dict[str, Any] | None = None
+    policy: Policy,
+    audit: dict[str, Any],
+    baseline: dict[str, Any] | None = None,
+    pairs: Pairs | None = None,
 ) -> list[Check]:
     """Holds an audit against a policy.
 
@@ -142,6 +165,7 @@ def apply(
       policy: The limits.
       audit: As `read_audit` returns it.
       baseline: The former release's audit; needed for `policy.regression`.
+      pairs: Records of both; None to compare two numbers whose errors are taken to be independent.
 
     Raises:
       InputError: the audit lacks what a limit is about.
@@ -151,7 +175,7 @@ def apply(
         raise InputError("the policy has [regression]: give the former audit with --baseline")
     for name, value in policy.regression.items():
         assert baseline is not None
-        found.append(_regression(name, float(value), audit, baseline))
+        found.append(_regression(name, float(value), audit, baseline, pairs))
     return found
 
 
@@ -178,7 +202,7 @@ def _limit(name: str, limit: Any, audit: dict[str, Any]) -> Check:
             "fail" if low > limit else "pass",
             f"epsilon is at least {low:.3g}, limit {limit:g}",
         )
-    return _judged(name, _value(name, audit), float(limit), f"limit {limit:g}")
+    return _judged(name, value_of(name, audit), float(limit), f"limit {limit:g}")
 
 
 def _judged(name: str, value: dict[str, float], limit: float, what: str) -> Check:
@@ -188,8 +212,16 @@ def _judged(name: str, value: dict[str, float], limit: float, what: str) -> Chec
     return Check(name, "inconclusive" if value["high"] > limit else "pass", said)
 
 
-def _value(name: str, audit: dict[str, Any]) -> dict[str, float]:
-    """Returns a number of the strongest attack with its bounds."""
+def value_of(name: str, audit: dict[str, Any]) -> dict[str, float]:
+    """Returns a number of the strongest attack with its bounds.
+
+    Args:
+      name: Of a limit, but for a level and epsilon, which have none.
+      audit: As `apply` takes it.
+
+    Raises:
+      InputError: the audit has no such number.
+    """
     if name.startswith("worst_"):
         kind = name.removeprefix("worst_")
         parts = audit.get("parts", {})
@@ -213,16 +245,25 @@ def _value(name: str, audit: dict[str, Any]) -> dict[str, float]:
 
 
 def _regression(
-    name: str, allowed: float, audit: dict[str, Any], baseline: dict[str, Any]
+    name: str,
+    allowed: float,
+    audit: dict[str, Any],
+    baseline: dict[str, Any],
+    pairs: Pairs | None,
 ) -> Check:
-    """Compares two audits' numbers, whose errors are independent: other models, other shadows."""
-    ours, theirs = _value(name, audit), _value(name, baseline)
+    """Compares two audits' numbers: record by record, or as two whose errors are independent."""
+    title = f"{name} above the former audit's"
+    found = None if pairs is None else pairs.difference(name, audit, baseline)
+    if pairs is not None and found is not None:
+        value = {"mean": found.mean, "low": found.low, "high": found.high}
+        return _judged(title, value, allowed, f"{pairs.describe()}, limit {allowed:g}")
+    ours, theirs = value_of(name, audit), value_of(name, baseline)
     difference = ours["mean"] - theirs["mean"]
     # Distances to the bounds add up as independent errors do.
     below = math.hypot(ours["mean"] - ours["low"], theirs["high"] - theirs["mean"])
     above = math.hypot(ours["high"] - ours["mean"], theirs["mean"] - theirs["low"])
     value = {"mean": difference, "low": difference - below, "high": difference + above}
-    return _judged(f"{name} above the former audit's", value, allowed, f"limit {allowed:g}")
+    return _judged(title, value, allowed, f"taken as independent, limit {allowed:g}")
 
 
 def junit(checks: list[Check], title: str) -> bytes:

@@ -1,9 +1,7 @@
 """The records of an audit: data of any kind, labels, and which of them the audited model was trained on."""
 
-import contextlib
 import dataclasses
-import functools
-import inspect
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -54,7 +52,19 @@ class Records:
 
     def digest(self) -> str:
         """Returns hex digits that differ whenever data or labels do."""
-        return str(joblib.hash([self.data, self.labels, self.classes.tolist()], "sha1"))
+        data = self.data if _is_plain(self.data) else take(self.data, np.arange(self.num_records))
+        return str(joblib.hash([data, self.labels, self.classes.tolist()], "sha1"))
+
+    def first(self, count: int) -> "Records":
+        """Returns the first records, without their data."""
+        return Records(
+            None,
+            self.labels[:count],
+            self.classes,
+            self.member[:count],
+            self.ids[:count],
+            {name: values[:count] for name, values in self.groups.items()},
+        )
 
 
 def read_records(
@@ -83,8 +93,8 @@ def read_records(
     if num_classes is not None and _is_within(classes, num_classes):
         labels, classes = classes[labels].astype(np.int32), np.arange(num_classes)
     n, found = len(labels), []
-    if data is not None and _length(data) != n:
-        found.append(f"data has {_length(data)} records but there are {n} labels")
+    if data is not None and length(data) != n:
+        found.append(f"data has {length(data)} records but there are {n} labels")
     member = _read_member(member, n)
     for side, count in (("members", int(member.sum())), ("non-members", int((~member).sum()))):
         if count < MIN_SIDE:
@@ -152,10 +162,49 @@ def _read_member(member: Any, count: int) -> np.ndarray:
     )
 
 
-def _length(data: Any) -> int:
+def length(data: Any) -> int:
+    """Returns how many records there are.
+
+    Raises:
+      InputError: nothing says how many.
+    """
+    # Sparse matrices have a shape and no length.
+    if hasattr(data, "shape") and len(data.shape):
+        return int(data.shape[0])
     if not hasattr(data, "__len__"):
         raise InputError(f"data is a {type(data).__name__}, expected something with a length")
+    if isinstance(data, Mapping):
+        return len(next(iter(data.values()), ()))
     return len(data)
+
+
+def pairs(data: Any) -> tuple[list[Any], list[Any]]:
+    """Returns the records and the labels of something whose items are (record, label).
+
+    Raises:
+      InputError: an item is something else.
+    """
+    found: tuple[list[Any], list[Any]] = [], []
+    for i in range(length(data)):
+        item = data[i]
+        if not isinstance(item, (tuple, list)) or len(item) != 2:
+            raise InputError(
+                f"labels are not given, and item {i} of data is a {type(item).__name__}, expected (record, "
+                "label)"
+            )
+        for values, part in zip(found, item, strict=True):
+            values.append(part)
+    return found
+
+
+def _is_plain(data: Any) -> bool:
+    """Whether records are held as they are, and not by something that reads them when asked."""
+    return (
+        data is None
+        or isinstance(data, (Mapping, list, tuple))
+        or hasattr(data, "shape")
+        or hasattr(data, "iloc")
+    )
 
 
 def take(data: Any, rows: Int[np.ndarray, "rows"]) -> Any:
@@ -177,103 +226,59 @@ def take(data: Any, rows: Int[np.ndarray, "rows"]) -> Any:
     return [data[int(i)] for i in rows]
 
 
-# What was described, in order, by identity; kept, so that no identity is given twice.
-_Seen = dict[int, tuple[int, Any]]
+def join(first: Any, second: Any, what: str) -> Any:
+    """Returns some records and then others, in the form that both have.
 
+    Args:
+      first: As of `take`.
+      second: In the same form, with records of the same shape and columns.
+      what: What the second ones are, for messages.
 
-def code_digest(*functions: Any) -> str:
-    """Returns hex digits that differ whenever the source of some functions does, or what they hold.
-
-    With a function count its defaults, what it closes over, the arguments of a `functools.partial`, the
-    attributes of an object that is called, and the functions, classes and values of its own file that it
-    names, and what those name in turn; what it imports counts by its name alone.
+    Raises:
+      InputError: they are of another form, shape or columns.
     """
-    found: list[str] = []
-    seen: _Seen = {}
-    for fn in functions:
-        _describe(fn, found, seen)
-    return str(joblib.hash(found, "sha1"))
+    if isinstance(first, Mapping) or hasattr(first, "columns"):
+        names = [*first] if isinstance(first, Mapping) else list(first.columns)
+        theirs = list(getattr(second, "columns", second if isinstance(second, Mapping) else ()))
+        if lacking := [name for name in names if name not in theirs]:
+            raise InputError(f"{what} has no column {lacking[0]}, which data has")
+        if isinstance(first, Mapping):
+            return {name: join(first[name], second[name], f"{what}: {name}") for name in names}
+        import pandas as pd
+
+        return pd.concat([first, second[names]], ignore_index=True)
+    if isinstance(first, np.ndarray):
+        second = np.asarray(second)
+        if first.shape[1:] != second.shape[1:]:
+            raise InputError(
+                f"{what} has records of shape {second.shape[1:]}, data of {first.shape[1:]}"
+            )
+        return np.concatenate([first, second])
+    if hasattr(first, "detach"):
+        return sys.modules["torch"].cat([first, second])
+    if hasattr(first, "toarray"):
+        import scipy.sparse
+
+        return scipy.sparse.vstack([first, second]).tocsr()
+    return [*_items(first), *_items(second)]
 
 
-def _describe(value: Any, found: list[str], seen: _Seen) -> None:
-    """Appends what a function, class, object or plain value is made of."""
-    if inspect.ismodule(value):
-        found.append(value.__name__)
-        return
-    if not callable(value) and not isinstance(value, (list, tuple, dict)):
-        _describe_value(value, found)
-        return
-    if id(value) in seen:
-        # What holds itself, or stands twice.
-        found.append(f"again {seen[id(value)][0]}")
-        return
-    seen[id(value)] = len(seen), value
-    if isinstance(value, functools.partial):
-        for part in (value.func, value.args, value.keywords):
-            _describe(part, found, seen)
-    elif inspect.ismethod(value):
-        _describe(value.__func__, found, seen)
-        _describe(value.__self__, found, seen)
-    elif inspect.isfunction(value) or inspect.isclass(value):
-        _describe_code(value, found, seen)
-    elif callable(value) and hasattr(value, "__dict__"):
-        _describe(type(value), found, seen)
-        _describe(vars(value), found, seen)
-    elif isinstance(value, (list, tuple)):
-        for part in value:
-            _describe(part, found, seen)
-    elif isinstance(value, dict):
-        for key, part in value.items():
-            found.append(repr(key))
-            _describe(part, found, seen)
-    else:
-        _describe_value(value, found)
+def _items(data: Any) -> list[Any]:
+    return [data[i] for i in range(length(data))]
 
 
-def _describe_value(value: Any, found: list[str]) -> None:
-    """Appends the contents of a plain value, an array or an object."""
-    try:
-        found.append(str(joblib.hash(value, "sha1")))
-    # Whatever will not be pickled: locks, sessions, devices.
-    except Exception:
-        found.append(type(value).__qualname__)
-
-
-def _describe_code(value: Any, found: list[str], seen: _Seen) -> None:
-    """Appends the source of a function or class, and what it names of its own file."""
-    found.append(f"{value.__module__}.{value.__qualname__}")
-    # Of a library without sources, or a shell, the name is all there is.
-    with contextlib.suppress(OSError, TypeError):
-        found.append(inspect.getsource(value))
-    for member in vars(value).values() if inspect.isclass(value) else (value,):
-        fn = inspect.unwrap(getattr(member, "__func__", member)) if callable(member) else member
-        if not inspect.isfunction(fn):
-            continue
-        held = [fn.__defaults__, fn.__kwdefaults__]
-        # A cell is empty until what it holds is defined.
-        held += [cell.cell_contents for cell in fn.__closure__ or () if _is_filled(cell)]
-        for word in sorted(_names(fn.__code__)):
-            other = fn.__globals__.get(word)
-            is_own = getattr(other, "__module__", value.__module__) == value.__module__
-            if word in fn.__globals__ and (is_own or not callable(other)):
-                found.append(word)
-                held.append(other)
-        for part in held:
-            _describe(part, found, seen)
-
-
-def _is_filled(cell: Any) -> bool:
-    try:
-        _ = cell.cell_contents
-    except ValueError:
-        return False
-    return True
-
-
-def _names(code: Any) -> set[str]:
-    """Returns the global names of a function's code, inner functions included."""
-    inner = (_names(part) for part in code.co_consts if inspect.iscode(part))
-    return set(code.co_names).union(*inner)
+def num_equal(data: Any, count: int) -> int:
+    """Returns how many of the first records have an equal one among the others."""
+    rows = data.to_numpy() if hasattr(data, "to_numpy") else data
+    rows = rows.toarray() if hasattr(rows, "toarray") else rows
+    if isinstance(rows, Mapping):
+        rows = list(zip(*(np.asarray(column).tolist() for column in rows.values()), strict=True))
+    names = [
+        row.tobytes() if isinstance(row, np.ndarray) and row.dtype != object else joblib.hash(row)
+        for row in _items(rows)
+    ]
+    others = set(names[count:])
+    return sum(name in others for name in names[:count])
 
 
 def shuffled_subsets(

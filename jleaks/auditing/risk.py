@@ -11,6 +11,7 @@ import scipy.special
 import scipy.stats
 from jaxtyping import Bool, Float
 
+from jleaks.auditing.paired import placed
 from jleaks.metrics.intervals import Interval, clopper_pearson
 from jleaks.metrics.operating_points import allowed
 
@@ -52,6 +53,7 @@ def called(
     member: Bool[np.ndarray, "records"],
     outsiders: Float[np.ndarray, "scores"],
     fpr: float,
+    confidence: float = 0.95,
 ) -> Called:
     """Judges a threshold that lets in a share of the shadows' non-members.
 
@@ -60,11 +62,12 @@ def called(
       member: Which are members.
       outsiders: Scores of shadows' non-members, falling.
       fpr: The share of them that the threshold lets in.
+      confidence: Of each interval.
     """
     threshold = float(outsiders[min(allowed(fpr, outsiders.size), outsiders.size - 1)])
     above = scores > threshold
-    tpr = clopper_pearson(int(above[member].sum()), int(member.sum()))
-    realised = clopper_pearson(int(above[~member].sum()), int((~member).sum()))
+    tpr = clopper_pearson(int(above[member].sum()), int(member.sum()), confidence)
+    realised = clopper_pearson(int(above[~member].sum()), int((~member).sum()), confidence)
     return Called(
         threshold,
         tpr,
@@ -196,13 +199,8 @@ def auc(
     exception that variance is zero: the bound then is that of as many right answers as the smaller side
     has records.
     """
-    inside, outside = scores[member], scores[~member]
-    p, n = inside.size, outside.size
-    rank = scipy.stats.rankdata
-    together = rank(np.concatenate([inside, outside]))
-    # Of each member the share of the others below it, of each other the share of the members above it.
-    below = (together[:p] - rank(inside)) / n
-    above = 1 - (together[p:] - rank(outside)) / p
+    below, above = placed(scores, member)
+    p, n = below.size, above.size
     mean = float(below.mean())
     if mean in (0.0, 1.0):
         sure = clopper_pearson(round(mean) * min(p, n), min(p, n), confidence)

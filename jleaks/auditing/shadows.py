@@ -24,7 +24,8 @@ from jaxtyping import Bool
 
 from jleaks import npz
 from jleaks.auditing.answers import SIGNALS, Signals, read_answers, signals_of
-from jleaks.auditing.records import Records, code_digest, shuffled_subsets, take
+from jleaks.auditing.code import code_digest
+from jleaks.auditing.records import Records, shuffled_subsets, take
 from jleaks.errors import InputError
 from jleaks.fingerprint import fingerprint
 from jleaks.keys import Role, identity_generator
@@ -53,11 +54,28 @@ class Shadows(NamedTuple):
 
 
 def memberships(
-    member: Bool[np.ndarray, "records"], num_shadows: int, seed: int
+    member: Bool[np.ndarray, "records"],
+    num_shadows: int,
+    seed: int,
+    among: Bool[np.ndarray, "records"] | None = None,
 ) -> Bool[np.ndarray, "shadows records"]:
-    """Returns who is trained on what: subsets by the key, each independent of the audited model's."""
-    n = len(member)
-    size = int(np.clip(member.sum(), n // 4, n - n // 4))
+    """Returns who is trained on what: subsets by the key, each independent of the audited model's.
+
+    Args:
+      member: Of the audited model.
+      num_shadows: S.
+      seed: Of the subsets.
+      among: Which records shadows may be trained on; None for all.
+    """
+    if among is not None:
+        found = np.zeros((num_shadows, len(member)), bool)
+        found[:, among] = _subsets(int(member.sum()), int(among.sum()), num_shadows, seed)
+        return found
+    return _subsets(int(member.sum()), len(member), num_shadows, seed)
+
+
+def _subsets(size: int, n: int, num_shadows: int, seed: int) -> np.ndarray:
+    size = int(np.clip(size, n // 4, n - n // 4))
     generators = [
         identity_generator(seed, "audit", Role.SHADOW_SPLIT, i) for i in range(num_shadows)
     ]
@@ -68,7 +86,7 @@ def train_shadows(
     fit: FitFn,
     predict: PredictFn,
     records: Records,
-    num_shadows: int,
+    member: Bool[np.ndarray, "shadows records"],
     folder: str | os.PathLike[str],
     *,
     seed: int = 0,
@@ -82,16 +100,15 @@ def train_shadows(
         takes one; returns a model.
       predict: Called with a model and all records; returns posteriors [N, K] (see `read_answers`).
       records: What to train on and to ask about.
-      num_shadows: S.
+      member: Who is trained on what.
       folder: Where answers are kept.
-      seed: Decides who is trained on what, and each shadow's own seed.
+      seed: Decides each shadow's own seed.
       num_processes: How many train at once; None for one a core.
       tell: Receives a line of progress.
 
     Raises:
       InputError: the owner's functions fail, or answer what cannot be read.
     """
-    member = memberships(records.member, num_shadows, seed)
     # Of what they were told to do, and by which code.
     digest = records.digest()
     code = code_digest(fit, predict)

@@ -46,8 +46,8 @@ class Verdict:
         return f"{self.level}: {'; '.join(self.reasons)}"
 
 
-# Each of the three statements may be wrong this often.
-ERROR = 0.05 / (len(FPRS) + 1)
+# Of the rule: one for each false-positive rate, one of epsilon.  They share the error that is allowed.
+NUM_STATEMENTS = len(FPRS) + 1
 
 
 def judge(lifts: dict[float, float], epsilon_low: float, visible: dict[float, float]) -> Verdict:
@@ -55,7 +55,7 @@ def judge(lifts: dict[float, float], epsilon_low: float, visible: dict[float, fl
 
     Args:
       lifts: By false-positive rate, a lower bound of how many times as large a share of the members is
-        called as of the non-members; wrong with probability `ERROR` at most.
+        called as of the non-members; each wrong with at most its share of the error.
       epsilon_low: A lower bound on epsilon, wrong as rarely.
       visible: By false-positive rate, the smallest TPR that would have been seen there; 1 for none.
     """

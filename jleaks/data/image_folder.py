@@ -9,6 +9,11 @@ from jleaks.errors import InputError
 _ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".tif", ".tiff")
 
 
+def images_of(folder: Path) -> list[Path]:
+    """Returns the images in the folders of classes, in sorted order."""
+    return [path for path in sorted(folder.glob("*/*")) if path.suffix.lower() in _ENDINGS]
+
+
 def read(folder: Path) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Reads images of equal size.
 
@@ -24,12 +29,12 @@ def read(folder: Path) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """
     from PIL import Image, UnidentifiedImageError
 
-    files, others = [], 0
-    for path in sorted(folder.glob("*/*")):
-        if path.suffix.lower() in _ENDINGS:
-            files.append(path)
-        elif path.is_file() and not path.name.startswith("."):
-            others += 1
+    files = images_of(folder)
+    others = sum(
+        path.is_file() and not path.name.startswith(".")
+        for path in folder.glob("*/*")
+        if path.suffix.lower() not in _ENDINGS
+    )
     if not files:
         deeper = sorted(
             {path.parent.parent for path in folder.glob("*/*/*") if path.suffix.lower() in _ENDINGS}

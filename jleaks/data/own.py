@@ -136,7 +136,8 @@ def _from_path(path: Path, label: str | None, features: str | None, drop: tuple[
         raise InputError(f"{where} does not exist")
     if path.is_dir() and (prepared := tfds_folder.find(path)) is not None:
         _check_unsaid(where, "a dataset of TFDS", {"drop": drop})
-        return _Raw(*tfds_folder.read(prepared, label, features))
+        found = tfds_folder.read(prepared, label, features)
+        return _Raw(found.records, found.labels, found.lines)
     if path.is_dir():
         _check_unsaid(
             where, "a folder of images", {"label": label, "features": features, "drop": drop}
@@ -291,7 +292,7 @@ def _split(
     for name, column in columns.items():
         if name == label or name in drop:
             continue
-        if _numbers_rows(name, column):
+        if numbers_rows(name, column):
             lines.append(f"{where}: column {name or '(no name)'} numbers the rows: left out")
             continue
         kept[name] = column
@@ -300,7 +301,7 @@ def _split(
     return kept, target.values, tuple(lines)
 
 
-def _numbers_rows(name: str, column: Column) -> bool:
+def numbers_rows(name: str, column: Column) -> bool:
     """Whether a column is the index that a data frame was written with."""
     is_unnamed = not name or name.startswith(("Unnamed: ", "__index_level_"))
     values = column.values

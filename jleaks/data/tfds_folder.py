@@ -1,7 +1,7 @@
 """A dataset that TFDS prepared, of whomever, as arrays."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -10,6 +10,22 @@ from jleaks.errors import InputError
 _INFO = "dataset_info.json"
 # Read at once: more do not make it faster.
 _CHUNK = 1024
+
+
+class Prepared(NamedTuple):
+    """All splits of a dataset.
+
+    Attributes:
+      records: [N, ...].
+      labels: [N].
+      lines: What a reader must be told.
+      splits: [N] names of the splits that records are of.
+    """
+
+    records: np.ndarray
+    labels: np.ndarray
+    lines: list[str]
+    splits: np.ndarray
 
 
 def find(folder: Path) -> Path | None:
@@ -25,18 +41,13 @@ def find(folder: Path) -> Path | None:
     return found[0] if found else None
 
 
-def read(
-    folder: Path, label: str | None = None, features: str | None = None
-) -> tuple[np.ndarray, np.ndarray, list[str]]:
+def read(folder: Path, label: str | None = None, features: str | None = None) -> Prepared:
     """Reads all splits of a dataset.
 
     Args:
       folder: Where TFDS prepared it, to array_record files.
       label: Feature that holds the classes; None for the dataset's supervised one, or "label".
       features: Feature that holds the records; None for the dataset's supervised one, or the only other.
-
-    Returns:
-      [N, ...] records, [N] labels and what a reader must be told.
 
     Raises:
       InputError: TFDS is missing, the files cannot be read, or nothing says which feature is which.
@@ -62,9 +73,11 @@ def read(
         splits = sorted(builder.info.splits)
         records: list[Any] = []
         labels: list[Any] = []
+        sizes: list[int] = []
         for split in splits:
             # Reading and decoding this way needs no TensorFlow; TFDS's faster methods do.
             source = builder.as_data_source(split=split)
+            sizes.append(len(source))
             for start in range(0, len(source), _CHUNK):
                 at = list(range(start, min(start + _CHUNK, len(source))))
                 for example in source.__getitems__(at):
@@ -73,7 +86,9 @@ def read(
         told = (
             f"{folder}: records are {x}, labels {y}, of {len(splits)} splits ({', '.join(splits)})"
         )
-        return np.stack(records), np.array(labels), [told]
+        return Prepared(
+            np.stack(records), np.array(labels), [told], np.repeat(np.array(splits), sizes)
+        )
     except InputError:
         raise
     # TFDS, protocol buffers and array_record raise all sorts of exceptions on files they cannot read.

@@ -92,6 +92,7 @@ def train_bank(
         num_classes=data.task.num_classes,
         population=np.arange(len(asked)) >= plan.num_candidates,
         twins=True,
+        num_targets=None,
         meta=_meta(plan, execution, data, trainer, seconds),
         **answers,
     )

@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from jleaks.attacks.registry import ATTACKS
-from jleaks.auditing.audit import Audit
 from jleaks.auditing.cost import CostPoint
+from jleaks.auditing.result import Audit
 from jleaks.metrics.operating_points import tpr_of_scores
 from jleaks.report.figures.style import (
     BLUE,

@@ -17,7 +17,7 @@ import jinja2
 import markupsafe
 
 from jleaks.auditing import risk
-from jleaks.auditing.audit import Audit
+from jleaks.auditing.result import Audit
 from jleaks.auditing.verdict import RULE, Level
 from jleaks.files import replace_file
 from jleaks.metrics.intervals import Interval
@@ -316,7 +316,8 @@ def _method(audit: Audit) -> list[str]:
     ]
     found = [
         f"{sides[0]:,} members and {sides[1]:,} non-members of {audit.records.num_classes} classes.",
-        f"{audit.num_shadows} shadow models, each trained on an independent random subset of all records."
+        f"{audit.num_shadows} shadow models, each trained on an independent random subset of "
+        f"{audit.shadows_of}."
         if audit.num_shadows
         else "No shadow models.",
         "TPR at a named FPR: with the interval of jleaks.metrics.operating_points, which holds although "
@@ -337,7 +338,7 @@ def as_dict(audit: Audit, title: str = "", command: str = "") -> dict[str, Any]:
     """Returns an audit as JSON values: what `jleaks gate` and scripts read."""
     return {
         "title": title,
-        "level": str(audit.verdict.level),
+        **audit.numbers(),
         "reasons": list(audit.verdict.reasons),
         "lead": lead(audit),
         "strongest": audit.strongest,
@@ -346,31 +347,7 @@ def as_dict(audit: Audit, title: str = "", command: str = "") -> dict[str, Any]:
         "num_nonmembers": int((~audit.records.member & audit.audited).sum()),
         "train_accuracy": audit.train_accuracy,
         "test_accuracy": audit.test_accuracy,
-        "epsilon": audit.epsilon,
-        "attacks": audit.rows,
-        "thresholds": {
-            str(fpr): {
-                "threshold": called.threshold,
-                "tpr": _plain(called.tpr),
-                "fpr": _plain(called.fpr),
-                "precision": {str(prior): list(v) for prior, v in called.precision.items()},
-            }
-            for fpr, called in audit.called.items()
-        },
         "num_at_risk": int(audit.at_risk().sum()),
-        "parts": {
-            name: [
-                {
-                    "name": part.name,
-                    "num_members": part.num_members,
-                    "num_nonmembers": part.num_nonmembers,
-                    "tpr": None if part.tpr is None else _plain(part.tpr),
-                    "fpr": None if part.fpr is None else _plain(part.fpr),
-                }
-                for part in parts
-            ]
-            for name, parts in audit.parts().items()
-        },
         "cost": [
             {"num_shadows": p.num_shadows, "tpr": _plain(p.tpr), "seconds": p.seconds}
             for p in audit.cost

@@ -228,6 +228,11 @@ def test_the_files_say_what_the_audit_found(saved):
     pandas = pytest.importorskip("pandas")
     table = pandas.read_csv(folder / "records.csv")
     assert len(table) == N
+    columns = pandas.read_parquet(folder / "records.parquet")
+    assert list(columns.columns) == list(table.columns)
+    np.testing.assert_array_equal(columns.score, table.score)
+    np.testing.assert_array_equal(columns.p, table.p)
+    assert columns.at_risk.tolist() == table.at_risk.tolist()
     # The file's own numbers give the report's.
     outsiders = risk.called(
         table.score.to_numpy(),
@@ -315,7 +320,7 @@ def test_a_policy_that_cannot_be_used_is_one_line(tmp_path, text, said):
 def test_verdicts_about_models_that_remember_nothing_are_wrong_as_rarely_as_stated():
     """Scores of members and others are alike, on the audited model and on its shadows."""
     from jleaks.auditing.attacks import Attacked, Scores
-    from jleaks.auditing.audit import judged
+    from jleaks.auditing.judgement import judged
     from jleaks.auditing.records import read_records
 
     rng = np.random.default_rng(3)

@@ -5,7 +5,8 @@ import functools
 import numpy as np
 import pytest
 
-from jleaks.auditing.records import code_digest, read_records, take
+from jleaks.auditing.code import code_digest
+from jleaks.auditing.records import read_records, take
 from jleaks.errors import InputError
 
 N = 60

@@ -5,8 +5,10 @@ import pytest
 import scipy.stats
 
 from jleaks.auditing import risk
-from jleaks.auditing.verdict import ERROR, Level, judge
+from jleaks.auditing.verdict import NUM_STATEMENTS, Level, judge
 from jleaks.metrics.intervals import clopper_pearson
+
+SIDED = 0.05 / NUM_STATEMENTS
 
 
 def test_a_threshold_of_shadows_lets_in_its_share_of_them():
@@ -39,6 +41,14 @@ def test_nobody_stands_out_among_uniform_p_values_more_often_than_stated():
     # Somebody stands out of nobody in at most 5% of draws (Benjamini & Hochberg at 5%, all null).
     times = sum(risk.at_risk(rng.random(200)).any() for _ in range(400))
     assert times <= scipy.stats.binom.ppf(0.999, 400, 0.05)
+    for _ in range(20):
+        # The procedure step by step: the largest k with p_(k) <= k q / m, and whoever is up to it.
+        p = np.round(rng.random(60) ** 4, 3)
+        ordered, limit = np.sort(p), 0.0
+        for k in range(1, 61):
+            if ordered[k - 1] <= k * 0.05 / 60:
+                limit = ordered[k - 1]
+        np.testing.assert_array_equal(risk.at_risk(p), (p <= limit) & (limit > 0))
     p = np.append(np.full(20, 1e-6), rng.random(180))
     assert risk.at_risk(p)[:20].all()
 
@@ -46,10 +56,10 @@ def test_nobody_stands_out_among_uniform_p_values_more_often_than_stated():
 def test_the_smallest_visible_leak_is_the_first_that_is_seen():
     n = 500
     for fpr in (0.01, 0.1):
-        least = risk.smallest_visible(n, n, fpr, ERROR)
+        least = risk.smallest_visible(n, n, fpr, SIDED)
         fp = round(fpr * n)
         seen = [
-            clopper_pearson(k, n, 1 - ERROR).low / clopper_pearson(fp, n, 1 - ERROR).high > 1
+            clopper_pearson(k, n, 1 - SIDED).low / clopper_pearson(fp, n, 1 - SIDED).high > 1
             for k in range(n + 1)
         ]
         assert least == seen.index(True) / n

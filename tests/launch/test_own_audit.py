@@ -109,6 +109,33 @@ def test_the_released_model_s_own_answers_are_audited(launch, folder):
     assert "no target was given" not in "".join(found["notes"])
 
 
+def test_a_budget_other_records_and_a_former_audit(launch, folder):
+    """Shadows of other records, in batches, against a policy; then the gate against a former audit."""
+    pandas = pytest.importorskip("pandas")
+    table = pandas.read_csv(folder / "records.csv")
+    table[list("abcd")] += 20
+    table.drop(columns=["trained_on"]).to_csv(folder / "others.csv", index=False)
+    policy = folder / "limits.toml"
+    policy.write_text("[limits]\nauc = 0.55\n[regression]\nauc = 0.05\n")
+    flags = [
+        f"--data={folder / 'records.csv'}", f"--shadow_data={folder / 'others.csv'}",
+        "--label=species", "--id=name", "--groups=side", "--drop=d", "--shadow_budget=16",
+        f"--policy={policy}", *(flag.format(folder) for flag in TRAINED), "--attacks=loss,attack_r",
+    ]  # fmt: skip
+    done = launch("launch.audit", "--num_cpu_devices=1", f"--out_dir={folder / 'outside'}", *flags)
+    assert done.returncode == 0, done.stderr
+    assert "150 of them members; 300 others that shadows are trained on" in done.stdout
+    assert "8 of 16 shadows: fail" in done.stdout
+    found = json.loads((folder / "outside" / "audit.json").read_text())
+    assert found["num_shadows"] == found["num_trained"] == 8
+    assert "none of them saw an audited one" in found["attacker"]
+    gate = launch(
+        "launch.gate", f"--policy={policy}", f"--baseline={folder / 'outside'}", folder / "outside"
+    )
+    assert gate.returncode == 1, gate.stderr
+    assert "paired by record over 300, limit 0.05" in gate.stdout
+
+
 def test_a_network_of_a_file(launch, folder):
     done = audited(
         launch, folder, f"--data={folder / 'records.npz'}", f"--network={folder / 'nets.py'}:Net",
@@ -119,10 +146,11 @@ def test_a_network_of_a_file(launch, folder):
     found = json.loads((folder / "network" / "audit.json").read_text())
     assert found["num_shadows"] == 6
     assert found["train_accuracy"] > found["test_accuracy"]
+    # The same recipe from a file.
+    (folder / "recipe.flags").write_text("--epochs=30\n--batch_size=50\n--learning_rate=0.01\n")
     again = audited(
         launch, folder, f"--data={folder / 'records.npz'}", f"--network={folder / 'nets.py'}:Net",
-        "--epochs=30", "--batch_size=50", "--learning_rate=0.01", "--attacks=loss,lira_offline",
-        out="network",
+        f"--flagfile={folder / 'recipe.flags'}", "--attacks=loss,lira_offline", out="network",
     )  # fmt: skip
     assert again.returncode == 0, again.stderr
     assert json.loads((folder / "network" / "audit.json").read_text())["num_trained"] == 0
@@ -151,6 +179,9 @@ def test_several_shadows_that_only_answered(launch, folder):
     [
         (["--data=none.csv", "--network=n.py:N"], "plugin n.py is no file"),
         (["--data={}/records.csv", "--label=species"], "needs a way to train shadow models"),
+        (["--data={}/records.csv", "--policy=p.toml", *TRAINED], "what a --shadow_budget is spent for"),
+        (["--data={}/records.csv", "--budget=16", *TRAINED], "of shadow models say --shadow_budget"),
+        (["--data={}/records.csv", "--shadow_budget=16", *TRAINED], "--num_shadows are given"),
         (["--fit=train.py:fit"], "--fit says something of --data, which is not given"),
         (
             ["--data={}/records.csv", "--label=nothing", *TRAINED],
@@ -171,7 +202,7 @@ def test_several_shadows_that_only_answered(launch, folder):
         ),
         (
             ["--data={}/train.py", *TRAINED],
-            "ends in '.py'; expected .npz, .csv, .tsv or .parquet",
+            "train.py: expected a .npz, .csv, .tsv or .parquet file, or a folder",
         ),
     ],
 )  # fmt: skip
