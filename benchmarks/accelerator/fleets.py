@@ -98,7 +98,7 @@ class Timed:
         one = _untrained(case.task, dataclasses.replace(case.recipe, precision="float32"))
         state = jax.tree.map(lambda leaf: np.repeat(leaf, count, 0), one)
         tick = time.perf_counter()
-        self.program_bytes = fleet.prepare(self.data, state, members, key_data)
+        self.program_bytes = fleet.prepare(self.data, state, members, key_data).num_bytes
         self.compile_seconds = time.perf_counter() - tick
         self._pack = fleet.load(state, members, key_data)
         tick = time.perf_counter()

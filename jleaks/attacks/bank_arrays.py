@@ -60,16 +60,29 @@ def reference_arrays(references: References) -> dict[str, np.ndarray]:
     }
 
 
+def _spread(array: np.ndarray, mesh: Mesh) -> NamedSharding:
+    return NamedSharding(mesh, PartitionSpec(*[None] * (array.ndim - 1), "model"))
+
+
 def put(arrays: Arrays, mesh: Mesh) -> Arrays:
     """Pads the records to a multiple of the devices and spreads them."""
 
     def spread(array: np.ndarray) -> Array:
         surplus = -array.shape[-1] % mesh.size
         padded = np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, surplus)])
-        spec = PartitionSpec(*[None] * (array.ndim - 1), "model")
-        return jax.device_put(padded, NamedSharding(mesh, spec))
+        return jax.device_put(padded, _spread(array, mesh))
 
     return {name: spread(array) for name, array in arrays.items()}
+
+
+def like(arrays: Arrays, mesh: Mesh) -> Arrays:
+    """Returns what `put` would make of arrays, shapes alone."""
+
+    def shape(array: np.ndarray) -> jax.ShapeDtypeStruct:
+        size = (*array.shape[:-1], array.shape[-1] + -array.shape[-1] % mesh.size)
+        return jax.ShapeDtypeStruct(size, array.dtype, sharding=_spread(array, mesh))
+
+    return {name: shape(array) for name, array in arrays.items()}
 
 
 def blocks(arrays: Arrays, size: int) -> Iterator[tuple[slice, Arrays]]:

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
 from jleaks.attacks.attack import Attack, Ending
@@ -24,6 +24,7 @@ from jleaks.attacks.bank_arrays import (
     bank_arrays,
     blocks,
     fitting,
+    like,
     put,
     reference_arrays,
 )
@@ -94,6 +95,24 @@ def evaluate(
         metrics = _streamed(layout, truth, mesh, block)
     _refuse(attacks, metrics.non_finite, metrics.first_non_finite, references)
     return metrics
+
+
+def lowered(
+    bank: Bank,
+    attacks: Sequence[Attack],
+    references: References,
+    shadows: References | None,
+    mesh: Mesh,
+) -> jax.stages.Lowered:
+    """Returns the program of `evaluate` for a bank as a whole, to be compiled for devices not there."""
+    layout = _layout(bank, attacks, references, shadows, None)
+
+    def shared(leaf: Any) -> jax.ShapeDtypeStruct:
+        place = NamedSharding(mesh, PartitionSpec())
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place)
+
+    rest = jax.tree.map(shared, (layout.roles, layout.truth))
+    return _whole_program(layout.programs, mesh).lower(like(layout.arrays, mesh), *rest)
 
 
 def scores(

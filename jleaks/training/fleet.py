@@ -281,7 +281,7 @@ class Fleet:
 
     def prepare(
         self, data: Data, state: State, members: Members, key_data: UInt32[np.ndarray, "models 2"]
-    ) -> int | None:
+    ) -> Executable:
         """Compiles the training program for a pack of this shape, without moving the pack.
 
         Args:
@@ -291,12 +291,12 @@ class Fleet:
           key_data: The key data of each.
 
         Returns:
-          Bytes of each device that a call will take; None where XLA does not say.
+          The program, which says what a call will take of each device.
 
         Raises:
           TooLargeError: that is more than the limit.
         """
-        return self.training(data, *self._like((state, members, key_data))).num_bytes
+        return self.training(data, *self._like((state, members, key_data)))
 
     def training(self, data: Data, state: Any, members: Any, key_data: Any) -> Executable:
         """Returns the training program compiled for a pack on the devices, or for its shapes."""
@@ -331,13 +331,26 @@ class Fleet:
         Raises:
           TooLargeError: the program takes more than the limit.
         """
+        indices = np.asarray(indices, np.int32)
+        executable = self.asking(data, state, indices, signal_fn, block, answering)
+        strength = None if answering is None else answering.strength
+        (state, *others), count = self._put((state, indices, strength))
+        return fetch(executable.call(state, data, *others), count)
+
+    def asking(
+        self,
+        data: Data,
+        state: State,
+        indices: Any,
+        signal_fn: SignalFn,
+        block: int,
+        answering: Answering | None = None,
+    ) -> Executable:
+        """Returns the program of `query` compiled for arguments like these, of which shapes matter."""
         fn, strength = (None, None) if answering is None else answering
         program = _query_program(self.learner, self.mesh, self.group, block, signal_fn, fn)
-        pack = state, np.asarray(indices, np.int32), strength
-        like, *like_others = self._like(pack)
-        executable = ready("query", program, (like, data, *like_others), self.limit)
-        (state, *others), count = self._put(pack)
-        return fetch(executable.call(state, data, *others), count)
+        like, *others = self._like((state, indices, strength))
+        return ready("query", program, (like, data, *others), self.limit)
 
 
 class Pack:

@@ -218,9 +218,20 @@ class Packing:
 
 
 def make_learner(
-    recipe: Recipe, encoding: encodings.Name, num_classes: int, execution: Execution
+    recipe: Recipe,
+    encoding: encodings.Name,
+    num_classes: int,
+    execution: Execution,
+    platform: str | None = None,
 ) -> Learner:
-    """Returns the learner of a fleet, its form of convolution and its blocks chosen by backend.
+    """Returns the learner of a fleet, its form of convolution and its blocks chosen by platform.
+
+    Args:
+      recipe: How each model is trained.
+      encoding: What makes network inputs of stored records.
+      num_classes: K.
+      execution: The user's choices, None where automatic.
+      platform: Of the devices, as JAX calls it; None for those that are there.
 
     Raises:
       InputError: the recipe cannot be trained with, `execution` splits batches that are taken as a
@@ -234,7 +245,7 @@ def make_learner(
             f"records_per_block is {execution.records_per_block}, but {recipe.model} takes every batch "
             "as a whole: leave it unset"
         )
-    on_cpu = jax.default_backend() == "cpu"
+    on_cpu = (platform or jax.default_backend()) == "cpu"
     chosen = kernels.choose(execution.kernels)
     block = execution.records_per_block
     if block is None and on_cpu and learner.network.layers == "small convolutions":

@@ -299,7 +299,7 @@ class Trainer:
         parts = _take(progress.state, models), _take(spec.members, models), spec.key_data[models]
         whole = len(models) == self.packing.models_per_call
         try:
-            counted = self.fleet.prepare(self.data, *parts)
+            counted = self.fleet.prepare(self.data, *parts).num_bytes
         except TooLargeError as error:
             if whole:
                 self.packing = self.packing.counted(error.needed)

@@ -65,7 +65,7 @@ def counted(c, found):
     fleet = Fleet(c.learner, make_mesh(found.num_devices), found.models_per_vmap)
     data = fleet.put_data(c.features, c.labels)
     part = jax.tree.map(lambda leaf: leaf[: found.models_per_call], (c.members, c.key_data))
-    return fleet.prepare(data, untrained(c, found.models_per_call), *part)
+    return fleet.prepare(data, untrained(c, found.models_per_call), *part).num_bytes
 
 
 @pytest.mark.parametrize(
