@@ -180,8 +180,9 @@ def _mega(field: str) -> Any:
 _LAYOUT = Layout(
     "Programs compiled for {device}; nothing was run on one",
     "Bytes: operands and results of every kernel of a step, of one model (of what is sliced, the slices); "
-    "least: what benchmarks.accelerator.roofline counts.  Graphs: CUDA graphs of a step, and kernels outside of "
-    "them.  Predicted from {assumed}.  Compiled by jaxlib {jaxlib} at commit {commit}, without tuning.",
+    "least: what benchmarks.accelerator.roofline counts.  Graphs: CUDA graphs of a step, and kernels "
+    "outside of them.  Predicted from {assumed}.  Compiled by jaxlib {jaxlib} at commit {commit}, "
+    "without tuning.",
     [
         ("Case", "{case}"),
         ("Network", "{network}"),
@@ -217,9 +218,12 @@ def assumptions(speed: Speed) -> str:
     if speed.clock:
         return f"XLA's estimated cycles at {speed.clock / 1e9:.2f} GHz, at least {moved}"
     flops = ", ".join(f"{name} {n / 1e12:.0f}" for name, n in speed.flops.items())
+    least = (1e6 * seconds for seconds in (speed.launch, speed.alone, speed.graph))
     return (
-        f"{moved}, {100 * speed.flops_share:.0f}% of the TFLOP/s {flops}; {speed.launch * 1e6:.1f} us a "
-        f"kernel in a graph at least, {speed.alone * 1e6:.0f} outside, {speed.graph * 1e6:.0f} between graphs"
+        f"{moved}, {100 * speed.flops_share:.0f}% of the TFLOP/s {flops}; "
+        "{:.1f} us a kernel in a graph at least, {:.0f} outside, {:.0f} between graphs".format(
+            *least
+        )
     )
 
 

@@ -16,6 +16,9 @@ from jleaks.metrics import bank_metrics
 from jleaks.training.packing import device_memory
 
 _MEMORY_SHARE = 0.4
+# Rows that a device which is no CPU evaluates at once: one after the other they would be a thousand small
+# kernels each.
+_ROWS_TOGETHER = 64
 
 # By name; records are the last axis of each.
 Arrays = dict[str, Any]
@@ -100,6 +103,11 @@ def blocks(arrays: Arrays, size: int) -> Iterator[tuple[slice, Arrays]]:
         )
 
 
+def rows_together(mesh: Mesh) -> int:
+    """Returns how many rows, one attack's scores of one target each, a device evaluates at once."""
+    return 1 if mesh.devices.flat[0].platform == "cpu" else _ROWS_TOGETHER
+
+
 def bytes_per_record(arrays: Arrays, attacks: Sequence[Attack], targets: int, mesh: Mesh) -> int:
     """Returns what evaluating takes for each record at most, on all devices together."""
     models, queries = arrays["member"].shape[0], arrays["phi"].shape[0]
@@ -112,8 +120,9 @@ def bytes_per_record(arrays: Arrays, attacks: Sequence[Attack], targets: int, me
     rows += sum(len(score.numbers) for score in own)
     lists = sum(len(score.lists) for score in own)
     kept = 4 * 2 * targets * (rows + 8 * queries + 30 + mesh.size)
-    # Every device's sums of influences.
-    kept += 4 * len(attacks) * len(bank_metrics.INFLUENCES) * (mesh.size + 1)
+    # Every device's sums of influences, and those of the rows that it evaluates at once.
+    influences = len(attacks) * (mesh.size + 1) + rows_together(mesh) * mesh.size
+    kept += 4 * len(bank_metrics.INFLUENCES) * influences
     # Sorts over all models.
     return given + kept + 4 * models * (8 + 4 * lists)
 

@@ -21,6 +21,8 @@ from jleaks.training.preemption import Preempted, StopSignal
 
 _T = TypeVar("_T")
 
+# Checkpoints take at most one part in so many of the time.
+_SAVING_SHARE = 20
 # Records answered at a time when a trained model is queried.
 _QUERY_BLOCK = 500
 
@@ -87,6 +89,7 @@ class _TrainingProgress:
       began: When, by the monotonic clock.
       before: Model-epochs that were behind then.
       saved: When the last checkpoint was saved.
+      saving: Seconds that this took, waiting for the one before included.
       packing_reported: Whether the packing was reported.
     """
 
@@ -96,6 +99,7 @@ class _TrainingProgress:
     began: float
     before: int
     saved: float
+    saving: float = 0.0
     packing_reported: bool = False
 
     def keep(self, models: np.ndarray, part: State, epoch: int) -> None:
@@ -177,7 +181,8 @@ class Trainer:
 
     def _make_fleet(self) -> Fleet:
         limit, group = self.packing.limit_bytes, self.packing.models_per_vmap
-        return Fleet(self._spec.learner, self._mesh, group, limit)
+        least = self.packing.models_per_call if self.packing.pads else 0
+        return Fleet(self._spec.learner, self._mesh, group, limit, least)
 
     def _in_packs(
         self,
@@ -335,12 +340,15 @@ class Trainer:
             self._report_progress(progress, ahead, float(losses[:, at - 1].mean()))
             chunk = max(1, int(self._execution.chunk_seconds / max(per_epoch, 1e-6)))
             halted = self._stop.received is not None
-            due = now - progress.saved >= self._execution.checkpoint_seconds
+            # More seldom where saving takes long, unless every call is to be saved.
+            rest = self._execution.checkpoint_seconds
+            due = now - progress.saved >= (rest and max(rest, _SAVING_SHARE * progress.saving))
             if halted or due or at == ceiling:
                 progress.keep(models, pack.fetch(), at)
             if progress.store is not None and (halted or due):
                 progress.store.save(progress.state, progress.epochs)
-                progress.saved = now
+                progress.saved = time.monotonic()
+                progress.saving = progress.saved - now
             if halted:
                 if progress.store is not None:
                     progress.store.close()

@@ -268,3 +268,19 @@ def test_an_attack_without_its_signals_is_bad_input():
             evaluate(bare, [ATTACKS[name]], references, shadows, make_mesh(1))
     with pytest.raises(InputError, match="gamma is 0"):
         evaluate(bare, [ATTACKS["loss"]], references, shadows, make_mesh(1), Options(gamma=0.0))
+
+
+@pytest.mark.parametrize("records_per_block", [None, 9])
+def test_rows_evaluated_together_change_nothing(monkeypatch, records_per_block):
+    _, bank, references, shadows = case("population")
+    attacks = [ATTACKS[name] for name in ("class_thresholds", "lira_offline", "rmia_offline")]
+    args = bank, attacks, references, shadows
+    apart = evaluate(*args, make_mesh(2), records_per_block=records_per_block)
+    for module in ("bank_arrays", "evaluate_bank"):
+        monkeypatch.setattr(f"jleaks.attacks.{module}.rows_together", lambda _: 4)
+    # Programs of another mesh are compiled anew.
+    together = evaluate(*args, make_mesh(1), records_per_block=records_per_block)
+    for name in apart._fields:
+        np.testing.assert_allclose(
+            getattr(together, name), getattr(apart, name), rtol=1e-5, atol=1e-6, err_msg=name
+        )
