@@ -9,9 +9,9 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from benchmarks.accelerator.banks import synthetic_bank
 from benchmarks.accelerator.roofline import step_counts
 from jleaks.attacks import evaluate_bank
-from jleaks.attacks.bank import Bank
 from jleaks.attacks.references import assign
 from jleaks.attacks.registry import get_attacks
 from jleaks.attacks.signals import bank_signal_fn
@@ -174,23 +174,7 @@ class BankCase(NamedTuple):
 
     def compiled(self, target: Target) -> Compiled:
         """Compiles it."""
-        rng = np.random.default_rng(0)
-        m, n = self.num_models, self.num_records
-        half = np.argsort(rng.random((m // 2, n)), 1) < n // 2
-        member = np.stack([half, ~half], 1).reshape(m, n)
-        # The program depends on shapes alone; of answers there is one number.
-        phi = np.broadcast_to(np.float32(0), (1, m, n))
-        bank = Bank(
-            phi=phi,
-            member=member,
-            labels=np.zeros(n, np.int32),
-            num_classes=100,
-            population=np.zeros(n, bool),
-            correct=np.broadcast_to(True, (1, m, n)),
-            phi_t=phi[0],
-            twins=True,
-            meta={},
-        )
+        bank = synthetic_bank(self.num_models, self.num_records)
         references, shadows = assign(bank)
         attacks = get_attacks(list(ATTACKS))
         program = evaluate_bank.lowered(bank, attacks, references, shadows, target.mesh)
@@ -198,8 +182,8 @@ class BankCase(NamedTuple):
             "what": "evaluator",
             "task": "bank",
             "network": f"{len(attacks)} attacks",
-            "num_models": m,
-            "num_records": n,
+            "num_models": self.num_models,
+            "num_records": self.num_records,
         }
         return Compiled(compiled(program, target.devices[0].platform), about, 0)
 

@@ -285,8 +285,7 @@ class Trainer:
     def _train(self, progress: _TrainingProgress, span: slice) -> None:
         """Trains the models of a pack to their last epoch."""
         epochs, num_epochs = progress.epochs[span], self._spec.learner.recipe.epochs
-        # Models of a pack advance together, so they are at the same epoch, unless the packing
-        # changed since the checkpoint: then those behind catch up first.
+        # Where the packing changed since the checkpoint, the models that are behind catch up first.
         while (start := int(epochs.min())) < num_epochs:
             behind = np.flatnonzero(epochs == start) + span.start
             ceiling = int(min((e for e in epochs if e > start), default=num_epochs))
