@@ -26,7 +26,9 @@ from benchmarks import harness
 from benchmarks.accelerator import topologies
 from benchmarks.accelerator.topologies import Speed, Topology
 from benchmarks.harness import OUT, Command, Flag, Layout, Row, where
+from jleaks import json_lines
 from jleaks.errors import InputError
+from jleaks.report.table import Table
 
 COMMAND = Command(
     "benchmarks.accelerator.compiled",
@@ -35,6 +37,9 @@ COMMAND = Command(
     cases=Flag("Programs to compile, all by default.", [], kind=list),
     minutes=Flag("Most for one case.", 8.0, 0.1),
     out=OUT,
+    rows=where(
+        "Print the tables of these rows as Markdown, for docs/accelerators.md; compile nothing."
+    ),
     packages=where("Folder of the compilers, installed at first use.", "~/.cache/jleaks/compilers"),
     worker=where("Compile what this file says in this process (used by the benchmark itself)."),
 )
@@ -258,14 +263,25 @@ def _measured(topology: Topology) -> list[Row]:
     return rows
 
 
+def tables(rows: Sequence[Row]) -> list[Table]:
+    """Returns a table for each device, in the order of the rows."""
+    found = []
+    for device in dict.fromkeys(row["device"] for row in rows):
+        mine = [row for row in rows if row["device"] == device]
+        found.append(_LAYOUT.table(mine, jaxlib=mine[0]["versions"]["jaxlib"]))
+    return found
+
+
 def main() -> int:
+    if COMMAND.rows:
+        print("\n".join(table.to_markdown() for table in tables(json_lines.read(COMMAND.rows))))
+        return 0
     if COMMAND.worker:
         work(json.loads(Path(COMMAND.worker).read_text()))
         return 0
     rows = _measured(topologies.find(COMMAND.device))
-    table = _LAYOUT.table(rows, jaxlib=rows[0]["versions"]["jaxlib"])
     # Rows were written one by one.
-    COMMAND.finish([], table)
+    COMMAND.finish([], *tables(rows))
     return int(any("failed" in row for row in rows))
 
 

@@ -20,7 +20,6 @@ from jleaks.errors import InputError
 from jleaks.experiments.bank_plan import BankPlan
 from jleaks.fields import Form, Precision
 from jleaks.training import epoch, packing
-from jleaks.training.executables import compiled
 from jleaks.training.execution import Execution
 from jleaks.training.fleet import Fleet
 from jleaks.training.learner import Data, Learner, Members
@@ -185,7 +184,7 @@ class BankCase(NamedTuple):
             "num_models": self.num_models,
             "num_records": self.num_records,
         }
-        return Compiled(compiled(program, target.devices[0].platform), about, 0)
+        return Compiled(program.compile(), about, 0)
 
 
 Case = FleetCase | BankCase
