@@ -99,7 +99,7 @@ def _mlps(section: str, task: str) -> Callable[[Session], None]:
 
 def _preferred(precisions: Sequence[Precision]) -> Precision:
     # A TPU makes TF32 of three passes in bfloat16, with rounding beside them: slower than float32.
-    wanted = "float32" if jax.default_backend() == "tpu" else "tensorfloat32"
+    wanted: Precision = "float32" if jax.default_backend() == "tpu" else "tensorfloat32"
     return wanted if wanted in precisions else precisions[0]
 
 

@@ -188,8 +188,8 @@ def epoch(
 
     def step(i: Array, carry: tuple[State, Array]) -> tuple[State, Array]:
         state, total = carry
-        mine = (lax.dynamic_slice(a, (i * batch,), (batch,)) for a in (rows, labels))
-        drawn = draw(learner, data, members, key, state, *mine, epoch, i)
+        now, learned = (lax.dynamic_slice(a, (i * batch,), (batch,)) for a in (rows, labels))
+        drawn = draw(learner, data, members, key, state, now, learned, epoch, i)
         active = i < num_steps
         factor = optimizer.scheduled(recipe, epoch * num_steps + i, recipe.epochs * num_steps)
         loss, new = step_lib.step(learner, state, drawn, factor, active)

@@ -9,9 +9,10 @@ import pytest
 from conftest import ROOT
 
 from benchmarks.accelerator import topologies
-from benchmarks.accelerator.compiled import compile_cases
+from benchmarks.accelerator.compiled import compile_cases, tables
 from benchmarks.accelerator.hlo import Module, num_bytes
 from benchmarks.accelerator.launches import of_tpu, read_thunks
+from jleaks import json_lines
 from jleaks.errors import InputError
 
 PACKAGES = os.environ.get("JLEAKS_COMPILERS", "~/.cache/jleaks/compilers")
@@ -173,3 +174,11 @@ def test_a_strange_machine_needs_little_to_be_measured(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "is not installed" not in done.stdout + done.stderr
     assert "failed" not in Path(tmp_path / "rows").read_text()
+
+
+def test_the_page_has_the_tables_of_the_committed_rows():
+    page = (ROOT / "docs" / "accelerators.md").read_text()
+    found = tables(json_lines.read(ROOT / "results" / "speed" / "compiled.jsonl"))
+    assert found
+    for table in found:
+        assert table.to_markdown().strip() in page

@@ -310,8 +310,11 @@ def test_what_fails_in_the_background_is_one_line(folder):
 
 @pytest.mark.parametrize(("seconds", "saves"), [(0, 12), (1e-9, 2), (1000, 1)])
 def test_where_saving_takes_long_there_are_fewer_checkpoints(seconds, saves):
-    class Slow:
+    class Slow(Store):
         calls = 0
+
+        def __init__(self):
+            pass
 
         def restore(self, _):
             return None

@@ -345,7 +345,8 @@ def chosen_for(platform, c, num_models, available=PLENTY, **execution):
     )
 
 
-@pytest.mark.parametrize("platform", ["gpu", "tpu"])
+# Not by the platform's name, which would mark it as a test that needs one.
+@pytest.mark.parametrize("platform", ["gpu", "tpu"], ids=["cuda", "xla"])
 def test_on_accelerators_models_that_convolve_take_turns(platform):
     native = fleet_spec("cnn", 1, form="native")
     found = chosen_for(platform, native, 40)
