@@ -10,12 +10,13 @@ NEWEST := .venv-newest
 FAST := tests/ground tests/metrics tests/models/test_networks.py tests/training/test_golden.py \
 	tests/training/test_fleet.py tests/data/test_encodings.py tests/data/test_splits.py
 
-.PHONY: help run test newest lint docs format clean
+.PHONY: help run test newest compiled lint docs format clean
 
 help:
 	@echo "make run     environment, then the main job on synthetic stand-ins (minutes on two cores)"
 	@echo "make test    environment, then the whole test suite"
 	@echo "make newest  the main job and the suite's fast part on Python 3.13 with the newest JAX"
+	@echo "make compiled  programs for an H100 and TPUs, compiled without one (1.3 GB of compilers first)"
 	@echo "make lint    ruff and mypy"
 	@echo "make docs    the documentation site, in site/"
 
@@ -41,6 +42,12 @@ newest: $(NEWEST)/.installed
 	rm -rf $(NEWEST)/run
 	$(NEWEST)/bin/python -m launch.sweep --num_seeds=1 --scale=0.02 --epochs=2 --workdir=$(NEWEST)/run
 	$(NEWEST)/bin/python -m pytest -n 2 --dist=loadfile $(FAST)
+
+# Its compilers are fetched once; the tests that need them are skipped elsewhere.
+compiled: $(STAMP)
+	$(BIN)/python -m benchmarks.accelerator.compiled --device=h100 --cases=attack
+	$(BIN)/python -m benchmarks.accelerator.compiled --device=v5e:2x2 --cases=attack
+	$(BIN)/python -m pytest tests/benchmarks/test_compiled.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

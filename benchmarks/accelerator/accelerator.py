@@ -140,6 +140,8 @@ _SENTENCES = {
     "best form": "{form} is the best form of convolution ({rates})",
     "extrapolated": "{num_models} models, {epochs} epochs would train in {training_seconds:,.0f} s",
     "bank": "bank in seconds: {spent}; attacks {evaluation_seconds}",
+    "evaluator": "{num_models} models of {num_records} records evaluated in {evaluation_seconds} s",
+    "traffic": "seconds for {bytes} bytes: {seconds}",
     "ratio": "{num_models} models, times PyTorch: {times}{lacking}",
 }
 

@@ -4,9 +4,7 @@ import dataclasses
 import functools
 import importlib.util
 import sys
-import tempfile
 import time
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -15,15 +13,11 @@ import numpy as np
 from benchmarks import harness
 from benchmarks.accelerator.roofline import Counts, step_counts
 from benchmarks.fleets import random_parts, random_records
-from jleaks.attacks.evaluate_bank import evaluate
-from jleaks.attacks.references import assign
-from jleaks.attacks.registry import get_attacks
 from jleaks.data.tasks import get_task
 from jleaks.errors import InputError
-from jleaks.experiments import bank as bank_engine
-from jleaks.experiments.bank_plan import BankPlan
 from jleaks.fields import Form
 from jleaks.keys import Role, identity_key
+from jleaks.training import packing
 from jleaks.training.execution import Execution
 from jleaks.training.fleet import Fleet, make_mesh, stack_key_data
 from jleaks.training.learner import Learner, Members, State
@@ -60,7 +54,7 @@ class Case(NamedTuple):
             "task": self.task,
             "network": "-".join(map(str, (self.recipe.model, *sizes))),
             "precision": self.recipe.precision,
-            "form": self.form if self.recipe.model == "cnn" else None,
+            "form": self.form if self.recipe.model in ("cnn", "resnet18", "wrn28_2") else None,
             "num_models": self.num_models,
             "group": self.group or self.num_models,
             "batch": self.recipe.batch_size,
@@ -88,7 +82,8 @@ class Timed:
         task, count, size = get_task(case.task), case.num_models, case.num_members
         self.case = case
         self.steps = size // case.recipe.batch_size
-        learner = Learner(case.recipe, task.encoding, task.num_classes, case.form)
+        execution = Execution(convolution=case.form)
+        learner = packing.make_learner(case.recipe, task.encoding, task.num_classes, execution)
         fleet = Fleet(learner, make_mesh(1), case.group or count)
         self.data = fleet.put_data(*random_records(task, 2 * size))
         indices = np.resize(random_parts(min(count, 8), size, 2 * size), (count, size))
@@ -98,7 +93,7 @@ class Timed:
         one = _untrained(case.task, dataclasses.replace(case.recipe, precision="float32"))
         state = jax.tree.map(lambda leaf: np.repeat(leaf, count, 0), one)
         tick = time.perf_counter()
-        self.program_bytes = fleet.prepare(self.data, state, members, key_data)
+        self.program_bytes = fleet.prepare(self.data, state, members, key_data).num_bytes
         self.compile_seconds = time.perf_counter() - tick
         self._pack = fleet.load(state, members, key_data)
         tick = time.perf_counter()
@@ -125,8 +120,10 @@ class Timed:
         return round(mean, 4) if np.isfinite(mean) else None
 
 
-def counts_of(case: Case) -> Counts:
-    """Returns what a step of one of the case's models takes."""
+def counts_of(case: Case) -> Counts | None:
+    """Returns what a step of one of the case's models takes; None for residual networks."""
+    if case.section == "resnet":
+        return None
     task = get_task(case.task)
     stored = int(np.prod(task.feature_shape)) * np.dtype(task.feature_dtype).itemsize
     return step_counts(case.recipe, task.feature_shape, stored, task.num_classes)
@@ -136,7 +133,8 @@ def steps_per_model(case: Case) -> int:
     """Returns the steps of one whole training: the recipe's epochs on a part of the paper's size."""
     task = get_task(case.task)
     members = case.num_members if case.section == "wide" else task.quarter
-    epochs = RECIPES["wide"].recipe.epochs if case.section == "wide" else Recipe().epochs
+    named = {"wide": "wide", "resnet": case.recipe.model}.get(case.section, "ml_leaks")
+    epochs = RECIPES[named].recipe.epochs
     return max(1, members // case.recipe.batch_size) * epochs
 
 
@@ -230,33 +228,4 @@ def turns(case: Case, contenders: Torch, seconds: float, count: int) -> dict[str
             if k != "jleaks" and len(v) == len(ours)
         },
         "without": failed or None,
-    }
-
-
-def whole_bank(plan: BankPlan, names: Sequence[str]) -> dict[str, Any]:
-    """Trains a bank as launch.bank does, and attacks all its models with the named attacks."""
-    tick = time.perf_counter()
-    with tempfile.TemporaryDirectory() as folder:
-        bank = bank_engine.train_bank(plan, Execution(), folder)
-    trained = time.perf_counter() - tick
-    references, shadows = assign(bank)
-    attacks = get_attacks(list(names))
-    evaluations = []
-    for _ in range(2):
-        tick = time.perf_counter()
-        metrics = evaluate(bank, attacks, references, shadows, make_mesh())
-        evaluations.append(round(time.perf_counter() - tick, 3))
-    members, others = bank.accuracy()
-    return {
-        "num_models": plan.num_models,
-        "num_records": plan.num_candidates + plan.num_population,
-        "epochs": plan.recipe.epochs,
-        "seconds": {**bank.meta["seconds"], "all": round(trained, 2)},
-        "packing": bank.meta["packing"],
-        "evaluation_seconds": dict(zip(("first", "second"), evaluations, strict=True)),
-        "accuracy": {"members": round(members, 4), "others": round(others, 4)},
-        "auc": {
-            a.name: round(float(np.mean(row)), 4)
-            for a, row in zip(attacks, np.asarray(metrics.auc), strict=True)
-        },
     }

@@ -5,8 +5,11 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
+
 from benchmarks import harness
-from benchmarks.accelerator.fleets import Case, Torch, steps_per_model, turns, whole_bank
+from benchmarks.accelerator.banks import evaluated, traffic, whole_bank
+from benchmarks.accelerator.fleets import Case, Torch, steps_per_model, turns
 from benchmarks.accelerator.roofline import peak_bytes, peak_flops
 from benchmarks.accelerator.session import Scale, Session
 from jleaks.data.tasks import get_task
@@ -36,6 +39,7 @@ def _case(session: Session, section: str, task: str, **changes: Any) -> Case:
     images = about.model == "cnn"
     # CNNs' epochs are long: a fifth of the part will do.
     members = min(about.quarter // (5 if images else 1), scale.records)
+    form = changes.get("form", scale.forms[0])
     fields = {name: changes.pop(name) for name in ("precision",) if name in changes}
     case = Case(
         section,
@@ -43,7 +47,8 @@ def _case(session: Session, section: str, task: str, **changes: Any) -> Case:
         dataclasses.replace(recipe, **fields),
         scale.forms[0],
         scale.common[images],
-        None,
+        # Together they would be grouped convolutions.
+        1 if images and form == "native" else None,
         members,
     )
     return case._replace(**changes)
@@ -76,7 +81,7 @@ def _mlps(section: str, task: str) -> Callable[[Session], None]:
             name: session.fleet(_case(session, section, task, precision=name))
             for name in session.precisions
         }
-        # All numbers of models in one precision: TF32, where it is among them.
+        # All numbers of models in one precision.
         name = _preferred(session.precisions)
         rows = [by_precision[name]]
         for models in session.scale.models:
@@ -93,7 +98,9 @@ def _mlps(section: str, task: str) -> Callable[[Session], None]:
 
 
 def _preferred(precisions: Sequence[Precision]) -> Precision:
-    return "tensorfloat32" if "tensorfloat32" in precisions else precisions[0]
+    # A TPU makes TF32 of three passes in bfloat16, with rounding beside them: slower than float32.
+    wanted: Precision = "float32" if jax.default_backend() == "tpu" else "tensorfloat32"
+    return wanted if wanted in precisions else precisions[0]
 
 
 def _cnns(section: str, task: str) -> Callable[[Session], None]:
@@ -105,19 +112,19 @@ def _cnns(section: str, task: str) -> Callable[[Session], None]:
             form: session.fleet(_case(session, section, task, precision=name, form=form))
             for form in session.scale.forms
         }
-        in_turns = None
+        grouped = None
         if "native" in by_form:
-            # Native convolutions of several models are grouped ones; taking turns they are not.
-            case = _case(session, section, task, precision=name, form="native", group=1)
-            row = session.fleet(case._replace(num_models=max(1, case.num_models // 4)))
-            in_turns = row and row["model_steps_per_second"]
+            # Last: cuDNN may try for minutes, or have nothing for them.
+            case = _case(session, section, task, precision=name, form="native")
+            row = session.fleet(case._replace(group=None))
+            grouped = row and row["model_steps_per_second"]
         rates = {f: r["model_steps_per_second"] for f, r in by_form.items() if r is not None}
         if not rates:
             return
         best = max(rates, key=lambda form: rates[form])
         session.write(
             {"what": "best form", "section": section, "task": task, "precision": name, "form": best,
-             "model_steps_per_second": rates, "native_in_turns": in_turns}
+             "model_steps_per_second": rates, "native_grouped": grouped}
         )  # fmt: skip
         for other in session.precisions:
             if other != name:
@@ -164,6 +171,29 @@ def _wide(session: Session) -> None:
             session.fleet(case._replace(group=plan.num_models // part))
 
 
+def _resnets(session: Session) -> None:
+    name = _preferred(session.precisions)
+    for model in session.scale.residual:
+        recipe = dataclasses.replace(RECIPES[model].recipe, precision=name)
+        members = min(10_000, session.scale.records)
+        if session.scale.batches is not None:
+            recipe = dataclasses.replace(recipe, batch_size=session.scale.batches)
+        case = Case("resnet", "cifar10", recipe, "native", 1, 1, members)
+        session.fleet(case)
+        session.fleet(case._replace(num_models=4))
+        session.fleet(case._replace(num_models=4, group=4))
+
+
+def _evaluator(session: Session) -> None:
+    models, records = session.scale.wide
+    about = {"what": "evaluator", "section": "evaluator", "num_models": models}
+    timed = functools.partial(evaluated, models, records, session.scale.attacks)
+    session.guarded({**about, "num_records": records}, timed)
+    size = session.scale.copied
+    about = {"what": "traffic", "section": "evaluator", "bytes": size}
+    session.guarded(about, functools.partial(traffic, size))
+
+
 def _torch(session: Session) -> None:
     scale, contenders = session.scale, Torch()
     names = dict.fromkeys((_preferred(session.precisions), *session.precisions))
@@ -184,8 +214,10 @@ def _torch(session: Session) -> None:
 SECTIONS: dict[str, Callable[[Session], None]] = {
     "peaks": _peaks,
     "purchase": _mlps("purchase", "purchase100"),
-    "cifar": _cnns("cifar", "cifar10"),
     "wide": _wide,
+    "cifar": _cnns("cifar", "cifar10"),
+    "resnet": _resnets,
+    "evaluator": _evaluator,
     "torch": _torch,
     "location": _mlps("location", "location"),
     "mnist": _cnns("mnist", "mnist"),
@@ -193,5 +225,6 @@ SECTIONS: dict[str, Callable[[Session], None]] = {
 
 # The share of the time that each may take.
 SHARES = {
-    "peaks": 1, "purchase": 5, "cifar": 5, "wide": 4, "torch": 4, "location": 3, "mnist": 3,
+    "peaks": 1, "purchase": 5, "wide": 4, "cifar": 5, "resnet": 5, "evaluator": 2, "torch": 4,
+    "location": 3, "mnist": 3,
 }  # fmt: skip

@@ -35,6 +35,7 @@ class Scale(NamedTuple):
       records: Most records of a training part.
       batches: Records a step of MLPs and CNNs; None for the paper's.
       tasks: Of CNN fleets.
+      residual: Residual networks.
       wide: Models and records of the wide bank.
       attacks: On the wide bank.
       seconds: Of one timed call, and the calls.
@@ -45,12 +46,13 @@ class Scale(NamedTuple):
     copied: int = 1 << 30
     models: tuple[int, ...] = (256, 1, 64, 1024, 16, 4, 512, 128, 32, 2, 8)
     images: tuple[int, ...] = (1, 128, 8, 256, 64, 512, 4, 16, 2)
-    forms: tuple[Form, ...] = ("im2col", "products", "rows", "native")
+    forms: tuple[Form, ...] = ("native", "im2col", "products", "rows")
     common: tuple[int, int] = (256, 32)
     turns: tuple[int, ...] = (4, 16)
     records: int = 10_000
     batches: int | None = None
     tasks: tuple[str, ...] = ("cifar10", "mnist")
+    residual: tuple[str, ...] = ("resnet18", "wrn28_2")
     wide: tuple[int, int] = (256, 50_000)
     attacks: tuple[str, ...] = (
         *("loss", "lira_offline", "rmia_offline", "attack_r"),
@@ -61,8 +63,8 @@ class Scale(NamedTuple):
 
 
 SMOKE = Scale(
-    gemm=64, copied=1 << 16, models=(2,), images=(1,), forms=("im2col",), common=(2, 1), turns=(),
-    records=40, batches=10, tasks=("mnist",), wide=(4, 80),
+    gemm=64, copied=1 << 16, models=(2,), images=(1,), forms=("native",), common=(2, 2), turns=(),
+    records=40, batches=10, tasks=("mnist",), residual=(), wide=(4, 80),
     attacks=("loss", "lira_online"), seconds=0.01, calls=2,
 )  # fmt: skip
 
@@ -178,8 +180,8 @@ class Session:
             "model_steps_per_second": round(rate, 2),
             "steps_per_model": per_model,
             "models_per_second": round(rate / per_model, 5),
-            **used(counts, case.recipe.precision, rate, self._peaks),
-            "counts": counts._asdict(),
+            **(used(counts, case.recipe.precision, rate, self._peaks) if counts else {}),
+            "counts": counts and counts._asdict(),
             "compile_seconds": round(timed.compile_seconds, 3),
             "first_epoch_seconds": round(timed.first_epoch_seconds, 4),
             "program_bytes": timed.program_bytes,

@@ -28,9 +28,10 @@ from jleaks.report.table import Table
 from jleaks.training import epoch as epoch_lib
 from jleaks.training import optimizer
 from jleaks.training.execution import Execution
-from jleaks.training.fleet import Fleet, make_mesh, put_models
+from jleaks.training.fleet import Fleet, make_mesh
 from jleaks.training.fleet import spread as spread_models
 from jleaks.training.learner import Data, Learner, Members, State
+from jleaks.training.placement import put_models
 from jleaks.training.recipe import Recipe
 from jleaks.training.trainer import FleetSpec
 from launch.app import start

@@ -21,6 +21,7 @@ from jaxtyping import Bool, Float, UInt32
 
 from jleaks.attacks.signals import membership_margin
 from jleaks.errors import InputError
+from jleaks.models import kernels
 from jleaks.models.forest import ForestRecipe, grow
 from jleaks.training.learner import Learner, Members, State
 from jleaks.training.recipe import Recipe
@@ -139,7 +140,7 @@ def _fleet(recipe: Recipe, train_fn: TrainFn, datasets: Sequence[AttackDataset])
     spec = FleetSpec(
         name="attack models",
         names=[one.name for one in datasets],
-        learner=Learner(recipe, "posteriors", 2),
+        learner=Learner(recipe, "posteriors", 2, kernels=kernels.choose(None)),
         features=np.concatenate(blocks).astype(np.float32),
         labels=labels,
         members=Members(indices, size),

@@ -16,6 +16,9 @@ from jleaks.metrics import bank_metrics
 from jleaks.training.packing import device_memory
 
 _MEMORY_SHARE = 0.4
+# Rows that a device which is no CPU evaluates at once: one after the other they would be a thousand small
+# kernels each.
+_ROWS_TOGETHER = 64
 
 # By name; records are the last axis of each.
 Arrays = dict[str, Any]
@@ -60,16 +63,29 @@ def reference_arrays(references: References) -> dict[str, np.ndarray]:
     }
 
 
+def _spread(array: np.ndarray, mesh: Mesh) -> NamedSharding:
+    return NamedSharding(mesh, PartitionSpec(*[None] * (array.ndim - 1), "model"))
+
+
 def put(arrays: Arrays, mesh: Mesh) -> Arrays:
     """Pads the records to a multiple of the devices and spreads them."""
 
     def spread(array: np.ndarray) -> Array:
         surplus = -array.shape[-1] % mesh.size
         padded = np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, surplus)])
-        spec = PartitionSpec(*[None] * (array.ndim - 1), "model")
-        return jax.device_put(padded, NamedSharding(mesh, spec))
+        return jax.device_put(padded, _spread(array, mesh))
 
     return {name: spread(array) for name, array in arrays.items()}
+
+
+def like(arrays: Arrays, mesh: Mesh) -> Arrays:
+    """Returns what `put` would make of arrays, shapes alone."""
+
+    def shape(array: np.ndarray) -> jax.ShapeDtypeStruct:
+        size = (*array.shape[:-1], array.shape[-1] + -array.shape[-1] % mesh.size)
+        return jax.ShapeDtypeStruct(size, array.dtype, sharding=_spread(array, mesh))
+
+    return {name: shape(array) for name, array in arrays.items()}
 
 
 def blocks(arrays: Arrays, size: int) -> Iterator[tuple[slice, Arrays]]:
@@ -87,6 +103,11 @@ def blocks(arrays: Arrays, size: int) -> Iterator[tuple[slice, Arrays]]:
         )
 
 
+def rows_together(mesh: Mesh) -> int:
+    """Returns how many rows, one attack's scores of one target each, a device evaluates at once."""
+    return 1 if mesh.devices.flat[0].platform == "cpu" else _ROWS_TOGETHER
+
+
 def bytes_per_record(arrays: Arrays, attacks: Sequence[Attack], targets: int, mesh: Mesh) -> int:
     """Returns what evaluating takes for each record at most, on all devices together."""
     models, queries = arrays["member"].shape[0], arrays["phi"].shape[0]
@@ -99,8 +120,9 @@ def bytes_per_record(arrays: Arrays, attacks: Sequence[Attack], targets: int, me
     rows += sum(len(score.numbers) for score in own)
     lists = sum(len(score.lists) for score in own)
     kept = 4 * 2 * targets * (rows + 8 * queries + 30 + mesh.size)
-    # Every device's sums of influences.
-    kept += 4 * len(attacks) * len(bank_metrics.INFLUENCES) * (mesh.size + 1)
+    # Every device's sums of influences, and those of the rows that it evaluates at once.
+    influences = len(attacks) * (mesh.size + 1) + rows_together(mesh) * mesh.size
+    kept += 4 * len(bank_metrics.INFLUENCES) * influences
     # Sorts over all models.
     return given + kept + 4 * models * (8 + 4 * lists)
 

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
 from jleaks.attacks.attack import Attack, Ending
@@ -24,8 +24,10 @@ from jleaks.attacks.bank_arrays import (
     bank_arrays,
     blocks,
     fitting,
+    like,
     put,
     reference_arrays,
+    rows_together,
 )
 from jleaks.attacks.bank_scores import (
     Shared,
@@ -41,7 +43,7 @@ from jleaks.attacks.requirements import no_shadow, refusal
 from jleaks.errors import InputError
 from jleaks.metrics import bank_metrics
 from jleaks.metrics.bank_metrics import BankMetrics
-from jleaks.training import fleet
+from jleaks.training import fleet, placement
 
 
 class NonFiniteScoresError(InputError):
@@ -79,9 +81,9 @@ def evaluate(
     """
     layout = _layout(bank, attacks, references, shadows, options)
     block = records_per_block or fitting(layout.arrays, attacks, len(references.targets), mesh)
-    truth = fleet.put_shared(layout.truth, mesh)
+    truth = placement.put_shared(layout.truth, mesh)
     if block >= (records := len(bank.labels)):
-        roles = fleet.put_shared(layout.roles, mesh)
+        roles = placement.put_shared(layout.roles, mesh)
         found = _whole_program(layout.programs, mesh)(put(layout.arrays, mesh), roles, truth)
         metrics = BankMetrics(*(np.asarray(leaf) for leaf in found))
         # What was padded for the devices is nobody's.
@@ -90,6 +92,24 @@ def evaluate(
         metrics = _streamed(layout, truth, mesh, block)
     _refuse(attacks, metrics.non_finite, metrics.first_non_finite, references)
     return metrics
+
+
+def lowered(
+    bank: Bank,
+    attacks: Sequence[Attack],
+    references: References,
+    shadows: References | None,
+    mesh: Mesh,
+) -> jax.stages.Lowered:
+    """Returns the program of `evaluate` for a bank as a whole, to be compiled for devices not there."""
+    layout = _layout(bank, attacks, references, shadows, None)
+
+    def shared(leaf: Any) -> jax.ShapeDtypeStruct:
+        place = NamedSharding(mesh, PartitionSpec())
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place)
+
+    rest = jax.tree.map(shared, (layout.roles, layout.truth))
+    return _whole_program(layout.programs, mesh).lower(like(layout.arrays, mesh), *rest)
 
 
 def scores(
@@ -261,7 +281,8 @@ def _rows_program(
         ), influence
 
     def device(rows: dict[str, Array], shared: Shared) -> tuple[BankMetrics, Array]:
-        metrics, sums = bank_metrics.in_turn(lambda r: one(r, shared), num_attacks, rows)
+        together = rows_together(mesh)
+        metrics, sums = bank_metrics.in_turn(lambda r: one(r, shared), num_attacks, rows, together)
         return metrics, sums[None]
 
     return fleet.spread("evaluate rows", device, mesh, ("models", "shared"))
@@ -282,7 +303,8 @@ def _whole_program(programs: _Programs, mesh: Mesh) -> Any:
             evaluate_rows = _rows_program(
                 ending, len(at), programs.options, programs.num_classes, mesh
             )
-            metrics, sums = evaluate_rows(bank_metrics.pad(rows, mesh.size), shared)
+            rows = bank_metrics.pad(rows, mesh.size * rows_together(mesh))
+            metrics, sums = evaluate_rows(rows, shared)
             influence = sums.sum(0)
             for i, attack in enumerate(at):
                 span = slice(i * targets, (i + 1) * targets)
@@ -332,8 +354,9 @@ def _streamed(layout: _Layout, truth: Truth, mesh: Mesh, block: int) -> BankMetr
     block = -(-block // mesh.size) * mesh.size
     records, targets = arrays["labels"].shape[0], len(roles["target"]["targets"])
     found = {role: _raw_in_blocks(layout, role, mesh, block) for role in roles}
-    shared = fleet.put_shared(shared_by_rows(arrays, truth, roles), mesh)
-    per_call = max(1, block * targets // records // mesh.size) * mesh.size
+    shared = placement.put_shared(shared_by_rows(arrays, truth, roles), mesh)
+    multiple = mesh.size * rows_together(mesh)
+    per_call = max(1, block * targets // records // multiple) * multiple
     parts = []
     for i, attack in enumerate(programs.attacks):
         evaluate_rows = _rows_program(

@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array
 
 from jleaks.metrics.case_metrics import Metrics, OwnRows, metrics, own_rows
-from jleaks.training import fleet
+from jleaks.training import fleet, placement
 
 # Rows that one call of `evaluate_scores` may hold, padding included.
 _MOST_ROWS = 1 << 25
@@ -61,8 +61,8 @@ def _in_calls(
             truth[at, : len(scores[i])] = member[i]
         counts = np.array([len(scores[i]) for i in chosen], np.int32)
         more = jax.tree.map(lambda leaf, at=slice(start, chosen.stop): leaf[at], others)
-        spread, count = fleet.put_models((rows, truth, counts, *more), mesh)
-        parts.append(fleet.fetch(program(*spread), count))
+        spread, count = placement.put_models((rows, truth, counts, *more), mesh)
+        parts.append(placement.fetch(program(*spread), count))
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
 
 

@@ -10,6 +10,7 @@ summed over the targets, which share their records: intervals over records are m
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -223,15 +224,22 @@ def in_turn(
     evaluate_fn: Callable[[dict[str, Array]], tuple[BankMetrics, Array]],
     num_attacks: int,
     rows: dict[str, Array],
+    together: int = 1,
 ) -> tuple[BankMetrics, Float[Array, "attacks influences records"]]:
-    """Evaluates rows one after the other; the sums of their influences are all that is kept of these.
+    """Evaluates rows, some after the others; the sums of their influences are all that is kept of these.
 
     Args:
       evaluate_fn: From a row to what `evaluate_row` returns.
       num_attacks: Attacks that the rows are of.
       rows: Stacked: `target` scores [rows, N] (or what forms share [rows, C, N]), `attack`, the place of
         each one's attack, `weight`, 0 for a row that does not count, and what `evaluate_fn` takes.
+      together: Rows that are evaluated at once, by `vmap`; the number of rows is a multiple of it.
     """
+
+    def add_several(sums: Array, some: dict[str, Array]) -> tuple[Array, BankMetrics]:
+        metrics, found = jax.vmap(evaluate_fn)(some)
+        mine = (jnp.arange(num_attacks)[:, None] == some["attack"]) & (some["weight"] > 0)
+        return sums + jnp.where(mine[:, :, None, None], found, 0).sum(1), metrics
 
     def add(sums: Array, row: dict[str, Array]) -> tuple[Array, BankMetrics]:
         metrics, found = evaluate_fn(row)
@@ -239,8 +247,12 @@ def in_turn(
         return lax.dynamic_update_index_in_dim(sums, found, row["attack"], 0), metrics
 
     shape = (num_attacks, len(INFLUENCES), rows["target"].shape[-1])
-    sums, metrics = lax.scan(add, jnp.zeros(shape, jnp.float32), rows)
-    return metrics, sums
+    if together == 1:
+        sums, metrics = lax.scan(add, jnp.zeros(shape, jnp.float32), rows)
+        return metrics, sums
+    some = jax.tree.map(lambda a: a.reshape(-1, together, *a.shape[1:]), rows)
+    sums, metrics = lax.scan(add_several, jnp.zeros(shape, jnp.float32), some)
+    return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), metrics), sums
 
 
 def _of_rate(answers: Array, kind: Array, size: Array) -> Array:

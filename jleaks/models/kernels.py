@@ -64,6 +64,13 @@ def _cpu_dense(x: Array, w: Array, b: Array, activation: str | None, _: Precisio
     return jax.nn.relu(y) if activation == "relu" else y
 
 
+def _one_hot_cross_entropy(logits: Array, labels: Array) -> Array:
+    # Not `take_along_axis`, whose gradient is a scatter: two more kernels in every step.
+    is_true = jnp.arange(logits.shape[-1]) == labels[:, None]
+    true = jnp.where(is_true, logits, 0).sum(-1)
+    return jax.nn.logsumexp(logits, axis=-1) - true
+
+
 XLA = Kernels(
     dense=_xla_dense,
     convolve_relu_pool=lambda x, w, b, padding, form, precision: max_pool(
@@ -79,6 +86,7 @@ XLA = Kernels(
     # Five images' windows and feature maps stay in a core's cache; a batch's do not.
     cnn_block=5,
 )
+ACCELERATOR = XLA._replace(cross_entropy=_one_hot_cross_entropy)
 CPU = Kernels(
     dense=_cpu_dense,
     convolve_relu_pool=lambda x, w, b, padding, *_: host.convolve_relu_pool(
@@ -95,17 +103,22 @@ CPU = Kernels(
 )
 
 
-def choose(name: KernelsName | None) -> Kernels:
-    """Returns the kernels that an execution names, XLA's if none.
+def choose(name: KernelsName | None, platform: str | None = None) -> Kernels:
+    """Returns the kernels that an execution names, XLA's in the form of the platform if none.
+
+    Args:
+      name: As an execution has it.
+      platform: Of the devices, as JAX calls it; None for those that are there.
 
     Raises:
       InputError: those for CPU devices are asked for, but not there.
     """
+    platform = platform or jax.default_backend()
     if name != "host":
-        return XLA
-    if (backend := jax.default_backend()) != "cpu" or not library.loaded():
+        return XLA if platform == "cpu" else ACCELERATOR
+    if platform != "cpu" or not library.loaded():
         raise InputError(
             "kernels is host, which needs CPU devices and its library"
-            f" (devices: {backend}, library loaded: {library.loaded()})"
+            f" (devices: {platform}, library loaded: {library.loaded()})"
         )
     return CPU

@@ -18,8 +18,6 @@ from typing import Any
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
-from orbax.checkpoint import checkpoint_managers as policies
 
 from jleaks.errors import InputError
 from jleaks.training.learner import State
@@ -63,6 +61,11 @@ class Store:
         Raises:
           InputError: the directory cannot be created.
         """
+        # Not above: whoever trains without checkpoints does without orbax.
+        import orbax.checkpoint as ocp
+        from orbax.checkpoint import checkpoint_managers as policies
+
+        self._args = ocp.args
         self._directory = Path(directory).absolute()
         self._fingerprint, self._line = fingerprint, line
         self._damaged: list[int] = []
@@ -119,7 +122,7 @@ class Store:
           _DamagedError: it is not what was saved.
           InputError: it belongs to another plan.
         """
-        meta = self._item(step, meta=ocp.args.JsonRestore())
+        meta = self._item(step, meta=self._args.JsonRestore())
         if not isinstance(meta, dict) or set(meta) not in (_VERIFIED, _UNVERIFIED):
             raise _DamagedError("its description is not one")
         verified = set(meta) == _VERIFIED
@@ -157,7 +160,7 @@ class Store:
         count = leaves[0].shape[0]
         size = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
         like = {_ROWS: np.empty((count, size // count), np.uint8)}
-        rows = self._item(step, models=ocp.args.StandardRestore(like))[_ROWS]
+        rows = self._item(step, models=self._args.StandardRestore(like))[_ROWS]
         if rows.shape != like[_ROWS].shape:
             raise _DamagedError(f"models and bytes are {rows.shape}, not {like[_ROWS].shape}")
         return _unpacked(rows, leaves)
@@ -165,7 +168,7 @@ class Store:
     def _read_leaves(self, step: int, leaves: list[Any]) -> list[np.ndarray]:
         """Reads a state as earlier versions saved it, each leaf by its position."""
         like = {str(i): np.zeros(leaf.shape, leaf.dtype) for i, leaf in enumerate(leaves)}
-        found = self._item(step, leaves=ocp.args.StandardRestore(like))
+        found = self._item(step, leaves=self._args.StandardRestore(like))
         for i, leaf in enumerate(leaves):
             if leaf.shape != found[str(i)].shape:
                 raise _DamagedError(f"leaf {i} is {found[str(i)].shape}, expected {leaf.shape}")
@@ -174,7 +177,7 @@ class Store:
     def _item(self, step: int, **item: Any) -> Any:
         """Reads one of a checkpoint's items."""
         try:
-            return self._manager.restore(step, args=ocp.args.Composite(**item))[next(iter(item))]
+            return self._manager.restore(step, args=self._args.Composite(**item))[next(iter(item))]
         except MemoryError:
             raise
         # Orbax, tensorstore and JSON raise all sorts of exceptions on damaged files.
@@ -213,8 +216,8 @@ class Store:
                 )
             self._manager.save(
                 step,
-                args=ocp.args.Composite(
-                    models=ocp.args.StandardSave({_ROWS: rows}), meta=ocp.args.JsonSave(meta)
+                args=self._args.Composite(
+                    models=self._args.StandardSave({_ROWS: rows}), meta=self._args.JsonSave(meta)
                 ),
             )
         # Also what went wrong in the background since the last call.

@@ -133,7 +133,8 @@ def draw(
     members: Members,
     key: Key,
     state: State,
-    at: Int[Array, "batch"],
+    rows: Int[Array, "batch"],
+    labels: Num[Array, "batch"],
     epoch: Int[Array, ""],
     step: Int[Array, ""],
 ) -> Batch:
@@ -148,7 +149,8 @@ def draw(
       members: The model's training part.
       key: The model's own key.
       state: The model, for its encoding.
-      at: [B] positions in the training part.
+      rows: [B] positions in the dataset.
+      labels: [B] what is learned of these records.
       epoch: Index of the epoch.
       step: Index of the step within it.
     """
@@ -157,9 +159,7 @@ def draw(
         of_epoch = jax.random.fold_in(jax.random.fold_in(key, stream), epoch)
         return jax.random.fold_in(of_epoch, step)
 
-    rows = members.indices[at]
     records = learner.kernels.gather(data.features, rows, not learner.reads_bytes)
-    labels = data.labels[rows] if members.answers is None else members.answers[at]
     if learner.recipe.augmentation != "none":
         augmentation = learner.recipe.augmentation
         records = augment(augmentation, records, step_key(Stream.AUGMENTATION))
@@ -182,11 +182,14 @@ def epoch(
     batch = recipe.batch_size
     order = shuffled(learner, members, key, epoch)
     num_steps = members.size // batch
+    # Once an epoch: on an accelerator every gather of a step is a kernel of its own.
+    rows = members.indices[order]
+    labels = data.labels[rows] if members.answers is None else members.answers[order]
 
     def step(i: Array, carry: tuple[State, Array]) -> tuple[State, Array]:
         state, total = carry
-        at = lax.dynamic_slice(order, (i * batch,), (batch,))
-        drawn = draw(learner, data, members, key, state, at, epoch, i)
+        now, learned = (lax.dynamic_slice(a, (i * batch,), (batch,)) for a in (rows, labels))
+        drawn = draw(learner, data, members, key, state, now, learned, epoch, i)
         active = i < num_steps
         factor = optimizer.scheduled(recipe, epoch * num_steps + i, recipe.epochs * num_steps)
         loss, new = step_lib.step(learner, state, drawn, factor, active)

@@ -44,6 +44,18 @@ class Executable(NamedTuple):
 
 _COMPILED: dict[Hashable, Executable] = {}
 
+# Of XLA, for one program, by platform.  On GPUs the launches of a step are one CUDA graph only if cuDNN's
+# convolutions may be in it, which by default they may not; and what adds in any order (backward filters,
+# scatters) would make a resumed run differ from one that was not stopped.
+_OPTIONS: dict[str, dict[str, str | bool]] = {
+    "gpu": {
+        "xla_gpu_enable_command_buffer": ("FUSION,CUBLAS,CUBLASLT,CUSTOM_CALL,CUDNN,CONVOLUTION"),
+        "xla_gpu_exclude_nondeterministic_ops": True,
+    }
+}
+# How XLA says that it does not know one.
+_UNKNOWN = "No such compile option"
+
 
 def ready(name: str, program: Any, args: tuple[Any, ...], limit: int | None) -> Executable:
     """Compiles a jitted program for arguments of these shapes, unless that was done before.
@@ -60,12 +72,31 @@ def ready(name: str, program: Any, args: tuple[Any, ...], limit: int | None) -> 
     leaves, structure = jax.tree.flatten(args)
     key = program, structure, tuple((leaf.shape, np.dtype(leaf.dtype)) for leaf in leaves)
     if key not in _COMPILED:
-        call = program.lower(*args).compile()
+        call = compiled(program.lower(*args), _platform(leaves))
         _COMPILED[key] = Executable(call, _num_bytes(call))
     found = _COMPILED[key]
     if limit is not None and found.num_bytes is not None and found.num_bytes > limit:
         raise TooLargeError(name, found.num_bytes, limit)
     return found
+
+
+def compiled(lowered: jax.stages.Lowered, platform: str) -> jax.stages.Compiled:
+    """Compiles a program with the options of a platform, or without where this XLA does not know them."""
+    options = _OPTIONS.get(platform)
+    try:
+        return lowered.compile(compiler_options=options)
+    except jax.errors.JaxRuntimeError as error:
+        if options is None or _UNKNOWN not in str(error):
+            raise
+        return lowered.compile()
+
+
+def _platform(leaves: list[Any]) -> str:
+    """Returns the platform of the devices that arguments lie on, or will."""
+    for leaf in leaves:
+        if (sharding := getattr(leaf, "sharding", None)) is not None:
+            return next(iter(sharding.device_set)).platform
+    return jax.default_backend()
 
 
 def forget() -> None:

@@ -23,7 +23,8 @@ class Execution:
         `jleaks.models.cpu_kernels.library` loads.
       chunk_seconds: Length in seconds that one compiled call aims for; between calls come progress, the
         stop signal and checkpoints.
-      checkpoint_seconds: Least time in seconds between two checkpoints of an unfinished fleet.
+      checkpoint_seconds: Least time in seconds between two checkpoints of an unfinished fleet, or twenty
+        times what saving the last one took if that is longer; 0 for one after every compiled call.
     """
 
     num_devices: Count | None = None

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding
 from jaxtyping import Array, Float, Int, UInt32
 
 from jleaks import keys, settings
@@ -26,12 +26,18 @@ from jleaks.keys import Key
 from jleaks.training import epoch as epoch_lib
 from jleaks.training.executables import Executable, ready
 from jleaks.training.learner import Data, Learner, Members, State
+from jleaks.training.placement import (
+    MODEL,
+    SHARED,
+    fetch,
+    padded_size,
+    put_models,
+    put_shared,
+)
 
 # How often each program was traced, by name.  Tests hold it to the number of distinct shapes.
 TRACES: collections.Counter[str] = collections.Counter()
 
-_MODEL = PartitionSpec("model")
-_SHARED = PartitionSpec()
 
 Signals = dict[str, Array]
 # Network inputs of a batch to logits.
@@ -58,10 +64,15 @@ def make_mesh(num_devices: int | None = None) -> Mesh:
     """Returns a one-dimensional mesh over the first `num_devices` devices (None: all of them).
 
     Raises:
-      InputError: there are not that many devices, or none, or JAX is set to compute other
-        numbers.
+      InputError: there are not that many devices, or none, or other processes' among them, or JAX is
+        set to compute other numbers.
     """
     settings.check()
+    if (processes := jax.process_count()) > 1:
+        raise InputError(
+            f"JAX was started as {processes} processes that share their devices, a fleet trains in one: "
+            "start each by itself, with a --workdir of its own"
+        )
     devices = jax.devices()
     count = len(devices) if num_devices is None else num_devices
     if count > len(devices):
@@ -104,8 +115,8 @@ def spread(
     mapped = jax.shard_map(
         device,
         mesh=mesh,
-        in_specs=tuple({"models": _MODEL, "shared": _SHARED}[spec] for spec in specs),
-        out_specs=_MODEL,
+        in_specs=tuple({"models": MODEL, "shared": SHARED}[spec] for spec in specs),
+        out_specs=MODEL,
         check_vma=False,
     )
     return jax.jit(mapped, **jit)
@@ -180,40 +191,6 @@ def _defended(predict_fn: PredictFn, fn: DefendFn, strength: Array | None, input
     return fn(strength, predict_fn(inputs))
 
 
-def _padded_size(count: int, mesh: Mesh, group: int) -> int:
-    """Returns how many models `count` become so that every device has equally many whole groups."""
-    per_device = -(-count // mesh.size)
-    if per_device > group:
-        per_device = -(-per_device // group) * group
-    return per_device * mesh.size
-
-
-def put_models(pack: Any, mesh: Mesh, group: int = 1) -> tuple[Any, int]:
-    """Pads a host pack and spreads it over the devices.
-
-    Args:
-      pack: Arrays with models on axis 0.
-      mesh: The devices.
-      group: Models of one device that advance together.
-
-    Returns:
-      The pack, its last model repeated until every device has equally many whole groups, and its
-      true size.
-    """
-    count = jax.tree.leaves(pack)[0].shape[0]
-    surplus = _padded_size(count, mesh, group) - count
-
-    def pad(leaf: np.ndarray) -> np.ndarray:
-        return np.concatenate([leaf, np.repeat(leaf[-1:], surplus, 0)]) if surplus else leaf
-
-    return jax.device_put(jax.tree.map(pad, pack), NamedSharding(mesh, _MODEL)), count
-
-
-def put_shared(tree: Any, mesh: Mesh) -> Any:
-    """Places arrays whole on every device."""
-    return jax.device_put(tree, NamedSharding(mesh, _SHARED))
-
-
 class Fleet:
     """Compiled operations on packs of models that share a learner and a dataset.
 
@@ -221,7 +198,14 @@ class Fleet:
     times group by repeating the last model, and the surplus is cut off again.
     """
 
-    def __init__(self, learner: Learner, mesh: Mesh, group: int = 1, limit: int | None = None):
+    def __init__(
+        self,
+        learner: Learner,
+        mesh: Mesh,
+        group: int = 1,
+        limit: int | None = None,
+        least: int = 0,
+    ):
         """Prepares the programs; nothing is compiled until they are called.
 
         Args:
@@ -229,7 +213,9 @@ class Fleet:
           mesh: Devices to spread the models over.
           group: Models of one device that advance in the same instruction.
           limit: Bytes of each device that a call may take, the dataset's included; None for any.
+          least: Models that smaller packs are padded to, so that they run the same programs.
         """
+        self.least = least
         self.learner = learner
         self.mesh = mesh
         self.group = group
@@ -241,12 +227,13 @@ class Fleet:
         return put_shared(data, self.mesh)
 
     def _put(self, pack: Any) -> tuple[Any, int]:
-        return put_models(pack, self.mesh, self.group)
+        return put_models(pack, self.mesh, self.group, self.least)
 
     def _like(self, pack: Any) -> Any:
         """Returns what `_put` would make of a pack, shapes alone."""
-        sharding = NamedSharding(self.mesh, _MODEL)
-        size = _padded_size(jax.tree.leaves(pack)[0].shape[0], self.mesh, self.group)
+        sharding = NamedSharding(self.mesh, MODEL)
+        count = jax.tree.leaves(pack)[0].shape[0]
+        size = padded_size(count, self.mesh, self.group, self.least)
         return jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(
                 (size, *leaf.shape[1:]), leaf.dtype, sharding=sharding
@@ -281,7 +268,7 @@ class Fleet:
 
     def prepare(
         self, data: Data, state: State, members: Members, key_data: UInt32[np.ndarray, "models 2"]
-    ) -> int | None:
+    ) -> Executable:
         """Compiles the training program for a pack of this shape, without moving the pack.
 
         Args:
@@ -291,12 +278,12 @@ class Fleet:
           key_data: The key data of each.
 
         Returns:
-          Bytes of each device that a call will take; None where XLA does not say.
+          The program, which says what a call will take of each device.
 
         Raises:
           TooLargeError: that is more than the limit.
         """
-        return self.training(data, *self._like((state, members, key_data))).num_bytes
+        return self.training(data, *self._like((state, members, key_data)))
 
     def training(self, data: Data, state: Any, members: Any, key_data: Any) -> Executable:
         """Returns the training program compiled for a pack on the devices, or for its shapes."""
@@ -331,13 +318,26 @@ class Fleet:
         Raises:
           TooLargeError: the program takes more than the limit.
         """
+        indices = np.asarray(indices, np.int32)
+        executable = self.asking(data, state, indices, signal_fn, block, answering)
+        strength = None if answering is None else answering.strength
+        (state, *others), count = self._put((state, indices, strength))
+        return fetch(executable.call(state, data, *others), count)
+
+    def asking(
+        self,
+        data: Data,
+        state: State,
+        indices: Any,
+        signal_fn: SignalFn,
+        block: int,
+        answering: Answering | None = None,
+    ) -> Executable:
+        """Returns the program of `query` compiled for arguments like these, of which shapes matter."""
         fn, strength = (None, None) if answering is None else answering
         program = _query_program(self.learner, self.mesh, self.group, block, signal_fn, fn)
-        pack = state, np.asarray(indices, np.int32), strength
-        like, *like_others = self._like(pack)
-        executable = ready("query", program, (like, data, *like_others), self.limit)
-        (state, *others), count = self._put(pack)
-        return fetch(executable.call(state, data, *others), count)
+        like, *others = self._like((state, indices, strength))
+        return ready("query", program, (like, data, *others), self.limit)
 
 
 class Pack:
@@ -380,16 +380,3 @@ class Pack:
         """Returns the optimised HLO of the training program (to prove it has no collectives)."""
         executable = self._fleet.training(data, self._state, self._members, self._key_data)
         return executable.call.as_text() or ""
-
-
-def fetch(tree: Any, count: int) -> Any:
-    """Copies the first `count` models of a pack to the host, once, device by device."""
-
-    def one(leaf: jax.Array) -> np.ndarray:
-        found = np.empty((count, *leaf.shape[1:]), leaf.dtype)
-        for shard in leaf.addressable_shards:
-            span = found[shard.index[0]]
-            span[...] = np.asarray(shard.data)[: len(span)]
-        return found
-
-    return jax.tree.map(one, tree)

@@ -8,6 +8,8 @@ from typing import Any
 import jax
 from jax.extend import core
 
+from jleaks.errors import InputError
+
 _MEMINFO = "proc/meminfo"
 _CGROUP = "proc/self/cgroup"
 # By version: folder, limit, usage, and the page cache within the usage that the kernel gives back.
@@ -23,10 +25,18 @@ def device_memory(device: jax.Device, num_devices: int | None = None) -> int:
     Args:
       device: Any.
       num_devices: Host devices that share; None for all of this process.
+
+    Raises:
+      InputError: an accelerator does not say.
     """
     stats = device.memory_stats()
     if stats and "bytes_limit" in stats:
         return int(stats["bytes_limit"]) - int(stats.get("bytes_in_use", 0))
+    if device.platform != "cpu":
+        raise InputError(
+            f"{device.device_kind} does not say how much memory it has (XLA_PYTHON_CLIENT_ALLOCATOR is "
+            f"{os.environ.get('XLA_PYTHON_CLIENT_ALLOCATOR', 'unset')}): unset it"
+        )
     return available_memory() // (num_devices or jax.local_device_count())
 
 
@@ -97,6 +107,15 @@ def peak_bytes(jaxpr: core.Jaxpr) -> int:
         done = {v for v in equation.invars if not isinstance(v, core.Literal) and last[v] == i}
         total += sum(made[v] for v in made if v in last) - sum(alive.pop(v, 0) for v in done)
     return max(peak, total)
+
+
+def has_operation(jaxpr: core.Jaxpr, name: str) -> bool:
+    """Returns whether a traced function, or any within it, has an operation of this name."""
+    return any(
+        equation.primitive.name == name
+        or any(has_operation(inner, name) for inner in core.jaxprs_in_params(equation.params))
+        for equation in jaxpr.eqns
+    )
 
 
 def _num_bytes(value: Any) -> int:

@@ -2,7 +2,9 @@
 
 On CPU the models of a device take turns unless they are so small that several stay in cache together:
 what a model keeps (parameters, two Adam moments) and works with (gradient, activations) must be found
-there at every step.  On accelerators as many models as fit in memory advance together, up to a limit.
+there at every step.  On accelerators as many models as fit in memory advance together, up to a limit (on
+TPUs: as many as fit in a core's own memory); those that convolve take turns, or they would be grouped
+convolutions.
 
 What a pack takes of a device is predicted from the traced gradient of one model, and counted by XLA once
 the program is compiled, before anything is moved.  A pack that is too large is halved.
@@ -25,15 +27,19 @@ from jleaks.training import epoch
 from jleaks.training import step as step_lib
 from jleaks.training.execution import Execution
 from jleaks.training.learner import Batch, Data, Learner
-from jleaks.training.memory import device_memory, peak_bytes, readable
+from jleaks.training.memory import device_memory, has_operation, peak_bytes, readable
 from jleaks.training.recipe import Recipe
 
-# Of one core's cache, what models that advance together may take.
-_CACHE_BYTES = 1 << 20
+# Of one core's fast memory, what models that advance together may take: a CPU's cache, the memory in which
+# XLA:TPU keeps a loop's state (docs/accelerators.md).
+_CACHE_BYTES = {"cpu": 1 << 20, "tpu": 90_000_000}
 _MAX_GROUP = 256
 # A device's sustained rate in a training step, for guessing how long an epoch takes before the first
 # one has run: only the order of magnitude matters.
 _FLOPS_PER_SECOND = {"cpu": 4e10, "gpu": 1e13, "tpu": 1e13}
+# What one more compilation costs an accelerator at least: a smaller last pack is padded to the others'
+# size where training its surplus models takes less.
+_COMPILE_SECONDS = 10.0
 # Host devices share memory with everything else that the machine does.
 _MEMORY_SHARE = {"cpu": 0.6}
 _ACCELERATOR_SHARE = 0.85
@@ -53,7 +59,7 @@ class Packing:
       models_per_vmap: Models of one device that advance in the same instruction.
       per_call_reason: What bounds P: "number of models", "chunk length", "memory" or "user".
       per_vmap_reason: What bounds the models that advance together: "models per call", "cache",
-        "largest group", "memory" or "user".
+        "convolutions", "largest group", "memory" or "user".
       num_models: M, of the fleet.
       num_devices: That they are spread over.
       state_bytes: Of one model between two steps: parameters, optimiser state, statistics, running
@@ -66,6 +72,7 @@ class Packing:
         if not, they are predicted.
       budget_bytes: Of one device, what a call should not exceed.
       memory_bytes: Of one device, what was available.
+      pads: Whether smaller packs are padded to this size, so that they run the same program.
     """
 
     models_per_call: int
@@ -82,6 +89,7 @@ class Packing:
     compiled: bool
     budget_bytes: int
     memory_bytes: int
+    pads: bool = False
 
     @property
     def per_device(self) -> int:
@@ -111,6 +119,7 @@ class Packing:
             models_per_vmap=per_vmap,
             call_bytes=self.data_bytes + taken,
             compiled=False,
+            pads=self.pads and per_call == self.models_per_call,
         )
 
     def counted(self, call_bytes: int) -> "Packing":
@@ -218,9 +227,20 @@ class Packing:
 
 
 def make_learner(
-    recipe: Recipe, encoding: encodings.Name, num_classes: int, execution: Execution
+    recipe: Recipe,
+    encoding: encodings.Name,
+    num_classes: int,
+    execution: Execution,
+    platform: str | None = None,
 ) -> Learner:
-    """Returns the learner of a fleet, its form of convolution and its blocks chosen by backend.
+    """Returns the learner of a fleet, its form of convolution and its blocks chosen by platform.
+
+    Args:
+      recipe: How each model is trained.
+      encoding: What makes network inputs of stored records.
+      num_classes: K.
+      execution: The user's choices, None where automatic.
+      platform: Of the devices, as JAX calls it; None for those that are there.
 
     Raises:
       InputError: the recipe cannot be trained with, `execution` splits batches that are taken as a
@@ -234,8 +254,8 @@ def make_learner(
             f"records_per_block is {execution.records_per_block}, but {recipe.model} takes every batch "
             "as a whole: leave it unset"
         )
-    on_cpu = jax.default_backend() == "cpu"
-    chosen = kernels.choose(execution.kernels)
+    on_cpu = (platform or jax.default_backend()) == "cpu"
+    chosen = kernels.choose(execution.kernels, platform)
     block = execution.records_per_block
     if block is None and on_cpu and learner.network.layers == "small convolutions":
         block = chosen.cnn_block
@@ -251,11 +271,13 @@ class Cost:
       state_bytes: Parameters, optimiser state, statistics and running averages.
       activation_bytes: Alive at once in one step, gradient included, if nothing were fused.
       flops_per_epoch: Of the gradients, as XLA counts them.
+      convolves: Whether a step has convolutions other than as products.
     """
 
     state_bytes: int
     activation_bytes: int
     flops_per_epoch: float
+    convolves: bool
 
 
 def measure(learner: Learner, features: jax.ShapeDtypeStruct | AnyArray, num_members: int) -> Cost:
@@ -266,15 +288,13 @@ def measure(learner: Learner, features: jax.ShapeDtypeStruct | AnyArray, num_mem
       features: Shape and type of the dataset's records, [N, ...].
       num_members: Records in the model's training part.
     """
-    state, activations, flops = _measure(learner, features.shape[1:], np.dtype(features.dtype))
-    return Cost(state, activations, flops * num_members)
+    found = _measure(learner, features.shape[1:], np.dtype(features.dtype))
+    return dataclasses.replace(found, flops_per_epoch=found.flops_per_epoch * num_members)
 
 
 @functools.cache
-def _measure(
-    learner: Learner, record_shape: tuple[int, ...], dtype: np.dtype
-) -> tuple[int, int, float]:
-    """Returns state bytes, activation bytes and FLOPs per record, whatever the number of records."""
+def _measure(learner: Learner, record_shape: tuple[int, ...], dtype: np.dtype) -> Cost:
+    """Counts what one model takes that trains on one record."""
     shape: Any = jax.ShapeDtypeStruct
     state = epoch.template(learner, shape((1, *record_shape), dtype))
 
@@ -299,10 +319,11 @@ def _measure(
     step = traced(learner)
     counted = step if plain == learner else traced(plain)
     cost = counted.lower().cost_analysis() or {}
-    return (
-        sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state)),
-        peak_bytes(step.jaxpr.jaxpr),
-        float(cost.get("flops", 0)) / block,
+    return Cost(
+        state_bytes=sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state)),
+        activation_bytes=peak_bytes(step.jaxpr.jaxpr),
+        flops_per_epoch=float(cost.get("flops", 0)) / block,
+        convolves=has_operation(step.jaxpr.jaxpr, "conv_general_dilated"),
     )
 
 
@@ -335,9 +356,12 @@ def choose(
             memory = max(0, memory - 2 * num_models * cost.state_bytes // len(devices))
     share = -(-num_models // len(devices))
     group, group_reason = _MAX_GROUP, "largest group"
-    in_cache = max(1, _CACHE_BYTES // (cost.state_bytes + cost.activation_bytes))
-    if platform == "cpu" and in_cache < group:
+    cache = _CACHE_BYTES.get(platform, 1 << 50)
+    if (in_cache := max(1, cache // (cost.state_bytes + cost.activation_bytes))) < group:
         group, group_reason = in_cache, "cache"
+    if platform != "cpu" and cost.convolves:
+        # Together they would be grouped convolutions, whose gradients cuDNN has no good kernels for.
+        group, group_reason = 1, "convolutions"
     if execution.models_per_vmap is not None:
         group, group_reason = execution.models_per_vmap, "user"
     seconds = cost.flops_per_epoch / _FLOPS_PER_SECOND.get(platform, 1e12)
@@ -356,6 +380,8 @@ def choose(
     # Positions of the training part, their number, two words of key data.
     state_bytes = cost.state_bytes + 4 * (num_members + 3)
     share_of_memory = _MEMORY_SHARE.get(platform, _ACCELERATOR_SHARE)
+    surplus = -num_models % per_call
+    lost = surplus / len(devices) * seconds * learner.recipe.epochs
     chosen = Packing(
         models_per_call=per_call,
         models_per_vmap=group,
@@ -371,5 +397,6 @@ def choose(
         compiled=False,
         budget_bytes=int(share_of_memory * memory),
         memory_bytes=memory,
+        pads=platform != "cpu" and surplus > 0 and lost < _COMPILE_SECONDS,
     )
     return chosen.with_models(per_call, group).fitting()

@@ -21,6 +21,8 @@ from jleaks.training.preemption import Preempted, StopSignal
 
 _T = TypeVar("_T")
 
+# Checkpoints take at most one part in so many of the time.
+_SAVING_SHARE = 20
 # Records answered at a time when a trained model is queried.
 _QUERY_BLOCK = 500
 
@@ -87,6 +89,7 @@ class _TrainingProgress:
       began: When, by the monotonic clock.
       before: Model-epochs that were behind then.
       saved: When the last checkpoint was saved.
+      saving: Seconds that this took, waiting for the one before included.
       packing_reported: Whether the packing was reported.
     """
 
@@ -96,6 +99,7 @@ class _TrainingProgress:
     began: float
     before: int
     saved: float
+    saving: float = 0.0
     packing_reported: bool = False
 
     def keep(self, models: np.ndarray, part: State, epoch: int) -> None:
@@ -177,7 +181,8 @@ class Trainer:
 
     def _make_fleet(self) -> Fleet:
         limit, group = self.packing.limit_bytes, self.packing.models_per_vmap
-        return Fleet(self._spec.learner, self._mesh, group, limit)
+        least = self.packing.models_per_call if self.packing.pads else 0
+        return Fleet(self._spec.learner, self._mesh, group, limit, least)
 
     def _in_packs(
         self,
@@ -280,8 +285,7 @@ class Trainer:
     def _train(self, progress: _TrainingProgress, span: slice) -> None:
         """Trains the models of a pack to their last epoch."""
         epochs, num_epochs = progress.epochs[span], self._spec.learner.recipe.epochs
-        # Models of a pack advance together, so they are at the same epoch, unless the packing
-        # changed since the checkpoint: then those behind catch up first.
+        # Where the packing changed since the checkpoint, the models that are behind catch up first.
         while (start := int(epochs.min())) < num_epochs:
             behind = np.flatnonzero(epochs == start) + span.start
             ceiling = int(min((e for e in epochs if e > start), default=num_epochs))
@@ -299,7 +303,7 @@ class Trainer:
         parts = _take(progress.state, models), _take(spec.members, models), spec.key_data[models]
         whole = len(models) == self.packing.models_per_call
         try:
-            counted = self.fleet.prepare(self.data, *parts)
+            counted = self.fleet.prepare(self.data, *parts).num_bytes
         except TooLargeError as error:
             if whole:
                 self.packing = self.packing.counted(error.needed)
@@ -335,12 +339,15 @@ class Trainer:
             self._report_progress(progress, ahead, float(losses[:, at - 1].mean()))
             chunk = max(1, int(self._execution.chunk_seconds / max(per_epoch, 1e-6)))
             halted = self._stop.received is not None
-            due = now - progress.saved >= self._execution.checkpoint_seconds
+            # More seldom where saving takes long, unless every call is to be saved.
+            rest = self._execution.checkpoint_seconds
+            due = now - progress.saved >= (rest and max(rest, _SAVING_SHARE * progress.saving))
             if halted or due or at == ceiling:
                 progress.keep(models, pack.fetch(), at)
             if progress.store is not None and (halted or due):
                 progress.store.save(progress.state, progress.epochs)
-                progress.saved = now
+                progress.saved = time.monotonic()
+                progress.saving = progress.saved - now
             if halted:
                 if progress.store is not None:
                     progress.store.close()

@@ -5,7 +5,7 @@ import naive_attacks as naive
 import numpy as np
 import pytest
 
-from jleaks.attacks import sides, signals, sums
+from jleaks.attacks import evaluate_bank, sides, signals, sums
 from jleaks.attacks.bank import Bank
 from jleaks.attacks.baseline import class_thresholds
 from jleaks.attacks.evaluate_bank import evaluate, scores
@@ -269,3 +269,20 @@ def test_an_attack_without_its_signals_is_bad_input():
             evaluate(bare, [ATTACKS[name]], references, shadows, make_mesh(1))
     with pytest.raises(InputError, match="gamma is 0"):
         evaluate(bare, [ATTACKS["loss"]], references, shadows, make_mesh(1), Options(gamma=0.0))
+
+
+@pytest.mark.parametrize("records_per_block", [None, 9])
+def test_rows_evaluated_together_change_nothing(monkeypatch, records_per_block):
+    _, bank, references, shadows = case("population")
+    attacks = [ATTACKS[name] for name in ("class_thresholds", "lira_offline", "rmia_offline")]
+    args = bank, attacks, references, shadows
+    apart = evaluate(*args, make_mesh(2), records_per_block=records_per_block)
+    for module in ("bank_arrays", "evaluate_bank"):
+        monkeypatch.setattr(f"jleaks.attacks.{module}.rows_together", lambda _: 4)
+    for program in (evaluate_bank._rows_program, evaluate_bank._whole_program):
+        monkeypatch.setattr(evaluate_bank, program.__name__, program.__wrapped__)
+    together = evaluate(*args, make_mesh(2), records_per_block=records_per_block)
+    for name in apart._fields:
+        np.testing.assert_allclose(
+            getattr(together, name), getattr(apart, name), rtol=1e-5, atol=1e-6, err_msg=name
+        )

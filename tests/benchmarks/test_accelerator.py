@@ -167,7 +167,8 @@ def test_the_knee_is_the_fewest_models_near_the_best(session):
 def test_smoke(launch, tmp_path):
     out = tmp_path / "rows.jsonl"
     done = launch(
-        "benchmarks.accelerator", "--smoke", "--full", "--sections=peaks,purchase,wide,torch,mnist",
+        "benchmarks.accelerator", "--smoke", "--full",
+        "--sections=peaks,purchase,wide,evaluator,torch,mnist",
         "--precisions=bfloat16", f"--out={out}", env={**os.environ, "XLA_FLAGS": FLAGS},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -176,11 +177,14 @@ def test_smoke(launch, tmp_path):
     failed = [row["what"] for row in rows if "failed" in row]
     assert failed == ([] if has_torch else ["ratio", "ratio"]), done.stdout
     assert {row["what"] for row in rows} == {
-        *("peak", "start", "fleet", "knee", "best form", "extrapolated", "bank", "ratio")
+        *("peak", "start", "fleet", "knee", "best form", "extrapolated", "bank", "ratio"),
+        *("evaluator", "traffic"),
     }
     fleets = [row for row in rows if row["what"] == "fleet"]
     assert [(r["section"], r["network"], r["num_models"]) for r in fleets] == [
-        *(("purchase", "mlp-128", 2), ("wide", "mlp-16", 4), ("mnist", "cnn", 1))
+        *(("purchase", "mlp-128", 2), ("wide", "mlp-16", 4)),
+        # In turns, grouped, alone.
+        *(("mnist", "cnn", 2), ("mnist", "cnn", 2), ("mnist", "cnn", 1)),
     ]
     for row in fleets:
         assert row["model_steps_per_second"] > 0

@@ -120,3 +120,24 @@ def test_a_large_row_has_an_exact_auc(rng):
     inside, outside = np.sort(scores[member]), np.sort(scores[~member])
     below = np.searchsorted(outside, inside, "left") + np.searchsorted(outside, inside, "right")
     assert found == pytest.approx(below.mean() / (2 * len(outside)), abs=1e-7)
+
+
+def test_rows_together_equal_rows_one_after_the_other(rng):
+    scores, member, candidate = row(rng, "ties")
+    rows = {
+        "target": jnp.asarray(rng.normal(size=(8, len(scores))) + member, jnp.float32),
+        "attack": jnp.asarray([0, 0, 0, 1, 1, 1, 1, 1]),
+        "weight": jnp.asarray([1, 1, 1, 1, 1, 1, 0, 0]),
+    }
+    near = bank_metrics.near(member[None], candidate[None])[0]
+
+    def one(row):
+        found = roc.rank(row["target"], member, candidate)
+        return bank_metrics.evaluate_row(found, jnp.asarray(near), jnp.float32(0.5))
+
+    (slow_metrics, slow_sums), (metrics, sums) = (
+        jax.jit(lambda rows, n=n: bank_metrics.in_turn(one, 2, rows, n))(rows) for n in (1, 4)
+    )
+    jax.tree.map(np.testing.assert_array_equal, metrics, slow_metrics)
+    np.testing.assert_allclose(sums, slow_sums, rtol=1e-5, atol=1e-8)
+    assert np.abs(sums).max() > 0.01

@@ -12,7 +12,7 @@ from fleets import assert_close, assert_identical, tiny_spec, trained
 from naive_convolution import naive_convolution
 
 from jleaks.errors import InputError
-from jleaks.models import networks
+from jleaks.models import kernels, networks
 from jleaks.models.networks import Computing, Training
 from jleaks.models.registry import NETWORKS
 from jleaks.training import epoch, packing, step
@@ -276,3 +276,22 @@ def test_the_memory_estimate_holds_parameters_velocity_and_averages():
     assert sum(leaf.size for leaf in jax.tree.leaves(state.averages)) == averages
     pixels, epochs = 2 * np.prod(SHAPE), 2
     assert cost.state_bytes == 4 * (2 * count + averages + pixels + epochs + 1)
+
+
+def test_accelerators_have_a_cross_entropy_without_scatter(rng):
+    logits = jnp.asarray(rng.normal(0, 9, (40, 7)), jnp.float32)
+    labels = jnp.asarray(rng.integers(0, 7, 40), jnp.int32)
+    chosen = kernels.choose(None, "gpu").cross_entropy
+    assert kernels.choose(None, "tpu").cross_entropy is chosen
+    assert kernels.choose(None, "cpu") is kernels.XLA
+
+    def losses(fn):
+        return jax.value_and_grad(lambda x: fn(x, labels).mean())(logits)
+
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7),
+        losses(chosen),
+        losses(kernels.XLA.cross_entropy),
+    )
+    assert "scatter" in str(jax.make_jaxpr(lambda: losses(kernels.XLA.cross_entropy))())
+    assert "scatter" not in str(jax.make_jaxpr(lambda: losses(chosen))())

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from types import SimpleNamespace
 
 import jax
@@ -305,3 +306,24 @@ def test_what_fails_in_the_background_is_one_line(folder):
     assert done.stdout.count("\n") == 1
     assert done.stdout.startswith(f"cannot write checkpoints to {folder}: File too large")
     assert restored(folder) == (1, [])
+
+
+@pytest.mark.parametrize(("seconds", "saves"), [(0, 12), (1e-9, 2), (1000, 1)])
+def test_where_saving_takes_long_there_are_fewer_checkpoints(seconds, saves):
+    class Slow(Store):
+        calls = 0
+
+        def __init__(self):
+            pass
+
+        def restore(self, _):
+            return None
+
+        def save(self, *_):
+            self.calls += 1
+            time.sleep(0.5 if seconds == 1e-9 else 0)
+
+    c, store = fleet_spec("mlp", 2, epochs=11), Slow()
+    trained_in_steps(c, store, num_devices=1, checkpoint_seconds=seconds)
+    # Those between chunks, and the last.
+    assert store.calls == saves

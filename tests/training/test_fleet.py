@@ -12,6 +12,7 @@ from fleets import assert_close, assert_identical, fleet_spec, trained
 from jleaks.attacks.signals import signal_fn
 from jleaks.errors import InputError
 from jleaks.training import epoch as epoch_lib
+from jleaks.training import executables
 from jleaks.training import fleet as fleet_lib
 from jleaks.training.fleet import Fleet, make_mesh
 from jleaks.training.learner import Data, Members
@@ -135,3 +136,32 @@ def test_query_answers_each_model_on_its_own_records(rng):
 def test_more_devices_than_there_are_is_bad_input():
     with pytest.raises(InputError, match="num_devices is 99, JAX sees 4"):
         make_mesh(99)
+
+
+def test_a_pack_padded_to_another_runs_its_program_and_trains_the_same_models():
+    c = fleet_spec("mlp", 5)
+    fleet = Fleet(c.learner, make_mesh(1), 4, least=4)
+    data = fleet.put_data(c.features, c.labels)
+    before = fleet_lib.TRACES["fit"]
+    found = []
+    for rows in (slice(0, 4), slice(4, 5)):
+        members, keys = jax.tree.map(lambda a, rows=rows: a[rows], (c.members, c.key_data))
+        pack = fleet.load(fleet.init(data, members, keys), members, keys)
+        pack.fit(data, 0, c.learner.recipe.epochs)
+        found.append(pack.fetch())
+    assert fleet_lib.TRACES["fit"] - before <= 1
+    state = jax.tree.map(lambda *leaves: np.concatenate(leaves), *found)
+    assert len(state.losses) == 5
+    assert_close(jax.tree.map(lambda leaf: leaf[4], state), alone(c, 4))
+
+
+def test_several_processes_are_refused(monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 4)
+    with pytest.raises(InputError, match="4 processes that share their devices"):
+        make_mesh()
+
+
+def test_options_that_xla_does_not_know_are_left_out(monkeypatch):
+    monkeypatch.setitem(executables._OPTIONS, "cpu", {"xla_no_such_option": True})
+    lowered = jax.jit(lambda x: x + 1).lower(jnp.zeros(3))
+    assert executables.compiled(lowered, "cpu")(jnp.zeros(3)).tolist() == [1, 1, 1]

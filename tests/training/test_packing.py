@@ -65,7 +65,7 @@ def counted(c, found):
     fleet = Fleet(c.learner, make_mesh(found.num_devices), found.models_per_vmap)
     data = fleet.put_data(c.features, c.labels)
     part = jax.tree.map(lambda leaf: leaf[: found.models_per_call], (c.members, c.key_data))
-    return fleet.prepare(data, untrained(c, found.models_per_call), *part)
+    return fleet.prepare(data, untrained(c, found.models_per_call), *part).num_bytes
 
 
 @pytest.mark.parametrize(
@@ -328,3 +328,62 @@ def test_running_out_of_memory_is_told_from_other_errors():
 def test_readable_numbers_of_bytes():
     texts = [memory.readable(n) for n in (0, 999, 1000, 9_940, 123_456, 5.24e9, 5e12)]
     assert texts == ["0 B", "999 B", "1.0 kB", "9.9 kB", "123 kB", "5.2 GB", "5000 GB"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Absent:
+    """A device of which a packing must know nothing but its platform."""
+
+    platform: str
+
+
+def chosen_for(platform, c, num_models, available=PLENTY, **execution):
+    data, size = Data(c.features, c.labels), c.members.indices.shape[1]
+    execution = Execution(**execution)
+    return packing.choose(
+        c.learner, data, size, num_models, [Absent(platform)], execution, available
+    )
+
+
+# Not by the platform's name, which would mark it as a test that needs one.
+@pytest.mark.parametrize("platform", ["gpu", "tpu"], ids=["cuda", "xla"])
+def test_on_accelerators_models_that_convolve_take_turns(platform):
+    native = fleet_spec("cnn", 1, form="native")
+    found = chosen_for(platform, native, 40)
+    assert (found.models_per_vmap, found.per_vmap_reason) == (1, "convolutions")
+    assert found.models_per_call == 40
+    assert chosen_for(platform, native, 40, models_per_vmap=8).models_per_vmap == 8
+    # Written as matrix products they advance together, and so do they on a CPU that has the room.
+    assert chosen_for(platform, fleet_spec("cnn", 1), 40).models_per_vmap > 1
+    assert chosen_for("cpu", native, 40).per_vmap_reason != "convolutions"
+
+
+def test_on_tpus_a_cores_own_memory_bounds_who_advances_together():
+    c = wide(1)
+    gpu, tpu = (chosen_for(platform, c, 256) for platform in ("gpu", "tpu"))
+    assert (gpu.models_per_vmap, gpu.per_vmap_reason) == (256, "models per call")
+    assert tpu.per_vmap_reason == "cache"
+    taken = tpu.models_per_vmap * (tpu.state_bytes + tpu.activation_bytes)
+    assert 45_000_000 < taken < 95_000_000
+
+
+def test_a_last_pack_is_padded_where_that_is_cheaper_than_compiling():
+    c = wide(1)
+    assert chosen_for("gpu", c, 100, models_per_call=64).pads
+    # Nothing is left over; nothing is compiled anew on a CPU in so long a time.
+    assert not chosen_for("gpu", c, 128, models_per_call=64).pads
+    assert not chosen_for("cpu", c, 100, models_per_call=64).pads
+    recipe = dataclasses.replace(c.learner.recipe, epochs=10**7)
+    longer = dataclasses.replace(c, learner=dataclasses.replace(c.learner, recipe=recipe))
+    assert not chosen_for("gpu", longer, 100, models_per_call=64).pads
+
+
+def test_an_accelerator_that_hides_its_memory_is_bad_input():
+    class Hiding(Absent):
+        device_kind = "H100"
+
+        def memory_stats(self):
+            return None
+
+    with pytest.raises(InputError, match="H100 does not say how much memory it has"):
+        memory.device_memory(Hiding("gpu"))
