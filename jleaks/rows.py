@@ -110,6 +110,12 @@ Row = TypedDict(
         # Mean cross-entropy (nats) on its own members at its final weights.
         "train_loss": float | None,
         "shadow_train_loss": float | None,
+        # What the target's training guarantees, DP-SGD alone: an upper bound on epsilon at delta (None for
+        # none), by noise multiplier, clipping norm and sampling rate.
+        "epsilon": float | None,
+        "noise": float,
+        "clip": float,
+        "rate": Fraction,
         # Lower bounds on epsilon.
         "delta": float,
         "confidence": Fraction,

@@ -3,7 +3,8 @@
 defence.py    what a defence may change, and the registry of all: jleaks' and a user's alike
 dropout.py    Salem et al. 2019, section VII-A
 stacking.py   the same, section VII-B
+dpsgd.py      Abadi et al. 2016, by a stated noise or a target epsilon
 """
 
 # For the entries that their modules register.
-from jleaks.defences import dropout, stacking  # noqa: F401
+from jleaks.defences import dpsgd, dropout, stacking  # noqa: F401

@@ -4,6 +4,7 @@ Targets, shadows and attack models all go through these functions; `jleaks.train
 axis and the devices.
 """
 
+import functools
 from typing import Any
 
 import jax
@@ -19,6 +20,7 @@ from jleaks.data.augmentation import augment
 from jleaks.errors import InputError
 from jleaks.keys import Key, Stream
 from jleaks.training import optimizer
+from jleaks.training import private as private_lib
 from jleaks.training import step as step_lib
 from jleaks.training.learner import Batch, Data, Factors, Learner, Members, State
 
@@ -152,11 +154,7 @@ def draw(
       epoch: Index of the epoch.
       step: Index of the step within it.
     """
-
-    def step_key(stream: Stream) -> Key:
-        of_epoch = jax.random.fold_in(jax.random.fold_in(key, stream), epoch)
-        return jax.random.fold_in(of_epoch, step)
-
+    step_key = functools.partial(_step_key, key, epoch, step)
     rows = members.indices[at]
     records = learner.kernels.gather(data.features, rows, not learner.reads_bytes)
     labels = data.labels[rows] if members.answers is None else members.answers[at]
@@ -170,26 +168,46 @@ def draw(
     return Batch(records, labels, factors, own)
 
 
+def _step_key(key: Key, epoch: Int[Array, ""], step: Int[Array, ""], stream: Stream) -> Key:
+    """Returns the key of one use of randomness in one step."""
+    of_epoch = jax.random.fold_in(jax.random.fold_in(key, stream), epoch)
+    return jax.random.fold_in(of_epoch, step)
+
+
 def epoch(
     learner: Learner, data: Data, members: Members, key: Key, state: State, epoch: Int[Array, ""]
 ) -> State:
     """Passes once over the training part in a fresh random order.
 
     A model with fewer records than the padded part takes fewer steps: the surplus steps of a fleet
-    leave it unchanged.
+    leave it unchanged.  A private model takes as many steps, each on a sample of its own.
     """
     recipe = learner.recipe
     batch = recipe.batch_size
-    order = shuffled(learner, members, key, epoch)
+    order = None if members.privacy is not None else shuffled(learner, members, key, epoch)
     num_steps = members.size // batch
 
     def step(i: Array, carry: tuple[State, Array]) -> tuple[State, Array]:
         state, total = carry
-        at = lax.dynamic_slice(order, (i * batch,), (batch,))
-        drawn = draw(learner, data, members, key, state, at, epoch, i)
         active = i < num_steps
         factor = optimizer.scheduled(recipe, epoch * num_steps + i, recipe.epochs * num_steps)
-        loss, new = step_lib.step(learner, state, drawn, factor, active)
+        if order is None:
+            loss, new = private_lib.step(
+                learner,
+                members,
+                state,
+                lambda at, of_block: draw(learner, data, members, of_block, state, at, epoch, i),
+                (
+                    _step_key(key, epoch, i, Stream.SAMPLE),
+                    _step_key(key, epoch, i, Stream.NOISE),
+                ),
+                factor,
+                active,
+            )
+        else:
+            at = lax.dynamic_slice(order, (i * batch,), (batch,))
+            drawn = draw(learner, data, members, key, state, at, epoch, i)
+            loss, new = step_lib.step(learner, state, drawn, factor, active)
         failed = active & ~jnp.isfinite(loss) & (state.bad_step < 0)
         bad_step = jnp.where(failed, epoch * num_steps + i, state.bad_step)
         state = new._replace(bad_step=bad_step)

@@ -49,12 +49,15 @@ class Members(NamedTuple):
       answers: [n] what a quantile regression learns of each of these records; None otherwise.
       dropout: [2] shares of the network's inputs and of its hidden activations that a training step
         drops, in [0, 1); None for training without dropout.
+      privacy: [3] noise multiplier, clipping norm and sampling rate of DP-SGD (see
+        `jleaks.training.private`); None for training without it.
     """
 
     indices: Int[AnyArray, "*models members"]
     size: Int[AnyArray, "*models"]
     answers: Float[AnyArray, "*models members"] | None = None
     dropout: Float[AnyArray, "*models 2"] | None = None
+    privacy: Float[AnyArray, "*models 3"] | None = None
 
 
 class Data(NamedTuple):

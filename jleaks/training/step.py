@@ -1,6 +1,6 @@
 """ONE step of training: from a batch to a loss, its gradient and the next parameters, all pure."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,10 +15,10 @@ from jleaks.training.learner import Batch, Learner, State
 PyTree = Any
 
 
-def mean_loss(
+def record_losses(
     learner: Learner, logits: Float[Array, "records k"], labels: Array
-) -> Float[Array, ""]:
-    """Returns the loss of a batch, or the share that some of its records have in it.
+) -> Float[Array, "records"]:
+    """Returns the loss of each record.
 
     Args:
       learner: What all models of the fleet share.
@@ -27,11 +27,16 @@ def mean_loss(
     """
     if learner.recipe.loss == "quantile":
         above, level = labels - logits[:, 0], learner.recipe.quantile
-        losses = jnp.maximum(level * above, (level - 1) * above)
-    else:
-        losses = learner.kernels.cross_entropy(logits, labels)
+        return jnp.maximum(level * above, (level - 1) * above)
+    return learner.kernels.cross_entropy(logits, labels)
+
+
+def mean_loss(
+    learner: Learner, logits: Float[Array, "records k"], labels: Array
+) -> Float[Array, ""]:
+    """Returns the loss of a batch, or the share that some of its records have in it (`record_losses`)."""
     # Divided here, where the gradient is small: that of all weights is not.
-    return losses.sum() / learner.recipe.batch_size
+    return record_losses(learner, logits, labels).sum() / learner.recipe.batch_size
 
 
 def gradient(
@@ -104,18 +109,25 @@ def step(
     return loss, state._replace(params=params, opt_state=opt_state, averages=averages)
 
 
-def _fused_step(
-    learner: Learner, descend: Descend, state: State, batch: Batch, adam: optimizer.HostAdam
-) -> tuple[Float[Array, ""], State]:
-    """The same step of a fully connected network, backpropagation and Adam of a layer in one kernel.
+class Forward(NamedTuple):
+    """What a fully connected network computed of a batch.
 
-    The gradient of the weights, as large as the network, is never written to memory: a tile of it is
-    used as soon as it is summed.
+    Attributes:
+      inputs: Of every layer, [B, inputs].
+      outputs: Of every layer, [B, outputs]: after tanh, but before ReLU and dropout.
+      logits: [B, K].
     """
+
+    inputs: list[Array]
+    outputs: list[Array]
+    logits: Array
+
+
+def dense_forward(learner: Learner, state: State, batch: Batch) -> Forward:
+    """Applies a network of fully connected layers to a batch as in training, and keeps what it computed."""
     params, depth, how = state.params, len(state.params), learner.module.how
     # The kernel ends a layer with tanh or nothing: other activations are XLA's, between two kernels.
     in_kernel = learner.recipe.activation == "tanh"
-    layers = adam.split(params)
     x, factors = learner.inputs(state, batch)
     x = x.reshape(x.shape[0], -1)
     inputs, outputs = [], []
@@ -127,6 +139,24 @@ def _fused_step(
         outputs.append(y)
         x = jax.nn.relu(y) if hidden and not in_kernel else y
         x = x * factors[i] if hidden and factors is not None else x
+    return Forward(inputs, outputs, x)
+
+
+def _fused_step(
+    learner: Learner, descend: Descend, state: State, batch: Batch, adam: optimizer.HostAdam
+) -> tuple[Float[Array, ""], State]:
+    """The same step of a fully connected network, backpropagation and Adam of a layer in one kernel.
+
+    The gradient of the weights, as large as the network, is never written to memory: a tile of it is
+    used as soon as it is summed.
+    """
+    layers, factors = (
+        adam.split(state.params),
+        None if batch.factors is None else batch.factors.hidden,
+    )
+    in_kernel = learner.recipe.activation == "tanh"
+    inputs, outputs, x = dense_forward(learner, state, batch)
+    depth = len(inputs)
     loss, dy = jax.value_and_grad(lambda z: mean_loss(learner, z, batch.labels))(x)
     for i in reversed(range(depth)):
         layers[f"Dense_{i}"], dx = descend(
