@@ -50,6 +50,7 @@ class Stream(enum.IntEnum):
     NETWORK = 4
     SAMPLE = 5
     NOISE = 6
+    MIXUP = 7
 
 
 def identity_key(seed: int, task: str, role: Role, index: int = 0) -> Key:

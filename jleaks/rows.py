@@ -206,6 +206,9 @@ OF_SUMMARY: tuple[str, ...] = (
 )
 """What a bank's summary of every attack has."""
 
+GUARANTEE = ("epsilon", "delta", "noise", "clip", "rate")
+"""What a row of a target that was trained by DP-SGD has beside the others."""
+
 _FIELDS: dict[str, Any] = typing.get_type_hints(Row, include_extras=True)
 # Fields of earlier versions: the attack of the main job, a target's accuracy, a comparison's attacks.
 _EARLIER = frozenset({"statistic", "target_train_accuracy", "first"})

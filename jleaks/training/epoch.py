@@ -23,6 +23,7 @@ from jleaks.training import optimizer
 from jleaks.training import private as private_lib
 from jleaks.training import step as step_lib
 from jleaks.training.learner import Batch, Data, Factors, Learner, Members, State
+from jleaks.training.objective import Mixed, Objective
 
 
 def init(
@@ -165,7 +166,28 @@ def draw(
     if members.dropout is not None:
         factors = drop(learner, state, records, members.dropout, step_key(Stream.DROPOUT))
     own = step_key(Stream.NETWORK) if learner.network.draws else None
-    return Batch(records, labels, factors, own)
+    mixed = None
+    if members.mixup is not None:
+        share = jax.random.beta(step_key(Stream.MIXUP), members.mixup, members.mixup)
+        # In an order drawn for the epoch, the next record is a random one.
+        partners = jnp.roll(records, 1, 0), jnp.roll(labels, 1)
+        mixed = Mixed(*partners, jnp.broadcast_to(share, labels.shape))
+    return Batch(records, labels, factors, own, _objective(members, labels, epoch), mixed)
+
+
+def _objective(members: Members, labels: Array, epoch: Int[Array, ""]) -> Objective | None:
+    """Returns what is changed of a batch's loss, from each record's point of view; None for nothing."""
+    given = {
+        name: getattr(members, name)
+        for name in ("smoothing", "entropy", "penalty", "decay", "relax")
+        if getattr(members, name) is not None
+    }
+    if not given:
+        return None
+    even = {"even": epoch % 2 == 0} if "relax" in given else {}
+    return Objective(
+        **{name: jnp.broadcast_to(value, labels.shape) for name, value in (given | even).items()}
+    )
 
 
 def _step_key(key: Key, epoch: Int[Array, ""], step: Int[Array, ""], stream: Stream) -> Key:
@@ -190,6 +212,8 @@ def epoch(
     def step(i: Array, carry: tuple[State, Array]) -> tuple[State, Array]:
         state, total = carry
         active = i < num_steps
+        if members.last_epoch is not None:
+            active &= epoch < jnp.int32(members.last_epoch)
         factor = optimizer.scheduled(recipe, epoch * num_steps + i, recipe.epochs * num_steps)
         if order is None:
             loss, new = private_lib.step(
@@ -215,7 +239,10 @@ def epoch(
 
     max_steps = members.indices.shape[0] // batch
     state, total = lax.fori_loop(0, max_steps, step, (state, jnp.float32(0)))
-    return state._replace(losses=state.losses.at[epoch].set(total / jnp.float32(num_steps)))
+    loss = total / jnp.float32(num_steps)
+    if members.last_epoch is not None:
+        loss = jnp.where(epoch < jnp.int32(members.last_epoch), loss, state.losses[epoch - 1])
+    return state._replace(losses=state.losses.at[epoch].set(loss))
 
 
 def fit(

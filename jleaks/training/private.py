@@ -50,16 +50,22 @@ _MOST = np.float32(_WORDS - 256)
 _LOWEST = np.nextafter(np.float32(-1), np.float32(0))
 
 
-def check(learner: Learner, state: State) -> None:
-    """Refuses networks whose records do not act alone.
+def check(learner: Learner, members: Members, state: State) -> None:
+    """Refuses training in which records do not act alone.
 
     Args:
       learner: What all models of the fleet share.
+      members: Their training parts.
       state: Of one model; shapes are enough.
 
     Raises:
-      InputError: the network normalises batches.
+      InputError: the network normalises batches, or another defence looks at more than one record.
     """
+    for name in ("decay", "relax", "mixup"):
+        if getattr(members, name) is not None:
+            raise InputError(
+                f"DP-SGD beside {name}: its loss is not one of single records; choose one of the two"
+            )
     if state.averages:
         raise InputError(
             f"DP-SGD of {learner.recipe.model}: batch normalisation mixes the records of a batch, and no "
@@ -142,7 +148,7 @@ def _of_dense(
     factors = None if batch.factors is None else batch.factors.hidden
     inputs, outputs, logits = dense_forward(learner, state, batch)
     inputs = [x.astype(jnp.float32) for x in inputs]
-    losses, pull = jax.vjp(lambda z: record_losses(learner, z, batch.labels), logits)
+    losses, pull = jax.vjp(lambda z: record_losses(learner, z, batch), logits)
     (delta,) = pull(jnp.ones_like(losses))
     deltas, squares = [delta], jnp.zeros_like(losses)
     for i in reversed(range(len(inputs))):
@@ -171,7 +177,7 @@ def _of_any(
 
     def loss_fn(params: PyTree, record: Batch) -> Array:
         logits, _ = learner.apply(state._replace(params=params), record)
-        return record_losses(learner, logits, record.labels).sum()
+        return record_losses(learner, logits, record).sum()
 
     def one(record: Batch, key: Key | None) -> tuple[Array, PyTree]:
         record = jax.tree.map(lambda leaf: leaf[None], record)
@@ -226,7 +232,7 @@ def step(
     zero = jnp.float32(0), jax.tree.map(jnp.zeros_like, state.params)
     loss, grads = lax.fori_loop(0, -(-count // size), add, zero)
     leaves, structure = jax.tree.flatten(grads)
-    expected = rate * members.size
+    expected = rate * jnp.float32(members.size)
     noisy = [
         (leaf + noise * clip * normals(learner, jax.random.fold_in(keys[1], i), leaf.shape))
         / expected

@@ -11,32 +11,53 @@ from jleaks.arrays import AnyArray
 from jleaks.models.kernels import Descend
 from jleaks.training import optimizer
 from jleaks.training.learner import Batch, Learner, State
+from jleaks.training.objective import changed
 
 PyTree = Any
 
 
 def record_losses(
-    learner: Learner, logits: Float[Array, "records k"], labels: Array
+    learner: Learner, logits: Float[Array, "records k"], batch: Batch
 ) -> Float[Array, "records"]:
-    """Returns the loss of each record.
+    """Returns the loss of each record, all but a penalty on weights.
 
     Args:
       learner: What all models of the fleet share.
       logits: Answers to a batch or a block of it.
-      labels: Classes, or what a quantile regression learns.
+      batch: The batch, or the block.
     """
+    labels = batch.labels
     if learner.recipe.loss == "quantile":
         above, level = labels - logits[:, 0], learner.recipe.quantile
         return jnp.maximum(level * above, (level - 1) * above)
-    return learner.kernels.cross_entropy(logits, labels)
+    losses = learner.kernels.cross_entropy(logits, labels)
+    if (mixed := batch.mixed) is not None:
+        partners = learner.kernels.cross_entropy(logits, mixed.labels)
+        losses = mixed.share * losses + (1 - mixed.share) * partners
+    if batch.objective is not None:
+        losses = changed(batch.objective, logits, labels, losses)
+    return losses
 
 
 def mean_loss(
-    learner: Learner, logits: Float[Array, "records k"], labels: Array
+    learner: Learner, logits: Float[Array, "records k"], batch: Batch
 ) -> Float[Array, ""]:
     """Returns the loss of a batch, or the share that some of its records have in it (`record_losses`)."""
     # Divided here, where the gradient is small: that of all weights is not.
-    return record_losses(learner, logits, labels).sum() / learner.recipe.batch_size
+    return record_losses(learner, logits, batch).sum() / learner.recipe.batch_size
+
+
+def _decays(batch: Batch) -> bool:
+    """Whether a defence adds a penalty on squared weights to the loss."""
+    return batch.objective is not None and batch.objective.decay is not None
+
+
+def _decay(learner: Learner, params: PyTree, batch: Batch) -> Float[Array, ""]:
+    """Returns what such a defence adds to the loss of a batch, or the share of a block of it."""
+    assert batch.objective is not None
+    assert batch.objective.decay is not None
+    squares = [(leaf**2).sum() for leaf in jax.tree.leaves(params) if leaf.ndim > 1]
+    return batch.objective.decay.sum() / learner.recipe.batch_size * sum(squares, jnp.float32(0))
 
 
 def gradient(
@@ -58,10 +79,14 @@ def gradient(
 
     def loss_fn(params: PyTree, block: Batch) -> tuple[Array, PyTree]:
         logits, averages = learner.apply(state._replace(params=params), block)
-        return mean_loss(learner, logits, block.labels), averages
+        loss = mean_loss(learner, logits, block)
+        return loss + _decay(learner, params, block) if _decays(block) else loss, averages
 
     grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
     size, blocks = learner.recipe.batch_size, learner.num_blocks
+    if batch.objective is not None and batch.objective.relax is not None:
+        # RelaxLoss asks for the mean loss of the whole.
+        blocks = 1
     if blocks == 1:
         (loss, averages), grads = grad_fn(state.params, batch)
         return loss, grads, averages
@@ -98,7 +123,7 @@ def step(
       The mean loss before the step, and the model after it.
     """
     recipe = learner.recipe
-    if learner.descend:
+    if learner.descend and not _decays(batch):
         adam = optimizer.HostAdam(recipe, state.opt_state, factor, active)
         return _fused_step(learner, learner.descend, state, batch, adam)
     loss, grads, averages = gradient(learner, state, batch)
@@ -157,7 +182,7 @@ def _fused_step(
     in_kernel = learner.recipe.activation == "tanh"
     inputs, outputs, x = dense_forward(learner, state, batch)
     depth = len(inputs)
-    loss, dy = jax.value_and_grad(lambda z: mean_loss(learner, z, batch.labels))(x)
+    loss, dy = jax.value_and_grad(lambda z: mean_loss(learner, z, batch))(x)
     for i in reversed(range(depth)):
         layers[f"Dense_{i}"], dx = descend(
             layers[f"Dense_{i}"], inputs[i], outputs[i], dy, adam.how, adam.decay,

@@ -162,7 +162,8 @@ class Trainer:
                     )
         private = spec.members.privacy is not None
         if private:
-            private_lib.check(spec.learner, epoch.template(spec.learner, spec.features))
+            state = epoch.template(spec.learner, spec.features)
+            private_lib.check(spec.learner, spec.members, state)
         self._spec, self._execution = spec, execution
         self._report, self._stop, self._line = report, stop, line
         self._mesh = make_mesh(execution.num_devices)
