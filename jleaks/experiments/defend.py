@@ -111,10 +111,8 @@ def _cases(run: Context) -> Iterator[Case]:
             if given is not None:
                 aware = run.shadow(task, seed, defence=given)
                 yield Case("adversary 1", target, (aware,), {**what, "attacker": "aware"})
-            yield Case(
-                *("adversary 3", target, (), {**what, "attacker": "naive"}),
-                statistics=("maximum",),
-            )
+            no_shadow = {**what, "attacker": "naive"}
+            yield Case("adversary 3", target, varies=no_shadow, statistics=("maximum",))
 
 
 DEFEND = Experiment(

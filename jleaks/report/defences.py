@@ -31,7 +31,7 @@ from jleaks.report.figures.style import (
     png,
 )
 from jleaks.report.table import Cell, Table
-from jleaks.report.titles import source_suffix
+from jleaks.report.titles import source_suffix, task_sources
 from jleaks.rows import Row
 
 METRICS = {
@@ -142,17 +142,15 @@ def table(task: str, rows: Sequence[Row]) -> Table:
         "three. Marked: on the Pareto front of test accuracy and that column, by means. epsilon: "
         "accounted, an upper bound at the row's delta."
     )
-    return Table(
-        f"Defences on {task}{source_suffix([task], {task: rows[0]['source']})}",
-        *(caption, tuple(heads), 3, tuple(cells)),
-    )
+    title = f"Defences on {task}{source_suffix([task], task_sources(rows))}"
+    return Table(title, caption, tuple(heads), 3, tuple(cells))
 
 
 def figure(task: str, rows: Sequence[Row]) -> Figure:
     """Returns test accuracy against what the strongest attacker finds, a panel for each metric."""
     found = points(rows)
     names = list(dict.fromkeys(point.defence for point in found))
-    looks = {
+    looks: dict[str, dict[str, Any]] = {
         name: {
             "color": SERIES_COLOURS[i % len(SERIES_COLOURS)],
             "marker": MARKERS[(i + i // len(SERIES_COLOURS)) % len(MARKERS)],
@@ -189,7 +187,7 @@ def figure(task: str, rows: Sequence[Row]) -> Figure:
         "A point is a defence at one strength; strongest: the largest mean of adversary 1, naive and "
         "aware, and adversary 3. Ringed and joined: the Pareto front, by means.",
     )
-    suffix = source_suffix([task], {task: rows[0]["source"]})
+    suffix = source_suffix([task], task_sources(rows))
     head_and_caption(
         page, f"Defences on {task}: accuracy and leak{suffix}", " ".join(filter(None, notes))
     )

@@ -116,7 +116,7 @@ def _factors(
 ) -> Float[Array, "block"]:
     """Returns what brings gradients of these squared norms to at most `clip`; 0 for padding."""
     tiny = jnp.finfo(jnp.float32).tiny
-    return jnp.where(real, jnp.minimum(1, clip * lax.rsqrt(jnp.maximum(squares, tiny))), 0)
+    return jnp.where(real, jnp.minimum(1, clip / jnp.sqrt(jnp.maximum(squares, tiny))), 0)
 
 
 def clipped_sum(

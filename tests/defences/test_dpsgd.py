@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from jleaks.attacks.registry import ATTACKS
 from jleaks.defences.defence import get_defence
 from jleaks.defences.dpsgd import accounted
 from jleaks.errors import InputError
-from jleaks.experiments import sweep
+from jleaks.experiments import bank_audits, sweep
+from jleaks.experiments.bank import train_bank
 from jleaks.experiments.bank_plan import BankPlan
 from jleaks.experiments.plan import Plan
 from jleaks.keys import wrap
@@ -288,6 +290,18 @@ def test_rows_carry_what_is_guaranteed(tmp_path):
     assert fields["delta"] == 1e-6
     assert accounted(get_defence("dpsgd:0,1").tailored(recipe, 400), recipe, 400)["epsilon"] is None
     assert accounted(get_defence("dropout:0.5"), recipe, 400) == {}
+
+
+def test_a_bank_keeps_what_is_guaranteed_beside_what_is_found(tmp_path):
+    recipe = Recipe(hidden=(8,), epochs=1)
+    plan = BankPlan("location", 4, 400, 40, recipe=recipe, num_queries=1, defence="dpsgd:1,0.5")
+    bank = train_bank(plan, Execution(models_per_vmap=1), str(tmp_path))
+    epsilon = loss_epsilon(1.0, 0.5, 2, 1e-5)
+    assert (bank.meta["epsilon"], bank.meta["noise"], bank.meta["rate"]) == (epsilon, 1.0, 0.5)
+    for delta, expected in ((1e-5, epsilon), (1e-6, None)):
+        rows = bank_audits.audit(bank, [ATTACKS["loss"]], delta=delta, num_resamples=0)
+        assert {row.get("epsilon") for row in rows} == {expected}
+        assert {(row["noise"], row["delta"]) for row in rows} == {(1.0, delta)}
 
 
 @pytest.mark.parametrize(

@@ -132,7 +132,7 @@ def test_epsilon_moves_as_it_must():
         assert fn(1e5, 0.02, 10, 1e-5) == 0
 
 
-@pytest.mark.parametrize("target", [0.1, 1.0, 8.0, 60.0])
+@pytest.mark.parametrize("target", [0.1, 1.0, 8.0])
 def test_noise_is_the_least_that_is_enough(target):
     found = noise_for(target, 0.05, 400, 1e-5)
     assert loss_epsilon(found, 0.05, 400, 1e-5) <= target
