@@ -48,6 +48,9 @@ class Stream(enum.IntEnum):
     DROPOUT = 2
     AUGMENTATION = 3
     NETWORK = 4
+    SAMPLE = 5
+    NOISE = 6
+    MIXUP = 7
 
 
 def identity_key(seed: int, task: str, role: Role, index: int = 0) -> Key:

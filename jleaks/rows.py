@@ -110,6 +110,12 @@ Row = TypedDict(
         # Mean cross-entropy (nats) on its own members at its final weights.
         "train_loss": float | None,
         "shadow_train_loss": float | None,
+        # What the target's training guarantees, DP-SGD alone: an upper bound on epsilon at delta (None for
+        # none), by noise multiplier, clipping norm and sampling rate.
+        "epsilon": float | None,
+        "noise": float,
+        "clip": float,
+        "rate": Fraction,
         # Lower bounds on epsilon.
         "delta": float,
         "confidence": Fraction,
@@ -199,6 +205,9 @@ OF_SUMMARY: tuple[str, ...] = (
     *("tpr_at_fpr_0.01", "tpr_at_fpr_0.001", "tpr_at_fpr_0.0001"),
 )
 """What a bank's summary of every attack has."""
+
+GUARANTEE = ("epsilon", "delta", "noise", "clip", "rate")
+"""What a row of a target that was trained by DP-SGD has beside the others."""
 
 _FIELDS: dict[str, Any] = typing.get_type_hints(Row, include_extras=True)
 # Fields of earlier versions: the attack of the main job, a target's accuracy, a comparison's attacks.

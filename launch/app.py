@@ -218,7 +218,10 @@ def run(
             print(f"{stopped}; the same command continues")
             return _STOPPED_STATUS.value
         except KeyboardInterrupt:
-            print("error: interrupted; the same command continues from what was saved", file=sys.stderr)
+            print(
+                "error: interrupted; the same command continues from what was saved",
+                file=sys.stderr,
+            )
             return INTERRUPTED
         except (InputError, DivergedError) as error:
             print(f"error: {error}", file=sys.stderr)

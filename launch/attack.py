@@ -24,6 +24,7 @@ from absl import flags
 from jleaks.attacks.options import NAMES, Options, published
 from jleaks.errors import InputError
 from jleaks.experiments.bank_plan import BankPlan
+from jleaks.rows import GUARANTEE
 from jleaks.training.execution import Execution
 
 from .app import SPEED, WHAT, WHERE, console, run, use_all_cores
@@ -156,6 +157,7 @@ def main(_: list[str]) -> int:
             **dataclasses.asdict(options),
             "recipe": bank_results.recipe(bank),
             "notes": bank.meta.get("notes", []),
+            **{name: bank.meta[name] for name in GUARANTEE if name in bank.meta},
             "train_accuracy": _rounded(bank.accuracy()[0]),
             "test_accuracy": _rounded(bank.accuracy()[1]),
             "training_seconds": bank.meta.get("seconds", {}).get("training"),

@@ -15,6 +15,7 @@ from jleaks.experiments.bank_plan import BankPlan, default_sizes
 
 from .app import WHAT, WHERE, Log, console, define_execution, make_execution, run, start
 from .fields import Fields
+from .privacy import with_target
 from .recipe import make_recipe
 from .tasks import DATA_DIR, define_own_data, define_tasks, read_tasks, source, told
 
@@ -50,6 +51,7 @@ def make_plans() -> list[BankPlan]:
     for name in read_tasks(_TASKS):
         candidates, population = default_sizes(num_records(name, source(), DATA_DIR.value))
         values = {"num_candidates": candidates, "num_population": population, **_FIELDS.values()}
+        values["defence"] = with_target(values.get("defence"))
         recipe = make_recipe(get_task(name))
         plans.append(BankPlan(task=name, source=source(), recipe=recipe, **values).validate())
     return plans

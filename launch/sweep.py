@@ -13,6 +13,7 @@ from jleaks.experiments.plan import Plan
 from .app import WHAT, WHERE, Log, console, define_execution, make_execution, run, start
 from .attack_recipe import make_attack_recipe
 from .fields import Fields
+from .privacy import with_target
 from .recipe import chosen_model, make_recipe
 from .tasks import (
     DATA_DIR,
@@ -56,6 +57,7 @@ def make_plan() -> Plan:
     """
     names, values = read_tasks(_TASKS), _FIELDS.values()
     seeds = dict.fromkeys(names, _NUM_SEEDS.value) | read_seeds(_TASK_SEEDS.value, names)
+    values["defence"] = with_target(values.get("defence"))
     values["adversaries"] = tuple(sorted(set(values["adversaries"])))
     return Plan(
         tasks=names,

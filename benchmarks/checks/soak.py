@@ -68,8 +68,14 @@ def difference(ours: Any, theirs: Any, at: str = "") -> str:
     """Returns where two outcomes differ first; nothing if they are equal."""
     if isinstance(ours, dict) and isinstance(theirs, dict) and ours.keys() == theirs.keys():
         parts = [difference(ours[k], theirs[k], f"{at}/{k}") for k in ours]
-    elif isinstance(ours, (list, tuple)) and isinstance(theirs, type(ours)) and len(ours) == len(theirs):
-        parts = [difference(a, b, f"{at}/{i}") for i, (a, b) in enumerate(zip(ours, theirs, strict=True))]
+    elif (
+        isinstance(ours, (list, tuple))
+        and isinstance(theirs, type(ours))
+        and len(ours) == len(theirs)
+    ):
+        parts = [
+            difference(a, b, f"{at}/{i}") for i, (a, b) in enumerate(zip(ours, theirs, strict=True))
+        ]
     else:
         return "" if ours == theirs else f"{at}: {str(ours)[:60]} for {str(theirs)[:60]}"
     return next(filter(None, parts), "")
@@ -105,22 +111,39 @@ class Subject(NamedTuple):
 
 SUBJECTS = {
     "sweep": Subject(
-        ("launch.sweep", "--workdir={}", "--tasks=location,purchase2", "--num_seeds=2", "--scale=0.02")
+        (
+            "launch.sweep",
+            "--workdir={}",
+            "--tasks=location,purchase2",
+            "--num_seeds=2",
+            "--scale=0.02",
+        )
         + ("--epochs=20", "--attack_epochs=10", *_EVERY),
         {"run/rows.jsonl": _rows},
     ),
     "bank": Subject(
-        ("launch.bank", "--workdir={}", "--tasks=location", "--num_models=8")
-        + ("--epochs=20", "--num_queries=2", *_EVERY),
+        (
+            *("launch.bank", "--workdir={}", "--tasks=location", "--num_models=8"),
+            *("--epochs=20", "--num_queries=2", *_EVERY),
+        ),
         {"run/**/bank.npz": _arrays},
     ),
     "paper": Subject(
-        ("launch.paper", "--workdir={}", "--experiment=E1", "--scale=smoke", "--tasks=location", *_EVERY),
+        (
+            "launch.paper",
+            "--workdir={}",
+            "--experiment=E1",
+            "--scale=smoke",
+            "--tasks=location",
+            *_EVERY,
+        ),
         {"run/**/rows.jsonl": _rows},
     ),
     "audit": Subject(
-        ("launch.audit", "--out_dir={}", "--data={}.npz", "--num_shadows=8")
-        + ("--fit=benchmarks.checks.soak:fit", "--predict=benchmarks.checks.soak:predict"),
+        (
+            *("launch.audit", "--out_dir={}", "--data={}.npz", "--num_shadows=8"),
+            *("--fit=benchmarks.checks.soak:fit", "--predict=benchmarks.checks.soak:predict"),
+        ),
         {"run/records.csv": Path.read_text},
     ),
 }
@@ -183,7 +206,12 @@ def _disturbed(subject: Subject, folder: Path, lasts: float, rng: np.random.Gene
         if status == 0:
             break
         kills.append(
-            {"signal": number.name, "at": round(moment, 2), "ended_after": round(took, 2), "status": status}
+            {
+                "signal": number.name,
+                "at": round(moment, 2),
+                "ended_after": round(took, 2),
+                "status": status,
+            }
         )
     log = (folder / "log").read_text()
     tracebacks = log.count("Traceback (most recent")
@@ -262,8 +290,9 @@ def table(rows: Sequence[Row]) -> Any:
     """Returns the table of all commands."""
     return Layout(
         "Killed at random moments, then continued",
-        "Ended: seconds from SIGTERM or SIGINT to the end of the process, median and most.  Unclean: ended "
-        f"otherwise than by SIGKILL, with status {STOPPED}, or by the signal itself while Python starts or ends.",
+        "Ended: seconds from SIGTERM or SIGINT to the end of the process, median and most.  Unclean: "
+        f"ended otherwise than by SIGKILL, with status {STOPPED}, or by the signal itself while Python "
+        "starts or ends.",
         (
             ("command", "{subject}"),
             ("runs", "{runs}"),

@@ -19,6 +19,7 @@ from jleaks.models.forest import ForestRecipe
 from jleaks.registry import Registry
 from jleaks.training.fleet import Answering
 from jleaks.training.learner import Members
+from jleaks.training.recipe import Recipe
 
 # One number, or several that belong together, as dropout's two ratios.
 Strength = float | tuple[float, ...]
@@ -64,7 +65,7 @@ class Composite:
 
 @dataclasses.dataclass(frozen=True)
 class Defence:
-    """A defence at one strength.  At least one of the first three says what it does.
+    """A defence at one strength.  At least one of the first three, or `tailor`, says what it does.
 
     Attributes:
       answer: What happens to a model's answers: pure, from logits [..., K] to logits; None for nothing.  Of
@@ -72,6 +73,8 @@ class Defence:
       training: What training does differently: values of fields of `jleaks.training.learner.Members`, such
         as "dropout".  Data: models that differ in it alone train as one fleet.
       composite: The models that answer in the place of one; None for one model.
+      tailor: From a model's recipe and its number of members to its `training`, where that depends on them
+        (see `tailored`); None for no such.
       name: Of the entry that made it.
       strength: What it was made with.
     """
@@ -79,17 +82,38 @@ class Defence:
     answer: AnswerFn | None = None
     training: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     composite: Composite | None = None
+    tailor: Callable[[Recipe, int], Mapping[str, Any]] | None = None
     name: str = ""
     strength: Strength = ()
 
     def __str__(self) -> str:
         return f"{self.name}:{','.join(f'{x:.9g}' for x in np.ravel(self.strength))}"
 
+    def tailored(self, recipe: Any, num_members: int) -> "Defence":
+        """Returns it with all that training does differently for one model.
+
+        Raises:
+          InputError: it cannot be had for this model.
+        """
+        if self.tailor is None or not isinstance(recipe, Recipe):
+            return self
+        training = {**self.training, **self.tailor(recipe, num_members)}
+        _check_training(self.name, training)
+        return dataclasses.replace(self, training=training, tailor=None)
+
     def trained(self) -> Any:
         """Returns what of it defines a model's weights, as JSON values; None where that is nothing."""
         found = {name: np.asarray(value).tolist() for name, value in self.training.items()}
         # Alone, dropout's ratios are what fingerprints had before there were other defences.
         return found["dropout"] if found.keys() == {"dropout"} else found or None
+
+
+def _check_training(name: str, training: Mapping[str, Any]) -> None:
+    if unknown := set(training) - set(Members._fields):
+        raise InputError(
+            f"{name} changes {', '.join(sorted(unknown))} of training, expected some of "
+            f"{', '.join(Members._fields)}"
+        )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -117,12 +141,8 @@ class Family:
         if not values.size or not np.isfinite(values).all():
             raise InputError(f"{self.name}: {self.strength} is {strength}, expected finite numbers")
         made = self._made(strength)
-        if unknown := set(made.training) - set(Members._fields):
-            raise InputError(
-                f"{self.name} changes {', '.join(sorted(unknown))} of training, expected some of "
-                f"{', '.join(Members._fields)}"
-            )
-        if made.answer is None and made.composite is None and not made.training:
+        _check_training(self.name, made.training)
+        if not (made.answer or made.composite or made.training or made.tailor):
             raise InputError(f"{self.name} defends nothing: give answer, training or composite")
         exact: Strength = tuple(map(float, values)) if np.ndim(strength) else float(values[0])
         return dataclasses.replace(made, name=self.name, strength=exact)

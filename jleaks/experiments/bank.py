@@ -14,6 +14,7 @@ from jleaks.data.dataset import Dataset
 from jleaks.data.origin import num_records, records
 from jleaks.data.splits import Halves, halves
 from jleaks.defences.defence import answering, get_defence
+from jleaks.defences.dpsgd import accounted
 from jleaks.errors import InputError
 from jleaks.experiments.bank_plan import BankPlan
 from jleaks.experiments.engine import checked, reread, training
@@ -93,7 +94,8 @@ def train_bank(
         population=np.arange(len(asked)) >= plan.num_candidates,
         twins=True,
         num_targets=None,
-        meta=_meta(plan, execution, data, trainer, seconds),
+        meta=_meta(plan, execution, data, trainer, seconds)
+        | accounted(models[0].defence, plan.recipe, plan.num_candidates // 2),
         **answers,
     )
     with outcome.writing() as path:
@@ -129,6 +131,10 @@ def lay_out(plan: BankPlan, data_dir: str | None) -> tuple[Dataset, Halves, list
     sizes = plan.num_models, plan.num_candidates, plan.num_population
     split = halves(plan.task, plan.seed, data.num_records, *sizes)
     keys = [identity_key(plan.seed, plan.task, Role.BANK_MODEL, i) for i in range(plan.num_models)]
+    defence = None if plan.defence is None else get_defence(plan.defence)
+    if defence is not None:
+        # Twins share the candidates: all train on equally many.
+        defence = defence.tailored(plan.recipe, plan.num_candidates // 2)
     return (
         data,
         split,
@@ -140,7 +146,7 @@ def lay_out(plan: BankPlan, data_dir: str | None) -> tuple[Dataset, Halves, list
                 members=split.candidates[member],
                 others=split.candidates[~member],
                 key_data=key_data,
-                defence=None if plan.defence is None else get_defence(plan.defence),
+                defence=defence,
                 seed=plan.seed,
             )
             for i, (member, key_data) in enumerate(

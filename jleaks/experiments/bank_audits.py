@@ -12,6 +12,7 @@ from jleaks.attacks.registry import Attack
 from jleaks.experiments.bank_results import Row
 from jleaks.metrics.epsilon import epsilon_one_run, epsilon_over_thresholds
 from jleaks.metrics.resampling import bootstrap_records
+from jleaks.rows import GUARANTEE
 
 
 def audit(
@@ -48,6 +49,11 @@ def audit(
     references, shadows = assign(bank, num_references)
     found = scores(bank, list(attacks), references, shadows, options)
     audited = references.audited(bank)
+    # What DP-SGD guarantees stands beside what is found: for neighbours that add or remove a record; the
+    # bounds found replace one, for which the guarantee is at most twice as much.
+    guarantee = {name: bank.meta[name] for name in GUARANTEE if name in bank.meta}
+    if bank.meta.get("delta") != delta:
+        guarantee.pop("epsilon", None)
     rows = []
     for name, of_attack in found.items():
         for target in range(bank.num_models):
@@ -69,6 +75,7 @@ def audit(
                     "source": bank.meta.get("source", "scores"),
                     "attack": name,
                     "target": target,
+                    **guarantee,
                     "delta": delta,
                     "confidence": confidence,
                     "epsilon_thresholds": round(over.epsilon, 6),

@@ -10,7 +10,13 @@ from jleaks.data.tasks import get_task
 from jleaks.experiments.answers import Answers, Querier
 from jleaks.experiments.paper_plan import PaperPlan
 from jleaks.experiments.plan import Plan
-from jleaks.experiments.subjects import AnySubject, Composed, Subject, SubjectLayout
+from jleaks.experiments.subjects import (
+    AnySubject,
+    Composed,
+    Subject,
+    SubjectLayout,
+    guarantee,
+)
 from jleaks.metrics.case_metrics import number
 from jleaks.rows import ATTACK_MODEL, Row
 from jleaks.training.execution import Execution
@@ -130,6 +136,7 @@ class Job(Generic[P]):
             "num_classes": task.num_classes,
             "model": model_kind(target),
             "scale": self.plan.scale,
+            **guarantee(target),
             **self.about,
         }
         return cast("Row", row)

@@ -199,7 +199,7 @@ class Library:
         trainer = None
         width = spec.members.indices.shape[1]
         shape = jax.ShapeDtypeStruct(spec.features.shape, spec.features.dtype)
-        size = packing.measure(spec.learner, shape, width)
+        size = packing.measure(spec.learner, shape, width, spec.members.privacy is not None)
         most = max(1, _MOST_BYTES // max(size.state_bytes, 1))
         for start in range(0, len(missing), most):
             at = np.array(missing[start : start + most])

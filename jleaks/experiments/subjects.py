@@ -9,7 +9,8 @@ from jaxtyping import Bool, Int, UInt32
 
 from jleaks.data.splits import Quarters, quarters, shadow_part
 from jleaks.data.tasks import get_task
-from jleaks.defences.defence import Composite, Defence, Strength, get_defence
+from jleaks.defences.defence import Composite, Defence, Part, Strength, get_defence
+from jleaks.defences.dpsgd import accounted
 from jleaks.errors import InputError
 from jleaks.experiments.paper_plan import PaperPlan
 from jleaks.experiments.plan import Plan
@@ -99,6 +100,13 @@ def truth(subject: AnySubject) -> Bool[np.ndarray, "rows"]:
     return np.arange(len(subject.members) + len(subject.others)) < len(subject.members)
 
 
+def guarantee(subject: AnySubject) -> dict[str, float | None]:
+    """Returns the row fields of what a subject's training guarantees (see `dpsgd.accounted`)."""
+    if isinstance(subject, Composed):
+        return {}
+    return accounted(subject.defence, subject.recipe, len(subject.members))
+
+
 def defended(subject: Subject, given: AnyDefence | None, split_key: KeyData) -> AnySubject:
     """Returns a subject with a defence.
 
@@ -113,12 +121,20 @@ def defended(subject: Subject, given: AnyDefence | None, split_key: KeyData) -> 
     if given is None:
         return subject
     defence = get_defence(given)
-    if isinstance(subject.recipe, ForestRecipe) and (defence.training or defence.composite):
+    trained = defence.training or defence.tailor or defence.composite
+    if isinstance(subject.recipe, ForestRecipe) and trained:
         raise InputError(f"{subject.name} is a forest; {defence} defends networks alone")
     if defence.composite is None:
-        return dataclasses.replace(subject, defence=defence)
+        tailored = defence.tailored(subject.recipe, len(subject.members))
+        return dataclasses.replace(subject, defence=tailored)
     parts, held = defence.composite.cut(subject.members, split_key)
     alone = dataclasses.replace(defence, answer=None, composite=None)
+
+    def own_defence(part: Part) -> Defence | None:
+        if part.recipe is not None or not (alone.training or alone.tailor):
+            return None
+        return alone.tailored(subject.recipe, len(part.members))
+
     return Composed(
         name=f"{defence.name} {subject.name}",
         task=subject.task,
@@ -128,7 +144,7 @@ def defended(subject: Subject, given: AnyDefence | None, split_key: KeyData) -> 
                 name=f"{part.name} of the {defence.name} {subject.name}",
                 recipe=part.recipe or subject.recipe,
                 members=part.members,
-                defence=alone if part.recipe is None and alone.training else None,
+                defence=own_defence(part),
             )
             for part in parts
         ),

@@ -21,7 +21,7 @@ from jleaks.experiments.cases import ask, complete, evaluated, scored
 from jleaks.experiments.context import Job, model_kind
 from jleaks.experiments.engine import checked, opened, reread
 from jleaks.experiments.plan import Plan
-from jleaks.experiments.subjects import AnySubject
+from jleaks.experiments.subjects import AnySubject, guarantee
 from jleaks.experiments.workdir import Workdir
 from jleaks.metrics.case_metrics import number
 from jleaks.rows import ATTACK_MODEL, Row, read_rows, write_rows
@@ -209,4 +209,7 @@ def _row(
         "collapsed": attack.fields.get("collapsed"),
         **job.about,
     }
+    if job.plan.defence is not None:
+        fields |= {"defence": job.plan.defence, "attacker": job.plan.attacker}
+        fields |= guarantee(target)
     return cast("Row", fields)

@@ -4,6 +4,7 @@ Targets, shadows and attack models all go through these functions; `jleaks.train
 axis and the devices.
 """
 
+import functools
 from typing import Any
 
 import jax
@@ -19,8 +20,10 @@ from jleaks.data.augmentation import augment
 from jleaks.errors import InputError
 from jleaks.keys import Key, Stream
 from jleaks.training import optimizer
+from jleaks.training import private as private_lib
 from jleaks.training import step as step_lib
 from jleaks.training.learner import Batch, Data, Factors, Learner, Members, State
+from jleaks.training.objective import Mixed, Objective
 
 
 def init(
@@ -154,11 +157,7 @@ def draw(
       epoch: Index of the epoch.
       step: Index of the step within it.
     """
-
-    def step_key(stream: Stream) -> Key:
-        of_epoch = jax.random.fold_in(jax.random.fold_in(key, stream), epoch)
-        return jax.random.fold_in(of_epoch, step)
-
+    step_key = functools.partial(_step_key, key, epoch, step)
     records = learner.kernels.gather(data.features, rows, not learner.reads_bytes)
     if learner.recipe.augmentation != "none":
         augmentation = learner.recipe.augmentation
@@ -167,7 +166,34 @@ def draw(
     if members.dropout is not None:
         factors = drop(learner, state, records, members.dropout, step_key(Stream.DROPOUT))
     own = step_key(Stream.NETWORK) if learner.network.draws else None
-    return Batch(records, labels, factors, own)
+    mixed = None
+    if members.mixup is not None:
+        share = jax.random.beta(step_key(Stream.MIXUP), members.mixup, members.mixup)
+        # In an order drawn for the epoch, the next record is a random one.
+        partners = jnp.roll(records, 1, 0), jnp.roll(labels, 1)
+        mixed = Mixed(*partners, jnp.broadcast_to(share, labels.shape))
+    return Batch(records, labels, factors, own, _objective(members, labels, epoch), mixed)
+
+
+def _objective(members: Members, labels: Array, epoch: Int[Array, ""]) -> Objective | None:
+    """Returns what is changed of a batch's loss, from each record's point of view; None for nothing."""
+    given = {
+        name: getattr(members, name)
+        for name in ("smoothing", "entropy", "penalty", "decay", "relax")
+        if getattr(members, name) is not None
+    }
+    if not given:
+        return None
+    even = {"even": epoch % 2 == 0} if "relax" in given else {}
+    return Objective(
+        **{name: jnp.broadcast_to(value, labels.shape) for name, value in (given | even).items()}
+    )
+
+
+def _step_key(key: Key, epoch: Int[Array, ""], step: Int[Array, ""], stream: Stream) -> Key:
+    """Returns the key of one use of randomness in one step."""
+    of_epoch = jax.random.fold_in(jax.random.fold_in(key, stream), epoch)
+    return jax.random.fold_in(of_epoch, step)
 
 
 def epoch(
@@ -176,23 +202,43 @@ def epoch(
     """Passes once over the training part in a fresh random order.
 
     A model with fewer records than the padded part takes fewer steps: the surplus steps of a fleet
-    leave it unchanged.
+    leave it unchanged.  A private model takes as many steps, each on a sample of its own.
     """
     recipe = learner.recipe
     batch = recipe.batch_size
-    order = shuffled(learner, members, key, epoch)
+    order = None if members.privacy is not None else shuffled(learner, members, key, epoch)
     num_steps = members.size // batch
+
+    def learned(at: Int[Array, "records"]) -> tuple[Int[Array, "records"], Num[Array, "records"]]:
+        rows = members.indices[at]
+        return rows, data.labels[rows] if members.answers is None else members.answers[at]
+
     # Once an epoch: on an accelerator every gather of a step is a kernel of its own.
-    rows = members.indices[order]
-    labels = data.labels[rows] if members.answers is None else members.answers[order]
+    ordered = None if order is None else learned(order)
 
     def step(i: Array, carry: tuple[State, Array]) -> tuple[State, Array]:
         state, total = carry
-        now, learned = (lax.dynamic_slice(a, (i * batch,), (batch,)) for a in (rows, labels))
-        drawn = draw(learner, data, members, key, state, now, learned, epoch, i)
         active = i < num_steps
+        if members.last_epoch is not None:
+            active &= epoch < jnp.int32(members.last_epoch)
         factor = optimizer.scheduled(recipe, epoch * num_steps + i, recipe.epochs * num_steps)
-        loss, new = step_lib.step(learner, state, drawn, factor, active)
+        if ordered is None:
+            loss, new = private_lib.step(
+                learner,
+                members,
+                state,
+                lambda at, own: draw(learner, data, members, own, state, *learned(at), epoch, i),
+                (
+                    _step_key(key, epoch, i, Stream.SAMPLE),
+                    _step_key(key, epoch, i, Stream.NOISE),
+                ),
+                factor,
+                active,
+            )
+        else:
+            now, taught = (lax.dynamic_slice(a, (i * batch,), (batch,)) for a in ordered)
+            drawn = draw(learner, data, members, key, state, now, taught, epoch, i)
+            loss, new = step_lib.step(learner, state, drawn, factor, active)
         failed = active & ~jnp.isfinite(loss) & (state.bad_step < 0)
         bad_step = jnp.where(failed, epoch * num_steps + i, state.bad_step)
         state = new._replace(bad_step=bad_step)
@@ -200,7 +246,10 @@ def epoch(
 
     max_steps = members.indices.shape[0] // batch
     state, total = lax.fori_loop(0, max_steps, step, (state, jnp.float32(0)))
-    return state._replace(losses=state.losses.at[epoch].set(total / jnp.float32(num_steps)))
+    loss = total / jnp.float32(num_steps)
+    if members.last_epoch is not None:
+        loss = jnp.where(epoch < jnp.int32(members.last_epoch), loss, state.losses[epoch - 1])
+    return state._replace(losses=state.losses.at[epoch].set(loss))
 
 
 def fit(

@@ -14,6 +14,7 @@ from jleaks.models import networks
 from jleaks.models.convolution import Precision
 from jleaks.models.kernels import XLA, Descend, Kernels
 from jleaks.models.registry import NETWORKS, Network
+from jleaks.training.objective import Mixed, Objective
 from jleaks.training.recipe import Recipe
 
 PyTree = Any
@@ -49,12 +50,26 @@ class Members(NamedTuple):
       answers: [n] what a quantile regression learns of each of these records; None otherwise.
       dropout: [2] shares of the network's inputs and of its hidden activations that a training step
         drops, in [0, 1); None for training without dropout.
+      privacy: [3] noise multiplier, clipping norm and sampling rate of DP-SGD (see
+        `jleaks.training.private`); None for training without it.
+      smoothing, entropy, penalty, decay, relax: [] of a loss that is changed (see
+        `jleaks.training.objective.Objective`); None for one that is not.
+      mixup: [] both parameters of the beta distribution that mixup's shares are drawn from; None without.
+      last_epoch: [] epochs after which the model stays as it is; None for all of the recipe's.
     """
 
     indices: Int[AnyArray, "*models members"]
     size: Int[AnyArray, "*models"]
     answers: Float[AnyArray, "*models members"] | None = None
     dropout: Float[AnyArray, "*models 2"] | None = None
+    privacy: Float[AnyArray, "*models 3"] | None = None
+    smoothing: Float[AnyArray, "*models"] | None = None
+    entropy: Float[AnyArray, "*models"] | None = None
+    penalty: Float[AnyArray, "*models"] | None = None
+    decay: Float[AnyArray, "*models"] | None = None
+    relax: Float[AnyArray, "*models"] | None = None
+    mixup: Float[AnyArray, "*models"] | None = None
+    last_epoch: Float[AnyArray, "*models"] | None = None
 
 
 class Data(NamedTuple):
@@ -84,12 +99,16 @@ class Batch(NamedTuple):
       labels: [B] classes, or what a quantile regression learns.
       factors: Of dropout, if there is any.
       key: Of this step, for a network that draws random numbers of its own (whose batches are never split).
+      objective: What is changed of the loss; None for nothing.
+      mixed: What mixup mixes the records with; None without.
     """
 
     records: Array
     labels: Array
     factors: Factors | None = None
     key: Array | None = None
+    objective: Objective | None = None
+    mixed: Mixed | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,9 +190,15 @@ class Learner:
 
     def inputs(self, state: State, batch: Batch) -> tuple[Array, tuple[Array, ...] | None]:
         """Returns a network's inputs in training, and what its hidden activations are multiplied by."""
-        if batch.factors is None:
+        if batch.factors is None and batch.mixed is None:
             return batch.records if self.reads_bytes else self.encode(state, batch.records), None
-        return self.encode(state, batch.records) * batch.factors.inputs, batch.factors.hidden
+        inputs = self.encode(state, batch.records)
+        if (mixed := batch.mixed) is not None:
+            share = mixed.share.reshape(-1, *(1,) * (inputs.ndim - 1))
+            inputs = share * inputs + (1 - share) * self.encode(state, mixed.records)
+        if batch.factors is None:
+            return inputs, None
+        return inputs * batch.factors.inputs, batch.factors.hidden
 
     def apply(self, state: State, batch: Batch) -> tuple[Float[Array, "batch k"], PyTree]:
         """Applies the network to a batch as in training: logits, and the running averages after it."""

@@ -24,6 +24,7 @@ from jleaks.data import encodings
 from jleaks.errors import InputError
 from jleaks.models import kernels
 from jleaks.training import epoch
+from jleaks.training import private as private_lib
 from jleaks.training import step as step_lib
 from jleaks.training.execution import Execution
 from jleaks.training.learner import Batch, Data, Learner
@@ -280,32 +281,44 @@ class Cost:
     convolves: bool
 
 
-def measure(learner: Learner, features: jax.ShapeDtypeStruct | AnyArray, num_members: int) -> Cost:
+def measure(
+    learner: Learner,
+    features: jax.ShapeDtypeStruct | AnyArray,
+    num_members: int,
+    private: bool = False,
+) -> Cost:
     """Counts what one model takes.
 
     Args:
       learner: What the models share.
       features: Shape and type of the dataset's records, [N, ...].
       num_members: Records in the model's training part.
+      private: Whether it is trained by DP-SGD.
     """
-    found = _measure(learner, features.shape[1:], np.dtype(features.dtype))
+    found = _measure(learner, features.shape[1:], np.dtype(features.dtype), private)
     return dataclasses.replace(found, flops_per_epoch=found.flops_per_epoch * num_members)
 
 
 @functools.cache
-def _measure(learner: Learner, record_shape: tuple[int, ...], dtype: np.dtype) -> Cost:
+def _measure(
+    learner: Learner, record_shape: tuple[int, ...], dtype: np.dtype, private: bool
+) -> Cost:
     """Counts what one model takes that trains on one record."""
     shape: Any = jax.ShapeDtypeStruct
     state = epoch.template(learner, shape((1, *record_shape), dtype))
 
     def traced(learner: Learner) -> jax.stages.Traced:
-        size = learner.recipe.batch_size
+        size = private_lib.block_size(learner) if private else learner.recipe.batch_size
         key = jax.eval_shape(lambda: keys.wrap(jnp.zeros(2, jnp.uint32)))
         batch = Batch(
             shape((size, *record_shape), dtype),
             shape((size,), np.int32),
             key=key if learner.network.draws else None,
         )
+        if private:
+            clip, real = shape((), np.float32), shape((size,), np.bool_)
+            clipped = functools.partial(private_lib.clipped_sum, learner)
+            return jax.jit(clipped).trace(state, batch, clip, real)
         return jax.jit(lambda s, b: step_lib.gradient(learner, s, b)).trace(state, batch)
 
     block = learner.recipe.batch_size // learner.num_blocks
@@ -316,13 +329,14 @@ def _measure(learner: Learner, record_shape: tuple[int, ...], dtype: np.dtype) -
         recipe=dataclasses.replace(learner.recipe, batch_size=block),
         records_per_block=None,
     )
+    records = private_lib.block_size(plain) if private else block
     step = traced(learner)
     counted = step if plain == learner else traced(plain)
     cost = counted.lower().cost_analysis() or {}
     return Cost(
         state_bytes=sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state)),
         activation_bytes=peak_bytes(step.jaxpr.jaxpr),
-        flops_per_epoch=float(cost.get("flops", 0)) / block,
+        flops_per_epoch=float(cost.get("flops", 0)) / records,
         convolves=has_operation(step.jaxpr.jaxpr, "conv_general_dilated"),
     )
 
@@ -335,6 +349,7 @@ def choose(
     devices: list[jax.Device],
     execution: Execution,
     memory: int | None = None,
+    private: bool = False,
 ) -> Packing:
     """Chooses a packing by prediction; what `execution` states is taken as it is.
 
@@ -346,8 +361,9 @@ def choose(
       devices: The devices they are spread over.
       execution: The user's choices, None where automatic.
       memory: Bytes of each device, the dataset's included; None for what is available now.
+      private: Whether they are trained by DP-SGD.
     """
-    cost = measure(learner, data.features, num_members)
+    cost = measure(learner, data.features, num_members, private)
     platform = devices[0].platform
     if memory is None:
         memory = device_memory(devices[0], len(devices))

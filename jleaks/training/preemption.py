@@ -19,7 +19,7 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _AGAIN = 0.5
 
 
-class Preempted(BaseException):  # noqa: N818 - it is not an error: the same command continues the run
+class Preempted(BaseException):
     """The run was asked to stop and has saved its state.
 
     As with KeyboardInterrupt, code that handles any `Exception` lets it pass.
@@ -62,12 +62,14 @@ def stoppable() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _handled(handler: Any) -> Iterator[dict[int, Any]]:
+def _handled(handler: Any) -> Iterator[dict[signal.Signals, Any]]:
     """Handles the signals in another way while the block runs; yields how they were handled before."""
     # Only the main thread may install handlers; elsewhere (a notebook's worker) nothing is lost but
     # the polite stop.
     main = threading.current_thread() is threading.main_thread()
-    previous = {number: signal.signal(number, handler) for number in _SIGNALS if main}
+    previous: dict[signal.Signals, Any] = {
+        number: signal.signal(number, handler) for number in _SIGNALS if main
+    }
     try:
         yield previous
     finally:

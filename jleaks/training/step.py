@@ -1,6 +1,6 @@
 """ONE step of training: from a batch to a loss, its gradient and the next parameters, all pure."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,27 +11,53 @@ from jleaks.arrays import AnyArray
 from jleaks.models.kernels import Descend
 from jleaks.training import optimizer
 from jleaks.training.learner import Batch, Learner, State
+from jleaks.training.objective import changed
 
 PyTree = Any
 
 
-def mean_loss(
-    learner: Learner, logits: Float[Array, "records k"], labels: Array
-) -> Float[Array, ""]:
-    """Returns the loss of a batch, or the share that some of its records have in it.
+def record_losses(
+    learner: Learner, logits: Float[Array, "records k"], batch: Batch
+) -> Float[Array, "records"]:
+    """Returns the loss of each record, all but a penalty on weights.
 
     Args:
       learner: What all models of the fleet share.
       logits: Answers to a batch or a block of it.
-      labels: Classes, or what a quantile regression learns.
+      batch: The batch, or the block.
     """
+    labels = batch.labels
     if learner.recipe.loss == "quantile":
         above, level = labels - logits[:, 0], learner.recipe.quantile
-        losses = jnp.maximum(level * above, (level - 1) * above)
-    else:
-        losses = learner.kernels.cross_entropy(logits, labels)
+        return jnp.maximum(level * above, (level - 1) * above)
+    losses = learner.kernels.cross_entropy(logits, labels)
+    if (mixed := batch.mixed) is not None:
+        partners = learner.kernels.cross_entropy(logits, mixed.labels)
+        losses = mixed.share * losses + (1 - mixed.share) * partners
+    if batch.objective is not None:
+        losses = changed(batch.objective, logits, labels, losses)
+    return losses
+
+
+def mean_loss(
+    learner: Learner, logits: Float[Array, "records k"], batch: Batch
+) -> Float[Array, ""]:
+    """Returns the loss of a batch, or the share that some of its records have in it (`record_losses`)."""
     # Divided here, where the gradient is small: that of all weights is not.
-    return losses.sum() / learner.recipe.batch_size
+    return record_losses(learner, logits, batch).sum() / learner.recipe.batch_size
+
+
+def _decays(batch: Batch) -> bool:
+    """Whether a defence adds a penalty on squared weights to the loss."""
+    return batch.objective is not None and batch.objective.decay is not None
+
+
+def _decay(learner: Learner, params: PyTree, batch: Batch) -> Float[Array, ""]:
+    """Returns what such a defence adds to the loss of a batch, or the share of a block of it."""
+    assert batch.objective is not None
+    assert batch.objective.decay is not None
+    squares = [(leaf**2).sum() for leaf in jax.tree.leaves(params) if leaf.ndim > 1]
+    return batch.objective.decay.sum() / learner.recipe.batch_size * sum(squares, jnp.float32(0))
 
 
 def gradient(
@@ -53,10 +79,14 @@ def gradient(
 
     def loss_fn(params: PyTree, block: Batch) -> tuple[Array, PyTree]:
         logits, averages = learner.apply(state._replace(params=params), block)
-        return mean_loss(learner, logits, block.labels), averages
+        loss = mean_loss(learner, logits, block)
+        return loss + _decay(learner, params, block) if _decays(block) else loss, averages
 
     grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
     size, blocks = learner.recipe.batch_size, learner.num_blocks
+    if batch.objective is not None and batch.objective.relax is not None:
+        # RelaxLoss asks for the mean loss of the whole.
+        blocks = 1
     if blocks == 1:
         (loss, averages), grads = grad_fn(state.params, batch)
         return loss, grads, averages
@@ -93,7 +123,7 @@ def step(
       The mean loss before the step, and the model after it.
     """
     recipe = learner.recipe
-    if learner.descend:
+    if learner.descend and not _decays(batch):
         adam = optimizer.HostAdam(recipe, state.opt_state, factor, active)
         return _fused_step(learner, learner.descend, state, batch, adam)
     loss, grads, averages = gradient(learner, state, batch)
@@ -104,18 +134,25 @@ def step(
     return loss, state._replace(params=params, opt_state=opt_state, averages=averages)
 
 
-def _fused_step(
-    learner: Learner, descend: Descend, state: State, batch: Batch, adam: optimizer.HostAdam
-) -> tuple[Float[Array, ""], State]:
-    """The same step of a fully connected network, backpropagation and Adam of a layer in one kernel.
+class Forward(NamedTuple):
+    """What a fully connected network computed of a batch.
 
-    The gradient of the weights, as large as the network, is never written to memory: a tile of it is
-    used as soon as it is summed.
+    Attributes:
+      inputs: Of every layer, [B, inputs].
+      outputs: Of every layer, [B, outputs]: after tanh, but before ReLU and dropout.
+      logits: [B, K].
     """
+
+    inputs: list[Array]
+    outputs: list[Array]
+    logits: Array
+
+
+def dense_forward(learner: Learner, state: State, batch: Batch) -> Forward:
+    """Applies a network of fully connected layers to a batch as in training, and keeps what it computed."""
     params, depth, how = state.params, len(state.params), learner.module.how
     # The kernel ends a layer with tanh or nothing: other activations are XLA's, between two kernels.
     in_kernel = learner.recipe.activation == "tanh"
-    layers = adam.split(params)
     x, factors = learner.inputs(state, batch)
     x = x.reshape(x.shape[0], -1)
     inputs, outputs = [], []
@@ -127,7 +164,25 @@ def _fused_step(
         outputs.append(y)
         x = jax.nn.relu(y) if hidden and not in_kernel else y
         x = x * factors[i] if hidden and factors is not None else x
-    loss, dy = jax.value_and_grad(lambda z: mean_loss(learner, z, batch.labels))(x)
+    return Forward(inputs, outputs, x)
+
+
+def _fused_step(
+    learner: Learner, descend: Descend, state: State, batch: Batch, adam: optimizer.HostAdam
+) -> tuple[Float[Array, ""], State]:
+    """The same step of a fully connected network, backpropagation and Adam of a layer in one kernel.
+
+    The gradient of the weights, as large as the network, is never written to memory: a tile of it is
+    used as soon as it is summed.
+    """
+    layers, factors = (
+        adam.split(state.params),
+        None if batch.factors is None else batch.factors.hidden,
+    )
+    in_kernel = learner.recipe.activation == "tanh"
+    inputs, outputs, x = dense_forward(learner, state, batch)
+    depth = len(inputs)
+    loss, dy = jax.value_and_grad(lambda z: mean_loss(learner, z, batch))(x)
     for i in reversed(range(depth)):
         layers[f"Dense_{i}"], dx = descend(
             layers[f"Dense_{i}"], inputs[i], outputs[i], dy, adam.how, adam.decay,

@@ -10,7 +10,8 @@ import jax
 import numpy as np
 
 from jleaks.errors import DivergedError, InputError
-from jleaks.training import packing
+from jleaks.training import epoch, packing
+from jleaks.training import private as private_lib
 from jleaks.training.checkpoints import Store
 from jleaks.training.executables import TooLargeError
 from jleaks.training.execution import Execution
@@ -152,8 +153,9 @@ class Trainer:
           memory: Bytes of each device that may be taken; None for what is available.
 
         Raises:
-          InputError: a dropout ratio is not in [0, 1), the execution cannot be used, there are not so
-            many devices, or the dataset does not fit on one.
+          InputError: a dropout ratio is not in [0, 1), the network cannot be trained by DP-SGD but should
+            be, the execution cannot be used, there are not so many devices, or the dataset does not fit on
+            one.
         """
         execution.validate()
         if spec.members.dropout is not None:
@@ -162,13 +164,17 @@ class Trainer:
                     raise InputError(
                         f"{spec.name}: a dropout ratio is {ratio:g}, expected numbers in [0, 1)"
                     )
+        private = spec.members.privacy is not None
+        if private:
+            state = epoch.template(spec.learner, spec.features)
+            private_lib.check(spec.learner, spec.members, state)
         self._spec, self._execution = spec, execution
         self._report, self._stop, self._line = report, stop, line
         self._mesh = make_mesh(execution.num_devices)
         data, width = Data(spec.features, spec.labels), spec.members.indices.shape[1]
         devices = list(self._mesh.devices.flat)
         self.packing = packing.choose(
-            spec.learner, data, width, spec.num_models, devices, execution, memory
+            spec.learner, data, width, spec.num_models, devices, execution, memory, private
         )
         if self.packing.data_bytes > self.packing.memory_bytes:
             raise InputError(

@@ -185,7 +185,8 @@ def test_a_signal_that_a_finalizer_swallows_is_raised_again(monkeypatch):
 
     swallowed, cleaned = [], []
     monkeypatch.setattr(sys, "unraisablehook", swallowed.append)
-    with pytest.raises(Preempted, match="SIGTERM"), stoppable():
+
+    def work():
         Finalized()
         try:
             time.sleep(60)
@@ -193,16 +194,23 @@ def test_a_signal_that_a_finalizer_swallows_is_raised_again(monkeypatch):
             # What cleans up is not interrupted once more.
             time.sleep(1.2)
             cleaned.append(True)
+
+    with pytest.raises(Preempted, match="SIGTERM"), stoppable():
+        work()
     assert len(swallowed) == len(cleaned) == 1
     assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
 
 
 def test_a_signal_that_training_did_not_see_any_more_stops_what_follows():
     after = []
-    with pytest.raises(Preempted), stoppable():
+
+    def work():
         with StopSignal():
             signal.raise_signal(signal.SIGTERM)
         after.append("went on")
+
+    with pytest.raises(Preempted), stoppable():
+        work()
     assert not after
 
 
@@ -221,7 +229,7 @@ def test_a_fleet_that_is_asked_stops_between_packs():
     trainer = Trainer(c, Execution(num_devices=1, models_per_call=1), lambda _: None, stop)
     state = trainer.run()
 
-    def keep(predict, inputs, labels):
+    def keep(predict, inputs, _):
         stop.received = signal.SIGTERM
         return {"logits": predict(inputs)}
 

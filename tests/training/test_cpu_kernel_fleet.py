@@ -248,7 +248,7 @@ def test_kernels_of_another_user_are_not_loaded(built, what):
         library.build(path.parent)
 
 
-def test_kernels_are_only_the_users_whatever_the_umask(monkeypatch, built):
+def test_kernels_are_only_the_users_whatever_the_umask(built):
     before = os.umask(0)
     try:
         path = library.build(built[0].parent.parent / "other")

@@ -1,0 +1,245 @@
+"""ONE step of DP-SGD (Abadi et al. 2016, algorithm 1): Poisson sampling, clipped gradients, noise; pure.
+
+Formal guarantee.  Every record of the training part takes part in a step with probability `rate`,
+independently of all others and of other steps.  The sum of the gradients of those that do, each scaled to
+a norm of at most `clip`, gets Gaussian noise of deviation `noise` times `clip` on every coordinate, and is
+divided by the expected number of records, which is no secret.  Neighbours add or remove one record: the
+sum's sensitivity is `clip`.  One step is the Poisson-subsampled Gaussian mechanism at (noise, rate), and
+training its composition over all steps (`jleaks.metrics.privacy_accounting`).
+
+A batch has no largest size: it is computed in blocks of a fixed size, as many as it takes, the last one
+padded and masked.  So nothing overflows, nothing is cut off, and what is accounted is what is run.
+
+The gradients of single records are never formed for fully connected networks: a layer of inputs a and
+output gradient d has the gradient a d^T and the bias' d, whose squared norm is (|a|^2 + 1) |d|^2
+(Goodfellow 2015, "Efficient per-example gradient computations").  As d scales with its record's clip
+factor c, the clipped sum is A^T (c D), and one backward pass does.  Other networks form a block's
+gradients, which `jleaks.training.packing` counts.
+
+What the guarantee leaves out: noise is float32 of 23 random bits, not proof against attacks on
+floating-point numbers; statistics of an encoding that are fitted on the training part are not private
+(encodings "binary" and "pixels" fit none); nor are the losses that progress is told by.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int
+
+from jleaks.arrays import AnyArray
+from jleaks.errors import InputError
+from jleaks.keys import Key
+from jleaks.models.convolution import multiply
+from jleaks.training import optimizer
+from jleaks.training.learner import Batch, Learner, Members, State
+from jleaks.training.step import dense_forward, record_losses
+
+PyTree = Any
+
+# From positions [B] in the training part and a key to the records there, with everything random about them.
+DrawFn = Callable[[Int[Array, "block"], Key], Batch]
+
+_WORDS = 2.0**32
+# The largest float32 below it: a rate of one leaves a record out once in 2^24 steps.
+_MOST = np.float32(_WORDS - 256)
+_LOWEST = np.nextafter(np.float32(-1), np.float32(0))
+
+
+def check(learner: Learner, members: Members, state: State) -> None:
+    """Refuses training in which records do not act alone.
+
+    Args:
+      learner: What all models of the fleet share.
+      members: Their training parts.
+      state: Of one model; shapes are enough.
+
+    Raises:
+      InputError: the network normalises batches, or another defence looks at more than one record.
+    """
+    for name in ("decay", "relax", "mixup"):
+        if getattr(members, name) is not None:
+            raise InputError(
+                f"DP-SGD beside {name}: its loss is not one of single records; choose one of the two"
+            )
+    if state.averages:
+        raise InputError(
+            f"DP-SGD of {learner.recipe.model}: batch normalisation mixes the records of a batch, and no "
+            "gradient belongs to one record; choose a model without it, such as mlp or cnn, or register "
+            "one with GroupNorm"
+        )
+
+
+def block_size(learner: Learner) -> int:
+    """Returns the records of one block: few batches of fully connected networks take more than one."""
+    if learner.records_per_block is not None:
+        return learner.records_per_block
+    batch = learner.recipe.batch_size
+    return batch + math.ceil(3 * math.sqrt(batch))
+
+
+def sample(
+    learner: Learner, members: Members, rate: Float[AnyArray, ""], key: Key
+) -> tuple[Int[Array, "members"], Int[Array, ""]]:
+    """Draws a Poisson sample of the training part.
+
+    Args:
+      learner: What all models of the fleet share.
+      members: The training part.
+      rate: Probability of each record.
+      key: Of the step.
+
+    Returns:
+      Positions in the training part, those that take part first; and how many these are.
+    """
+    n = members.indices.shape[0]
+    words = learner.kernels.bits(key, (n,))
+    threshold = jnp.minimum(rate * jnp.float32(_WORDS), _MOST).astype(jnp.uint32)
+    taken = (words < threshold) & (jnp.arange(n) < members.size)
+    return learner.kernels.order((~taken).astype(jnp.uint32)), taken.sum()
+
+
+def normals(learner: Learner, key: Key, shape: tuple[int, ...]) -> Float[Array, "..."]:
+    """Returns `jax.random.normal(key, shape)`, of random words that a kernel may draw."""
+    words = learner.kernels.bits(key, shape)
+    ones = lax.bitcast_convert_type(words >> 9 | jnp.uint32(0x3F800000), jnp.float32)
+    uniform = jnp.maximum(_LOWEST, (ones - 1) * (1 - _LOWEST) + _LOWEST)
+    return np.float32(math.sqrt(2)) * lax.erf_inv(uniform)
+
+
+def _factors(
+    squares: Float[Array, "block"], clip: Float[AnyArray, ""], real: Bool[Array, "block"]
+) -> Float[Array, "block"]:
+    """Returns what brings gradients of these squared norms to at most `clip`; 0 for padding."""
+    tiny = jnp.finfo(jnp.float32).tiny
+    return jnp.where(real, jnp.minimum(1, clip / jnp.sqrt(jnp.maximum(squares, tiny))), 0)
+
+
+def clipped_sum(
+    learner: Learner,
+    state: State,
+    batch: Batch,
+    clip: Float[AnyArray, ""],
+    real: Bool[Array, "block"],
+) -> tuple[Float[Array, ""], PyTree]:
+    """Returns the summed loss of a block, and the sum of its records' clipped gradients.
+
+    Args:
+      learner: What all models of the fleet share.
+      state: The model.
+      batch: The block.
+      clip: Largest norm of a record's gradient over all parameters.
+      real: Which records are no padding.
+    """
+    one_by_one = _of_dense if learner.network.layers == "dense" else _of_any
+    losses, grads = one_by_one(learner, state, batch, clip, real)
+    return jnp.where(real, losses, 0).sum(), grads
+
+
+def _of_dense(
+    learner: Learner, state: State, batch: Batch, clip: Float[AnyArray, ""], real: Array
+) -> tuple[Array, PyTree]:
+    """Fully connected layers, one after another: ghost norms, and one backward pass."""
+    tanh = learner.recipe.activation == "tanh"
+    factors = None if batch.factors is None else batch.factors.hidden
+    inputs, outputs, logits = dense_forward(learner, state, batch)
+    inputs = [x.astype(jnp.float32) for x in inputs]
+    losses, pull = jax.vjp(lambda z: record_losses(learner, z, batch), logits)
+    (delta,) = pull(jnp.ones_like(losses))
+    deltas, squares = [delta], jnp.zeros_like(losses)
+    for i in reversed(range(len(inputs))):
+        squares += ((inputs[i] ** 2).sum(1) + 1) * (delta**2).sum(1)
+        if i > 0:
+            delta = multiply(delta, state.params[f"Dense_{i}"]["kernel"].T, "float32")
+            delta = delta if factors is None else delta * factors[i - 1]
+            y = outputs[i - 1]
+            delta = delta * (1 - y**2) if tanh else jnp.where(y > 0, delta, 0)
+            deltas.insert(0, delta)
+    share = _factors(squares, clip, real)
+    # Padding repeats a record: zero times its delta, whatever that is.
+    scaled = [jnp.where(real[:, None], share[:, None] * delta, 0) for delta in deltas]
+    return losses, {
+        f"Dense_{i}": {"kernel": multiply(x.T, delta, "float32"), "bias": delta.sum(0)}
+        for i, (x, delta) in enumerate(zip(inputs, scaled, strict=True))
+    }
+
+
+def _of_any(
+    learner: Learner, state: State, batch: Batch, clip: Float[AnyArray, ""], real: Array
+) -> tuple[Array, PyTree]:
+    """Any network without batch normalisation: the gradient of every record."""
+    count = real.shape[0]
+    keys = None if batch.key is None else jax.random.split(batch.key, count)
+
+    def loss_fn(params: PyTree, record: Batch) -> Array:
+        logits, _ = learner.apply(state._replace(params=params), record)
+        return record_losses(learner, logits, record).sum()
+
+    def one(record: Batch, key: Key | None) -> tuple[Array, PyTree]:
+        record = jax.tree.map(lambda leaf: leaf[None], record)
+        return jax.value_and_grad(loss_fn)(state.params, record._replace(key=key))
+
+    losses, grads = jax.vmap(one)(batch._replace(key=None), keys)
+    squares = sum(
+        ((leaf**2).sum(tuple(range(1, leaf.ndim))) for leaf in jax.tree.leaves(grads)),
+        jnp.zeros_like(losses),
+    )
+    share = _factors(squares, clip, real)
+    return losses, jax.tree.map(lambda leaf: jnp.tensordot(share, leaf, 1), grads)
+
+
+def step(
+    learner: Learner,
+    members: Members,
+    state: State,
+    draw_fn: DrawFn,
+    keys: tuple[Key, Key],
+    factor: Float[AnyArray, ""],
+    active: Bool[AnyArray, ""],
+) -> tuple[Float[Array, ""], State]:
+    """Takes one private step of the recipe's optimiser; a model that is not active stays as it is.
+
+    Args:
+      learner: What all models of the fleet share.
+      members: The training part, with `privacy`.
+      state: The model.
+      draw_fn: Draws a block's records.
+      keys: Of the step's sample and of its noise.
+      factor: Of the learning rate.
+      active: Whether this model takes the step.
+
+    Returns:
+      The sampled records' loss before the step, summed and divided by their expected number; and the model
+      after it.
+    """
+    assert members.privacy is not None
+    noise, clip, rate = members.privacy
+    size = block_size(learner)
+    order, count = sample(learner, members, rate, keys[0])
+    order = jnp.pad(order, (0, size))
+
+    def add(block: Array, total: tuple[Array, PyTree]) -> tuple[Array, PyTree]:
+        start = block * size
+        at = lax.dynamic_slice(order, (start,), (size,))
+        real = start + jnp.arange(size) < count
+        batch = draw_fn(at, jax.random.fold_in(keys[0], block))
+        return jax.tree.map(jnp.add, total, clipped_sum(learner, state, batch, clip, real))
+
+    zero = jnp.float32(0), jax.tree.map(jnp.zeros_like, state.params)
+    loss, grads = lax.fori_loop(0, -(-count // size), add, zero)
+    leaves, structure = jax.tree.flatten(grads)
+    expected = rate * jnp.float32(members.size)
+    noisy = [
+        (leaf + noise * clip * normals(learner, jax.random.fold_in(keys[1], i), leaf.shape))
+        / expected
+        for i, leaf in enumerate(leaves)
+    ]
+    params, opt_state = optimizer.update(
+        learner.recipe, learner.kernels.adam, jax.tree.unflatten(structure, noisy),
+        state.opt_state, state.params, factor, active,
+    )  # fmt: skip
+    return loss / expected, state._replace(params=params, opt_state=opt_state)

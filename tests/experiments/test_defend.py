@@ -1,0 +1,136 @@
+"""Defences beside each other: who attacks whom, as few fleets, the Pareto front, page, bad input."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from benchmarks.pages.defences import page
+from jleaks.errors import InputError
+from jleaks.experiments import defend
+from jleaks.experiments.paper_plan import PaperPlan
+from jleaks.metrics.intervals import t_interval
+from jleaks.report import defences as report
+from jleaks.training import fleet
+from jleaks.training.execution import Execution
+from jleaks.training.recipe import Recipe
+
+GIVEN = ("dpsgd:1,1", "dpsgd:4,1", "temperature:5")
+PLAN = defend.DefendPlan(
+    tasks=("location",),
+    seeds=(2,),
+    share=0.01,
+    target=Recipe(hidden=(16,), epochs=4),
+    attack=Recipe("mlp", (8,), 2, 50, 1e-2),
+    num_random_points=50,
+    defences=GIVEN,
+)
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory):
+    before = fleet.TRACES["fit"]
+    folder = tmp_path_factory.mktemp("defend")
+    found = defend.run(PLAN, Execution(models_per_vmap=1), str(folder), command="defend")
+    # Plain models and private ones are a fleet each, whatever the strength; attack models are one more.
+    assert fleet.TRACES["fit"] == before + 3
+    assert defend.run(PLAN, Execution(), str(folder)) == found
+    return found
+
+
+def test_every_target_is_attacked_by_who_knows_and_who_does_not(rows):
+    seen = {
+        (
+            r["variant"]["defence"],
+            r["variant"]["strength"],
+            r["variant"]["attacker"],
+            r["adversary"],
+        )
+        for r in rows
+    }
+    expected = {("none", "", "naive", 1), ("none", "", "naive", 3)}
+    for given in GIVEN:
+        name, strength = given.split(":")
+        expected |= {
+            (name, strength, "naive", 1),
+            (name, strength, "aware", 1),
+            (name, strength, "naive", 3),
+        }
+    assert seen == expected
+    assert len(rows) == 2 * len(expected)
+    plain, cooler = (
+        {r["seed"]: r for r in rows if r["variant"]["defence"] == name}
+        for name in ("none", "temperature")
+    )
+    for seed, row in plain.items():
+        # The same weights answer flatter, and who is right stays the same.
+        assert cooler[seed]["test_accuracy"] == row["test_accuracy"]
+        assert cooler[seed]["train_loss"] > row["train_loss"]
+        assert "epsilon" not in row
+    private = [r["epsilon"] for r in rows if r["variant"]["strength"] == "4,1"]
+    weaker = [r["epsilon"] for r in rows if r["variant"]["strength"] == "1,1"]
+    assert 0 < max(private) < min(weaker)
+
+
+def point(accuracy, leak):
+    leaks = {
+        ("auc", who): t_interval([leak - shift]) for who, shift in (("naive", 0.1), ("aware", 0))
+    }
+    return report.Point("x", "1", t_interval([accuracy]), None, leaks)
+
+
+def test_the_front_is_what_nobody_beats():
+    found = [point(0.9, 0.8), point(0.8, 0.7), point(0.8, 0.75), point(0.7, 0.7), point(0.5, 0.6)]
+    assert report.front(found, "auc") == {0, 1, 4}
+    assert report.front([point(0.8, 0.7), point(0.8, 0.7)], "auc") == {0, 1}
+    assert found[0].strongest("auc") == ("aware", t_interval([0.8]))
+
+
+def test_table_figure_and_page_show_the_rows(rows, tmp_path):
+    paths = report.write(rows, tmp_path / "results" / "location")
+    assert [path.name for path in paths] == ["tables.md", "defences_location.png"]
+    assert paths[1].read_bytes()[:4] == b"\x89PNG"
+    text = paths[0].read_text()
+    aucs = [
+        r["auc"]
+        for r in rows
+        if (r["variant"]["strength"], r["variant"]["attacker"], r["adversary"])
+        == ("1,1", "aware", 1)
+    ]
+    line = next(line for line in text.splitlines() if line.startswith("| dpsgd | 1,1 |"))
+    assert line.split("|")[6].strip().startswith(f"{np.mean(aucs):.3f}")
+    from jleaks.rows import write_rows
+
+    write_rows(tmp_path / "results" / "location" / "rows.jsonl", rows, ())
+    made = page(tmp_path / "results", tmp_path)
+    assert line in made
+    assert "(results/location/defences_location.png)" in made
+    # Every defence that there is has its line.
+    for name in defend.STRENGTHS:
+        assert f"| `{name}` |" in made
+
+
+def test_grids_are_what_was_stated_or_a_few():
+    assert defend.grid(["dropout"], []) == tuple(
+        f"dropout:{s}" for s in defend.STRENGTHS["dropout"]
+    )
+    assert defend.grid(["dropout", "mixup"], ["mixup:3", "top_k:2"]) == (
+        *(f"dropout:{s}" for s in defend.STRENGTHS["dropout"]),
+        "mixup:3",
+        "top_k:2",
+    )
+    for name, strengths in defend.STRENGTHS.items():
+        for strength in strengths:
+            assert str(defend.get_defence(f"{name}:{strength}")).startswith(name)
+
+
+def test_bad_input_is_one_line():
+    with pytest.raises(InputError, match="unknown defence 'moon'"):
+        defend.grid(["moon"], [])
+    with pytest.raises(InputError, match="no defence was named"):
+        dataclasses.replace(PLAN, defences=()).validate()
+    with pytest.raises(InputError, match="is named twice"):
+        dataclasses.replace(PLAN, defences=("top_k:1", "top_k:1")).validate()
+    assert dataclasses.replace(PLAN, defences=("top_k:1",)).fingerprint() != PLAN.fingerprint()
+    fields = {f.name: getattr(PLAN, f.name) for f in dataclasses.fields(PaperPlan)}
+    assert PaperPlan(**fields).fingerprint() != PLAN.fingerprint()
