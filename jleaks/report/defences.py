@@ -91,7 +91,7 @@ def points(rows: Sequence[Row]) -> list[Point]:
                 if (row["adversary"], variant["attacker"]) == (adversary, attacker)
             ]
             if own:
-                leaks |= {(m, who): t_interval([row[m] for row in own]) for m in METRICS}  # type: ignore[literal-required]
+                leaks |= {(m, who): t_interval([row[m] for row in own]) for m in METRICS}
         known = [value for value in epsilons if value is not None]
         epsilon = max(known) if len(known) == len(epsilons) else None
         accuracy = t_interval(list(by_seed.values()))
