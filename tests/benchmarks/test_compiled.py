@@ -137,12 +137,11 @@ def test_an_h100_runs_a_step_as_one_graph_without_scatters_or_grouped_convolutio
 def test_four_tpu_chips_never_talk_to_each_other():
     mlp, cnn = compiled("v5e:2x2", "mlp", "cnn")
     for row in (mlp, cnn):
-        assert row["scatters"] == row["grouped"] == row["collectives"] == 0
+        assert row["scatters"] == row["collectives"] == 0
         assert row["program_bytes"] < 1e9
-    assert cnn["group"] == 1
-    # The state stays in a core's own memory: all but the records passes by the large one once.
+    # As many as a core's own memory holds; those that convolve take turns.
     assert mlp["group"] < 100
-    assert mlp["times_least_bytes"] < 0.2
+    assert cnn["group"] == 1
 
 
 BLOCKED = """
