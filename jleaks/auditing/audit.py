@@ -12,7 +12,7 @@ import numpy as np
 
 from jleaks.attacks.registry import ATTACKS, get_attacks
 from jleaks.auditing import risk
-from jleaks.auditing.answers import Signals, make_bank, read_answers, signals_of
+from jleaks.auditing.answers import Signals, asked, is_asked, make_bank, read_answers, signals_of
 from jleaks.auditing.attacks import Attacked, attack
 from jleaks.auditing.cost import CostPoint, cost_curve
 from jleaks.auditing.fleet import train_fleet
@@ -174,7 +174,8 @@ def audit(
       network: A flax module's class, linen or nnx, as "nets.py:Net" or by its registered name.
       recipe: How networks are trained; their `model` is `network`.
       target: The audited model, as `fit` returns it; None to have `fit` train it on the members.
-      answers: What the audited model answered about all records, in place of `target`.
+      answers: What the audited model answered about all records, in place of `target`; or what is asked
+        about them: a function of the records, or a black box such as `jleaks.endpoint(url)`.
       shadow_answers: For each shadow that is there already, (what it answered, [N] what it trained on).
       num_shadows: How many shadows `fit` trains, at least 4; 0 for none.
       ids: [N] what a reader calls each record; positions by default.
@@ -193,11 +194,16 @@ def audit(
     """
     if labels is None or member is None:
         raise InputError("labels and member are needed: true classes, and who was trained on")
+    chosen, told = get_attacks(list(attacks)), list[str]()
+    if is_asked(answers):
+        # Before anything is paid for.
+        whole = read_records(data, labels, member, ids, groups)
+        _check(whole, fit, predict, network, target, answers, shadow_answers, num_shadows)
+        answers, told = asked(answers, data)
     columns = np.shape(answers)[1:] if answers is not None else ()
     records = read_records(
         data, labels, member, ids, groups, columns[0] if columns and columns[0] > 2 else None
     )
-    chosen = get_attacks(list(attacks))
     _check(records, fit, predict, network, target, answers, shadow_answers, num_shadows)
     seconds: dict[str, float] = {}
     tick = time.monotonic()
@@ -242,7 +248,7 @@ def audit(
                 Execution(),
             ),
         },
-        notes=(*notes, *attacked.notes),
+        notes=(*told, *notes, *attacked.notes),
     )
 
 
