@@ -141,7 +141,9 @@ def find(log: Log, execution: "Execution", workdir: Path, seed: int, stop: "Stop
     if asking.is_asked_for():
         if _ANSWERS.value is not None:
             raise InputError("--answers are given, and the target is asked: expected one of them")
-        answers, usable, box = asking.asked(records.data, workdir, log, stop)
+        # As the file has them, not as networks here take them.
+        queries = records.data if network is None else files.read(_DATA.value, columns).data
+        answers, usable, box = asking.asked(queries, workdir, log, stop)
         notes = tuple(box.notes)
         if not usable.all():
             records, answers = part_of(records, np.flatnonzero(usable)), answers[usable]

@@ -1,5 +1,6 @@
 """Endpoints, and functions, as black boxes that are asked at a price (`jleaks.blackbox.asked`)."""
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -25,7 +26,7 @@ _PASSING = frozenset({429, 500, 502, 503, 504})
 # Of these, those that say that nothing was answered.
 _REFUSED = frozenset({429, 503})
 # Bytes of an answer: of anything, of each record at least, of each of its posteriors, at most.
-_ANY, _RECORD, _NUMBER, _MOST = 1 << 20, 1 << 16, 64, 1 << 28
+_ANY, _RECORD, _NUMBER, _MOST = 1 << 20, 1 << 15, 64, 1 << 28
 
 
 class EndpointSource:
@@ -48,7 +49,10 @@ class EndpointSource:
         is_stopped: Callable[[], bool],
     ):
         """Asks the endpoint what it is, where the protocol has a page for that; it costs no query."""
-        self._address = read_address(url.rstrip("/").removesuffix(protocol.path or " "))
+        address = read_address(url)
+        # The address of the model, or of the page that answers.
+        path = address.path.removesuffix(protocol.path)
+        self._address = dataclasses.replace(address, path=path)
         self.name, self._protocol, self._clock = self._address.shown, protocol, clock
         self.form: Form = form or protocol.form
         self._transport = Transport(

@@ -151,7 +151,7 @@ class Protocol:
           words: Further words and what stands in their place.
 
         Raises:
-          InputError: the body wants numbers, and the records are something else.
+          InputError: the body wants numbers and the records are something else, or JSON cannot hold them.
         """
         values = records.tolist() if isinstance(records, np.ndarray) else list(records)
         known: dict[str, Any] = {
@@ -165,8 +165,13 @@ class Protocol:
             if not isinstance(records, np.ndarray):
                 raise InputError("records are objects, and the endpoint takes numbers of one type")
             known |= {"$shape": list(records.shape), "$flat": records.ravel().tolist()}
-            known.setdefault("$datatype", _TYPES[records.dtype.str[1:]])
-        return json.dumps(_filled(self.body, known), allow_nan=False).encode()
+            known.setdefault("$datatype", _TYPES.get(records.dtype.str[1:], "FP64"))
+        try:
+            return json.dumps(_filled(self.body, known), allow_nan=False).encode()
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"a record is nothing that JSON can hold: {plain(str(error))}"
+            ) from error
 
     def read(self, value: Any, count: int, num_classes: int | None) -> Float[np.ndarray, "b w"]:
         """Finds what was answered about each record.

@@ -58,10 +58,13 @@ def _kserve(value: Any, where: str) -> Told:
 
     def check(records: Any) -> np.ndarray:
         array = np.asarray(records)
-        whole = array.dtype.kind == "f" and wanted.kind in "iu"
-        if whole and not (array == np.floor(array)).all():
-            raise InputError(f"{where} takes {datatype}, and the records are no whole numbers")
-        return array.astype(wanted)
+        if array.dtype.kind not in "biuf":
+            raise InputError(f"{where} takes {datatype}, and records are {array.dtype}")
+        with np.errstate(invalid="ignore", over="ignore"):
+            found = array.astype(wanted)
+        if wanted.kind in "iu" and not (found == array).all():
+            raise InputError(f"{where} takes {datatype}, which not all numbers of the records are")
+        return found
 
     return Told(shape[1] if known else None, None, None, words, check)
 

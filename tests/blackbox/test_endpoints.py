@@ -98,7 +98,7 @@ def test_tensorflow_serving():
         return said({"predictions": model(instances).tolist()})
 
     # The address of the model, or of its method.
-    for ending in ("", ":predict"):
+    for ending in ("", ":predict", ":predict/"):
         with (
             server(reply) as url,
             endpoint(f"{url}/v1/models/m{ending}", protocol="tf_serving") as box,
@@ -134,6 +134,22 @@ def test_kserve(tells):
         np.testing.assert_allclose(box.answer(X), model(X), atol=1e-6)
     name = ("x", "FP64") if tells else ("input-0", "FP32")
     assert asked == [(*name, [20, 4]), (*name, [5, 4])]
+
+
+def test_numbers_that_an_endpoint_does_not_take_are_refused_before_they_are_sent():
+    about = {"inputs": [{"name": "x", "datatype": "UINT8", "shape": [-1, 2]}]}
+    with server(lambda *_: said(about)) as url, endpoint(url, protocol="kserve") as box:
+        for records in ([[256, 0]], [[0.5, 0]], [[-1, 0]], [[np.nan, 0]]):
+            with pytest.raises(InputError, match="takes UINT8, which not all numbers"):
+                box.answer(np.array(records))
+        with pytest.raises(InputError, match="takes UINT8, and records are <U1"):
+            box.answer(np.array([["a", "b"]]))
+        assert box.num_sent == 0
+    with endpoint("http://127.0.0.1:1", protocol="mlflow") as box:
+        with pytest.raises(InputError, match="record 1 has a number that is not finite"):
+            box.answer(np.array([[0, 0], [np.inf, 0]]))
+        with pytest.raises(InputError, match="nothing that JSON can hold"):
+            box.answer(np.array([[0, 0], [np.nan, "a"]], object))
 
 
 def test_mlflow_takes_data_frames_by_row():
@@ -433,7 +449,7 @@ def dripping():
 def test_large_answers_are_bounded(found):
     with server(lambda *_: found) as url:
         text, seconds = refused(url)
-    assert "larger than the 2,686,976 bytes" in text
+    assert "larger than the 1,867,776 bytes" in text
     assert seconds < 10
 
 

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from conftest import ROOT
@@ -54,7 +55,7 @@ def test_a_model_behind_an_api_with_shadows_trained_here(tmp_path):
         [sys.executable, script, tmp_path, "0"], stdout=subprocess.PIPE, text=True
     )
     try:
-        url = server.stdout.readline().split()[1]
+        url = server.stdout.readline().split()[1].replace("//", "//me:PASSW0RD@")
         flags = [
             f"--endpoint={url}", "--protocol=tf_serving", f"--data={tmp_path / 'records.npz'}",
             f"--header_file={tmp_path / 'headers.txt'}", f"--fit={script}:fit",
@@ -79,8 +80,10 @@ def test_a_model_behind_an_api_with_shadows_trained_here(tmp_path):
     assert found["num_shadows"] == 4
     assert found["train_accuracy"] > found["test_accuracy"] > 0.8
     key = (tmp_path / "headers.txt").read_text().split()[1].encode()
-    for path in (tmp_path / "audit").rglob("*"):
-        assert not path.is_file() or key not in path.read_bytes()
+    for path in filter(Path.is_file, (tmp_path / "audit").rglob("*")):
+        assert key not in path.read_bytes()
+        assert b"PASSW0RD" not in path.read_bytes()
+    assert "PASSW0RD" not in done.stdout
 
 
 @pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="no PyTorch")
