@@ -23,6 +23,8 @@ from jleaks.errors import InputError
 
 # Seconds between two looks of a watcher.
 _LOOK = 0.05
+# Seconds that an answer in flight still has once the run was told to stop: it may be paid for.
+_GRACE = 5.0
 _CHUNK = 1 << 16
 
 
@@ -190,13 +192,13 @@ class Transport:
         )
 
         def watch() -> None:
+            end, why = until, f"no whole answer within {self._answer_timeout:g} s"
             while not done.wait(_LOOK):
-                if self._is_stopped():
-                    ended.append("stopped")
-                elif time.monotonic() >= until:
-                    ended.append(f"no whole answer within {self._answer_timeout:g} s")
-                else:
+                if why != "stopped" and self._is_stopped():
+                    end, why = min(end, time.monotonic() + _GRACE), "stopped"
+                if time.monotonic() < end:
                     continue
+                ended.append(why)
                 # Not the method of TLS, which is no thing for another thread.
                 with contextlib.suppress(OSError):
                     socket.socket.shutdown(own, socket.SHUT_RDWR)

@@ -7,11 +7,16 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from jleaks.auditing.adversaries import Attacker, attack_answers
 from jleaks.blackbox import files
 from jleaks.blackbox.client import metered
 from jleaks.blackbox.pace import Limits
 from jleaks.blackbox.posteriors import make_posteriors, make_records
 from jleaks.errors import InputError
+from jleaks.training.execution import Execution
+from jleaks.training.recipe import Recipe
+
+QUICK = Recipe("mlp", (16,), 5, 10, 1e-2, 1e-6)
 
 
 def forest(rng, n, k, share=0.4, name="forest"):
@@ -78,7 +83,7 @@ def test_four_files_equal_two_row_by_row(tmp_path, parts):
         whole = save(tmp_path / f"{whose}.npz", one.posteriors, member=one.member, label=one.label)
         cases.append((files.read_pair(*halves), files.read(whole)))
     rows = [
-        audit([Case("t", target, shadow)], QUICK, execution=ONE)
+        attack_answers(target, Attacker(shadow, recipe=QUICK), Execution(num_devices=1))
         for target, shadow in zip(*cases, strict=True)
     ]
     assert len(rows[0]) == len(rows[1]) == 9

@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 
+from jleaks.blackbox import transport
 from jleaks.blackbox.address import plain, read_address, redacted
 from jleaks.blackbox.answers import Answers
 from jleaks.blackbox.client import endpoint, metered, read_headers
@@ -472,7 +473,30 @@ def test_an_answer_that_drips_ends():
     assert seconds < 2
 
 
-def test_a_stop_signal_ends_the_waiting():
+def test_an_answer_in_flight_is_kept_when_the_run_is_told_to_stop():
+    stop, sizes = StopSignal(), []
+
+    def reply(_, __, body, ___):
+        stop.received = 15
+        time.sleep(0.2)
+        sizes.append(len(json.loads(body)["inputs"]))
+        return said({"predictions": model(json.loads(body)["inputs"]).tolist()})
+
+    with server(reply) as url, Answers() as answers:
+        with (
+            endpoint(url, Limits(batch=10), answers, protocol="mlflow", stop=stop) as box,
+            pytest.raises(Preempted),
+        ):
+            box.answer(X)
+        stop.received = None
+        with endpoint(url, Limits(batch=10), answers, protocol="mlflow") as box:
+            box.answer(X)
+            assert box.num_sent == 25
+    assert sizes == [10, 10, 5]
+
+
+def test_a_stop_signal_ends_the_waiting(monkeypatch):
+    monkeypatch.setattr(transport, "_GRACE", 0.1)
     stop = StopSignal()
     timer = threading.Timer(0.2, lambda: setattr(stop, "received", 15))
     with server(lambda *_: (200, {"Content-Length": "1000"}, dripping())) as url:

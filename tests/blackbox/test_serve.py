@@ -406,7 +406,7 @@ def test_an_audit_over_http_stopped_and_continued_equals_one_of_the_posteriors(
     np.testing.assert_allclose(over_http.posteriors, target.posteriors, atol=1e-6)
     np.testing.assert_array_equal(over_http.label, target.label)
     rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
-    direct = audit([Case("location", target, shadow, seed=1)], ATTACK, execution=ONE)
+    direct = attack_answers(target, Attacker(shadow, None, "location", seed=1, recipe=ATTACK), ONE)
     assert [row["attack"] for row in rows] == [row["attack"] for row in direct]
     for ours, theirs in zip(rows, direct, strict=True):
         for name in ("auc", "tpr_at_fpr_0.01", "fpr_realised_0.01", "train_accuracy"):
