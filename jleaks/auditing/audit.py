@@ -197,8 +197,8 @@ def audit(
     chosen, told = get_attacks(list(attacks)), list[str]()
     if is_asked(answers):
         # Before anything is paid for.
-        whole = read_records(data, labels, member, ids, groups)
-        _check(whole, fit, predict, network, target, answers, shadow_answers, num_shadows)
+        unasked = read_records(data, labels, member, ids, groups)
+        _check(unasked, fit, predict, network, target, answers, shadow_answers, num_shadows)
         answers, told = asked(answers, data)
     columns = np.shape(answers)[1:] if answers is not None else ()
     records = read_records(

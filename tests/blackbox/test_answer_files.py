@@ -320,7 +320,7 @@ def test_the_launcher_refuses_in_one_line(tmp_path, launch):
     for flags, words in [
         ([f"--target_members={target}"], "--target_members is given, but not --target_nonmembers"),
         ([f"--target={target}", f"--shadow_nonmembers={target}"], "but not --shadow_members"),
-        ([f"--target={target}", "--batch=3"], "--batch is given, but --target has the answers"),
+        ([f"--target={target}", "--batch=3"], "--batch is given, but nothing is asked"),
         (
             [f"--target={target}", f"--target_members={target}", f"--target_nonmembers={target}"],
             "given are --target, --target_members of",
