@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from jleaks.api.fleets import TrainedFleet, train_fleet
     from jleaks.api.runs import sweep
     from jleaks.attacks.per_record import attack_on
+    from jleaks.blackbox.client import endpoint, metered
+    from jleaks.blackbox.pace import Limits
     from jleaks.data.tasks import Task, register, task_from_arrays
     from jleaks.defences.defence import Defence, defence
     from jleaks.errors import DivergedError, InputError
@@ -33,6 +35,7 @@ _PUBLIC = {
     "DivergedError": "jleaks.errors",
     "Execution": "jleaks.training.execution",
     "InputError": "jleaks.errors",
+    "Limits": "jleaks.blackbox.pace",
     "Plan": "jleaks.experiments.plan",
     "Recipe": "jleaks.training.recipe",
     "Task": "jleaks.data.tasks",
@@ -41,7 +44,9 @@ _PUBLIC = {
     "attack_on": "jleaks.attacks.per_record",
     "audit": "jleaks.api.audits",
     "defence": "jleaks.defences.defence",
+    "endpoint": "jleaks.blackbox.client",
     "experiment": "jleaks.experiments.experiment",
+    "metered": "jleaks.blackbox.client",
     "register": "jleaks.data.tasks",
     "register_network": "jleaks.models.own_network",
     "start": "jleaks.training.devices",
@@ -59,6 +64,7 @@ __all__ = [
     "DivergedError",
     "Execution",
     "InputError",
+    "Limits",
     "Plan",
     "Recipe",
     "Task",
@@ -67,7 +73,9 @@ __all__ = [
     "attack_on",
     "audit",
     "defence",
+    "endpoint",
     "experiment",
+    "metered",
     "register",
     "register_network",
     "start",

@@ -290,7 +290,8 @@ def _explained(name: str) -> Iterator[None]:
                 f"plugin {name} is no module that Python finds; expected FILE.py or a module's name"
             ) from error
         raise InputError(f"plugin {name} imports {error.name}, which is not installed") from error
-    except Exception as error:
+    # A module that leaves the process is a failure, too.
+    except (Exception, SystemExit) as error:
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__)]
         where = f" (line {lines[-1]})" if lines else ""
         reason = " ".join(str(error).split())[:200]

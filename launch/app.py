@@ -14,6 +14,7 @@ from absl import app, flags, logging
 from rich.console import Console
 
 from jleaks import registry
+from jleaks.blackbox.address import redacted
 from jleaks.errors import DivergedError, InputError
 from jleaks.training import devices
 from jleaks.training.execution import Execution
@@ -116,7 +117,8 @@ def public_flags() -> str:
         if name == "data_dir" and value:
             shown.append("--data_dir=data")
         elif name not in _PLACES and not value.startswith("/"):
-            shown.append(flag)
+            # An address may hold a password.
+            shown.append(redacted(flag))
     return shlex.join(shown)
 
 
@@ -160,7 +162,8 @@ class Log:
 
     def line(self, text: str) -> None:
         """Prints a finished sentence."""
-        self._console.print(text, highlight=False, soft_wrap=True)
+        # A text may quote a file or an endpoint: nothing in it is markup.
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def progress(self, p: "Progress") -> None:
         """Prints where a fleet's training stands."""

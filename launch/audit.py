@@ -2,7 +2,7 @@
 
 Your own model: --data has its records, labels and membership, and --network, or --fit and --predict, say
 how its kind is trained.  Shadow models are trained, every attack that they allow is run, and report.html
-says what it means.
+says what it means.  If the released model answers over HTTP, --endpoint is asked about the records.
 
 A black box: the target is a file of posteriors (--target), two files of its members and of others
 (--target_members, --target_nonmembers), an endpoint (--target_url) or a Python function
@@ -16,7 +16,7 @@ what would allow stronger ones.
 Files are npz, csv or parquet: posteriors [N, K] (columns p0, p1, ...; [N, 1] or p1 alone is the posterior
 of class 1), member (0, 1, True, False) and optionally label (whole numbers, or the names of all K classes
 as text).  Zeros, rounded numbers and percent are read as such, and a line says so.
-`jleaks/blackbox/files.py` documents the files, `jleaks/blackbox/protocol.py` what an endpoint is asked.
+`jleaks/blackbox/files.py` documents the files, `jleaks/blackbox/protocol.py` how endpoints are asked.
 
 Writes rows.jsonl and tables.md, and posteriors.npz if the target was asked: that file can be the --target
 or --shadow of the next audit.  Answers of an endpoint are kept in --cache: interrupted anywhere, the same
@@ -28,34 +28,30 @@ Example: python -m launch.audit --target=target.npz --shadow=shadow.npz --out_di
 
 import dataclasses
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from absl import flags
 
-from jleaks.blackbox.pace import Clock, Limits
 from jleaks.data.tasks import get_task
 from jleaks.errors import InputError
 from jleaks.experiments.plan import Plan
-from jleaks.training.preemption import Preempted, StopSignal
+from jleaks.training.preemption import StopSignal
 
-from . import own_audit
+from . import asking, own_audit
 from .app import FAILED, WHAT, WHERE, Log, console, define_execution, make_execution, run, start
 from .attack_recipe import make_attack_recipe
 from .fields import Fields
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from jleaks.auditing.result import Audit
-    from jleaks.blackbox.answers import Answers
-    from jleaks.blackbox.box import CallableBox
-    from jleaks.blackbox.client import HttpBox
     from jleaks.blackbox.posteriors import Posteriors, Records
+    from jleaks.training.execution import Execution
 
 define_execution()
-
-_ASKING = "How an endpoint is asked"
 
 _TARGET = flags.DEFINE_string(
     "target", None, "File of the target's posteriors (npz, csv, parquet).", module_name=WHERE
@@ -71,15 +67,6 @@ _TARGET_PAIR, _SHADOW_PAIR = (
         for what in ("members", "nonmembers")
     )
     for whose in ("target", "shadow")
-)
-_URL = flags.DEFINE_string(
-    "target_url", None, "Address of the target's endpoint.", module_name=WHERE
-)
-_CALLABLE = flags.DEFINE_string(
-    "target_callable",
-    None,
-    "Python function that is the target, as module:function, from records to posteriors.",
-    module_name=WHERE,
 )
 _RECORDS = flags.DEFINE_string(
     "records", None, "Records to ask about and their membership (npz).", module_name=WHERE
@@ -117,39 +104,6 @@ _POINTS = flags.DEFINE_integer(
     module_name=WHAT,
 )
 
-_CACHE = flags.DEFINE_string(
-    "cache",
-    None,
-    "File that keeps the answers; default answers.sqlite in --out_dir.",
-    module_name=_ASKING,
-)
-_TOKEN = flags.DEFINE_string(
-    "token_file", None, "File of a token, sent as Authorization: Bearer.", module_name=_ASKING
-)
-_LIMITS = Fields(Limits, ("budget", "retries"), _ASKING)
-_RATE = flags.DEFINE_float(
-    "rate", None, "Most records it is sent in a second.", module_name=_ASKING
-)
-_REQUEST_RATE = flags.DEFINE_float(
-    "request_rate", None, "Most requests it is sent in a second.", module_name=_ASKING
-)
-_BATCH = flags.DEFINE_integer(
-    "batch",
-    None,
-    "Number of records in one request, or one call; default what it takes.",
-    lower_bound=1,
-    module_name=_ASKING,
-)
-_TIMEOUT = flags.DEFINE_float(
-    "timeout", Limits().read_timeout, "Seconds that it may be silent.", module_name=_ASKING
-)
-# Without an endpoint these would be passed over in silence.
-_OF_ENDPOINTS = ("cache", "token_file", "budget", "rate", "request_rate", "timeout", "retries")
-
-# Seconds between two lines of progress, and between two looks at the stop signal.
-_EVERY = 5.0
-_LOOK = 0.1
-
 
 class _Found(NamedTuple):
     """What the target answered to records, and to random points if there are any."""
@@ -160,57 +114,73 @@ class _Found(NamedTuple):
 
 def main(_: list[str]) -> int:
     """Audits one target."""
-    from jleaks.blackbox.audit import audit
-    from jleaks.blackbox.case import Case, check_attack, check_shadow
-    from jleaks.blackbox.client import EndpointError
-    from jleaks.blackbox.remarks import remarks
+    from jleaks.blackbox.transport import EndpointError
+
+    if own_audit.is_asked_for():
+        _check_own()
+    else:
+        _check_flags()
+    execution, output = start(make_execution()), console()
+    log, folder = Log(output), Path(_OUT.value)
+    try:
+        with StopSignal() as stop:
+            if own_audit.is_asked_for():
+                found = own_audit.find(log, execution, folder, _SEED.value, stop)
+                own_audit.save(found, folder, log)
+            elif len(_SHADOW.value) > 1:
+                own_audit.save(_compared(_find(log, stop).target, log), folder, log)
+            else:
+                _attack(execution, output, folder, stop)
+    except EndpointError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return FAILED
+    return 0
+
+
+def _attack(execution: "Execution", output: "Console", folder: Path, stop: StopSignal) -> None:
+    """Runs the adversaries, and the attacks on labels, on the target; writes what they found."""
+    from jleaks.auditing.adversaries import Attacker, attack_answers
+    from jleaks.auditing.remarks import remarks
     from jleaks.files import replace_file
     from jleaks.report.bank_tables import audit_table
     from jleaks.rows import write_rows
     from jleaks.training.reporter import Reporter
 
-    if own_audit.is_asked_for():
-        execution, log = start(make_execution()), Log(console())
-        folder = Path(_OUT.value)
-        own_audit.save(own_audit.find(log, execution, folder, _SEED.value), folder, log)
-        return 0
-    _check_flags()
-    execution = start(make_execution())
-    output = console()
     log = Log(output)
-    recipe, values = make_attack_recipe(), _FIELDS.values()
-    top, percentile = values["top"], values["percentile"]
-    check_attack(recipe, top, percentile)
-    shadow = _shadow()
-    if shadow is not None:
-        check_shadow(shadow, recipe)
-    try:
-        with StopSignal() as stop:
-            found = _find(log, stop)
-            if len(_SHADOW.value) > 1:
-                own_audit.save(_compared(found.target, log), Path(_OUT.value), log)
-                return 0
-            case = Case(
-                _TASK.value, found.target, shadow, _SHADOW_TASK.value, _SEED.value, found.random
-            )
-            reporter = Reporter(log.line, log.progress)
-            rows = audit([case], recipe, top, percentile, execution, reporter, stop)
-    except EndpointError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return FAILED
-    said = remarks(case, rows)
-    table, folder = audit_table(rows), Path(_OUT.value)
-    output.print(table.to_rich(output))
+    attacker = Attacker(
+        _shadow(), None, _TASK.value, _SHADOW_TASK.value, _SEED.value, make_attack_recipe(),
+        **_FIELDS.values(),
+    )  # fmt: skip
+    if _RANDOM.value is not None:
+        from jleaks.blackbox import files
+
+        random = files.read(_RANDOM.value, "target", headerless=True)
+        attacker = attacker._replace(random=random)
+    # Before anything is asked.
+    attacker.check()
+    found = _find(log, stop)
+    attacker = attacker._replace(random=found.random or attacker.random)
+    reporter = Reporter(log.line, log.progress)
+    rows = attack_answers(found.target, attacker, execution, reporter, stop)
+    said = remarks(found.target, attacker, rows)
+    output.print(audit_table(rows).to_rich(output))
     for line in said:
         log.line(line)
     table = audit_table(rows, said)
     log.line(f"wrote {write_rows(folder / 'rows.jsonl', rows, ())}")
     log.line(f"wrote {replace_file(folder / 'tables.md', table.to_markdown().encode())}")
-    return 0
+
+
+def _check_own() -> None:
+    """Refuses flags that say something of a black box where the target is one's own."""
+    asking.is_asked_for()
+    for name in ("target", "target_members", "records", "random", "shadow", "shadow_members"):
+        if flags.FLAGS[name].value:
+            raise InputError(f"--{name} is given with --data, which has records and membership")
 
 
 def _check_flags() -> None:
-    from jleaks.blackbox.case import MIN_RANDOM_POINTS
+    from jleaks.auditing.adversaries import MIN_RANDOM_POINTS
     from jleaks.keys import seed_problem
 
     choices = ("target", "target_members", "target_url", "target_callable")
@@ -228,9 +198,7 @@ def _check_flags() -> None:
         )
     if _SHADOW.value and _SHADOW_PAIR[0].value:
         raise InputError("--shadow and --shadow_members are given, expected one of them")
-    asked = given[0] in ("target_url", "target_callable")
-    if not asked and _BATCH.value is not None:
-        raise InputError(f"--batch is given, but --{given[0]} has the answers")
+    asked = asking.is_asked_for()
     if asked and _RECORDS.value is None:
         raise InputError(f"--records names the records that --{given[0]} is asked about")
     if not asked and _RECORDS.value is not None:
@@ -247,9 +215,6 @@ def _check_flags() -> None:
             raise InputError(
                 f"--num_random_points is {_POINTS.value}, expected at least {MIN_RANDOM_POINTS}"
             )
-    for name in _OF_ENDPOINTS if given[0] != "target_url" else ():
-        if flags.FLAGS[name].present:
-            raise InputError(f"--{name} is given, but there is no --target_url")
 
 
 def _shadow() -> "Posteriors | None":
@@ -297,105 +262,44 @@ def _compared(target: "Posteriors", log: Log) -> "Audit":
 def _find(log: Log, stop: StopSignal) -> _Found:
     """Reads the target's answers, or asks it."""
     from jleaks.blackbox import files
-    from jleaks.blackbox.answers import Answers
-    from jleaks.blackbox.box import callable_box, load_callable
-    from jleaks.blackbox.case import check_random
 
-    random = None
-    if _RANDOM.value is not None:
-        random = files.read(_RANDOM.value, "target", headerless=True)
-        check_random(random)
     members, nonmembers = (flag.value for flag in _TARGET_PAIR)
     if members is not None and nonmembers is not None:
-        return _Found(files.read_pair(members, nonmembers), random)
+        return _Found(files.read_pair(members, nonmembers), None)
     if _TARGET.value is not None:
-        return _Found(files.read(_TARGET.value, "target"), random)
+        return _Found(files.read(_TARGET.value, "target"), None)
     assert _RECORDS.value is not None
-    records = files.read_records(_RECORDS.value)
-    if (path := _CALLABLE.value) is not None:
-        return _ask(
-            callable_box(load_callable(path), None, _BATCH.value, path), path, records, random
-        )
-    assert _URL.value is not None
-    with (
-        Answers(_CACHE.value or Path(_OUT.value) / "answers.sqlite") as answers,
-        _endpoint(_URL.value, answers, log, stop) as box,
-    ):
-        # Before anything is paid for.
-        records.check_classes(box.about.num_classes)
-        before = box.num_sent
-        found = _ask(box, box.url, records, random)
-        log.line(f"{box.num_sent - before} records were sent to {box.url} now, {before} before")
-        return found
+    return _ask(files.read_records(_RECORDS.value), log, stop)
 
 
-def _endpoint(url: str, answers: "Answers", log: Log, stop: StopSignal) -> "HttpBox":
-    """Returns the endpoint as the flags say it may be asked; a stop signal ends the asking."""
-    from jleaks.blackbox.client import HttpBox
-
-    limits = Limits(
-        batch=_BATCH.value,
-        read_timeout=_TIMEOUT.value,
-        records_per_second=_RATE.value,
-        requests_per_second=_REQUEST_RATE.value,
-        **_LIMITS.values(),
-    ).validate()
-    headers = {}
-    if _TOKEN.value is not None:
-        try:
-            token = Path(_TOKEN.value).read_text().strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"cannot read {_TOKEN.value}: {error}") from error
-        if not token.isascii() or not token.isprintable() or not token:
-            raise InputError(f"{_TOKEN.value} is not one line of printable ASCII")
-        headers["Authorization"] = f"Bearer {token}"
-    told = float("-inf")
-
-    def look() -> None:
-        if stop.received is not None:
-            raise Preempted("stopped, all answers so far are kept")
-
-    def report(text: str) -> None:
-        nonlocal told
-        look()
-        if (now := time.monotonic()) - told >= _EVERY:
-            told = now
-            log.line(f"  {text}")
-
-    def sleep(seconds: float) -> None:
-        until = time.monotonic() + seconds
-        while (left := until - time.monotonic()) > 0:
-            look()
-            time.sleep(min(left, _LOOK))
-
-    return HttpBox(url, limits, answers, headers=headers, report=report, clock=Clock(sleep=sleep))
-
-
-def _ask(
-    box: "CallableBox | HttpBox", name: str, records: "Records", random: "Posteriors | None"
-) -> _Found:
-    """Asks a black box about records and random points; writes what it answered to the records."""
+def _ask(records: "Records", log: Log, stop: StopSignal) -> _Found:
+    """Asks the target about records and random points; writes what it answered to the records."""
     from jleaks.blackbox import files
     from jleaks.blackbox.posteriors import make_posteriors
     from jleaks.data.random_points import random_points
 
-    queries, count = records.records, len(records.records)
+    queries, count, folder = records.records, len(records.records), Path(_OUT.value)
     if _POINTS.value:
         points = random_points(get_task(_TASK.value), _SEED.value, queries.shape[1:], _POINTS.value)
         queries = np.concatenate([queries, points.astype(queries.dtype)])
     # All at once: what a budget cannot pay for as a whole is not begun.
-    posteriors = box.answer(queries)
-    path = Path(_OUT.value) / "posteriors.npz"
-    target = make_posteriors(posteriors[:count], records.member, None, name, box.notes)
+    posteriors, usable, box = asking.asked(queries, folder, log, stop, records.check_classes)
+    kept, path = usable[:count], folder / "posteriors.npz"
+    if not kept.any():
+        raise InputError(f"{box.name} has no usable answer about any of the {count} records")
+    target = make_posteriors(
+        posteriors[:count][kept], records.member[kept], None, box.name, box.notes
+    )
     # What was answered is kept, even if the labels turn out to be of another model.
     files.write(path, target)
     records.check_classes(target.num_classes)
-    target = dataclasses.replace(
-        target, label=records.label, notes=(*target.notes, *records.label_lines())
-    )
+    label = None if records.label is None else records.label[kept]
+    target = dataclasses.replace(target, label=label, notes=(*target.notes, *records.label_lines()))
     files.write(path, target)
-    if _POINTS.value:
-        random = make_posteriors(posteriors[count:], name=f"{name} on random points")
+    random = None
+    if _POINTS.value and usable[count:].any():
+        answered = posteriors[count:][usable[count:]]
+        random = make_posteriors(answered, name=f"{box.name} on random points")
     return _Found(target, random)
 
 

@@ -1,5 +1,6 @@
 """The flags of auditing a model of one's own: its records, and how its kind is trained."""
 
+import dataclasses
 import os
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from absl import flags
 from jleaks import registry
 from jleaks.errors import InputError
 
+from . import asking
 from .app import WHAT, WHERE, Log, public_flags
 from .network import own_network
 from .recipe import make_recipe
@@ -17,6 +19,7 @@ from .recipe import make_recipe
 if TYPE_CHECKING:
     from jleaks.auditing.result import Audit
     from jleaks.training.execution import Execution
+    from jleaks.training.preemption import StopSignal
 
 _DATA = flags.DEFINE_string(
     "data",
@@ -151,11 +154,12 @@ def is_asked_for() -> bool:
     return _DATA.value is not None
 
 
-def find(log: Log, execution: "Execution", workdir: Path, seed: int) -> "Audit":
-    """Audits a model of one's own.
+def find(log: Log, execution: "Execution", workdir: Path, seed: int, stop: "StopSignal") -> "Audit":
+    """Audits a model of one's own; one behind an endpoint, or in a function, is asked about the records.
 
     Raises:
       InputError: flags, files or functions cannot be used.
+      EndpointError: the endpoint cannot be reached, or kept failing.
     """
     import numpy as np
 
@@ -173,7 +177,7 @@ def find(log: Log, execution: "Execution", workdir: Path, seed: int) -> "Audit":
             "--data needs a way to train shadow models: --network=nets.py:Net, or --fit=FILE.py:fit and "
             "--predict=FILE.py:predict"
         )
-    if flags.FLAGS["budget"].present:
+    if flags.FLAGS["budget"].present and not asking.is_asked_for():
         raise InputError(
             "--budget is of records that an endpoint is sent; of shadow models say --shadow_budget"
         )
@@ -197,14 +201,21 @@ def find(log: Log, execution: "Execution", workdir: Path, seed: int) -> "Audit":
     others = None
     if _SHADOW_DATA.value is not None:
         others = files.read(_SHADOW_DATA.value, columns, is_audited=False)
-    answers = None
+    answers, notes = None, tuple[str, ...]()
+    if asking.is_asked_for():
+        if _ANSWERS.value is not None:
+            raise InputError("--answers are given, and the target is asked: expected one of them")
+        answers, usable, box = asking.asked(records.data, workdir, log, stop)
+        notes = tuple(box.notes)
+        if not usable.all():
+            records, answers = records.part(np.flatnonzero(usable)), answers[usable]
     if _ANSWERS.value is not None:
         from jleaks.blackbox import files as answer_files
 
         answers = np.asarray(
             answer_files.read(_ANSWERS.value, "target", headerless=True).posteriors
         )
-    return audit(
+    found = audit(
         records.data,
         records.labels,
         records.member,
@@ -227,6 +238,7 @@ def find(log: Log, execution: "Execution", workdir: Path, seed: int) -> "Audit":
         execution=execution,
         tell=log.line,
     )
+    return dataclasses.replace(found, notes=(*notes, *found.notes))
 
 
 def save(found: "Audit", folder: Path, log: Log) -> None:

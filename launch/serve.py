@@ -1,6 +1,6 @@
 """Puts a trained model of a sweep, an experiment or a bank behind HTTP, for attacks on a black box.
 
-`jleaks/blackbox/protocol.py` documents requests and answers.  Prints the address in one line, then
+`jleaks/blackbox/about.py` documents requests and answers.  Prints the address in one line, then
 answers until it is stopped (Ctrl-C, SIGTERM): requests in flight are answered first.
 
 Example: python -m launch.serve --workdir=checkpoints/default --task=location --records_out=target.npz
@@ -78,10 +78,10 @@ _LOOK = 0.1
 
 def main(_: list[str]) -> int:
     """Serves one model."""
+    from jleaks.blackbox.about import About
     from jleaks.blackbox.box import LearnerBox
     from jleaks.blackbox.files import write_records
     from jleaks.blackbox.posteriors import make_records
-    from jleaks.blackbox.protocol import About
     from jleaks.blackbox.server import make_app, serving
     from jleaks.experiments.kept import ModelRole, kept_model
 

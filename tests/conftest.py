@@ -28,6 +28,7 @@ _UNSHAPED = {
     "jleaks.keys",
     "jleaks.metrics.epsilon",
     "jleaks.attacks.bank",
+    "jleaks.blackbox.protocol",
     "jleaks.models.convolution",
     # Who registers is found on the stack.
     "jleaks.data.tasks",

@@ -4,6 +4,7 @@ The audited model and its shadows make one bank (`jleaks.attacks.bank.Bank`) in 
 the first; whatever attacks a bank attacks it.
 """
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 
 from jleaks.attacks import probabilities, score_answers
 from jleaks.attacks.bank import Bank
-from jleaks.auditing.records import Records
+from jleaks.auditing.records import Records, take
 from jleaks.errors import InputError
 
 # RMIA's, as the authors have it.
@@ -20,6 +21,38 @@ TEMPERATURE = 2.0
 SIGNALS = ("phi", "phi_t", "mentr", "maximum", "entropy", "correct")
 
 Signals = dict[str, np.ndarray]
+
+
+def is_asked(answers: Any) -> bool:
+    """Whether these are no answers yet, but something that gives them: a function, or a black box."""
+    return callable(answers) or callable(getattr(answers, "answer", None))
+
+
+def asked(answers: Any, data: Any) -> tuple[Any, list[str]]:
+    """Returns what the audited model answers about all records.
+
+    Args:
+      answers: A black box (`jleaks.endpoint`, `jleaks.metered`, anything that answers `answer(records)`),
+        or a function of the records.
+      data: The records.
+
+    Returns:
+      The answers, and what a reader must be told of them.
+
+    Raises:
+      InputError: there are no records to ask about, or the asking fails.
+    """
+    if data is None:
+        raise InputError("answers is something to be asked, and data has no records to ask about")
+    if callable(getattr(answers, "answer", None)):
+        return answers.answer(data), list(getattr(answers, "notes", ()))
+    try:
+        found = answers(data)
+    # Whatever the owner's code raises is the owner's to read, in one line.
+    except Exception as error:
+        said = " ".join(str(error).split())[:300]
+        raise InputError(f"answers raised {type(error).__name__}: {said}") from error
+    return (found.detach().cpu() if hasattr(found, "detach") else found), []
 
 
 def read_answers(

@@ -15,7 +15,7 @@ from jleaks.attacks.attack import Attack
 from jleaks.attacks.bank import Bank
 from jleaks.attacks.registry import get_attacks
 from jleaks.auditing import files, sequential
-from jleaks.auditing.answers import make_bank
+from jleaks.auditing.answers import asked, is_asked, make_bank
 from jleaks.auditing.attacks import Attacked, attack, attack_from_outside
 from jleaks.auditing.code import code_digest
 from jleaks.auditing.cost import cost_curve
@@ -87,7 +87,8 @@ def audit(
       recipe: How networks are trained; their `model` is `network`.
       target: The audited model, as `fit` returns it; None to have `fit` train it on the members.
       answers: What the audited model answered about all records, in place of `target`; with `shadow_data`
-        perhaps about these, too, behind the others.
+        perhaps about these, too, behind the others.  Or what is asked about the audited ones: a function of
+        the records, or a black box such as `jleaks.endpoint(url)`.
       shadow_answers: For each shadow that is there already, (what it answered, [N] what it trained on).
       shadow_data: N' other records of the same kind, or a path as of `data`.  Shadows then are trained on
         these alone, as an attacker from outside trains his.
@@ -128,13 +129,17 @@ def audit(
             shadow_data, shadow_labels = pairs(shadow_data)
     if labels is None or member is None:
         raise InputError("labels and member are needed: true classes, and who was trained on")
-    width = np.shape(answers)[1:] if answers is not None else ()
-    num_classes = width[0] if width and width[0] > 2 else None
-    audited = read_records(data, labels, member, ids, groups, num_classes)
-    records = _with_others(audited, labels, shadow_data, shadow_labels, num_classes, notes)
-    audited = dataclasses.replace(
-        audited, labels=records.labels[: audited.num_records], classes=records.classes
-    )
+    is_unknown = is_asked(answers)
+
+    def read(answers: Any, notes: list[str]) -> tuple[Records, Records]:
+        width = () if answers is None or is_asked(answers) else np.shape(answers)[1:]
+        num_classes = width[0] if width and width[0] > 2 else None
+        audited = read_records(data, labels, member, ids, groups, num_classes)
+        records = _with_others(audited, labels, shadow_data, shadow_labels, num_classes, notes)
+        own = records.labels[: audited.num_records]
+        return dataclasses.replace(audited, labels=own, classes=records.classes), records
+
+    audited, records = read(answers, [] if is_unknown else notes)
     others = records.num_records - audited.num_records
     tell(
         f"{audited.num_records:,} records of {audited.num_classes} classes, {audited.member.sum():,} of "
@@ -160,6 +165,12 @@ def audit(
     limits = as_policy(policy)
     if shadow_budget is not None:
         sequential.check(limits, models.can_train and not shadow_answers)
+    if is_unknown:
+        # Only now that everything else is checked: answers may cost money.
+        answers, told = asked(answers, data)
+        audited, records = read(answers, notes)
+        notes += told
+        models = dataclasses.replace(models, records=records, answers=answers)
     error = sequential.ERROR / len(looks)
     among = None
     if shadow_labels is not None:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jleaks.auditing.records import join
+from jleaks.auditing.records import join, take
 from jleaks.data import image_folder, own, tables, tfds_folder
 from jleaks.data.tables import Column
 from jleaks.errors import InputError
@@ -66,6 +66,16 @@ class Own(NamedTuple):
     ids: np.ndarray | None
     groups: dict[str, np.ndarray]
     lines: tuple[str, ...]
+
+    def part(self, rows: np.ndarray) -> "Own":
+        """Returns some of the records, by their positions."""
+        return self._replace(
+            data=take(self.data, rows),
+            labels=self.labels[rows],
+            member=None if self.member is None else self.member[rows],
+            ids=None if self.ids is None else self.ids[rows],
+            groups={name: values[rows] for name, values in self.groups.items()},
+        )
 
 
 def read(

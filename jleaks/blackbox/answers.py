@@ -5,20 +5,23 @@ at most the batch in flight; an answer is found by its key without reading the o
 processes can share one file (on a local disk: its write-ahead log wants shared memory).  Transactions
 are flushed to disk (`synchronous=FULL`): beside a request over a network that costs nothing.
 
-A record's key is the SHA-256 of its type, shape and bytes, and an answer belongs to one endpoint identity
-(see `jleaks.blackbox.client`).  Beside the answers the file keeps how many records each endpoint was sent:
-a budget holds over all runs.
+A record's key is the SHA-256 of its type, shape and bytes (of its JSON, if it is no array), and an answer
+belongs to one endpoint identity (see `jleaks.blackbox.client`).  Answers are kept as they came, whether or
+not they can be used; what cannot even be read is kept whole, by its request.  Beside the answers the file
+keeps how many records each endpoint was sent: a budget holds over all runs.
 """
 
 import contextlib
 import hashlib
+import json
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Num
+from jaxtyping import Float
 
 from jleaks.errors import InputError
 
@@ -32,13 +35,25 @@ CREATE TABLE answers (
 ) WITHOUT ROWID;
 CREATE TABLE sent (endpoint TEXT PRIMARY KEY, records INTEGER NOT NULL) WITHOUT ROWID;
 """
+# Not in the files of former versions, to which it is added.
+_UNREAD = """
+CREATE TABLE IF NOT EXISTS unread (
+    endpoint TEXT NOT NULL, request BLOB NOT NULL, body BLOB NOT NULL, PRIMARY KEY (endpoint, request)
+) WITHOUT ROWID
+"""
 
 
-def record_key(record: Num[np.ndarray, "..."]) -> bytes:
-    """Returns the SHA-256 of a record's type, shape and bytes."""
+def record_key(record: Any) -> bytes:
+    """Returns the SHA-256 of a record: an array's type, shape and bytes, or a value's JSON."""
+    if not isinstance(record, (np.ndarray, np.generic)):
+        return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).digest()
     digest = hashlib.sha256(f"{record.dtype.str}{record.shape}".encode())
     digest.update(np.ascontiguousarray(record).data)
     return digest.digest()
+
+
+def _request_key(request: bytes) -> bytes:
+    return hashlib.sha256(request).digest()
 
 
 class Answers:
@@ -80,6 +95,7 @@ class Answers:
                 self._db.execute(f"PRAGMA user_version={_VERSION}")
             elif (application, version) != (_APPLICATION, _VERSION):
                 raise InputError(f"{self._path} is a database, but not one of answers")
+            self._db.execute(_UNREAD)
 
     @contextlib.contextmanager
     def _clear_errors(self) -> Iterator[None]:
@@ -99,45 +115,71 @@ class Answers:
             raise
         self._db.execute("COMMIT")
 
-    def get(
-        self, endpoint: str, keys: Sequence[bytes], num_classes: int
-    ) -> dict[bytes, Float[np.ndarray, "k"]]:
-        """Returns the posteriors that are known, by key.
+    def get(self, endpoint: str, keys: Sequence[bytes]) -> dict[bytes, Float[np.ndarray, "w"]]:
+        """Returns what was answered about the records that are known, by key, as it came.
 
         Args:
           endpoint: Identity of who answered.
           keys: Of the records.
-          num_classes: K.
 
         Raises:
-          InputError: the file cannot be read, or a posterior in it has another length.
+          InputError: the file cannot be read, or an answer in it is damaged.
         """
         found = {}
         query = "SELECT posterior FROM answers WHERE endpoint = ? AND record = ?"
         with self._clear_errors():
             for key in keys:
                 row = self._db.execute(query, (endpoint, key)).fetchone()
-                if row is not None:
-                    found[key] = np.frombuffer(row[0], "<f4").astype(np.float32)
-                    if len(found[key]) != num_classes:
-                        raise InputError(
-                            f"{self._path} has an answer of {len(found[key])} posteriors, expected "
-                            f"{num_classes}; it is damaged"
-                        )
+                if row is None:
+                    continue
+                if not isinstance(row[0], bytes) or not row[0] or len(row[0]) % 4:
+                    raise InputError(
+                        f"{self._path} has an answer that is no float32; it is damaged"
+                    )
+                found[key] = np.frombuffer(row[0], "<f4").astype(np.float32)
         return found
 
     def put(
-        self, endpoint: str, keys: Sequence[bytes], posteriors: Float[np.ndarray, "batch k"]
+        self,
+        endpoint: str,
+        keys: Sequence[bytes],
+        numbers: Float[np.ndarray, "batch w"],
+        replace: bool = False,
     ) -> None:
-        """Adds the answers of one batch, all or none of them; returns once they are on disk."""
+        """Adds the answers of one batch, all or none of them; returns once they are on disk.
+
+        Args:
+          endpoint: Identity of who answered.
+          keys: Of the records.
+          numbers: What was answered about each.
+          replace: Whether they take the place of those that are there.
+        """
         rows = [
             (endpoint, key, row.astype("<f4").tobytes())
-            for key, row in zip(keys, posteriors, strict=True)
+            for key, row in zip(keys, numbers, strict=True)
         ]
+        insert = "INSERT OR REPLACE" if replace else "INSERT OR IGNORE"
         with self._clear_errors(), self._transaction():
-            self._db.executemany(
-                "INSERT INTO answers VALUES (?, ?, ?) ON CONFLICT DO NOTHING", rows
-            )
+            self._db.executemany(f"{insert} INTO answers VALUES (?, ?, ?)", rows)
+
+    def unread(self, endpoint: str, request: bytes) -> bytes | None:
+        """Returns the body of an answer that could not be read; None if there is none."""
+        query = "SELECT body FROM unread WHERE endpoint = ? AND request = ?"
+        with self._clear_errors():
+            row = self._db.execute(query, (endpoint, _request_key(request))).fetchone()
+        return None if row is None else bytes(row[0])
+
+    def keep_unread(self, endpoint: str, request: bytes, body: bytes) -> None:
+        """Keeps the body of an answer that could not be read, by its request."""
+        with self._clear_errors(), self._transaction():
+            row = endpoint, _request_key(request), body
+            self._db.execute("INSERT OR REPLACE INTO unread VALUES (?, ?, ?)", row)
+
+    def drop_unread(self, endpoint: str, request: bytes) -> None:
+        """Forgets such a body, which could be read after all."""
+        with self._clear_errors(), self._transaction():
+            query = "DELETE FROM unread WHERE endpoint = ? AND request = ?"
+            self._db.execute(query, (endpoint, _request_key(request)))
 
     def sent(self, endpoint: str) -> int:
         """Returns how many records an endpoint was sent, by all runs."""

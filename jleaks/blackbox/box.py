@@ -1,8 +1,7 @@
 """What a black box is: something that answers posteriors for records.  Nothing else of it is looked at."""
 
 import functools
-import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
 import jax
@@ -39,7 +38,6 @@ def read_answer(
     num_records: int | None,
     num_classes: int | None,
     where: str,
-    numbers: Sequence[int] | np.ndarray | None = None,
 ) -> tuple[Float[np.ndarray, "batch k"], Form]:
     """Checks what a black box answered.
 
@@ -48,7 +46,6 @@ def read_answer(
       num_records: B; None for any number.
       num_classes: K; None if any number will do.
       where: Who answered, for messages.
-      numbers: [B] what the records are called in messages; None for 0..B-1.
 
     Returns:
       The posteriors, float32, and how they were given.  They are not divided by their sums: that is for
@@ -71,134 +68,15 @@ def read_answer(
     ):
         raise InputError(f"{where}: {width} posteriors for each record, {expected}")
 
-    def name(i: int) -> str:
-        return f"record {i if numbers is None else int(numbers[i])}"
-
-    found, form = probabilities.read(array, where, name)
+    found, form = probabilities.read(array, where, lambda i: f"record {i}")
     return found.astype(np.float32), form
 
 
 def check_answer(
-    answer: Any,
-    num_records: int | None,
-    num_classes: int | None,
-    where: str,
-    numbers: Sequence[int] | np.ndarray | None = None,
-    notes: list[str] | None = None,
+    answer: Any, num_records: int, num_classes: int, where: str
 ) -> Float[np.ndarray, "batch k"]:
-    """Returns the posteriors of one batch of several; see `read_answer`.
-
-    Args:
-      answer: What should be [B, K] posteriors.
-      num_records: B; None for any number.
-      num_classes: K; None if any number will do.
-      where: Who answered, for messages.
-      numbers: [B] what the records are called in messages; None for 0..B-1.
-      notes: Receives what a reader must be told of how they were given, each sentence once.
-
-    Raises:
-      InputError: names the first record whose posteriors cannot be used, and what was answered.
-    """
-    found, form = read_answer(answer, num_records, num_classes, where, numbers)
-    if notes is not None:
-        # Whether they are divided by their sums is decided when all are there.
-        told = form._replace(deviation=0.0).lines(where)
-        notes.extend(line for line in told if line not in notes)
-    return found
-
-
-class CallableBox:
-    """A function as a black box.
-
-    Attributes:
-      notes: What a reader must be told of how its posteriors were given.
-    """
-
-    def __init__(
-        self, fn: Callable[[np.ndarray], Any], num_classes: int | None, batch: int | None, name: str
-    ):
-        if batch is not None and batch < 1:
-            raise InputError(f"batch is {batch}, expected at least 1")
-        self._fn, self._num_classes, self._batch, self._name = fn, num_classes, batch, name
-        self.notes: list[str] = []
-
-    def answer(self, records: Num[np.ndarray, "batch ..."]) -> Float[np.ndarray, "batch k"]:
-        """Calls the function batch by batch and checks each answer."""
-        size, found = self._batch or max(len(records), 1), []
-        for start in range(0, len(records), size):
-            part = records[start : start + size]
-            numbers = np.arange(start, start + len(part))
-            found.append(
-                check_answer(
-                    *(self._call(part), len(part), self._num_classes, self._name, numbers),
-                    self.notes,
-                )
-            )
-            # Not told beforehand, the number of classes is that of the first answer.
-            self._num_classes = found[-1].shape[1]
-        if not found:
-            raise InputError(f"{self._name}: there are no records to ask about")
-        return np.concatenate(found)
-
-    def _call(self, records: np.ndarray) -> Any:
-        try:
-            return self._fn(records)
-        # Whatever a user's function raises.
-        except Exception as error:
-            raise InputError(
-                f"{self._name} failed on {len(records)} records: {_said(error)}"
-            ) from error
-
-
-def callable_box(
-    fn: Callable[[np.ndarray], Any],
-    num_classes: int | None = None,
-    batch: int | None = None,
-    name: str = "callable",
-) -> CallableBox:
-    """Returns a function as a black box; each of its answers is checked.
-
-    Args:
-      fn: From [B, ...] stored records to [B, K] posteriors, as anything NumPy can read.
-      num_classes: K; None for that of the first answer.
-      batch: The largest B it is called with; None for all records at once.
-      name: Of the function, for messages.
-
-    Raises:
-      InputError: `batch` is below one.
-    """
-    return CallableBox(fn, num_classes, batch, name)
-
-
-def load_callable(path: str) -> Callable[[np.ndarray], Any]:
-    """Imports a function named on a command line.
-
-    Args:
-      path: "module:function"; the function may be an attribute of an attribute.
-
-    Raises:
-      InputError: there is no such module or function.
-    """
-    module_name, _, name = path.partition(":")
-    if not module_name or not name or path.startswith("."):
-        raise InputError(f"{path!r} is not a function's path, expected module:function")
-    try:
-        found: Any = importlib.import_module(module_name)
-    # Whatever a user's module does on import, leaving the process among it.
-    except (Exception, SystemExit) as error:
-        raise InputError(f"cannot import {module_name} of {path}: {_said(error)}") from error
-    try:
-        for part in name.split("."):
-            found = getattr(found, part)
-    except AttributeError as error:
-        raise InputError(f"{module_name} has no {name}: {error}") from error
-    if not callable(found):
-        raise InputError(f"{path} is a {type(found).__name__}, expected a function")
-    return found
-
-
-def _said(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    """Returns the posteriors of one batch; see `read_answer`."""
+    return read_answer(answer, num_records, num_classes, where)[0]
 
 
 @functools.cache

@@ -1,12 +1,22 @@
-"""When an endpoint may be asked: rates, and how long to wait before asking again."""
+"""How something may be asked: limits, rates, how long to wait before asking again, and in what words."""
 
 import dataclasses
 import email.utils
 import random
+import re
 import time
+import typing
 from collections.abc import Callable
+from typing import Literal
 
 from jleaks.errors import InputError
+
+# What answers are: posteriors, their logarithms up to a constant, the class alone, or percent.
+Form = Literal["posteriors", "logits", "labels", "percent"]
+FORMS: tuple[Form, ...] = typing.get_args(Form)
+# What happens to records without a usable answer (`jleaks.blackbox.asked.Asked`).
+Incomplete = Literal["stop", "ask", "drop"]
+INCOMPLETE: tuple[Incomplete, ...] = typing.get_args(Incomplete)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +44,7 @@ class Limits:
       batch: Records in one request; None for as many as the endpoint takes.
       connect_timeout: Seconds until a connection must stand.
       read_timeout: Seconds that the endpoint may be silent.
+      answer_timeout: Seconds that a whole answer may take, however it comes.
       retries: Number of times that a request is sent again if it fails.
       first_wait: Seconds before it is sent again for the first time; each later wait is twice as
         long.  The waits are drawn from the upper half of that, so that clients that failed
@@ -48,6 +59,7 @@ class Limits:
     batch: int | None = None
     connect_timeout: float = 10.0
     read_timeout: float = 60.0
+    answer_timeout: float = 600.0
     retries: int = 6
     first_wait: float = 0.5
     longest_wait: float = 120.0
@@ -70,7 +82,7 @@ class Limits:
             if value is not None and value < least:
                 found.append(f"{name} is {value}, expected at least {least}")
         for name in (
-            "connect_timeout", "read_timeout", "first_wait", "longest_wait",
+            "connect_timeout", "read_timeout", "answer_timeout", "first_wait", "longest_wait",
             "requests_per_second", "records_per_second",
         ):  # fmt: skip
             value = getattr(self, name)
@@ -121,7 +133,7 @@ def wait_seconds(limits: Limits, clock: Clock, failures: int, asked_for: float |
 
 
 def retry_after(value: str | None, clock: Clock) -> float | None:
-    """Reads a Retry-After header (RFC 9110, section 10.2.3): seconds or a date.
+    """Reads a Retry-After header (RFC 9110, section 10.2.3): seconds, with decimals too, or a date.
 
     Args:
       value: Of the header, or None.
@@ -132,9 +144,9 @@ def retry_after(value: str | None, clock: Clock) -> float | None:
     """
     if value is None:
         return None
-    if value.strip().isdecimal():
+    if re.fullmatch(r"[0-9]{1,12}(\.[0-9]{0,12})?", value.strip(), re.ASCII):
         return float(value)
     try:
         return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - clock.wall())
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None

@@ -1,10 +1,12 @@
-"""A black box behind HTTP: the other side of `jleaks.blackbox.protocol`, on Starlette and uvicorn.
+"""A black box behind HTTP: the other side of `jleaks.blackbox.about`, on Starlette and uvicorn.
 
 For experiments and tests: one model, one request answered at a time, no accounts, no encryption.
 """
 
+import asyncio
 import contextlib
 import json
+import logging
 import socket
 import threading
 import time
@@ -13,20 +15,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jleaks.blackbox.about import ABOUT, HEALTH, POSTERIORS, About, check_records
 from jleaks.blackbox.box import BlackBox, check_answer
-from jleaks.blackbox.protocol import ABOUT, HEALTH, POSTERIORS, About, check_records
 from jleaks.errors import InputError
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
     from starlette.requests import Request
-    from starlette.responses import JSONResponse
+    from starlette.responses import JSONResponse, Response
 
 # Characters that one number may take in a request, with what separates it from the next.
 _BYTES_PER_NUMBER = 32
+# Connections at once, and seconds that one may be open without a whole request.
+_MOST_CONNECTIONS, _IDLE = 100, 30.0
 # Seconds that requests in flight have to end in once the server shall stop.
 _GRACE = 30
 _POLL = 0.01
+_LOG = logging.getLogger(__name__)
 
 
 class _Refusal(Exception):  # noqa: N818 - an answer to the client, not a failure
@@ -51,7 +56,8 @@ def make_app(box: BlackBox, about: About) -> "Starlette":
         from starlette.applications import Starlette
         from starlette.concurrency import run_in_threadpool
         from starlette.exceptions import HTTPException
-        from starlette.responses import JSONResponse
+        from starlette.requests import ClientDisconnect
+        from starlette.responses import JSONResponse, Response
         from starlette.routing import Route
     except ImportError as error:
         raise _not_installed(error) from error
@@ -66,15 +72,22 @@ def make_app(box: BlackBox, about: About) -> "Starlette":
         found = check_answer(found, len(records), about.num_classes, "the model")
         return {"posteriors": found.tolist()}
 
-    async def post(request: "Request") -> "JSONResponse":
+    async def post(request: "Request") -> "Response":
         body = bytearray()
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > most_bytes:
-                raise _Refusal(
-                    413, f"the request has more than {most_bytes} bytes, the most that "
-                    f"{about.most_records} records can take"
-                )  # fmt: skip
+        try:
+            async with asyncio.timeout(_IDLE):
+                async for chunk in request.stream():
+                    body += chunk
+                    if len(body) > most_bytes:
+                        raise _Refusal(
+                            413, f"the request has more than {most_bytes} bytes, the most that "
+                            f"{about.most_records} records can take"
+                        )  # fmt: skip
+        except TimeoutError as error:
+            raise _Refusal(408, f"no whole request within {_IDLE:g} s") from error
+        except ClientDisconnect:
+            _LOG.warning("a client hung up after %d bytes of its request", len(body))
+            return Response(status_code=400)
         try:
             # Numbers are read and the model runs beside the event loop, which stays responsive.
             return JSONResponse(await run_in_threadpool(answer, bytes(body)))
@@ -161,7 +174,7 @@ def serving(app: Any, host: str = "127.0.0.1", port: int = 0) -> Iterator[str]:
     with listener:
         config = uvicorn.Config(
             app, log_config=None, access_log=False, lifespan="off", loop="asyncio",
-            timeout_graceful_shutdown=_GRACE,
+            timeout_graceful_shutdown=_GRACE, http=_bounded(),
         )  # fmt: skip
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, args=([listener],), name="server", daemon=True)
@@ -176,6 +189,36 @@ def serving(app: Any, host: str = "127.0.0.1", port: int = 0) -> Iterator[str]:
         finally:
             server.should_exit = True
             thread.join()
+
+
+def _bounded() -> Any:
+    """Returns uvicorn's protocol with an end to how many connections there are, and how long they idle."""
+    from uvicorn.protocols.http.h11_impl import H11Protocol
+
+    class Bounded(H11Protocol):
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            self._seen: Any = None
+            if len(self.connections) > _MOST_CONNECTIONS:
+                transport.abort()
+            else:
+                self._look_later()
+
+        def _look_later(self) -> None:
+            self.loop.call_later(_IDLE, self._look)
+
+        def _look(self) -> None:
+            # A request that came since the last look, or is being answered, is no idling.
+            busy = self.cycle is not None and not self.cycle.response_complete
+            if self.transport.is_closing():
+                return
+            if not busy and self.cycle is self._seen:
+                self.transport.abort()
+                return
+            self._seen = self.cycle
+            self._look_later()
+
+    return Bounded
 
 
 def _not_installed(error: ImportError) -> InputError:

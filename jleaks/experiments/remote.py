@@ -10,11 +10,11 @@ from pathlib import Path
 
 import jax
 
+from jleaks.blackbox.about import About
 from jleaks.blackbox.answers import Answers as KeptAnswers
 from jleaks.blackbox.box import LearnerBox
-from jleaks.blackbox.client import HttpBox
+from jleaks.blackbox.client import endpoint
 from jleaks.blackbox.pace import Limits
-from jleaks.blackbox.protocol import About
 from jleaks.blackbox.server import make_app, serving
 from jleaks.defences.defence import answering
 from jleaks.experiments.answers import Answers, Querier, from_posteriors
@@ -62,7 +62,7 @@ class Endpoint:
         with (
             KeptAnswers(self._folder / "answers.sqlite") as kept,
             serving(make_app(box, about)) as url,
-            HttpBox(url, Limits(), kept) as remote,
+            endpoint(url, Limits(), kept) as remote,
         ):
             posteriors = remote.answer(data.features[subject.rows])
         return from_posteriors(posteriors, data.labels[subject.rows])

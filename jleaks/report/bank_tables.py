@@ -304,7 +304,7 @@ def cost_table(rows: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def audit_table(rows: Sequence[Mapping[str, Any]], remarks: Sequence[str] = ()) -> Table:
-    """Returns the table of what `jleaks.blackbox.audit.audit` found.
+    """Returns the table of what `jleaks.auditing.adversaries.attack_answers` found.
 
     Args:
       rows: Of any targets.

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from jleaks.auditing.answers import make_bank, read_answers, signals_of
+from jleaks.auditing.answers import asked, is_asked, make_bank, read_answers, signals_of
+from jleaks.auditing.files import Own
 from jleaks.auditing.records import read_records
 from jleaks.errors import InputError
 
@@ -77,3 +78,70 @@ def test_the_bank_has_the_audited_model_first_and_infinite_signals_last():
     )
     assert np.isfinite(bank.phi).all()
     assert (bank.phi[0, 0] > bank.phi[0, 1:].max()).all()
+
+
+def test_answers_may_be_asked_for():
+    """Of a function, of anything with `answer`; of answers themselves nothing is asked."""
+
+    class Box:
+        notes = ("rounded",)
+
+        def answer(self, data):
+            return data + 1
+
+    data = np.arange(3)
+    assert not is_asked(data)
+    assert is_asked(Box())
+    np.testing.assert_array_equal(asked(lambda x: x * 2, data)[0], [0, 2, 4])
+    found, notes = asked(Box(), data)
+    np.testing.assert_array_equal(found, [1, 2, 3])
+    assert notes == ["rounded"]
+    with pytest.raises(InputError, match="data has no records to ask about"):
+        asked(Box(), None)
+
+    def fails(_):
+        raise KeyError("no\nsuch")
+
+    with pytest.raises(InputError, match=r"answers raised KeyError: .*such") as caught:
+        asked(fails, data)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_audit_asks_and_is_told_the_same():
+    """A function behind a budget gives the audit that its answers give."""
+    import jleaks
+
+    rng = np.random.default_rng(0)
+    labels, member = rng.integers(0, 3, 80), np.arange(80) < 40
+    p = rng.dirichlet(np.ones(3), 80).astype(np.float32)
+    p[member, labels[member]] += 1
+    p /= p.sum(1, keepdims=True)
+    rows = np.arange(80)[:, None]
+    box = jleaks.metered(lambda r: p[r[:, 0]], jleaks.Limits(budget=80, batch=30))
+    wanted, found, called = (
+        jleaks.audit(rows, labels, member, answers=answers, attacks=["loss", "maximum"])
+        for answers in (p, box, lambda r: p[r[:, 0]])
+    )
+    assert box.num_sent == 80
+    with pytest.raises(InputError, match="num_shadows is 2, expected"):
+        jleaks.audit(
+            *(rows + 1, labels, member),
+            answers=box,
+            fit=lambda *_: None,
+            predict=lambda *_: None,
+            num_shadows=2,
+        )
+    # Refused before anything was paid for.
+    assert box.num_sent == 80
+    assert wanted.audit.rows == found.audit.rows == called.audit.rows
+    assert wanted.verdict == found.verdict
+    box.close()
+
+
+def test_part_of_the_records():
+    groups = {"g": np.arange(N) % 2}
+    whole = Own(np.arange(N), np.arange(N) % 3, MEMBER, None, groups, ())
+    found = whole.part(np.array([4, 7]))
+    assert found.data.tolist() == [4, 7]
+    assert (found.labels.tolist(), found.member.tolist()) == ([1, 1], [True, False])
+    assert (found.ids, found.groups["g"].tolist()) == (None, [0, 1])

@@ -1,30 +1,21 @@
-"""Black boxes without a network: answers, files, and the audit against independent computations."""
-
-import dataclasses
+"""Black boxes without a network: answers, functions and files."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from fleets import fleet_spec
-from sklearn.metrics import roc_auc_score
 
 from jleaks.attacks import signals
 from jleaks.blackbox import files
-from jleaks.blackbox.audit import audit
-from jleaks.blackbox.box import LearnerBox, callable_box, check_answer, load_callable
-from jleaks.blackbox.case import Case, statistics, top_posteriors
+from jleaks.blackbox.box import LearnerBox, check_answer
+from jleaks.blackbox.client import metered
+from jleaks.blackbox.pace import Limits
 from jleaks.blackbox.posteriors import make_posteriors, make_records
 from jleaks.errors import InputError
-from jleaks.metrics.case_metrics import FPRS
-from jleaks.report.bank_tables import audit_table
 from jleaks.training.execution import Execution
 from jleaks.training.preemption import StopSignal
-from jleaks.training.recipe import Recipe
-from jleaks.training.reporter import Reporter
 from jleaks.training.trainer import Trainer
 
-QUICK = Recipe("mlp", (16,), 5, 10, 1e-2, 1e-6)
 ONE = Execution(num_devices=1)
 
 
@@ -60,49 +51,42 @@ def test_a_good_answer_is_float32():
         ([[0.5, 0.5], [1.0]], "unequal lengths"),
         ([["a", "b"]] * 2, "expected numbers"),
         ([[0.5, None]] * 2, "expected numbers"),
-        ([[0.5, 0.5], [float("nan"), 0.5]], "record 18 has nan, expected finite"),
-        ([[0.5, 0.5], [float("inf"), 0.5]], "record 18 has inf"),
-        ([[1.5, -0.5], [0.5, 0.5]], "record 17 has -0.5, expected numbers >= 0"),
-        ([[0.5, 0.5], [0.5, 0.5012]], "record 18 sums to 1.0012, expected 1 within 0.001"),
+        ([[0.5, 0.5], [float("nan"), 0.5]], "record 1 has nan, expected finite"),
+        ([[0.5, 0.5], [float("inf"), 0.5]], "record 1 has inf"),
+        ([[1.5, -0.5], [0.5, 0.5]], "record 0 has -0.5, expected numbers >= 0"),
+        ([[0.5, 0.5], [0.5, 0.5012]], "record 1 sums to 1.0012, expected 1 within 0.001"),
     ],
 )
 def test_a_bad_answer_names_the_record_and_what_was_got(answer, words):
     with pytest.raises(InputError, match=words):
-        check_answer(answer, 2, 2, "box", [17, 18])
+        check_answer(answer, 2, 2, "box")
 
 
-def test_a_callable_is_asked_in_batches_and_its_answers_are_checked():
+def test_a_function_is_asked_in_batches_and_its_answers_are_checked():
     sizes = []
 
     def fn(records):
         sizes.append(len(records))
         return np.eye(3)[records[:, 0]]
 
-    records = np.arange(7).reshape(7, 1) % 3
-    found = callable_box(fn, 3, batch=3).answer(records)
-    np.testing.assert_array_equal(found, np.eye(3)[records[:, 0]])
+    records = np.arange(7).reshape(7, 1)
+    fn_of = np.eye(7)
+    three = metered(lambda r: (sizes.append(len(r)), fn_of[r[:, 0]])[1], Limits(batch=3))
+    np.testing.assert_array_equal(three.answer(records), fn_of)
+    assert sizes == [3, 3, 1]
+    # What is known is not asked again.
+    np.testing.assert_array_equal(three.answer(records[::-1]), fn_of[::-1])
     assert sizes == [3, 3, 1]
     with pytest.raises(InputError, match="no records"):
-        callable_box(fn, 3).answer(records[:0])
+        metered(fn).answer(records[:0])
     # The first answer fixes the number of classes; records are numbered through.
     answers = iter([np.eye(2), np.eye(3)[:2]])
     with pytest.raises(InputError, match=r"3 posteriors for each record, expected \[2 records, 2"):
-        callable_box(lambda _: next(answers), batch=2).answer(np.zeros((4, 1)))
+        metered(lambda _: next(answers), Limits(batch=2)).answer(np.arange(4)[:, None])
     answers = iter([np.eye(2), np.full((2, 2), 0.4)])
+    box = metered(lambda _: next(answers), Limits(batch=2), name="mine")
     with pytest.raises(InputError, match=r"mine: the posterior of record 2 sums to 0\.8"):
-        callable_box(lambda _: next(answers), batch=2, name="mine").answer(np.zeros((4, 1)))
-
-
-def test_callables_by_path():
-    assert load_callable("numpy:linalg.norm") is np.linalg.norm
-    for path, words in [
-        ("numpy", "expected module:function"),
-        ("no_such_module:f", "cannot import no_such_module"),
-        ("numpy:no_such", "numpy has no no_such"),
-        ("numpy:pi", "is a float, expected a function"),
-    ]:
-        with pytest.raises(InputError, match=words):
-            load_callable(path)
+        box.answer(np.arange(4)[:, None])
 
 
 def test_a_trained_model_answers_as_in_its_fleet():
@@ -283,169 +267,3 @@ def test_records_on_disk(tmp_path, rng):
         make_records(np.eye(2), np.array([1, 1]))
     with pytest.raises(InputError, match=r"is not \.npz"):
         files.write_records(tmp_path / "r.csv", records)
-
-
-# What adversaries look at.
-
-
-def test_features_and_statistics_equal_those_of_logits(rng):
-    p = drawn(rng, 50, 7, 3.0)
-    for top in (3, 9):
-        wanted = signals.top_posteriors(jnp.log(p), top)
-        np.testing.assert_allclose(top_posteriors(p, top), wanted, atol=1e-6)
-    wanted = signals.confidence_statistics(jnp.log(p))
-    np.testing.assert_allclose(statistics(p), wanted, atol=1e-6)
-    # Certainty: entropy 0; of two classes the standard deviation is one half.
-    np.testing.assert_allclose(statistics(np.float32([[1, 0]])), [[1, 0.5, 0]])
-
-
-# The audit.
-
-
-def test_adversary_3_equals_a_computation_by_hand(rng):
-    target = leaky(rng, n=301, share=0.3)
-    random = make_posteriors(drawn(rng, 100, 5))
-    rows = audit([Case("mine", target, random=random)], percentile=20.0)
-    rows, others = rows[:3], rows[3:]
-    assert [row["attack"] for row in rows] == list(signals.STATISTICS)
-    assert {row["adversary"] for row in others} == {None}
-    p, q = target.posteriors.astype(float), random.posteriors.astype(float)
-    scores = [p.max(1), p.std(1), (p * np.log(p)).sum(1)]
-    at_random = [q.max(1), q.std(1), (q * np.log(q)).sum(1)]
-    for row, score, points in zip(rows, scores, at_random, strict=True):
-        threshold = np.percentile(points, 80)
-        called = score >= threshold
-        assert row["adversary"] == 3
-        assert row["threshold"] == pytest.approx(threshold, rel=1e-5)
-        assert row["auc"] == pytest.approx(roc_auc_score(target.member, score), abs=1e-6)
-        assert row["precision"] == pytest.approx(target.member[called].mean(), abs=1e-6)
-        assert row["recall"] == pytest.approx(called[target.member].mean(), abs=1e-6)
-        assert row["accuracy"] == pytest.approx((called == target.member).mean(), abs=1e-6)
-        others = np.sort(score[~target.member])[::-1]
-        for fpr in FPRS:
-            allowed = others[int(fpr * len(others))]
-            tpr = (score[target.member] > allowed).mean()
-            assert row[f"tpr_at_fpr_{fpr}"] == pytest.approx(tpr, abs=1e-6)
-            assert row[f"tpr_low_{fpr}"] <= tpr <= row[f"tpr_high_{fpr}"]
-            assert row[f"fpr_realised_{fpr}"] <= fpr
-    right = target.posteriors.argmax(1) == target.label
-    assert rows[0]["train_accuracy"] == right[target.member].mean()
-    assert (rows[0]["num_members"], rows[0]["num_nonmembers"]) == (91, 210)
-    assert rows[0]["num_random_points"] == 100
-
-
-def test_without_random_points_there_is_no_threshold(rng):
-    (row, *_) = audit([Case("mine", make_posteriors(drawn(rng, 40, 3), np.arange(40) < 20))])
-    assert row["threshold"] is row["precision"] is row["recall"] is row["accuracy"] is None
-    assert row["train_accuracy"] is None
-    assert row["auc"] is not None
-    assert "-" in audit_table([row]).to_markdown()
-
-
-def test_adversary_1_finds_members_of_a_leaky_target_and_nobody_in_noise(rng):
-    shadow, target = leaky(rng, 300), leaky(rng, 300)
-    (row, *_) = audit([Case("mine", target, shadow)], QUICK, execution=ONE)
-    assert (row["adversary"], row["attack"], row["threshold"]) == (1, "attack model", 0.5)
-    assert row["auc"] > 0.8
-    assert row["accuracy"] > 0.7
-    assert row["num_posteriors"] == 3
-    noise = dataclasses.replace(target, member=rng.permutation(target.member))
-    (row, *_) = audit([Case("mine", noise, shadow)], QUICK, execution=ONE)
-    assert abs(row["auc"] - 0.5) < 4 * np.sqrt(301 / (12 * 150 * 150))
-
-
-def test_an_audit_is_decided_at_the_shadow_s_cut_too_and_tells_of_collapse(rng):
-    shadow, target = leaky(rng, 300), leaky(rng, 200)
-    lines = []
-    reporter = Reporter(line=lines.append)
-    (row, *others) = audit([Case("mine", target, shadow)], QUICK, execution=ONE, reporter=reporter)
-    assert row["collapsed"] is False
-    assert 0.7 < row["accuracy_shadow_cut"] <= 1
-    assert {r["collapsed"] for r in others} == {None}
-    assert {r["recall_shadow_cut"] for r in others} == {None}
-    assert lines == []
-    assert "collapsed" not in audit_table([row, *others]).caption
-    # Every answer is the same: whatever is learned calls all of them or none a member.
-    dull = dataclasses.replace(shadow, posteriors=np.full_like(shadow.posteriors, 0.2))
-    (row, *others) = audit([Case("mine", target, dull)], QUICK, execution=ONE, reporter=reporter)
-    assert row["collapsed"] is True
-    (line,) = lines
-    assert line.startswith("1 of 1 attack models collapsed")
-    rows = [row, *others]
-    said = f"1 of {len(rows)} attacks are by an attack model that"
-    assert said in audit_table(rows).caption
-
-
-def test_a_targets_membership_reaches_the_metrics_and_nothing_else(rng):
-    """Told the opposite truth, the same attack ranks the other way round."""
-    shadow, target = leaky(rng, 300), leaky(rng, 300)
-    rows = audit([Case("mine", target, shadow)], QUICK, execution=ONE)
-    other = dataclasses.replace(target, member=~target.member)
-    turned = audit([Case("mine", other, shadow)], QUICK, execution=ONE)
-    for ours, theirs in zip(rows, turned, strict=True):
-        assert theirs["auc"] == pytest.approx(1 - ours["auc"], abs=1e-6)
-        assert theirs["threshold"] == ours["threshold"]
-
-
-def test_a_case_among_many_equals_itself_alone_and_shares_what_it_can(rng):
-    shadows = [leaky(rng, 120, 5, name="a"), leaky(rng, 200, 2, 0.3, name="b")]
-    targets = [leaky(rng, 90, 4), leaky(rng, 140, 2)]
-    random = make_posteriors(drawn(rng, 20, 4))
-    cases = [
-        Case("x", targets[0], shadows[0]),
-        Case("x", targets[0], shadows[1], "y", random=random),
-        Case("y", targets[1], shadows[1], about={"source": "synthetic"}),
-        Case("y", targets[1], shadows[0], "x", seed=3),
-    ]
-    totals = []
-    reporter = Reporter(progress=lambda p: totals.append(p.total))
-    execution = Execution(num_devices=1, models_per_vmap=1)
-    rows = audit(cases, QUICK, execution=execution, reporter=reporter)
-    # Shadow a, top 3; b, top 2, for both targets; a, top 2.
-    assert set(totals) == {3 * QUICK.epochs}
-    # Thresholds per class only from a shadow of the same task and classes.
-    assert [r["adversary"] for r in rows] == [1, 2, 1, 2, *[3] * 6, *[None] * (4 + 4 + 5 + 4)]
-    assert [r["num_posteriors"] for r in rows[:4]] == [3, 2, 2, 2]
-    assert [r["num_random_points"] for r in rows[4:10]] == [20] * 3 + [0] * 3
-    assert [r.get("source") for r in rows[:4]] == [None, None, "synthetic", None]
-    # In the fleet its rows are padded, and its target's too.
-    alone = audit(cases[:1], QUICK, execution=execution)[0]
-    for name in ("auc", "precision", "recall", "tpr_at_fpr_0.01"):
-        assert rows[0][name] == pytest.approx(alone[name], abs=1e-6), name
-    assert len({r["fingerprint"] for r in rows}) == 1
-    assert rows[0]["versions"]["jax"]
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ({"member": None}, "t has no member, from which attacks are scored"),
-        ({"member": np.ones(60, bool)}, "t has no non-members"),
-        ({"member": np.zeros(60, bool)}, "t has no members"),
-    ],
-)
-def test_targets_that_cannot_be_scored(rng, change, words):
-    target = leaky(rng, 60, name="t")
-    with pytest.raises(InputError, match=words):
-        audit([Case("x", dataclasses.replace(target, **change))])
-
-
-def test_cases_that_cannot_be_attacked(rng):
-    target = leaky(rng, 60, name="t")
-    unknown = make_posteriors(target.posteriors, name="s")
-    for case, words in [
-        (Case("x", target, unknown), "s has no member, from which an attack model learns"),
-        (Case("x", target, leaky(rng, 8, name="s")), "batch_size is 10 but it has only 8 rows"),
-        (
-            Case("x", target, random=make_posteriors(np.eye(20))),
-            "has 20 posteriors for each random",
-        ),
-        (
-            Case("x", target, random=make_posteriors(np.eye(5))),
-            "has 5 random points, expected at least",
-        ),
-    ]:
-        with pytest.raises(InputError, match=words):
-            audit([case])
-    with pytest.raises(InputError, match=r"top is 0.*percentile is 100"):
-        audit([Case("x", target)], top=0, percentile=100.0)

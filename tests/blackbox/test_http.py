@@ -15,12 +15,13 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
+from jleaks.blackbox.about import About, check_records, read_about
 from jleaks.blackbox.answers import Answers, record_key
-from jleaks.blackbox.box import callable_box
-from jleaks.blackbox.client import BudgetError, EndpointError, HttpBox
+from jleaks.blackbox.asked import BudgetError
+from jleaks.blackbox.client import endpoint
 from jleaks.blackbox.pace import Clock, Limits, Pace, retry_after, wait_seconds
-from jleaks.blackbox.protocol import About, check_records, read_about
 from jleaks.blackbox.server import make_app, serving
+from jleaks.blackbox.transport import EndpointError
 from jleaks.errors import InputError
 
 ABOUT = About("toy", 3, (4,), "uint8", 10)
@@ -43,6 +44,13 @@ def drawn(n, seed=0):
     return found
 
 
+class Box:
+    """A function that answers."""
+
+    def __init__(self, fn):
+        self.answer = fn
+
+
 class Toy:
     """The toy model behind HTTP; what goes wrong, request by request, is told beforehand."""
 
@@ -50,7 +58,7 @@ class Toy:
         self.batches = []
         self.troubles = list(troubles)
         self.headers = []
-        self._inner = make_app(callable_box(self._count(fn)), about)
+        self._inner = make_app(Box(self._count(fn)), about)
 
     def _count(self, fn):
         def counted(records):
@@ -112,8 +120,8 @@ def hand():
 def test_answers_come_in_batches_each_record_once():
     app, records = Toy(), drawn(25)
     asked = np.concatenate([records, records[:7], records[3:4]])
-    with serving(app) as address, HttpBox(address + "/") as box:
-        assert box.about == ABOUT
+    with serving(app) as address, endpoint(address + "/") as box:
+        assert (box.source.num_classes, box.source.most_records) == (3, 10)
         np.testing.assert_array_equal(box.answer(asked), toy(asked))
         assert app.batches == [10, 10, 5]
         np.testing.assert_array_equal(box.answer(asked[::-1]), toy(asked[::-1]))
@@ -127,7 +135,7 @@ def test_a_smaller_batch_headers_and_reports():
     app, told = Toy(), []
     with (
         serving(app) as address,
-        HttpBox(address, Limits(batch=4), headers={"X-Key": "k"}, report=told.append) as box,
+        endpoint(address, Limits(batch=4), headers={"X-Key": "k"}, report=told.append) as box,
     ):
         box.answer(drawn(6))
     assert app.batches == [4, 2]
@@ -141,7 +149,7 @@ def test_what_passes_is_asked_again_after_longer_and_longer_waits(hand):
     limits = Limits(read_timeout=LATE / 3, first_wait=2.0, longest_wait=20.0, retries=5)
     with (
         serving(app) as address,
-        HttpBox(address, limits, clock=hand.clock, report=told.append) as box,
+        endpoint(address, limits, clock=hand.clock, report=told.append) as box,
     ):
         np.testing.assert_array_equal(box.answer(drawn(3)), toy(drawn(3)))
         # 503 says that nothing was answered; 502, 504, a cut and a late answer may have been paid for.
@@ -153,7 +161,7 @@ def test_what_passes_is_asked_again_after_longer_and_longer_waits(hand):
 
 def test_too_many_failures_end_it_and_nothing_is_lost(hand):
     app = Toy()
-    with serving(app) as address, HttpBox(address, Limits(retries=2), clock=hand.clock) as box:
+    with serving(app) as address, endpoint(address, Limits(retries=2), clock=hand.clock) as box:
         box.answer(drawn(10))
         app.troubles = [refuse(429)] * 3
         with pytest.raises(
@@ -168,13 +176,13 @@ def test_too_many_failures_end_it_and_nothing_is_lost(hand):
 
 def test_nobody_there(hand):
     with serving(Toy()) as address:
-        box = HttpBox(address, Limits(retries=1), clock=hand.clock)
+        box = endpoint(address, Limits(retries=1), clock=hand.clock)
     with pytest.raises(EndpointError, match="given up after 2 attempts"):
         box.answer(drawn(1))
     assert box.num_sent == 0
     box.close()
     with pytest.raises(EndpointError, match=r"/about: .*given up after 1 attempts"):
-        HttpBox(address, Limits(retries=0), clock=hand.clock)
+        endpoint(address, Limits(retries=0), clock=hand.clock)
 
 
 @pytest.mark.parametrize(
@@ -185,12 +193,17 @@ def test_nobody_there(hand):
         ("Sun, 09 Sep 2001 01:47:10 GMT", 30),
         ("Sun, 09 Sep 2001 01:46:00 GMT", 0.375),
         ("soon", 0.375),
+        ("4.5", 4.5),
+        ("nan", 0.375),
+        ("1e999", 0.375),
+        ("9" * 4_000, 0.375),
+        ("-3", 0.375),
     ],
 )
 def test_retry_after_is_honoured(hand, value, waits):
     """Seconds or a date; the clock's wall says 1e9 s, which is 01:46:40 of that day."""
     app = Toy(troubles=[refuse(429, retry_after=value)])
-    with serving(app) as address, HttpBox(address, clock=hand.clock) as box:
+    with serving(app) as address, endpoint(address, clock=hand.clock) as box:
         box.answer(drawn(1))
     assert hand.slept == [waits]
 
@@ -200,7 +213,7 @@ def test_an_endpoint_that_asks_for_too_long_a_wait_is_given_up(hand):
     words = "asks to wait 121 s, the longest wait is 120 s"
     with (
         serving(app) as address,
-        HttpBox(address, clock=hand.clock) as box,
+        endpoint(address, clock=hand.clock) as box,
         pytest.raises(EndpointError, match=words),
     ):
         box.answer(drawn(1))
@@ -226,7 +239,7 @@ def test_waits_double_and_have_a_ceiling(hand):
     ],
 )
 def test_rates_hold(hand, limits, slept):
-    with serving(Toy()) as address, HttpBox(address, limits, clock=hand.clock) as box:
+    with serving(Toy()) as address, endpoint(address, limits, clock=hand.clock) as box:
         # What the endpoint says of itself is a request, but no record.
         hand.time += 1
         box.answer(drawn(25))
@@ -247,7 +260,7 @@ def test_a_budget_is_kept_before_anything_is_sent(tmp_path):
     app, path = Toy(), tmp_path / "answers.sqlite"
     limits = Limits(budget=30)
     with serving(app) as address:
-        with Answers(path) as answers, HttpBox(address, limits, answers) as box:
+        with Answers(path) as answers, endpoint(address, limits, answers) as box:
             box.answer(drawn(20))
             with pytest.raises(
                 BudgetError, match=r"11 more records .*budget is 30 and 20 were sent"
@@ -256,7 +269,7 @@ def test_a_budget_is_kept_before_anything_is_sent(tmp_path):
             assert app.batches == [10, 10]
             assert issubclass(BudgetError, InputError)
         # It holds over runs, and what is known costs nothing.
-        with Answers(path) as answers, HttpBox(address, limits, answers) as box:
+        with Answers(path) as answers, endpoint(address, limits, answers) as box:
             np.testing.assert_array_equal(box.answer(drawn(30)), toy(drawn(30)))
             with pytest.raises(BudgetError, match="1 more records"):
                 box.answer(drawn(31))
@@ -268,7 +281,7 @@ def test_a_budget_counts_what_is_sent_again(hand):
     app = Toy(troubles=[refuse(502)] * 3)
     with (
         serving(app) as address,
-        HttpBox(address, Limits(budget=25), clock=hand.clock) as box,
+        endpoint(address, Limits(budget=25), clock=hand.clock) as box,
         pytest.raises(BudgetError, match=r"10 more records .*25 and 20 were sent"),
     ):
         box.answer(drawn(10))
@@ -279,7 +292,7 @@ def test_a_second_run_asks_nothing(tmp_path):
     app, path = Toy(), tmp_path / "folder" / "answers.sqlite"
     with serving(app) as address:
         for _ in range(2):
-            with Answers(path) as answers, HttpBox(address, answers=answers) as box:
+            with Answers(path) as answers, endpoint(address, answers=answers) as box:
                 np.testing.assert_array_equal(box.answer(drawn(12)), toy(drawn(12)))
             assert app.batches == [10, 2]
 
@@ -291,7 +304,7 @@ def test_answers_belong_to_who_gave_them(tmp_path):
     with Answers(tmp_path / "a.sqlite") as answers:
         for about in (ABOUT, ABOUT, *named):
             app = Toy(about)
-            with serving(app) as address, HttpBox(address, answers=answers) as box:
+            with serving(app) as address, endpoint(address, answers=answers) as box:
                 box.answer(drawn(10))
             sent.append(sum(app.batches))
     assert sent == [10, 10, 10, 0, 10]
@@ -301,9 +314,9 @@ CLIENT = """
 import sys
 import numpy as np
 from jleaks.blackbox.answers import Answers
-from jleaks.blackbox.client import HttpBox
+from jleaks.blackbox.client import endpoint
 
-box = HttpBox(sys.argv[1], answers=Answers(sys.argv[2]))
+box = endpoint(sys.argv[1], answers=Answers(sys.argv[2]))
 box.answer(np.load(sys.argv[3]))
 """
 
@@ -331,48 +344,125 @@ def test_a_killed_client_pays_again_for_no_more_than_the_batch_in_flight(tmp_pat
             go.set()
         assert process.wait(60) == -signal.SIGKILL
         assert app.batches == [10] * 4
-        with Answers(path) as answers, HttpBox(address, answers=answers) as box:
+        with Answers(path) as answers, endpoint(address, answers=answers) as box:
             np.testing.assert_array_equal(box.answer(records), toy(records))
             assert sum(app.batches) - 40 == 100 - 30
             assert box.num_sent == 110
 
 
-BAD = [
-    ([[0.5, 0.5]], r"2 posteriors for each record, expected \[1 records, 3 classes\]"),
-    ([[1, 0, 0]] * 2, r"shape \(2, 3\), expected \[1 records"),
-    ([[float("nan"), 0, 1]], "the posterior of record 1 has nan"),
-    ([[0.5, 0.6, 0.5]], "the posterior of record 1 sums to 1.6"),
-    ([[1.5, -0.5, 0]], "record 1 has -0.5"),
-    ([[None, 0, 1]], "expected numbers"),
-    ("many", "expected numbers"),
+UNREADABLE = [
+    (b'{"posteriors": [[0.5, 0.5]]}', "2 posteriors for each record, expected 3 classes"),
+    (b'{"posteriors": [[1, 0, 0], [1, 0, 0]]}', "posteriors has 2 answers for 1 records"),
+    (b'{"posteriors": "many"}', 'posteriors is "many", expected a list'),
+    (b'{"posteriors": [[1, 0', r"it is not JSON \(\{\"posteriors"),
+    (b"[1]", "there is no 'posteriors' in a list of 1"),
+    (b"\xff", "not JSON"),
+    (b"[" * 99_999, "not JSON"),
 ]
 
 
-@pytest.mark.parametrize(
-    ("body", "words"),
-    [
-        *((json.dumps({"posteriors": value}).encode(), words) for value, words in BAD),
-        (b'{"posteriors": [[1, 0', r"answered what is not JSON \(\{\"posteriors"),
-        (b"[1]", r"answered \[1\], expected \{'posteriors'"),
-        (b"\xff", "not JSON"),
-        (b"[" * 99_999, "not JSON"),
-    ],
-)
-def test_bad_answers_are_named_and_not_kept(body, words):
+@pytest.mark.parametrize(("body", "words"), UNREADABLE)
+def test_answers_that_cannot_be_read_are_kept_and_not_paid_for_again(body, words):
     """The second record's: the first one's answer is known and not asked for again."""
     app, records = Toy(), drawn(2)
-    with serving(app) as address, HttpBox(address) as box:
+    with serving(app) as address, Answers() as answers, endpoint(address, None, answers) as box:
         box.answer(records[:1])
         app.troubles = [(200, {}, body)]
-        with pytest.raises(InputError, match=words) as caught:
-            box.answer(records)
-        assert "/posteriors" in str(caught.value)
-        np.testing.assert_array_equal(box.answer(records), toy(records))
+        for _ in range(2):
+            with pytest.raises(InputError, match=words) as caught:
+                box.answer(records)
+            assert "\n" not in str(caught.value)
+        assert (app.batches, box.num_sent) == ([1], 2)
+        # Once it is asked again, it answers.
+        again = endpoint(address, None, answers, incomplete="ask")
+        np.testing.assert_array_equal(again.answer(records), toy(records))
+        assert (app.batches, box.num_sent) == ([1, 1], 3)
+        again.close()
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ("[NaN, 0, 1]", "the posterior of record 3 has nan"),
+        ("[null, 0, 1]", "the posterior of record 3 has nan"),
+        ("null", "the posterior of record 3 has nan"),
+        ("[0.5, 0.5]", "the posterior of record 3 has nan"),
+        ('[true, {}, "x"]', "the posterior of record 3 has nan"),
+        ("[1.5, -0.5, 0]", r"record 3 has -0\.5"),
+        ("[0.5, 0.6, 0.5]", r"the posterior of record 3 sums to 1\.6"),
+    ],
+)
+def test_one_bad_answer_is_named_and_the_others_are_kept(row, words):
+    records = drawn(25)
+    rows = [json.dumps(p.tolist()) for p in toy(records)]
+    first = f'{{"posteriors": [{", ".join([*rows[:3], row, *rows[4:10]])}]}}'.encode()
+    app = Toy(troubles=[(200, {}, first)])
+    with serving(app) as address, Answers() as answers, endpoint(address, None, answers) as box:
+        for _ in range(2):
+            with pytest.raises(InputError, match=f"{words}.*; 1 of 25 answers cannot be used"):
+                box.answer(records)
+        # The first batch was the trouble's; nothing was sent twice.
+        assert (app.batches, box.num_sent) == ([10, 5], 25)
+        with endpoint(address, None, answers, incomplete="drop") as left:
+            found, usable = left.ask(records)
+            assert np.flatnonzero(~usable).tolist() == [3]
+            np.testing.assert_array_equal(found[usable], toy(records)[usable])
+            assert "1 of 25 records are left out" in left.notes[0]
+        if "nan" in words or "-0" in words:
+            with endpoint(address, None, answers, incomplete="ask") as again:
+                np.testing.assert_array_equal(again.answer(records), toy(records))
+                assert (app.batches, again.num_sent) == ([10, 5, 1], 26)
+
+
+def test_a_batch_without_one_usable_answer_ends_it_before_the_next_is_paid_for():
+    app = Toy(fn=lambda records: toy(records))
+    broken = json.dumps({"posteriors": [[float("nan")] * 3] * 10}).encode()
+    app.troubles = [(200, {}, broken)]
+    with (
+        serving(app) as address,
+        endpoint(address) as box,
+        pytest.raises(InputError, match="record 0 has nan"),
+    ):
+        box.answer(drawn(25))
+    assert (app.batches, app.troubles) == ([], [])
+
+
+def test_a_budget_can_be_finished(tmp_path):
+    """The last request takes what is left; records that are not paid for may be left out."""
+    app, records = Toy(), drawn(30)
+    with (
+        serving(app) as address,
+        Answers(tmp_path / "a") as answers,
+        endpoint(address, Limits(budget=17), answers, incomplete="drop") as box,
+    ):
+        found, usable = box.ask(records)
+        assert (app.batches, box.num_sent, usable.sum()) == ([10, 7], 17, 17)
+        np.testing.assert_array_equal(found[usable], toy(records)[usable])
+        # Any of them, not the first: files have members first.
+        assert usable[:17].sum() < 17
+        again, _ = box.ask(records)
+        np.testing.assert_array_equal(again, found)
+    assert app.batches == [10, 7]
+
+
+def test_413_halves_the_batch_and_500_is_tried_once_more(hand):
+    about = About("toy", 3, (4,), "uint8", 10)
+    app = Toy(about, troubles=[refuse(413), refuse(413), refuse(500)])
+    with serving(app) as address, endpoint(address, clock=hand.clock) as box:
+        np.testing.assert_array_equal(box.answer(drawn(7)), toy(drawn(7)))
+        # 7, then 4, refused unread; 2 failed and may have been paid for.
+        assert (app.batches, box.num_sent) == ([2, 2, 2, 1], 7 + 2)
+        app.troubles = [refuse(500)] * 2
+        with pytest.raises(EndpointError, match=r"status 500 .*given up after 2 attempts"):
+            box.answer(drawn(1, seed=5))
+        app.troubles = [refuse(413)]
+        with pytest.raises(InputError, match="one record alone is too large"):
+            box.answer(drawn(1, seed=6))
 
 
 def test_refusals_are_shown_in_the_endpoints_words_and_not_repeated(hand):
     app = Toy(troubles=[refuse(400), (403, {}, b"<p>no\nentry" + b"!" * 500), (302, {}, b"")])
-    with serving(app) as address, HttpBox(address, clock=hand.clock) as box:
+    with serving(app) as address, endpoint(address, clock=hand.clock) as box:
         for words in (
             r"status 400 \(not now\)",
             r"status 403 \(<p>no entry!{188,189}\)",
@@ -385,7 +475,7 @@ def test_refusals_are_shown_in_the_endpoints_words_and_not_repeated(hand):
 
 def test_records_are_checked_before_they_are_sent():
     app = Toy()
-    with serving(app) as address, HttpBox(address) as box:
+    with serving(app) as address, endpoint(address) as box:
         for records, words in [
             (np.zeros((2, 5)), r"shape \[2, 5\], expected \[batch, 4\]"),
             (np.full((2, 4), 256), r"record 0 has 256, expected whole numbers 0\.\.255"),
@@ -428,13 +518,13 @@ def test_floats_may_be_records():
 
 
 def test_bad_addresses_and_limits():
-    for url in ("127.0.0.1:80", "ftp://x", "http://", "http://x/?y=1", "http://[::1"):
+    for url in ("127.0.0.1:80", "ftp://x", "http://", "http://x:port", "http://[::1", "http://x\n"):
         with pytest.raises(InputError, match="is not an address such as"):
-            HttpBox(url)
+            endpoint(url)
     with pytest.raises(InputError, match=r"batch is 0.*retries is -1.*read_timeout is 0"):
-        HttpBox("http://x", Limits(batch=0, retries=-1, read_timeout=0.0))
+        endpoint("http://x", Limits(batch=0, retries=-1, read_timeout=0.0))
     with pytest.raises(InputError, match="records_per_second is nan"):
-        HttpBox("http://x", Limits(records_per_second=float("nan")))
+        endpoint("http://x", Limits(records_per_second=float("nan")))
 
 
 def test_an_about_that_is_none():
@@ -444,7 +534,7 @@ def test_an_about_that_is_none():
 
     words = r"/about answered status 404 \(nothing here\)"
     with serving(app) as address, pytest.raises(InputError, match=words):
-        HttpBox(address)
+        endpoint(address)
 
 
 # Answers on disk.
@@ -473,8 +563,16 @@ def test_other_files_are_refused(tmp_path):
         Answers(tmp_path / "file" / "answers")
     with Answers(tmp_path / "good") as answers:
         answers.put("e", [b"k"], np.eye(2, dtype=np.float32)[:1])
-        with pytest.raises(InputError, match="answer of 2 posteriors, expected 3; it is damaged"):
-            answers.get("e", [b"k"], 3)
+    for value in (b"seven.7", "text", 3):
+        db = sqlite3.connect(tmp_path / "good")
+        db.execute("UPDATE answers SET posterior = ?", (value,))
+        db.commit()
+        db.close()
+        with (
+            Answers(tmp_path / "good") as answers,
+            pytest.raises(InputError, match="no float32; it is damaged"),
+        ):
+            answers.get("e", [b"k"])
 
 
 def test_two_processes_can_share_the_answers(tmp_path):
@@ -482,7 +580,7 @@ def test_two_processes_can_share_the_answers(tmp_path):
         one.put("e", [b"k"], np.float32([[0.25, 0.75]]))
         two.put("e", [b"k", b"l"], np.float32([[1, 0], [0, 1]]))
         # The first answer stays.
-        found = two.get("e", [b"k", b"l", b"m"], 2)
+        found = two.get("e", [b"k", b"l", b"m"])
         assert {k: v.tolist() for k, v in found.items()} == {b"k": [0.25, 0.75], b"l": [0, 1]}
         assert one.count("e", 6, 10)
         assert not two.count("e", 5, 10)
@@ -503,9 +601,9 @@ def test_a_batch_is_kept_whole_or_not_at_all(tmp_path):
         other.close()
         with pytest.raises(InputError, match=r"cannot keep answers in .*: disk full"):
             answers.put("e", [b"k", b"l"], np.eye(2, dtype=np.float32))
-        assert answers.get("e", [b"k"], 2) == {}
+        assert answers.get("e", [b"k"]) == {}
         answers.put("e", [b"k"], np.eye(2, dtype=np.float32)[:1])
-        assert list(answers.get("e", [b"k"], 2)) == [b"k"]
+        assert list(answers.get("e", [b"k"])) == [b"k"]
 
 
 # Serving.
@@ -521,15 +619,14 @@ def test_a_server_ends_only_once_requests_are_answered():
 
     found = []
     with serving(Toy(fn=slow)) as address:
-        box = HttpBox(address, Limits(retries=0), Answers())
+        box = endpoint(address, Limits(retries=0))
         # SQLite objects stay in the thread that made them, so the request is made by hand.
-        thread = threading.Thread(
-            target=lambda: found.append(box._attempt("POST", f"{address}/posteriors", REQUEST))
-        )
+        thread = threading.Thread(target=lambda: found.append(box.source.send(REQUEST, 1)))
         thread.start()
         assert entered.wait(30)
     thread.join(30)
-    np.testing.assert_allclose(found[0]["posteriors"], toy(np.zeros((1, 4))), atol=1e-6)
+    posteriors = json.loads(found[0])["posteriors"]
+    np.testing.assert_allclose(posteriors, toy(np.zeros((1, 4))), atol=1e-6)
     box.close()
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2])), 1)

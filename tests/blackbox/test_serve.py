@@ -1,5 +1,6 @@
 """A black box behind HTTP: what the server refuses, and a trained target attacked through it."""
 
+import contextlib
 import json
 import os
 import re
@@ -7,20 +8,21 @@ import signal
 import socket
 import subprocess
 import sys
+import time
+import urllib.error
+import urllib.request
 
 import jax
 import numpy as np
 import pytest
-import urllib3
 from conftest import ROOT
 
-from jleaks.blackbox import files
-from jleaks.blackbox.audit import audit
-from jleaks.blackbox.box import LearnerBox, callable_box
-from jleaks.blackbox.case import Case
-from jleaks.blackbox.client import HttpBox
+from jleaks.auditing.adversaries import Attacker, attack_answers
+from jleaks.blackbox import files, server
+from jleaks.blackbox.about import About
+from jleaks.blackbox.box import LearnerBox
+from jleaks.blackbox.client import endpoint
 from jleaks.blackbox.posteriors import make_posteriors
-from jleaks.blackbox.protocol import About
 from jleaks.blackbox.server import make_app, serving
 from jleaks.errors import InputError
 from jleaks.experiments import bank as bank_engine
@@ -54,24 +56,36 @@ def fair(records):
     return np.full((len(records), 2), 0.5)
 
 
+class Fair:
+    """Answers one half."""
+
+    def answer(self, records):
+        return fair(records)
+
+
 @pytest.fixture(scope="module")
-def endpoint():
-    with serving(make_app(callable_box(fair), ABOUT)) as address:
-        yield address
+def address():
+    with serving(make_app(Fair(), ABOUT)) as found:
+        yield found
 
 
 def request(method, url, body=None):
     """Status and parsed answer."""
-    with urllib3.PoolManager(retries=False) as pool:
-        response = pool.request(method, url, body=body)
-        return response.status, json.loads(response.data)
+    data = body.encode() if isinstance(body, str) else body
+    asked = urllib.request.Request(url, data, method=method)
+    try:
+        with urllib.request.urlopen(asked, timeout=60) as response:
+            return response.status, json.loads(response.read())
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.loads(error.read())
 
 
-def test_what_it_answers(endpoint):
-    assert request("GET", f"{endpoint}/healthz") == (200, {"status": "ok"})
-    assert request("GET", f"{endpoint}/about") == (200, ABOUT.as_dict())
+def test_what_it_answers(address):
+    assert request("GET", f"{address}/healthz") == (200, {"status": "ok"})
+    assert request("GET", f"{address}/about") == (200, ABOUT.as_dict())
     body = json.dumps({"records": [[0, 1], [255, 1.0]]})
-    found = request("POST", f"{endpoint}/posteriors", body)
+    found = request("POST", f"{address}/posteriors", body)
     assert found == (200, {"posteriors": [[0.5, 0.5]] * 2})
 
 
@@ -105,17 +119,17 @@ def test_what_it_answers(endpoint):
         (json.dumps({"records": [[0, 1]] * 5}) + " " * 9_999, 413, "more than 1504 bytes"),
     ],
 )
-def test_what_it_refuses(endpoint, body, status, words):
-    found, answer = request("POST", f"{endpoint}/posteriors", body.encode())
+def test_what_it_refuses(address, body, status, words):
+    found, answer = request("POST", f"{address}/posteriors", body.encode())
     assert found == status
     assert list(answer) == ["error"]
     assert re.search(words, answer["error"]), answer
     assert "\n" not in answer["error"]
 
 
-def test_other_requests(endpoint):
-    assert request("GET", f"{endpoint}/posteriors")[0] == 405
-    assert request("GET", f"{endpoint}/nothing") == (404, {"error": "Not Found"})
+def test_other_requests(address):
+    assert request("GET", f"{address}/posteriors")[0] == 405
+    assert request("GET", f"{address}/nothing") == (404, {"error": "Not Found"})
 
 
 def test_a_model_that_fails_is_no_end_of_the_server(caplog):
@@ -137,6 +151,45 @@ def test_a_model_that_fails_is_no_end_of_the_server(caplog):
     # Its words are for the log of whoever serves it.
     assert found[2][1] == {"error": "the model failed"}
     assert "out of order" in caplog.text
+
+
+def connected(address):
+    host, _, port = address.removeprefix("http://").partition(":")
+    return socket.create_connection((host, int(port)), 10)
+
+
+def test_what_clients_can_cost_is_bounded(monkeypatch, caplog):
+    """Idle connections and halves of requests end; so many at once, no more; the log is not flooded."""
+    monkeypatch.setattr(server, "_IDLE", 0.5)
+    monkeypatch.setattr(server, "_MOST_CONNECTIONS", 5)
+    half = b"POST /posteriors HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\n{"
+    with serving(make_app(Fair(), ABOUT)) as address:
+        many = [connected(address) for _ in range(12)]
+        # Those beyond the fifth are let go of at once, the others once they were idle.
+        for one in many:
+            with contextlib.suppress(ConnectionResetError):
+                assert one.recv(1) == b""
+            one.close()
+        with connected(address) as one:
+            one.sendall(half)
+            assert b"408" in one.recv(4096)
+        with connected(address) as one:
+            one.sendall(b"POST /posteriors HTTP/1.1\r\nHost:")
+            assert one.recv(1) == b""
+        with connected(address) as one:
+            one.sendall(half)
+            time.sleep(0.05)
+        assert request("GET", f"{address}/healthz")[0] == 200
+    (record,) = caplog.records
+    assert record.getMessage() == "a client hung up after 1 bytes of its request"
+    assert record.exc_info is None
+
+
+def test_a_long_string_among_records_makes_no_room(address):
+    """NumPy would hold its length as many times as there are records."""
+    body = json.dumps({"records": [[0, 1], ["x" * 1_300, 1]]}).encode()
+    status, found = request("POST", f"{address}/posteriors", body)
+    assert (status, found["error"][:38]) == (400, "records hold other things than numbers")
 
 
 def test_addresses_that_cannot_be_listened_on():
@@ -176,15 +229,16 @@ def asked(model, name):
 
 def test_posteriors_alone_give_the_rows_of_the_main_job(sweep):
     """The same models, the same attack models: the audit's rows are the sweep's."""
-    cases = []
+    rows = []
     for seed in range(2):
         models = [kept_model(str(sweep), "location", seed, r) for r in ("target", "shadow")]
         target, shadow = (asked(m, "x") for m in models)
         about = {"source": "synthetic", "num_records": 5010, "epochs": 12, "model": "mlp"}
-        cases.append(Case("location", target, shadow, seed=seed, about=about))
+        attacker = Attacker(shadow, None, "location", seed=seed, recipe=ATTACK)
+        rows += attack_answers(target, attacker, ONE, about=about)
     wanted = read_rows(sweep / "rows.jsonl")
     # Attacks on labels are not the main job's.
-    rows = [row for row in audit(cases, ATTACK, execution=ONE) if row["adversary"] is not None]
+    rows = [row for row in rows if row["adversary"] is not None]
     assert len(rows) == len(wanted) == 8
     for row in rows:
         check_row(row, "here")
@@ -313,7 +367,7 @@ def stop(process):
 def test_an_audit_over_http_stopped_and_continued_equals_one_of_the_posteriors(
     sweep, launch, tmp_path
 ):
-    server, line = start(
+    process, line = start(
         "launch.serve", f"--workdir={sweep}", "--task=location", "--seed=1", "--port=0",
         "--most_records=300", f"--records_out={tmp_path / 'records.npz'}",
     )  # fmt: skip
@@ -336,10 +390,10 @@ def test_an_audit_over_http_stopped_and_continued_equals_one_of_the_posteriors(
         assert (status, errors) == (0, "")
         assert "stopped, all answers so far are kept; the same command continues" in output
         again = launch("launch.audit", *flags)
-        with HttpBox(found[1]) as box:
-            assert box.about.most_records == 300
+        with endpoint(found[1]) as box:
+            assert box.source.most_records == 300
     finally:
-        status, output, errors = stop(server)
+        status, output, errors = stop(process)
     assert (status, output, errors) == (0, "stopped\n", "")
     assert again.returncode == 0, again.stderr
     sent = re.search(r"(\d+) records were sent to http://\S+ now, (\d+) before", again.stdout)
@@ -352,7 +406,7 @@ def test_an_audit_over_http_stopped_and_continued_equals_one_of_the_posteriors(
     np.testing.assert_allclose(over_http.posteriors, target.posteriors, atol=1e-6)
     np.testing.assert_array_equal(over_http.label, target.label)
     rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
-    direct = audit([Case("location", target, shadow, seed=1)], ATTACK, execution=ONE)
+    direct = attack_answers(target, Attacker(shadow, None, "location", seed=1, recipe=ATTACK), ONE)
     assert [row["attack"] for row in rows] == [row["attack"] for row in direct]
     for ours, theirs in zip(rows, direct, strict=True):
         for name in ("auc", "tpr_at_fpr_0.01", "fpr_realised_0.01", "train_accuracy"):

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from conftest import ROOT
@@ -46,6 +47,43 @@ def test_answers_alone(tmp_path):
     found = audited(tmp_path)
     assert found["num_shadows"] == 16
     assert found["train_accuracy"] > found["test_accuracy"]
+
+
+def test_a_model_behind_an_api_with_shadows_trained_here(tmp_path):
+    script = EXAMPLES / "serve_digits.py"
+    server = subprocess.Popen(
+        [sys.executable, script, tmp_path, "0"], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        url = server.stdout.readline().split()[1].replace("//", "//me:PASSW0RD@")
+        flags = [
+            f"--endpoint={url}", "--protocol=tf_serving", f"--data={tmp_path / 'records.npz'}",
+            f"--header_file={tmp_path / 'headers.txt'}", f"--fit={script}:fit",
+            f"--predict={script}:predict", "--num_shadows=4", "--attacks=loss,lira_offline",
+            "--num_cpu_devices=1",
+        ]  # fmt: skip
+        for sent in ("1797 records were sent", "0 records were sent"):
+            done = subprocess.run(
+                [sys.executable, "-m", "launch.audit", *flags, f"--out_dir={tmp_path / 'audit'}"],
+                cwd=ROOT,
+                capture_output=True,
+                text=True,
+                check=True,
+                timeout=300,
+            )
+            assert sent in done.stdout
+    finally:
+        server.terminate()
+        server.wait(30)
+        server.stdout.close()
+    found = audited(tmp_path / "audit")
+    assert found["num_shadows"] == 4
+    assert found["train_accuracy"] > found["test_accuracy"] > 0.8
+    key = (tmp_path / "headers.txt").read_text().split()[1].encode()
+    for path in filter(Path.is_file, (tmp_path / "audit").rglob("*")):
+        assert key not in path.read_bytes()
+        assert b"PASSW0RD" not in path.read_bytes()
+    assert "PASSW0RD" not in done.stdout
 
 
 @pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="no PyTorch")

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from jleaks.attacks.options import Options
-from jleaks.blackbox.audit import audit
-from jleaks.blackbox.case import Case
+from jleaks.auditing.adversaries import Attacker, attack_answers
 from jleaks.blackbox.posteriors import make_posteriors
 from jleaks.errors import InputError
 from jleaks.experiments.bank_plan import BankPlan
@@ -167,8 +166,8 @@ def test_seeds_are_refused_by_name_before_any_work(seed):
         dataclasses.replace(BANK, seed=seed).validate()
     if type(seed) is int:
         own = make_posteriors(np.full((20, 2), 0.5), np.arange(20) < 10, None, "own")
-        with pytest.raises(InputError, match=r"own: seed is .*, expected a whole number from 0"):
-            audit([Case("location", own, seed=seed)])
+        with pytest.raises(InputError, match=r"^seed is .*, expected a whole number from 0"):
+            attack_answers(own, Attacker(seed=seed))
 
 
 def test_several_problems_are_named_at_once():

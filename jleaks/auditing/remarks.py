@@ -8,47 +8,49 @@ from typing import Any
 
 from jleaks.attacks.probabilities import BEYOND
 from jleaks.attacks.registry import ATTACKS
-from jleaks.blackbox.case import Case
+from jleaks.auditing.adversaries import Attacker
+from jleaks.blackbox.posteriors import Posteriors
 
 Row = dict[str, Any]
 
 
-def remarks(case: Case, rows: Sequence[Row]) -> list[str]:
+def remarks(target: Posteriors, attacker: Attacker, rows: Sequence[Row]) -> list[str]:
     """Returns one sentence each, the strongest attack last.
 
     Args:
-      case: What was audited.
-      rows: Its rows, of `jleaks.blackbox.audit.audit`.
+      target: What was audited.
+      attacker: What was known beside it.
+      rows: Of `jleaks.auditing.adversaries.attack_answers`.
     """
-    found = []
-    for answers in (case.target, case.shadow, case.random):
+    shadow, found = attacker.shadow, list[str]()
+    for answers in (target, shadow, attacker.random):
         if answers is not None:
             found += [note for note in answers.notes if note not in found]
-    if case.target.is_one_hot:
-        found.append(_one_hot(case))
+    if target.is_one_hot:
+        found.append(_one_hot(target))
     constant = [title(row) for row in rows if row["constant"]]
     if constant:
         found.append(
-            f"{case.target.name}: the same score for every record by {', '.join(constant)}: an AUC of 0.5 "
+            f"{target.name}: the same score for every record by {', '.join(constant)}: an AUC of 0.5 "
             "there is by construction, no evidence of safety"
         )
     infinite = max((row["num_infinite"] or 0 for row in rows), default=0)
     if infinite:
         found.append(
-            f"{case.target.name}: {infinite} of {case.target.num_records} records give their true class or "
+            f"{target.name}: {infinite} of {target.num_records} records give their true class or "
             f"all others a posterior of 0; their phi and modified entropy are kept {BEYOND:.3g} (log 2) "
             "beyond the finite ones"
         )
-    if case.target.label is not None and case.shadow is not None:
-        if case.shadow.label is None:
+    if target.label is not None and shadow is not None:
+        if shadow.label is None:
             found.append(
-                f"{case.shadow.name} has no labels: attacks on labels take no threshold from it"
+                f"{shadow.name} has no labels: attacks on labels take no threshold from it"
             )
-        elif not case.is_same_task or case.shadow.num_classes != case.target.num_classes:
+        elif not attacker.is_same_task or shadow.num_classes != target.num_classes:
             found.append(
-                f"{case.shadow.name} has other classes than the target: no thresholds per class from it"
+                f"{shadow.name} has other classes than the target: no thresholds per class from it"
             )
-    return [*found, strongest(case, rows)]
+    return [*found, strongest(target, attacker, rows)]
 
 
 def title(row: Row) -> str:
@@ -58,7 +60,7 @@ def title(row: Row) -> str:
     return f"adversary {row['adversary']} ({row['attack']})"
 
 
-def strongest(case: Case, rows: Sequence[Row]) -> str:
+def strongest(target: Posteriors, attacker: Attacker, rows: Sequence[Row]) -> str:
     """Returns which attack found most with what was given, and what would allow stronger ones."""
     telling = [row for row in rows if not row["constant"]]
     if telling:
@@ -69,26 +71,26 @@ def strongest(case: Case, rows: Sequence[Row]) -> str:
         found += f", {tpr}" if early is best else f"; {title(early)}, {tpr}"
     else:
         found = "none that tells records apart"
-    missing = []
-    if case.target.label is None:
+    missing, shadow = [], attacker.shadow
+    if target.label is None:
         missing.append("true labels (label in --target or --records: gap, loss, modified entropy)")
-    if case.shadow is None:
+    if shadow is None:
         missing.append("a shadow's answers (--shadow: adversary 1, thresholds)")
-    elif case.shadow.label is None and case.target.label is not None:
+    elif shadow.label is None and target.label is not None:
         missing.append("the shadow's labels (thresholds, also per class)")
     missing.append(
         "several shadows' answers to the same records (a score file for launch.attack: LiRA, RMIA)"
     )
     return (
-        f"{case.target.name}: strongest of the {len(rows)} attacks that this allows (chosen with the "
+        f"{target.name}: strongest of the {len(rows)} attacks that this allows (chosen with the "
         f"truth, so a little above chance even where nothing leaks): {found}; stronger attacks need "
         f"{'; or '.join(missing)}"
     )
 
 
-def _one_hot(case: Case) -> str:
-    text = f"{case.target.name}: all posteriors are one-hot, the target answers labels alone: "
-    if case.target.label is None:
+def _one_hot(target: Posteriors) -> str:
+    text = f"{target.name}: all posteriors are one-hot, the target answers labels alone: "
+    if target.label is None:
         return text + (
             "nothing here tells members from others, whatever the target leaks; with true labels the gap "
             "attack would"

@@ -1,6 +1,5 @@
-"""Audits use what files have: labels, several files, one output; against loops in float64."""
+"""Files of several forms, functions that fail, and the launcher that reads and asks them."""
 
-import dataclasses
 import json
 import os
 
@@ -8,23 +7,16 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from jleaks.attacks.registry import ATTACKS
+from jleaks.auditing.adversaries import Attacker, attack_answers
 from jleaks.blackbox import files
-from jleaks.blackbox.audit import audit
-from jleaks.blackbox.box import callable_box, load_callable
-from jleaks.blackbox.case import Case
-from jleaks.blackbox.labelled import LABELLED
+from jleaks.blackbox.client import metered
+from jleaks.blackbox.pace import Limits
 from jleaks.blackbox.posteriors import make_posteriors, make_records
-from jleaks.blackbox.remarks import remarks
 from jleaks.errors import InputError
-from jleaks.metrics.case_metrics import FPRS
-from jleaks.report.bank_tables import audit_table
 from jleaks.training.execution import Execution
 from jleaks.training.recipe import Recipe
 
 QUICK = Recipe("mlp", (16,), 5, 10, 1e-2, 1e-6)
-ONE = Execution(num_devices=1)
-NAMES = ["correctness", "confidence", "loss", "modified_entropy", "class_thresholds"]
 
 
 def forest(rng, n, k, share=0.4, name="forest"):
@@ -38,132 +30,6 @@ def forest(rng, n, k, share=0.4, name="forest"):
     return make_posteriors(p / p.sum(1, keepdims=True), member, label, name)
 
 
-def by_hand(answers):
-    """Phi and modified entropy in float64 with the formulas as published; infinite with zeros."""
-    p, n = answers.posteriors.astype(np.float64), answers.num_records
-    true = p[np.arange(n), answers.label]
-    rest = np.where(
-        true == 1, 0, np.where(np.arange(p.shape[1]) == answers.label[:, None], 0, p).sum(1)
-    )
-    with np.errstate(divide="ignore", invalid="ignore"):
-        phi = np.log(true) - np.log(rest)
-        # Song & Mittal 2021, equation 6.
-        others = p * np.log(1 - p)
-        others[np.arange(n), answers.label] = 0
-        own = np.where(true == 1, 0, (1 - true) * np.log(true))
-    others[p == 0] = 0
-    return phi, own + others.sum(1)
-
-
-def kept(values, *all_values):
-    finite = np.concatenate([v[np.isfinite(v)] for v in all_values])
-    low, high = min(finite.min(), 0) - np.log(2), max(finite.max(), 0) + np.log(2)
-    return np.clip(values, low, high)
-
-
-def best(scores, member):
-    """The highest value that maximises balanced accuracy with the rule score >= value."""
-    values = np.unique(scores)[::-1]
-    gains = [(scores >= v)[member].mean() - (scores >= v)[~member].mean() for v in values]
-    return values[np.argmax(np.array(gains) >= max(gains) - 1e-9)]
-
-
-def expected(target, shadow):
-    """Scores and thresholds by name."""
-    both = [by_hand(one) for one in (target, shadow)]
-    phi, their_phi = (kept(one[0], *(b[0] for b in both)) for one in both)
-    mentr, their_mentr = (kept(one[1], *(b[1] for b in both)) for one in both)
-    loss, their_loss = -np.log1p(np.exp(-phi)), -np.log1p(np.exp(-their_phi))
-    right = (target.posteriors.argmax(1) == target.label).astype(float)
-    per_class = np.array(
-        [
-            best(their_mentr[shadow.label == k], shadow.member[shadow.label == k])
-            for k in range(target.num_classes)
-        ]
-    )
-    return {
-        "correctness": (right, 0.5),
-        "confidence": (np.exp(loss), best(np.exp(their_loss), shadow.member)),
-        "loss": (loss, their_loss[shadow.member].mean()),
-        "modified_entropy": (mentr, best(their_mentr, shadow.member)),
-        "class_thresholds": (mentr - per_class[target.label], 0.0),
-    }
-
-
-def labelled(rows):
-    return {row["attack"]: row for row in rows if row["adversary"] is None}
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_attacks_on_labels_equal_loops_in_float64(seed):
-    rng = np.random.default_rng(seed)
-    target, shadow = forest(rng, 300, 4), forest(rng, 420, 4, name="shadow")
-    assert list(LABELLED) == NAMES
-    rows = labelled(audit([Case("t", target, shadow)], QUICK, execution=ONE))
-    wanted = expected(target, shadow)
-    assert list(rows) == list(wanted)
-    infinite = (~np.isfinite(by_hand(target)[0])).sum()
-    assert 0 < infinite < 300
-    for name, (scores, threshold) in wanted.items():
-        row, called = rows[name], scores >= threshold - 1e-6
-        assert row["auc"] == pytest.approx(roc_auc_score(target.member, scores), abs=1e-6), name
-        assert row["threshold"] == pytest.approx(threshold, abs=1e-5), name
-        assert row["recall"] == pytest.approx(called[target.member].mean(), abs=1e-6), name
-        assert row["precision"] == pytest.approx(target.member[called].mean(), abs=1e-6), name
-        assert row["accuracy"] == pytest.approx((called == target.member).mean(), abs=1e-6), name
-        others = np.sort(scores[~target.member])[::-1]
-        for fpr in FPRS:
-            allowed = others[int(fpr * len(others))]
-            tpr = (scores[target.member] > allowed).mean()
-            assert row[f"tpr_at_fpr_{fpr}"] == pytest.approx(tpr, abs=1e-6), name
-        assert row["shadow"] == (None if name == "correctness" else "shadow")
-        assert not row["constant"]
-    assert rows["correctness"]["num_infinite"] == 0
-    assert rows["loss"]["num_infinite"] == infinite
-    text = " ".join(remarks(Case("t", target, shadow), list(rows.values())))
-    assert (
-        f"forest: {infinite} of 300 records give their true class or all others a posterior of 0"
-        in text
-    )
-
-
-def test_without_a_shadow_only_the_gap_has_a_threshold(rng):
-    target = forest(rng, 200, 4)
-    rows = labelled(audit([Case("t", target)]))
-    assert list(rows) == NAMES[:-1]
-    assert rows.pop("correctness")["threshold"] == 0.5
-    assert {row["threshold"] for row in rows.values()} == {None}
-    assert {row["precision"] for row in rows.values()} == {None}
-    assert {row["shadow"] for row in rows.values()} == {None}
-
-
-def test_a_shadow_gives_what_it_can(rng):
-    target, shadow = forest(rng, 200, 4), forest(rng, 200, 4, name="s")
-    bare = dataclasses.replace(shadow, label=None)
-    other = forest(rng, 200, 3, name="s")
-    for case, names, with_threshold, words in [
-        (Case("t", target, bare), NAMES[:-1], 1, "s has no labels: attacks on labels take no"),
-        (Case("t", target, shadow, "u"), NAMES[:-1], 4, "s has other classes than the target"),
-        (Case("t", target, other), NAMES[:-1], 4, "s has other classes than the target"),
-        (Case("t", target, shadow), NAMES, 5, "strongest of the 9 attacks"),
-    ]:
-        rows = audit([case], QUICK, execution=ONE)
-        assert list(labelled(rows)) == names
-        found = [row for row in labelled(rows).values() if row["threshold"] is not None]
-        assert len(found) == with_threshold
-        assert any(words in line for line in remarks(case, rows))
-
-
-def test_the_target_s_membership_gives_no_score_and_no_threshold(rng):
-    target, shadow = forest(rng, 200, 4), forest(rng, 200, 4)
-    turned = dataclasses.replace(target, member=~target.member)
-    both = [labelled(audit([Case("t", t, shadow)], QUICK, execution=ONE)) for t in (target, turned)]
-    for name in NAMES:
-        ours, theirs = both[0][name], both[1][name]
-        assert theirs["threshold"] == ours["threshold"]
-        assert theirs["auc"] == pytest.approx(1 - ours["auc"], abs=1e-6)
-
-
 def labels_only(n=2000, k=10):
     """A model that answers labels alone: right on 99% of its members and on 60% of others."""
     rng = np.random.default_rng(13)
@@ -173,49 +39,8 @@ def labels_only(n=2000, k=10):
     return np.eye(k)[said], member, label, right
 
 
-def test_answers_of_labels_alone():
-    p, member, label, right = labels_only()
-    target = make_posteriors(p, member, label, "t")
-    case = Case("t", target)
-    rows = audit([case])
-    gap = (right[member].mean() - right[~member].mean()) / 2 + 0.5
-    assert gap == pytest.approx(0.6965)
-    for row in rows:
-        is_constant = row["adversary"] == 3
-        assert row["one_hot"]
-        assert row["constant"] == is_constant
-        assert row["auc"] == pytest.approx(0.5 if is_constant else gap, abs=1e-6)
-    assert labelled(rows)["correctness"]["accuracy"] == pytest.approx(gap, abs=1e-6)
-    said = remarks(case, rows)
-    assert (
-        "all posteriors are one-hot, the target answers labels alone: only whether the" in said[0]
-    )
-    assert "an AUC of 0.5 there is by construction, no evidence of safety" in said[1]
-    assert "strongest of the 7 attacks" in said[-1]
-    assert "correctness (gap), AUC 0.697" in said[-1]
-    assert "a shadow's answers (--shadow" in said[-1]
-    text = audit_table(rows, said).to_markdown()
-    assert "maximum (constant)" in text
-    assert "correctness (gap), Yeom et al. 2018" in text
-    assert "no evidence of safety" in text
-    # Without labels nothing is found, and that is said.
-    case = Case("t", dataclasses.replace(target, label=None))
-    rows = audit([case])
-    assert all(row["constant"] for row in rows)
-    said = remarks(case, rows)
-    assert "nothing here tells members from others, whatever the target leaks" in said[0]
-    assert "none that tells records apart; stronger attacks need true labels" in said[-1]
-
-
-def test_statistics_are_constant_whichever_class_is_named(rng):
-    """Sums over the same numbers in another order round otherwise."""
-    p = rng.permuted(np.tile(rng.dirichlet(np.ones(13)).astype("f4"), (400, 1)), axis=1)
-    rows = audit([Case("t", make_posteriors(p, np.arange(400) < 200))])
-    assert all(row["constant"] for row in rows)
-    assert [row["auc"] for row in rows] == [0.5] * 3
-
-
-# Files.
+def labelled(rows):
+    return {row["attack"]: row for row in rows if row["adversary"] is None}
 
 
 @pytest.fixture
@@ -258,7 +83,7 @@ def test_four_files_equal_two_row_by_row(tmp_path, parts):
         whole = save(tmp_path / f"{whose}.npz", one.posteriors, member=one.member, label=one.label)
         cases.append((files.read_pair(*halves), files.read(whole)))
     rows = [
-        audit([Case("t", target, shadow)], QUICK, execution=ONE)
+        attack_answers(target, Attacker(shadow, recipe=QUICK), Execution(num_devices=1))
         for target, shadow in zip(*cases, strict=True)
     ]
     assert len(rows[0]) == len(rows[1]) == 9
@@ -405,7 +230,7 @@ def test_what_is_not_used_is_said(tmp_path):
 # Functions.
 
 
-def test_functions_that_fail_are_one_line(tmp_path, monkeypatch):
+def test_functions_that_fail_are_one_line():
     class Refuses:
         def __array__(self, *_, **__):
             raise RuntimeError("requires grad;\ncall detach()")
@@ -422,34 +247,19 @@ def test_functions_that_fail_are_one_line(tmp_path, monkeypatch):
         (lambda _: np.array([["a"], ["b"]]), "posteriors are <U1, expected numbers"),
     ]:
         with pytest.raises(InputError, match=words) as caught:
-            callable_box(fn, name="mine").answer(np.zeros((2, 3)))
+            metered(fn, name="mine").answer(np.eye(2, 3))
         assert "\n" not in str(caught.value)
-    with pytest.raises(InputError, match="batch is 0, expected at least 1"):
-        callable_box(fails, batch=0)
-    for i, (text, words) in enumerate(
-        [
-            ("1 +", "SyntaxError"),
-            ("raise OSError('no')", "OSError: no"),
-            ("exit(0)", "SystemExit: 0"),
-        ]
-    ):
-        (tmp_path / f"model_that_fails_{i}.py").write_text(text)
-        monkeypatch.syspath_prepend(tmp_path)
-        with pytest.raises(InputError, match=f"cannot import model_that_fails_{i} .*{words}"):
-            load_callable(f"model_that_fails_{i}:f")
-    with pytest.raises(InputError, match="expected module:function"):
-        load_callable(".relative:f")
 
 
 def test_a_function_with_one_output(rng):
     import ml_dtypes
 
-    box = callable_box(lambda records: records[:, :1], batch=3, name="mine")
+    box = metered(lambda records: records[:, :1], Limits(batch=3), name="mine")
     records = rng.random((8, 2))
     found = box.answer(records)
     np.testing.assert_allclose(found[:, 1], records[:, 0], rtol=1e-6)
     assert box.notes == ["mine: one posterior per record is read as that of class 1: (1 - p, p)"]
-    half = callable_box(lambda records: records[:, :1].astype(ml_dtypes.bfloat16)).answer(records)
+    half = metered(lambda records: records[:, :1].astype(ml_dtypes.bfloat16)).answer(records)
     np.testing.assert_allclose(half, found, atol=2**-8)
 
 
@@ -510,7 +320,7 @@ def test_the_launcher_refuses_in_one_line(tmp_path, launch):
     for flags, words in [
         ([f"--target_members={target}"], "--target_members is given, but not --target_nonmembers"),
         ([f"--target={target}", f"--shadow_nonmembers={target}"], "but not --shadow_members"),
-        ([f"--target={target}", "--batch=3"], "--batch is given, but --target has the answers"),
+        ([f"--target={target}", "--batch=3"], "--batch is given, but nothing is asked"),
         (
             [f"--target={target}", f"--target_members={target}", f"--target_nonmembers={target}"],
             "given are --target, --target_members of",
@@ -521,9 +331,3 @@ def test_the_launcher_refuses_in_one_line(tmp_path, launch):
         assert done.stderr.startswith("error: ")
         assert done.stderr.count("\n") == 1
         assert words in done.stderr
-
-
-def test_the_names_of_the_attacks_are_the_registry_s():
-    for name in NAMES:
-        assert ATTACKS[name].labels
-        assert ATTACKS[name].references == "none"

@@ -14,6 +14,8 @@ they never come from the target's membership.
 """
 
 import functools
+import types
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -35,27 +37,33 @@ from jleaks.metrics import roc
 LABELLED = ("correctness", "confidence", "loss", "modified_entropy", "class_thresholds")
 
 
-class Labelled(NamedTuple):
+class Scored(NamedTuple):
     """One attack on one target.
 
     Attributes:
-      attack: Which, of the registry.
-      scores: [N] of the target's records.
-      threshold: The score from which a record is called a member; None if nothing gives one.
-      from_shadow: Whether the shadow gave it.
-      num_infinite: Records whose score would be infinite.
+      adversary: 1, 2 or 3; None for attacks on labels.
+      shadow: What was learned from, or gave the threshold; None for neither.
+      attack: As in a row.
+      scores: [n] of the target's records.
+      threshold: In the row's terms; None if nothing gives one.
+      cut: The score from which a record is called a member.
+      shadow_cut: The same by an attack model's own rows; NaN for others.
+      fields: Those of the row that this attack alone has.
     """
 
-    attack: Attack
+    adversary: int | None
+    shadow: Posteriors | None
+    attack: str
     scores: Float[np.ndarray, "records"]
     threshold: float | None
-    from_shadow: bool
-    num_infinite: int
+    cut: float
+    shadow_cut: float = np.nan
+    fields: Mapping[str, Any] = types.MappingProxyType({})
 
 
 def attack_labels(
     target: Posteriors, shadow: Posteriors | None, is_same_task: bool
-) -> list[Labelled]:
+) -> list[Scored]:
     """Runs the attacks that look at labels.
 
     Args:
@@ -91,7 +99,10 @@ def attack_labels(
                 *(theirs, usable.label, usable.member),
             )
             scores, threshold = np.asarray(found), float(level)
-        attacks.append(Labelled(attack, scores, threshold, from_shadow, num_infinite[needs]))
+        cut = np.inf if threshold is None else threshold
+        fields = {"num_infinite": num_infinite[needs]}
+        whose = usable if from_shadow else None
+        attacks.append(Scored(None, whose, attack.name, scores, threshold, cut, fields=fields))
     return attacks
 
 
