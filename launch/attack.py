@@ -2,9 +2,9 @@
 
 Writes, for each input, rows.jsonl (one row per attack and target, TPRs with intervals that cover the TPR at
 the named FPR), summary.jsonl (means over targets with intervals over records), comparisons.jsonl (pairs of
-attacks), audit.jsonl (bounds on epsilon, AUCs with intervals over records), results.csv, tables.md, roc.npz
-and figures/roc.png.  `jleaks/attacks/score_files.py` documents score files: logits, posteriors or phi,
-membership, labels, as npz or parquet.
+attacks), audit.jsonl (bounds on epsilon, AUCs with intervals over records), results.csv, tables.md,
+roc.npz, figures/roc.png and report.html, a page that needs no network.  `jleaks/attacks/score_files.py`
+documents score files: logits, posteriors or phi, membership, labels, as npz or parquet.
 
 Attacks of your own, functions of one record, are registered by a --plugin (`jleaks/attacks/per_record.py`,
 `examples/own_attack.py`).
@@ -21,14 +21,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from absl import flags
-from rich.console import Console
 
+from jleaks.activity import doing
 from jleaks.attacks.options import NAMES, Options, published
 from jleaks.errors import InputError
 from jleaks.experiments.bank_plan import BankPlan
 from jleaks.training.execution import Execution
 
-from .app import SPEED, WHAT, WHERE, console, run, use_all_cores
+from .app import SPEED, WHAT, WHERE, Log, console, public_command, run, use_all_cores
 from .fields import Fields
 
 if TYPE_CHECKING:
@@ -116,6 +116,7 @@ def main(_: list[str]) -> int:
     )
     from jleaks.report.figures.cost import draw_roc
     from jleaks.report.figures.style import png
+    from jleaks.report.run_pages import write_page
     from jleaks.rows import OF_SUMMARY, write_csv, write_rows
     from jleaks.training.fleet import make_mesh
     from jleaks.training.reporter import provenance
@@ -134,35 +135,34 @@ def main(_: list[str]) -> int:
     execution = Execution(**_DEVICES.values()).validate()
     mesh = make_mesh(execution.num_devices)
     output = console()
+    log = Log(output)
     temperature = _TEMPERATURE.values()["temperature"]
-    banks = {path: score_files.read(path, temperature) for path in _SIGNALS.value}
+    with doing("reading signals"):
+        banks = {path: score_files.read(path, temperature) for path in _SIGNALS.value}
     for path, bank in banks.items():
         for note in bank.meta.get("notes", ()):
-            output.print(note, highlight=False, markup=False, soft_wrap=True)
+            log.line(note)
         options = _options(bank)
         references, shadows = assign(bank, _REFERENCES.value)
         if (drawn := references.describe(bank)) is not None:
-            output.print(f"{path}: {drawn}", highlight=False)
+            log.line(f"{path}: {drawn}")
         refused = functools.partial(refusal, bank=bank, references=references, shadows=shadows)
-        attacks = _possible(chosen, refused, path, output)
+        attacks = _possible(chosen, refused, path, log.line)
         if (gap := without_shadows(bank, attacks, shadows)) is not None:
-            output.print(f"{path}: {gap}", highlight=False, soft_wrap=True)
+            log.line(f"{path}: {gap}")
         tick = time.monotonic()
         while True:
             try:
                 metrics = evaluate(bank, attacks, references, shadows, mesh, options, _BLOCK.value)
                 break
             except NonFiniteScoresError as error:
-                output.print(f"{path}: left out: {error}", highlight=False)
+                log.line(f"{path}: left out: {error}")
                 attacks = [attack for attack in attacks if attack.name not in error.attacks]
                 if not attacks:
                     raise
         seconds = time.monotonic() - tick
         count = len(attacks) * len(references.targets)
-        output.print(
-            f"{path}: {count} attacks evaluated in {seconds:.1f} s, compilation included",
-            highlight=False,
-        )
+        log.line(f"{path}: {count} attacks evaluated in {seconds:.1f} s, compilation included")
         rows = bank_results.attack_rows(bank, attacks, metrics, references)
         about = {
             **dataclasses.asdict(options),
@@ -187,14 +187,13 @@ def main(_: list[str]) -> int:
         if comparisons:
             tables.append(comparison_table(comparisons))
         bounded = [attack for attack in attacks if attack.name in audited]
-        audits = (
-            audit(
-                *(bank, bounded, _REFERENCES.value, options, _DELTA.value),
-                num_resamples=_RESAMPLES.value,
-            )
-            if bounded
-            else []
-        )
+        audits = []
+        if bounded:
+            with doing("bounding epsilon"):
+                audits = audit(
+                    *(bank, bounded, _REFERENCES.value, options, _DELTA.value),
+                    num_resamples=_RESAMPLES.value,
+                )
         if audits:
             tables.append(epsilon_table(audits))
             if _RESAMPLES.value:
@@ -218,10 +217,11 @@ def main(_: list[str]) -> int:
             bank_results.write_roc(folder / "roc.npz", attacks, metrics),
             replace_file(folder / "figures" / "roc.png", png(figure)),
         ]
+        written.append(write_page(folder, public_command()))
         for table in tables:
             output.print(table.to_rich(output))
         for file in written:
-            output.print(f"wrote {file}", highlight=False)
+            log.line(f"wrote {file}")
     return 0
 
 
@@ -240,7 +240,7 @@ def _possible(
     attacks: Sequence["Attack"],
     reason: Callable[["Attack"], str | None],
     path: str,
-    output: Console,
+    tell: Callable[[str], None],
 ) -> list["Attack"]:
     """Returns the attacks that nothing speaks against, and says what does against the others."""
     found = []
@@ -248,7 +248,7 @@ def _possible(
         if (why := reason(attack)) is None:
             found.append(attack)
         else:
-            output.print(f"{path}: {attack.name} left out: {why}", highlight=False)
+            tell(f"{path}: {attack.name} left out: {why}")
     if not found:
         raise InputError(f"{path}: none of the attacks can be run")
     return found

@@ -42,7 +42,18 @@ from jleaks.experiments.plan import Plan
 from jleaks.training.preemption import Preempted, StopSignal
 
 from . import own_audit
-from .app import FAILED, WHAT, WHERE, Log, console, define_execution, make_execution, run, start
+from .app import (
+    FAILED,
+    WHAT,
+    WHERE,
+    Log,
+    console,
+    define_execution,
+    make_execution,
+    public_command,
+    run,
+    start,
+)
 from .attack_recipe import make_attack_recipe
 from .fields import Fields
 
@@ -166,18 +177,18 @@ def main(_: list[str]) -> int:
     from jleaks.blackbox.remarks import remarks
     from jleaks.files import replace_file
     from jleaks.report.bank_tables import audit_table
+    from jleaks.report.run_pages import write_page
     from jleaks.rows import write_rows
-    from jleaks.training.reporter import Reporter
 
     if own_audit.is_asked_for():
-        execution, log = start(make_execution()), Log(console())
         folder = Path(_OUT.value)
+        execution, log = start(make_execution()), Log(console(), folder=folder)
         own_audit.save(own_audit.find(log, execution, folder, _SEED.value), folder, log)
         return 0
     _check_flags()
     execution = start(make_execution())
     output = console()
-    log = Log(output)
+    log = Log(output, folder=_OUT.value)
     recipe, values = make_attack_recipe(), _FIELDS.values()
     top, percentile = values["top"], values["percentile"]
     check_attack(recipe, top, percentile)
@@ -193,8 +204,7 @@ def main(_: list[str]) -> int:
             case = Case(
                 _TASK.value, found.target, shadow, _SHADOW_TASK.value, _SEED.value, found.random
             )
-            reporter = Reporter(log.line, log.progress)
-            rows = audit([case], recipe, top, percentile, execution, reporter, stop)
+            rows = audit([case], recipe, top, percentile, execution, log.reporter, stop)
     except EndpointError as error:
         print(f"error: {error}", file=sys.stderr)
         return FAILED
@@ -206,6 +216,7 @@ def main(_: list[str]) -> int:
     table = audit_table(rows, said)
     log.line(f"wrote {write_rows(folder / 'rows.jsonl', rows, ())}")
     log.line(f"wrote {replace_file(folder / 'tables.md', table.to_markdown().encode())}")
+    log.line(f"wrote {write_page(folder, public_command(), said)}")
     return 0
 
 

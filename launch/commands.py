@@ -7,7 +7,18 @@ from pathlib import Path
 
 from .app import INPUT_ERROR, run
 
-COMMANDS = ("sweep", "bank", "attack", "paper", "audit", "gate", "serve", "prepare")
+COMMANDS = (
+    "sweep",
+    "bank",
+    "attack",
+    "paper",
+    "audit",
+    "gate",
+    "serve",
+    "prepare",
+    "report",
+    "status",
+)
 
 
 def summary(command: str) -> str:

@@ -17,6 +17,7 @@ from jax import lax
 from jax.sharding import Mesh
 from jaxtyping import Array
 
+from jleaks.activity import doing
 from jleaks.attacks.attack import Attack, Ending
 from jleaks.attacks.bank import Bank
 from jleaks.attacks.bank_arrays import (
@@ -56,6 +57,7 @@ class NonFiniteScoresError(InputError):
         self.attacks = attacks
 
 
+@doing("attacking and evaluating the bank")
 def evaluate(
     bank: Bank,
     attacks: Sequence[Attack],

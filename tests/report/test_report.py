@@ -3,19 +3,21 @@ import io
 import json
 import math
 import re
+from pathlib import Path
 
 import matplotlib.image
 import numpy as np
 import pandas as pd
 import pytest
 from rich.console import Console
+from run_rows import STATISTICS, make_row, make_run
 
 import jleaks.files
 from jleaks.data.tasks import TASKS
 from jleaks.errors import InputError
 from jleaks.report.columns import COLUMNS
 from jleaks.report.figures.labels import arrange
-from jleaks.report.groups import average_over_shadow_tasks, collect_run, transfers
+from jleaks.report.groups import average_over_shadow_tasks, collect, collect_run, transfers
 from jleaks.report.numbers import FEW_NOTE
 from jleaks.report.report import (
     markdown_tables,
@@ -24,9 +26,9 @@ from jleaks.report.report import (
     text_tables,
     write_figures,
 )
+from jleaks.report.tables import run_tables, tables
 from jleaks.report.titles import short_title, task_sources
 from jleaks.rows import (
-    ATTACK_MODEL,
     OF_RUN,
     OF_SUMMARY,
     read_rows,
@@ -35,7 +37,6 @@ from jleaks.rows import (
     write_rows,
 )
 
-STATISTICS = (ATTACK_MODEL, "maximum", "standard deviation", "entropy")
 FIGURES = [
     "precision_recall.png",
     "transfer_precision.png",
@@ -43,66 +44,6 @@ FIGURES = [
     "overfitting.png",
     "statistics.png",
 ]
-
-
-def make_row(task, seed, adversary=1, shadow_task=None, statistic="attack model", **changes):
-    """A row whose figures follow from task and seed, as plausible as a run's."""
-    identity = [list(TASKS).index(task), seed, adversary, STATISTICS.index(statistic)]
-    rng = np.random.default_rng(identity)
-    gaps = (0.02, 0.42, 0.71, 0.38, 0.36, 0.015, 0.27, 0.04, 0.12, 0.19, 0.28, 0.37)
-    gap = gaps[identity[0]] + rng.normal(0, 0.008)
-    strength = 0.5 + 0.62 * abs(gap) ** 0.9 * (1.0 if adversary == 1 else 0.9)
-    if adversary == 2:
-        strength -= 0.05 * abs(math.sin(list(TASKS).index(shadow_task) + 2))
-    train = min(1.0, 0.99 - 0.05 * rng.random())
-    row = {
-        "task": task,
-        "shadow_task": {1: task, 2: shadow_task, 3: None}[adversary],
-        "adversary": adversary,
-        "attack": statistic,
-        "seed": seed,
-        "source": "stand-in" if task.startswith("purchase") else "real",
-        "precision": float(np.clip(strength + rng.normal(0, 0.01), 0, 1)),
-        "recall": float(np.clip(strength + 0.08 * math.cos(3 * gap) + rng.normal(0, 0.02), 0, 1)),
-        "accuracy": float(np.clip(strength - 0.01, 0, 1)),
-        "auc": float(np.clip(strength + 0.03 + rng.normal(0, 0.008), 0, 1)),
-        "tpr_at_fpr_0.01": 0.01 + 0.2 * gap,
-        "fpr_realised_0.01": 0.0098,
-        "tpr_at_fpr_0.001": 0.001 + 0.05 * gap,
-        "fpr_realised_0.001": 0.0009,
-        "train_accuracy": train,
-        "test_accuracy": train - gap,
-        "shadow_train_accuracy": None if adversary == 3 else train,
-        "shadow_test_accuracy": None if adversary == 3 else train - gap,
-        "num_members": TASKS[task].quarter,
-        "num_nonmembers": TASKS[task].quarter,
-        "threshold": 0.5,
-        "num_records": TASKS[task].num_records,
-        "num_classes": TASKS[task].num_classes,
-        "epochs": 50,
-        "model": TASKS[task].model,
-        "fingerprint": "0123456789abcdef",
-        "device": "cpu",
-        "versions": {"jax": "0.10.2", "numpy": "2.4.6"},
-        "seconds": {"train": 12.5, "attack": 0.75},
-    }
-    return row | changes
-
-
-def make_run(tasks=tuple(TASKS), seeds=(0, 1, 2), adversaries=(1, 2, 3), **changes):
-    rows = []
-    for seed in seeds:
-        for task in tasks:
-            if 1 in adversaries:
-                rows.append(make_row(task, seed, **changes))
-            if 2 in adversaries:
-                rows += [make_row(task, seed, 2, s, **changes) for s in tasks if s != task]
-            if 3 in adversaries:
-                rows += [
-                    make_row(task, seed, 3, statistic=statistic, **changes)
-                    for statistic in ("maximum", "standard deviation", "entropy")
-                ]
-    return rows
 
 
 # --- rows ---
@@ -516,9 +457,8 @@ def test_report_of_a_run(tmp_path):
     console = Console(file=io.StringIO(), width=160)
     paths = report_run(rows, tmp_path, console)
     names = ["rows.jsonl", "results.csv", "tables.txt", "tables.md"]
-    assert [str(p.relative_to(tmp_path)) for p in paths] == names + [
-        f"figures/{f}" for f in FIGURES
-    ]
+    names += [*(f"figures/{f}" for f in FIGURES), "report.html"]
+    assert [str(p.relative_to(tmp_path)) for p in paths] == names
     assert all(path.is_file() for path in paths)
     assert read_rows(paths[0]) == rows
     assert paths[3].read_text() == markdown_tables(rows)
@@ -547,6 +487,25 @@ def cut(rows, **changes):
             row[f"{name}_shadow_cut"] = round(0.7 + row["seed"] / 100, 3) if learned else None
         row.update(changes)
     return rows
+
+
+@pytest.mark.parametrize("width", [80, 60])
+def test_printed_tables_fit_the_terminal_and_no_number_is_cut(width):
+    """All of an experiment's and a run's tables; what is broken over lines are names alone."""
+    from paper_rows import make_rows
+
+    found = run_tables(collect_run(cut(make_run())))
+    for name in ("E1", "E6", "E8", "E10", "E16", "E17"):
+        found += tables(collect(name, make_rows(name), Path()))
+    for table in found:
+        console = Console(file=io.StringIO(), width=width)
+        console.print(table.to_rich(console))
+        text = console.file.getvalue()
+        assert max(map(len, text.splitlines())) <= width
+        assert "…" not in text
+        for row in table.rows:
+            for cell in row[table.num_text_columns :]:
+                assert cell.text in text
 
 
 def test_tables_show_the_shadow_s_cut_where_there_is_one():
