@@ -229,7 +229,7 @@ class Log:
         """
         self._end_run("finished")
         self._heart, self._now = Heartbeat(folder, command_line(), public_command()), {}
-        self._writers = MetricWriters(flags.FLAGS["log_to"].value, folder)
+        self._writers = MetricWriters(flags.FLAGS["log_to"].value or [], folder)
 
     def _end_run(self, ended: str) -> None:
         if self._writers is not None:

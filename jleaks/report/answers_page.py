@@ -22,7 +22,7 @@ def answers_page(folder: Path, command: str = "", remarks: Sequence[str] = ()) -
     Raises:
       InputError: rows are missing or not as they must be.
     """
-    rows = read_rows(folder / "rows.jsonl", ())
+    rows: list[Mapping[str, Any]] = [*read_rows(folder / "rows.jsonl", ())]
     telling = [row for row in rows if not row["constant"]] or rows
     best = max(telling, key=lambda row: (row["tpr_at_fpr_0.01"], row["auc"]))
     tpr, members = best["tpr_at_fpr_0.01"], round(best["num_members"])

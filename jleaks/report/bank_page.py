@@ -156,7 +156,7 @@ def _tables(folder: Path, summary: list[Row], audits: list[Row]) -> list[Any]:
         found.append(comparison_table(comparisons))
     if audits:
         found.append(epsilon_table(audits))
-        if all("auc" in row for row in audits):
+        if all(row.get("auc") for row in audits):
             found.append(records_table(audits))
     if cost := _read(folder / "cost.jsonl"):
         found.append(cost_table(cost))

@@ -13,8 +13,8 @@ from rich.measure import Measurement
 from rich.text import Text
 
 _UNLIMITED = 100_000  # columns
-# The share of a console that names of rows may take, and the fewest columns of one of them.
-_MOST_NAMES, _LEAST_NAME = 0.6, 6
+# The share of a console that names of rows may take before they are broken over lines.
+_MOST_NAMES = 0.6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Table:
             table.add_column(
                 Text(self.heads[i]), justify="left" if is_text else "right",
                 no_wrap=not (is_text and widths), vertical="bottom",
-                max_width=widths[i] if is_text and widths else None,
+                max_width=widths[i] if is_text and widths else None, overflow="fold",
             )  # fmt: skip
         for index, row in enumerate(self.rows):
             cells = [
@@ -83,19 +83,19 @@ class Table:
 
     def _name_widths(self, console: Console) -> list[int]:
         """Returns the widths of columns of names that would take most of the console, else none."""
-        found = [
-            max(
-                len(line)
-                for text in (self.heads[i], *(row[i].text for row in self.rows))
-                for line in (text.splitlines() or [""])
-            )
+        columns = [
+            [self.heads[i], *(row[i].text for row in self.rows)]
             for i in range(self.num_text_columns)
         ]
+        # Words are not broken.
+        least = [max(map(len, " ".join(texts).split()), default=0) for texts in columns]
+        found = [max(map(len, "\n".join(texts).splitlines()), default=0) for texts in columns]
         room = int(console.width * _MOST_NAMES) - 2 * len(found)
         if sum(found) <= room:
             return []
-        while sum(found) > max(room, _LEAST_NAME * len(found)):
-            found[found.index(max(found))] -= 1
+        while sum(found) > max(room, sum(least)):
+            i = max(range(len(found)), key=lambda i: (found[i] > least[i], found[i]))
+            found[i] -= 1
         return found
 
     def _columns_fit(self, columns: Sequence[int], console: Console, widths: Sequence[int]) -> bool:

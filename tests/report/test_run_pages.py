@@ -88,6 +88,15 @@ def test_the_lead_of_a_bank_is_the_attack_that_is_surest(folders):
     assert "NIST SP 800-226" in text
 
 
+def test_a_bank_without_bootstrap_has_a_page_without_its_table(tmp_path):
+    bank = shutil.copytree(COMMITTED / "bank" / "location", tmp_path / "bank")
+    path = bank / "audit.jsonl"
+    json_lines.write(path, [row | {"auc": None} for row in json_lines.read(path)])
+    write_page(bank)
+    assert "lower bounds on epsilon" in text_of(bank)
+    assert "AUC of single targets" not in text_of(bank)
+
+
 def test_a_page_of_experiments_has_each_and_its_notes(folders):
     text = text_of(folders / "paper")
     assert '<a href="#E6">E6. The number of shadow models</a>' in text
