@@ -2,9 +2,9 @@
 
 Writes, for each input, rows.jsonl (one row per attack and target, TPRs with intervals that cover the TPR at
 the named FPR), summary.jsonl (means over targets with intervals over records), comparisons.jsonl (pairs of
-attacks), audit.jsonl (bounds on epsilon, AUCs with intervals over records), results.csv, tables.md, roc.npz
-and figures/roc.png.  `jleaks/attacks/score_files.py` documents score files: logits, posteriors or phi,
-membership, labels, as npz or parquet.
+attacks), audit.jsonl (bounds on epsilon, AUCs with intervals over records), results.csv, tables.md,
+roc.npz, figures/roc.png and report.html, a page that needs no network.  `jleaks/attacks/score_files.py`
+documents score files: logits, posteriors or phi, membership, labels, as npz or parquet.
 
 Attacks of your own, functions of one record, are registered by a --plugin (`jleaks/attacks/per_record.py`,
 `examples/own_attack.py`).
@@ -21,13 +21,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from absl import flags
 
+from jleaks.activity import doing
 from jleaks.attacks.options import NAMES, Options, published
 from jleaks.errors import InputError
 from jleaks.experiments.bank_plan import BankPlan
 from jleaks.rows import GUARANTEE
 from jleaks.training.execution import Execution
 
-from .app import SPEED, WHAT, WHERE, console, run, use_all_cores
+from .app import SPEED, WHAT, WHERE, Log, console, public_command, run, use_all_cores
 from .fields import Fields
 
 if TYPE_CHECKING:
@@ -110,6 +111,7 @@ def main(_: list[str]) -> int:
         epsilon_table,
         records_table,
     )
+    from jleaks.report.run_pages import write_page
     from jleaks.rows import OF_SUMMARY, write_csv, write_rows
     from jleaks.training.reporter import provenance
 
@@ -126,31 +128,29 @@ def main(_: list[str]) -> int:
     use_all_cores()
     execution = Execution(**_DEVICES.values()).validate()
     output = console()
-
-    def tell(text: str, path: str = "") -> None:
-        start = f"{path}: " if path else ""
-        output.print(start + text, highlight=False, markup=False, soft_wrap=True)
-
+    log = Log(output)
     temperature = _TEMPERATURE.values()["temperature"]
-    banks = {path: score_files.read(path, temperature) for path in _SIGNALS.value}
+    with doing("reading signals"):
+        banks = {path: score_files.read(path, temperature) for path in _SIGNALS.value}
     for path, bank in banks.items():
         for note in bank.meta.get("notes", ()):
-            tell(note)
+            log.line(note)
         options = _options(bank)
         try:
-            found = attack(
-                bank,
-                _ATTACKS.value,
-                num_references=_REFERENCES.value,
-                options=options,
-                execution=execution,
-                records_per_block=_BLOCK.value,
-                tell=functools.partial(tell, path=path),
-            )
+            with doing("attacking"):
+                found = attack(
+                    bank,
+                    _ATTACKS.value,
+                    num_references=_REFERENCES.value,
+                    options=options,
+                    execution=execution,
+                    records_per_block=_BLOCK.value,
+                    tell=functools.partial(_tell, log, path),
+                )
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
         attacks, metrics, rows = found.attacks, found.metrics, found.as_rows
-        tell(
+        log.line(
             f"{path}: {len(rows)} attacks evaluated in {found.seconds:.1f} s, compilation included"
         )
         about = {
@@ -175,10 +175,13 @@ def main(_: list[str]) -> int:
             rows, attacks, metrics, [name for name in compared if name in run_names]
         )
         bounded = [one for one in attacks if one.name in audited]
-        audits = bounded and audit(
-            *(bank, bounded, _REFERENCES.value, options, _DELTA.value),
-            num_resamples=_RESAMPLES.value,
-        )
+        audits = []
+        if bounded:
+            with doing("bounding epsilon"):
+                audits = audit(
+                    *(bank, bounded, _REFERENCES.value, options, _DELTA.value),
+                    num_resamples=_RESAMPLES.value,
+                )
         tables = [bank_table(summary)]
         if comparisons:
             tables.append(comparison_table(comparisons))
@@ -198,10 +201,11 @@ def main(_: list[str]) -> int:
             bank_results.write_roc(folder / "roc.npz", attacks, metrics),
             found.plot_roc(folder / "figures" / "roc.png"),
         ]
+        written.append(write_page(folder, public_command()))
         for table in tables:
             output.print(table.to_rich(output))
         for file in written:
-            tell(f"wrote {file}")
+            log.line(f"wrote {file}")
     return 0
 
 
@@ -214,6 +218,10 @@ def _named(
     if names:
         get_attacks(names)
     return list(dict.fromkeys(names))
+
+
+def _tell(log: Log, path: str, text: str) -> None:
+    log.line(f"{path}: {text}")
 
 
 def _options(bank: "Bank") -> Options:

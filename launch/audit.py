@@ -40,7 +40,18 @@ from jleaks.experiments.plan import Plan
 from jleaks.training.preemption import StopSignal
 
 from . import asking, own_audit
-from .app import FAILED, WHAT, WHERE, Log, console, define_execution, make_execution, run, start
+from .app import (
+    FAILED,
+    WHAT,
+    WHERE,
+    Log,
+    console,
+    define_execution,
+    make_execution,
+    public_command,
+    run,
+    start,
+)
 from .attack_recipe import make_attack_recipe
 from .fields import Fields
 
@@ -121,7 +132,8 @@ def main(_: list[str]) -> int:
     else:
         _check_flags()
     execution, output = start(make_execution()), console()
-    log, folder = Log(output), Path(_OUT.value)
+    folder = Path(_OUT.value)
+    log = Log(output, folder=folder)
     try:
         with StopSignal() as stop:
             if own_audit.is_asked_for():
@@ -130,23 +142,24 @@ def main(_: list[str]) -> int:
             elif len(_SHADOW.value) > 1:
                 own_audit.save(_compared(_find(log, stop).target, log), folder, log)
             else:
-                _attack(execution, output, folder, stop)
+                _attack(execution, output, log, folder, stop)
     except EndpointError as error:
         print(f"error: {error}", file=sys.stderr)
         return FAILED
     return 0
 
 
-def _attack(execution: "Execution", output: "Console", folder: Path, stop: StopSignal) -> None:
+def _attack(
+    execution: "Execution", output: "Console", log: Log, folder: Path, stop: StopSignal
+) -> None:
     """Runs the adversaries, and the attacks on labels, on the target; writes what they found."""
     from jleaks.auditing.adversaries import Attacker, attack_answers
     from jleaks.auditing.remarks import remarks
     from jleaks.files import replace_file
     from jleaks.report.bank_tables import audit_table
+    from jleaks.report.run_pages import write_page
     from jleaks.rows import write_rows
-    from jleaks.training.reporter import Reporter
 
-    log = Log(output)
     attacker = Attacker(
         _shadow(), None, _TASK.value, _SHADOW_TASK.value, _SEED.value, make_attack_recipe(),
         **_FIELDS.values(),
@@ -160,8 +173,7 @@ def _attack(execution: "Execution", output: "Console", folder: Path, stop: StopS
     attacker.check()
     found = _find(log, stop)
     attacker = attacker._replace(random=found.random or attacker.random)
-    reporter = Reporter(log.line, log.progress)
-    rows = attack_answers(found.target, attacker, execution, reporter, stop)
+    rows = attack_answers(found.target, attacker, execution, log.reporter, stop)
     said = remarks(found.target, attacker, rows)
     output.print(audit_table(rows).to_rich(output))
     for line in said:
@@ -169,6 +181,7 @@ def _attack(execution: "Execution", output: "Console", folder: Path, stop: StopS
     table = audit_table(rows, said)
     log.line(f"wrote {write_rows(folder / 'rows.jsonl', rows, ())}")
     log.line(f"wrote {replace_file(folder / 'tables.md', table.to_markdown().encode())}")
+    log.line(f"wrote {write_page(folder, public_command(), said)}")
 
 
 def _check_own() -> None:

@@ -60,18 +60,18 @@ def make_plans() -> list[BankPlan]:
 def main(_: list[str]) -> int:
     """Trains the banks."""
     from jleaks.experiments.bank import train_bank
-    from jleaks.training.reporter import Reporter, describe_device
+    from jleaks.training.reporter import describe_device
 
     plans, execution = make_plans(), make_execution()
     execution = start(execution)
     log = Log(console())
-    reporter = Reporter(log.line, log.progress)
     for line in told([plan.task for plan in plans]):
         log.line(line)
     for plan in plans:
         workdir = f"{_WORKDIR.value}/{plan.task}"
+        log.follow(workdir)
         log.line(f"bank {plan.fingerprint()}, {describe_device(execution)}, {workdir}")
-        train_bank(plan, execution, workdir, DATA_DIR.value, reporter)
+        train_bank(plan, execution, workdir, DATA_DIR.value, log.reporter)
     return 0
 
 

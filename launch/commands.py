@@ -7,7 +7,10 @@ from pathlib import Path
 
 from .app import INPUT_ERROR, run
 
-COMMANDS = ("sweep", "bank", "attack", "paper", "defend", "audit", "gate", "serve", "prepare")
+COMMANDS = (
+    *("sweep", "bank", "attack", "paper", "defend", "audit", "gate", "serve", "prepare"),
+    *("report", "status"),
+)
 
 
 def summary(command: str) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from jleaks import registry
+from jleaks.activity import doing
 from jleaks.errors import InputError
 
 from . import asking
@@ -215,42 +216,43 @@ def find(log: Log, execution: "Execution", workdir: Path, seed: int, stop: "Stop
         answers = np.asarray(
             answer_files.read(_ANSWERS.value, "target", headerless=True).posteriors
         )
-    found = audit(
-        records.data,
-        records.labels,
-        records.member,
-        fit=fit,
-        predict=predict,
-        network=network,
-        recipe=None if network is None else make_recipe(),
-        answers=answers,
-        shadow_data=None if others is None else others.data,
-        shadow_labels=None if others is None else others.labels,
-        num_shadows=_NUM_SHADOWS.value,
-        shadow_budget=_BUDGET.value,
-        policy=_POLICY.value or DEFAULT,
-        ids=records.ids,
-        groups=records.groups,
-        attacks=_ATTACKS.value,
-        seed=seed,
-        num_processes=_PROCESSES.value,
-        workdir=workdir,
-        execution=execution,
-        tell=log.line,
-    )
+    with doing("audit"):
+        found = audit(
+            records.data,
+            records.labels,
+            records.member,
+            fit=fit,
+            predict=predict,
+            network=network,
+            recipe=None if network is None else make_recipe(),
+            answers=answers,
+            shadow_data=None if others is None else others.data,
+            shadow_labels=None if others is None else others.labels,
+            num_shadows=_NUM_SHADOWS.value,
+            shadow_budget=_BUDGET.value,
+            policy=_POLICY.value or DEFAULT,
+            ids=records.ids,
+            groups=records.groups,
+            attacks=_ATTACKS.value,
+            seed=seed,
+            num_processes=_PROCESSES.value,
+            workdir=workdir,
+            execution=execution,
+            tell=log.line,
+        )
     return dataclasses.replace(found, notes=(*notes, *found.notes))
 
 
 def save(found: "Audit", folder: Path, log: Log) -> None:
     """Writes the report, and says what was found."""
-    from jleaks.report import audit_page
+    from jleaks.report import audit_files, audit_page
 
     log.line(audit_page.lead(found))
     log.line(f"leak: {found.verdict}")
     for line in found.notes:
         log.line(f"note: {line}")
     command = f"jleaks audit {public_flags()}"
-    for path in audit_page.save(found, folder, title=_TITLE.value, command=command):
+    for path in audit_files.save(found, folder, title=_TITLE.value, command=command):
         log.line(f"wrote {path}")
 
 

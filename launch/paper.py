@@ -7,6 +7,7 @@ Example: python -m launch.paper --experiment=shadows --tasks=location --scale=sm
 """
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl import flags
 
@@ -31,6 +32,9 @@ from .attack_recipe import make_attack_recipe
 from .fields import Fields
 from .network import choose_network
 from .tasks import DATA_DIR, define_task_seeds, define_tasks, read_seeds, read_tasks, source
+
+if TYPE_CHECKING:
+    from jleaks.rows import Row
 
 define_execution()
 
@@ -92,19 +96,20 @@ def make_plan() -> PaperPlan:
 def main(_: list[str]) -> int:
     """Runs the experiments."""
     from jleaks.experiments import engine
-    from jleaks.report.report import report_experiment
-    from jleaks.training.reporter import Reporter, describe_device
+    from jleaks.report.report import print_experiment, report_experiment
+    from jleaks.report.run_pages import write_page
+    from jleaks.training.reporter import describe_device
 
     if not _EXPERIMENT.value:
         raise InputError("--experiment names what to run; allowed: all, or see --help")
     names, plan, execution = resolve(_EXPERIMENT.value), make_plan(), make_execution()
     execution = start(execution)
     output = console()
-    log = Log(output)
     workdir = _WORKDIR.value or f"checkpoints/paper_{plan.scale}"
+    log = Log(output, folder=workdir)
     log.line(f"plan {plan.fingerprint()}, {describe_device(execution)}, {workdir}")
-    reporter = Reporter(log.line, log.progress)
     command = f"python -m launch.paper {public_flags()}"
+    rows: dict[str, list[Row]] = {}
     for name in names:
         found = engine.run(
             plan,
@@ -114,10 +119,15 @@ def main(_: list[str]) -> int:
             DATA_DIR.value,
             _MODELS_DIR.value,
             command,
-            reporter,
+            log.reporter,
         )
+        rows[name] = found[name]
         for path in report_experiment(name, found[name], Path(workdir) / name):
             log.line(f"wrote {path}")
+    for name, mine in rows.items():
+        log.results(mine)
+        print_experiment(name, mine, Path(workdir) / name, output)
+    log.line(f"wrote {write_page(workdir, command)}")
     return 0
 
 

@@ -10,7 +10,17 @@ from absl import flags
 
 from jleaks.experiments.plan import Plan
 
-from .app import WHAT, WHERE, Log, console, define_execution, make_execution, run, start
+from .app import (
+    WHAT,
+    WHERE,
+    Log,
+    console,
+    define_execution,
+    make_execution,
+    public_command,
+    run,
+    start,
+)
 from .attack_recipe import make_attack_recipe
 from .fields import Fields
 from .privacy import with_target
@@ -74,18 +84,18 @@ def main(_: list[str]) -> int:
     """Runs the sweep."""
     from jleaks.experiments import sweep as main_job
     from jleaks.report.report import report_run
-    from jleaks.training.reporter import Reporter, describe_device
+    from jleaks.training.reporter import describe_device
 
     plan, execution = make_plan(), make_execution()
     execution = start(execution)
     output = console()
-    log = Log(output)
+    log = Log(output, folder=_WORKDIR.value)
     log.line(f"plan {plan.fingerprint()}, {describe_device(execution)}, {_WORKDIR.value}")
     for line in told(plan.tasks):
         log.line(line)
-    reporter = Reporter(log.line, log.progress)
-    rows = main_job.run(plan, execution, _WORKDIR.value, DATA_DIR.value, reporter)
-    for path in report_run(rows, _WORKDIR.value, output):
+    rows = main_job.run(plan, execution, _WORKDIR.value, DATA_DIR.value, log.reporter)
+    log.results(rows)
+    for path in report_run(rows, _WORKDIR.value, output, public_command()):
         log.line(f"wrote {path}")
     return 0
 

@@ -117,8 +117,10 @@ SUBJECTS = {
             "--tasks=location,purchase2",
             "--num_seeds=2",
             "--scale=0.02",
-        )
-        + ("--epochs=20", "--attack_epochs=10", *_EVERY),
+            "--epochs=20",
+            "--attack_epochs=10",
+            *_EVERY,
+        ),
         {"run/rows.jsonl": _rows},
     ),
     "bank": Subject(

@@ -12,7 +12,7 @@ import pandas as pd
 from jleaks.auditing.audit import audit as _audit
 from jleaks.auditing.result import Audit
 from jleaks.auditing.verdict import Verdict
-from jleaks.report import audit_page
+from jleaks.report import audit_files, audit_page
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -55,7 +55,7 @@ class AuditReport:
           title: Name of the audited model.
           command: What made the audit, for the report's end.
         """
-        return audit_page.save(self.audit, folder, title=title, command=command)
+        return audit_files.save(self.audit, folder, title=title, command=command)
 
     def _repr_html_(self) -> str:
         """The first screen, in a notebook."""

@@ -17,6 +17,7 @@ from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
+from jleaks.activity import doing
 from jleaks.attacks.attack import Attack, Ending
 from jleaks.attacks.bank import Bank
 from jleaks.attacks.bank_arrays import (
@@ -54,6 +55,7 @@ class NonFiniteScoresError(InputError):
         self.attacks = attacks
 
 
+@doing("attacking and evaluating the bank")
 def evaluate(
     bank: Bank,
     attacks: Sequence[Attack],

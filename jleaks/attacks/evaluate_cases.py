@@ -10,6 +10,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array
 
+from jleaks.activity import doing
 from jleaks.metrics.case_metrics import Metrics, OwnRows, metrics, own_rows
 from jleaks.training import fleet, placement
 
@@ -66,6 +67,7 @@ def _in_calls(
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
 
 
+@doing("evaluating all attacks")
 def evaluate_scores(
     scores: Sequence[np.ndarray],
     member: Sequence[np.ndarray],

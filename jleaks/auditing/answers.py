@@ -4,7 +4,6 @@ The audited model and its shadows make one bank (`jleaks.attacks.bank.Bank`) in 
 the first; whatever attacks a bank attacks it.
 """
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 
 from jleaks.attacks import probabilities, score_answers
 from jleaks.attacks.bank import Bank
-from jleaks.auditing.records import Records, take
+from jleaks.auditing.records import Records
 from jleaks.errors import InputError
 
 # RMIA's, as the authors have it.

@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+from jleaks.activity import doing
 from jleaks.data import encodings
 from jleaks.data.dataset import Dataset
 from jleaks.data.prepared import describe, load
@@ -47,6 +48,7 @@ def record_shape(task: str, origin: Origin, data_dir: str | None) -> tuple[int, 
     return tuple(describe(task, data_dir)["feature_shape"])
 
 
+@doing("reading records")
 def records(task: str, origin: Origin, data_dir: str | None, count: int) -> Dataset:
     """Returns a task's own records, reads its prepared ones, or makes a synthetic stand-in of `count`.
 

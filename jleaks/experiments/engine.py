@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import jax
 
+from jleaks.activity import doing
 from jleaks.data.dataset import Dataset
 from jleaks.data.origin import num_records, record_shape, records
 from jleaks.data.tasks import Task, get_task
@@ -86,7 +87,8 @@ def run(
     if missing:
         with opened(plan, execution, workdir, data_dir, models_dir, command, reporter) as context:
             for experiment in missing:
-                found[experiment.name] = _run(context, experiment, outcomes[experiment.name])
+                with doing(f"experiment {experiment.name}"):
+                    found[experiment.name] = _run(context, experiment, outcomes[experiment.name])
     return {name: rows or [] for name, rows in found.items()}
 
 

@@ -10,8 +10,11 @@ import os
 import time
 from typing import Any, cast
 
+import jax
 import numpy as np
 
+from jleaks.activity import doing
+from jleaks.data.origin import num_records, record_shape
 from jleaks.data.splits import null_orders
 from jleaks.data.tasks import get_task
 from jleaks.experiments.answers import Answers
@@ -25,6 +28,7 @@ from jleaks.experiments.subjects import AnySubject, guarantee
 from jleaks.experiments.workdir import Workdir
 from jleaks.metrics.case_metrics import number
 from jleaks.rows import ATTACK_MODEL, Row, read_rows, write_rows
+from jleaks.training import packing
 from jleaks.training.execution import Execution
 from jleaks.training.reporter import Reporter
 
@@ -64,10 +68,28 @@ def run(
         return found
     # Tasks are asked one after another.
     with opened(plan, execution, workdir, data_dir, reporter=reporter, num_datasets=1) as job:
+        reporter.expect(_work(plan, execution, data_dir))
         rows = _rows(job)
     with outcome.writing() as path:
         write_rows(path, rows)
     return rows
+
+
+def _work(plan: Plan, execution: Execution, data_dir: str | None) -> dict[str, float]:
+    """Returns the FLOPs of training each task's targets and shadows; defended ones are not counted."""
+    if plan.defence is not None:
+        return {}
+    found = {}
+    for name in plan.tasks:
+        task = get_task(name)
+        recipe = plan.recipe(task)
+        learner = packing.make_learner(recipe, task.encoding, task.num_classes, execution)
+        shape = (1, *record_shape(name, plan.source, data_dir))
+        like = jax.ShapeDtypeStruct(shape, task.feature_dtype)
+        count = plan.quarter(task, plan.size(task, num_records(name, plan.source, data_dir)))
+        cost = packing.measure(learner, like, count)
+        found[name] = cost.flops_per_epoch * recipe.epochs * 2 * plan.num_seeds(name)
+    return found
 
 
 def _rows(job: Job[Plan]) -> list[Row]:
@@ -75,9 +97,10 @@ def _rows(job: Job[Plan]) -> list[Row]:
     plan, library = job.plan, job.querier.library
     draws: dict[str, _Draws] = {}
     answered, about = Answered(), {}
-    for task in plan.tasks:
+    for at, task in enumerate(plan.tasks, 1):
         draws[task] = _draws(job, task)
-        found, about[task] = _asked(job, task, draws[task])
+        with doing(f"task {at} of {len(plan.tasks)}"):
+            found, about[task] = _asked(job, task, draws[task])
         answered.rows.update(found.rows)
         answered.random.update(found.random)
     attacks = scored(job, complete(job, _cases(job, draws)), answered)

@@ -1,109 +1,35 @@
-"""The report of an audit: one self-contained page, the records as tables, everything as JSON.
+"""The page of an audit (see `jleaks.report.html`); its figures are SVG."""
 
-The page is made by a template (`templates/audit.html`) that escapes all text; figures are SVG inside it.
-It needs no network and prints well.
-"""
-
-import csv
-import dataclasses
-import io
-import json
-import os
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-import jinja2
 import markupsafe
 
 from jleaks.auditing import risk
 from jleaks.auditing.result import Audit
-from jleaks.auditing.verdict import RULE, Level
-from jleaks.files import replace_file
+from jleaks.auditing.verdict import RULE
 from jleaks.metrics.intervals import Interval
-from jleaks.report import audit_figures
+from jleaks.report import audit_figures, html
+from jleaks.report.table import Table
 
-# As many rows of a part's table are shown.
-_MOST_PARTS = 20
+# As many records, and rows of a part's table, are shown.
+_MOST_RECORDS, _MOST_PARTS = 10, 20
 
-_FRAMEWORKS = (
-    (
-        "EDPB Opinion 28/2024",
-        "whether personal data of the training set can be obtained from the model, by means reasonably "
-        "likely to be used (sections 3.2 and 3.3)",
-        "first screen; what an attacker needs; who is at risk",
-    ),
-    (
-        "NIST AI 100-2 E2025",
-        "membership inference as a privacy attack (NISTAML.033), and its mitigation",
-        "all attacks; method",
-    ),
-    (
-        "NIST SP 800-226",
-        "evaluation of differential-privacy guarantees: empirical lower bounds beside claimed epsilon",
-        "epsilon on the first screen; method",
-    ),
-    (
-        "OWASP AISVS",
-        "privacy testing before release, membership inference among the attacks, with a threshold",
-        "level and rule; the policy of jleaks gate",
-    ),
-)
-
-
-def save(
-    audit: Audit,
-    folder: str | os.PathLike[str],
-    *,
-    title: str = "",
-    command: str = "",
-) -> list[Path]:
-    """Writes report.html, audit.json and records.csv (and records.parquet where pyarrow is installed).
-
-    Args:
-      audit: What was found.
-      folder: Where; created if it is not there.
-      title: Name of the audited model, for the page's head.
-      command: What made it, for the page's end.
-
-    Returns:
-      The files.
-
-    Raises:
-      InputError: one cannot be written.
-    """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    written = [
-        replace_file(folder / "report.html", page(audit, title, command).encode()),
-        replace_file(
-            folder / "audit.json", json.dumps(as_dict(audit, title, command), indent=1).encode()
-        ),
-        replace_file(folder / "records.csv", _csv(audit.record_rows())),
-    ]
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ModuleNotFoundError:
-        return written
-    content = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_pylist(audit.record_rows()), content)
-    written.append(replace_file(folder / "records.parquet", content.getvalue().to_pybytes()))
-    return written
+# Where an audit's page has what a framework asks for.
+_WHERE = {
+    "EDPB Opinion 28/2024": "first screen; what an attacker needs; who is at risk",
+    "NIST AI 100-2": "all attacks; method",
+    "NIST SP 800-226": "epsilon on the first screen; method",
+    "OWASP AISVS": "level and rule; the policy of jleaks gate",
+}
 
 
 def page(audit: Audit, title: str = "", command: str = "") -> str:
     """Returns the report as the text of an HTML file."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("jleaks.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-    )
-    top = [row for row in audit.record_rows() if row["member"]][:10]
-    return environment.get_template("audit.html").render(
-        audit={"level": str(audit.verdict.level)},
-        title=title,
+    heading = "Membership-inference audit"
+    return html.render(
+        "audit.html",
+        heading=f"{heading}: {title}" if title else heading,
+        level=str(audit.verdict.level),
         lead=lead(audit),
         level_class=str(audit.verdict.level).replace(" ", "-"),
         level_number=int(audit.verdict.level),
@@ -113,17 +39,15 @@ def page(audit: Audit, title: str = "", command: str = "") -> str:
         needs=_needs(audit),
         worth=_worth(audit),
         risk_sentence=_risk_sentence(audit),
-        top_records=top,
-        has_p=audit.p is not None,
-        group_names=list(audit.records.groups),
+        top_records=_top_records(audit),
         parts=_parts(audit),
         figures=_figures(audit),
         untested=untested(audit),
-        attacks=[_attack(row) for row in audit.rows],
+        attacks=_attacks(audit),
         method=_method(audit),
-        provenance=[*_flat(audit.about), *([("command", command)] if command else [])],
+        provenance=[*html.flat(audit.about), *([("command", command)] if command else [])],
         notes=audit.notes,
-        frameworks=_FRAMEWORKS,
+        frameworks=html.frameworks(_WHERE),
     )
 
 
@@ -195,20 +119,25 @@ def _needs(audit: Audit) -> str:
     )
 
 
-def _worth(audit: Audit) -> list[dict[str, Any]]:
-    return [
-        {
-            "label": f"threshold for {fpr:.1%} FPR",
-            "rows": [
-                {
-                    "prior": f"1 in {round(1 / prior):,}",
-                    "text": f"{_share(value)} [{_share(low)}, {_share(high)}]",
-                }
-                for prior, (value, low, high) in called.precision.items()
-            ],
-        }
-        for fpr, called in audit.called.items()
+def _worth(audit: Audit) -> Table | None:
+    if not audit.called:
+        return None
+    rows = [
+        [
+            f"1 in {round(1 / prior):,}",
+            *(
+                "{} [{}, {}]".format(*map(_share, called.precision[prior]))
+                for called in audit.called.values()
+            ),
+        ]
+        for prior in next(iter(audit.called.values())).precision
     ]
+    return html.table(
+        ["One in so many is a member", *(f"threshold for {fpr:.1%} FPR" for fpr in audit.called)],
+        rows,
+        "Of those whom the attack calls members, the share that are (precision), with thresholds set on "
+        "shadow models alone; in brackets what the 95% bounds of both rates leave possible.",
+    )
 
 
 def _share(value: float) -> str:
@@ -226,21 +155,49 @@ def _risk_sentence(audit: Audit) -> str:
     )
 
 
-def _parts(audit: Audit) -> list[dict[str, Any]]:
+def _top_records(audit: Audit) -> Table | None:
+    top = [row for row in audit.record_rows() if row["member"]][:_MOST_RECORDS]
+    if not top:
+        return None
+    groups, p = list(audit.records.groups), ["p"] if audit.p is not None else []
+    rows = [
+        [
+            *(str(row[name]) for name in ("id", "label", *groups)),
+            str(row["rank"]),
+            f"{row['score']:.3g}",
+            *(f"{row[name]:.2g}" for name in p),
+        ]
+        for row in top
+    ]
+    caption = f"The {len(top)} members with the highest scores; all records are in records.csv."
+    if p:
+        caption += " p: how often a non-member of another model scores as high."
+    heads = ["Record", "Label", *groups, "Rank", "Score", *p]
+    return html.table(heads, rows, caption, num_text_columns=2 + len(groups))
+
+
+def _parts(audit: Audit) -> list[Table]:
     found = []
     for name, parts in audit.parts().items():
         rows = [
-            {
-                "name": part.name,
-                "members": part.num_members,
-                "nonmembers": part.num_nonmembers,
-                "tpr": "-" if part.tpr is None else _percent(part.tpr.mean),
-                "interval": "-" if part.tpr is None else _bounds(part.tpr),
-                "fpr": "-" if part.fpr is None else _percent(part.fpr.mean),
-            }
+            [
+                str(part.name),
+                f"{part.num_members:,}",
+                "-" if part.tpr is None else _percent(part.tpr.mean),
+                "-" if part.tpr is None else _bounds(part.tpr),
+                f"{part.num_nonmembers:,}",
+                "-" if part.fpr is None else _percent(part.fpr.mean),
+            ]
             for part in parts[:_MOST_PARTS]
         ]
-        found.append({"name": name, "rows": rows, "left": max(0, len(parts) - _MOST_PARTS)})
+        caption = (
+            "At the threshold for 1% false positives on shadow models; all intervals of the table hold at "
+            "once (Bonferroni)."
+        )
+        if len(parts) > _MOST_PARTS:
+            caption += f"  {len(parts) - _MOST_PARTS} more, less exposed, are in audit.json."
+        heads = [name, "Members", "found", "95% interval", "Non-members", "accused"]
+        found.append(html.table(heads, rows, caption, title=f"By {name}"))
     return found
 
 
@@ -297,17 +254,31 @@ def untested(audit: Audit) -> list[str]:
     return found
 
 
-def _attack(row: dict[str, Any]) -> dict[str, Any]:
-    strength = row["strength_on_shadows"]
-    return {
-        "title": row["title"],
-        "source": row["source"],
-        "strongest": row["strongest"],
-        "auc": f"{row['auc']['mean']:.3f} [{row['auc']['low']:.3f}, {row['auc']['high']:.3f}]",
-        "tpr": _text(row["tpr_at_fpr_0.01"]),
-        "tpr_small": _text(row["tpr_at_fpr_0.001"]),
-        "shadows": "-" if strength is None else _percent(strength),
-    }
+def _attacks(audit: Audit) -> Table:
+    rows, strongest = [], set()
+    for i, row in enumerate(audit.rows):
+        strength, auc = row["strength_on_shadows"], row["auc"]
+        if row["strongest"]:
+            strongest.add(i)
+        rows.append(
+            [
+                row["title"],
+                row["source"],
+                f"{auc['mean']:.3f} [{auc['low']:.3f}, {auc['high']:.3f}]",
+                _text(row["tpr_at_fpr_0.001"]),
+                _text(row["tpr_at_fpr_0.01"]),
+                "-" if strength is None else _percent(strength),
+            ]
+        )
+    return html.table(
+        ["Attack", "Source", "AUC", "TPR at 0.1% FPR", "TPR at 1% FPR", "on shadows"],
+        rows,
+        "Every number is the audited model's own, with its 95% interval over records; shadow models are "
+        "never averaged in. “On shadows”: mean TPR at 1% FPR when each shadow is attacked with the others; "
+        "by it, and not by what it finds on the audited model, the strongest attack (bold) was chosen.",
+        num_text_columns=2,
+        marked=strongest,
+    )
 
 
 def _method(audit: Audit) -> list[str]:
@@ -334,52 +305,6 @@ def _method(audit: Audit) -> list[str]:
     return found
 
 
-def as_dict(audit: Audit, title: str = "", command: str = "") -> dict[str, Any]:
-    """Returns an audit as JSON values: what `jleaks gate` and scripts read."""
-    return {
-        "title": title,
-        **audit.numbers(),
-        "reasons": list(audit.verdict.reasons),
-        "lead": lead(audit),
-        "strongest": audit.strongest,
-        "num_shadows": audit.num_shadows,
-        "num_members": int((audit.records.member & audit.audited).sum()),
-        "num_nonmembers": int((~audit.records.member & audit.audited).sum()),
-        "train_accuracy": audit.train_accuracy,
-        "test_accuracy": audit.test_accuracy,
-        "num_at_risk": int(audit.at_risk().sum()),
-        "cost": [
-            {"num_shadows": p.num_shadows, "tpr": _plain(p.tpr), "seconds": p.seconds}
-            for p in audit.cost
-        ],
-        "seconds": {name: round(value, 3) for name, value in audit.seconds.items()},
-        "notes": list(audit.notes),
-        "untested": untested(audit),
-        **audit.about,
-        **({"command": command} if command else {}),
-        "rule": RULE,
-        "levels": [str(level) for level in Level],
-    }
-
-
-def _plain(interval: Interval) -> dict[str, float]:
-    kept = dataclasses.asdict(interval)
-    return {name: kept[name] for name in ("mean", "low", "high", "n")}
-
-
-def _csv(rows: Sequence[dict[str, Any]]) -> bytes:
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({key: _cell(value) for key, value in row.items()} for row in rows)
-    return text.getvalue().encode()
-
-
-def _cell(value: Any) -> Any:
-    """A cell that no spreadsheet takes for a formula."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in "=+-@\t\r" else value
-
-
 def _percent(value: float) -> str:
     return f"{100 * value:.3g}%"
 
@@ -394,13 +319,3 @@ def _text(value: dict[str, float]) -> str:
 
 def _sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:]}."
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    found = []
-    for name, value in values.items():
-        if isinstance(value, dict):
-            found += _flat(value, f"{prefix}{name} ")
-        else:
-            found.append((f"{prefix}{name}", str(value)))
-    return found

@@ -1,6 +1,7 @@
 """The page of all experiments: what the paper says and what was found, from committed rows."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -40,10 +41,18 @@ and in the tables is computed from them.
 """
 
 
-def _collect(folder: Path) -> list[Results]:
-    """Returns the results of every experiment that has a directory."""
+def collect_all(folder: Path, names: Iterable[str] = EXPERIMENTS) -> list[Results]:
+    """Returns the results of every experiment that has a directory.
+
+    Args:
+      folder: Of the experiments' folders.
+      names: Of the experiments to look for; all that are registered by default.
+
+    Raises:
+      InputError: there are no results, or rows are missing or not as they must be.
+    """
     found = []
-    for name in EXPERIMENTS:
+    for name in names:
         directory = folder / name
         if not directory.is_dir():
             continue
@@ -129,7 +138,7 @@ def page(folder: Path, beside: Path) -> str:
     Raises:
       InputError: there are no results, or rows are missing or not as they must be.
     """
-    found = _collect(folder)
+    found = collect_all(folder)
     lines = [_HEAD, *_how_it_was_run(found)]
     link = Path(os.path.relpath(folder, beside)).as_posix()
     for results in found:

@@ -1,60 +1,27 @@
 """Reports: everything that a run or an experiment says, from its rows alone."""
 
-import dataclasses
 import io
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from matplotlib.figure import Figure
 from rich.console import Console
 from rich.text import Text
 
+from jleaks.activity import doing
 from jleaks.experiments import designs
 from jleaks.experiments.claims import EXPERIMENTS
 from jleaks.files import replace_file
-from jleaks.report.figures.bars import draw_bars
-from jleaks.report.figures.curves import draw_classes, draw_curves
-from jleaks.report.figures.grids import draw_ratios, draw_transfer
-from jleaks.report.figures.points import draw_densities, draw_points
-from jleaks.report.figures.scatter import draw_overfitting
-from jleaks.report.figures.style import NothingToDrawError, indexed_png, png
+from jleaks.report.drawings import draw_experiment, draw_run
 from jleaks.report.findings import finding
 from jleaks.report.groups import Results, collect, collect_run
-from jleaks.report.own import draw_own
+from jleaks.report.run_pages import write_page
 from jleaks.report.table import Table
 from jleaks.report.tables import run_tables, tables
 from jleaks.rows import Row, read_rows, write_csv, write_rows
 
 _log = logging.getLogger(__name__)
-
-_DRAW: dict[designs.Kind, Callable[[Results, designs.Figure], Figure]] = {
-    "bars": draw_bars,
-    "classes": draw_classes,
-    "curves": draw_curves,
-    "densities": draw_densities,
-    "overfitting": draw_overfitting,
-    "own": draw_own,
-    "points": draw_points,
-    "ratios": draw_ratios,
-    "transfer": draw_transfer,
-}
-
-
-def _drawn(
-    figures: Mapping[str, tuple[Results, designs.Figure]],
-    png_fn: Callable[[Figure], bytes],
-    tell_fn: Callable[[str], None],
-) -> dict[str, bytes]:
-    """Draws figures by the names of their files; one whose rows are missing is left out, and told so."""
-    found = {}
-    for file, (results, figure) in figures.items():
-        try:
-            found[file] = png_fn(_DRAW[figure.kind](results, figure))
-        except NothingToDrawError as reason:
-            tell_fn(f"figure {file} left out: {reason}")
-    return found
 
 
 def markdown(results: Results) -> str:
@@ -70,6 +37,7 @@ def markdown(results: Results) -> str:
     return "\n\n".join(lines).rstrip() + "\n"
 
 
+@doing("writing the report")
 def report_experiment(name: str, rows: Sequence[object], folder: Path) -> list[Path]:
     """Writes `table.md` and the figures of one experiment, each whole or not at all.
 
@@ -92,8 +60,7 @@ def report_experiment(name: str, rows: Sequence[object], folder: Path) -> list[P
     results = collect(name, rows, folder)
     # All that can be wrong with the input comes before the first file.
     text = markdown(results)
-    figures = {figure.file: (results, figure) for figure in results.design.figures}
-    drawn = _drawn(figures, indexed_png, lambda line: _log.warning("%s: %s", name, line))
+    drawn = draw_experiment(results, lambda line: _log.warning("%s: %s", name, line))
     for old in folder.glob("figure*.png"):
         if old.name not in drawn:
             old.unlink()
@@ -124,13 +91,8 @@ def write_figures(
     Raises:
       InputError: there are no rows, they are not of one run, or a file cannot be written.
     """
-    results = collect_run(rows)
-    figures = {}
-    for file, (name, place) in designs.MAIN_JOB.items():
-        design = designs.design_of(name)
-        figures[file] = (dataclasses.replace(results, design=design), design.figures[place])
-    drawn = _drawn(figures, png, notify_fn)
-    for file in figures:
+    drawn = draw_run(collect_run(rows), notify_fn)
+    for file in designs.MAIN_JOB:
         if file not in drawn:
             (Path(folder) / file).unlink(missing_ok=True)
     return [replace_file(Path(folder) / file, content) for file, content in drawn.items()]
@@ -151,6 +113,27 @@ def print_tables(rows: Sequence[Row], console: Console) -> None:
 def _print(found: Iterable[Table], console: Console) -> None:
     for table in found:
         console.print(table.to_rich(console))
+
+
+def print_experiment(name: str, rows: Sequence[object], folder: Path, console: Console) -> None:
+    """Prints an experiment in short: its question, what the rows say, and the table that compares.
+
+    Args:
+      name: The experiment, for example "E6".
+      rows: Its rows; E11 may have none.
+      folder: Where its arrays lie.
+      console: Where it is printed.
+
+    Raises:
+      InputError: the experiment is unknown, or rows are missing or not as they must be.
+    """
+    results = collect(name, rows, Path(folder))
+    experiment = EXPERIMENTS[name]
+    console.print(Text(f"{name}. {experiment.title}", "bold"))
+    console.print(Text(experiment.question))
+    console.print(Text(f"Here: {finding(results)}"))
+    console.print(Text(f"The paper: {experiment.claim}"))
+    _print(tables(results)[-1:], console)
 
 
 def text_tables(rows: Sequence[Row]) -> str:
@@ -180,19 +163,21 @@ def markdown_tables(rows: Sequence[Row]) -> str:
     return "\n".join(table.to_markdown() for table in run_tables(collect_run(rows)))
 
 
+@doing("writing the report")
 def report_run(
-    rows: Sequence[Row], out_dir: str | os.PathLike[str], console: Console
+    rows: Sequence[Row], out_dir: str | os.PathLike[str], console: Console, command: str = ""
 ) -> list[Path]:
     """Writes everything that a run reports and prints its tables.
 
     `rows.jsonl` first, so that nothing computed is lost should a later step fail; then
-    `results.csv`, `tables.txt`, `tables.md` and `figures/*.png`.  Each file replaces an older one
-    whole.
+    `results.csv`, `tables.txt`, `tables.md`, `figures/*.png` and `report.html`.  Each file replaces an
+    older one whole.
 
     Args:
       rows: The rows of the run, at least one.
       out_dir: The run's folder; made if missing.
       console: Where the tables are printed, and which figures could not be drawn.
+      command: What made the rows, for the page's end.
 
     Returns:
       The files written, in the order above.
@@ -211,4 +196,5 @@ def report_run(
     paths += write_figures(
         out_dir / "figures", rows, notify_fn=lambda line: console.print(Text(line))
     )
+    paths.append(write_page(out_dir, command))
     return paths

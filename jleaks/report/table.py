@@ -13,6 +13,8 @@ from rich.measure import Measurement
 from rich.text import Text
 
 _UNLIMITED = 100_000  # columns
+# The share of a console that names of rows may take before they are broken over lines.
+_MOST_NAMES = 0.6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,8 +47,15 @@ class Table:
     section_ends: frozenset[int] = frozenset()
     compact: bool = False
 
-    def _columns_to_rich(self, columns: Sequence[int]) -> rich.table.Table:
-        """Returns the table of some of the columns, without title and caption."""
+    def _columns_to_rich(
+        self, columns: Sequence[int], widths: Sequence[int] = ()
+    ) -> rich.table.Table:
+        """Returns the table of some of the columns, without title and caption.
+
+        Args:
+          columns: Which, in order.
+          widths: Of the columns of names, whose texts are broken where they are longer.
+        """
         table = rich.table.Table(
             box=rich.box.SIMPLE_HEAD,
             padding=(0, 0) if self.compact else (0, 1),
@@ -56,8 +65,9 @@ class Table:
             is_text = i < self.num_text_columns
             # A number broken over two lines, or cut, would be misread.
             table.add_column(
-                Text(self.heads[i]), justify="left" if is_text else "right", no_wrap=True,
-                vertical="bottom",
+                Text(self.heads[i]), justify="left" if is_text else "right",
+                no_wrap=not (is_text and widths), vertical="bottom",
+                max_width=widths[i] if is_text and widths else None, overflow="fold",
             )  # fmt: skip
         for index, row in enumerate(self.rows):
             cells = [
@@ -69,32 +79,50 @@ class Table:
 
     def fits(self, console: Console) -> bool:
         """Whether all columns can stand side by side on the console."""
-        return self._columns_fit(range(len(self.heads)), console)
+        return self._columns_fit(range(len(self.heads)), console, ())
 
-    def _columns_fit(self, columns: Sequence[int], console: Console) -> bool:
+    def _name_widths(self, console: Console) -> list[int]:
+        """Returns the widths of columns of names that would take most of the console, else none."""
+        columns = [
+            [self.heads[i], *(row[i].text for row in self.rows)]
+            for i in range(self.num_text_columns)
+        ]
+        # Words are not broken.
+        least = [max(map(len, " ".join(texts).split()), default=0) for texts in columns]
+        found = [max(map(len, "\n".join(texts).splitlines()), default=0) for texts in columns]
+        room = int(console.width * _MOST_NAMES) - 2 * len(found)
+        if sum(found) <= room:
+            return []
+        while sum(found) > max(room, sum(least)):
+            i = max(range(len(found)), key=lambda i: (found[i] > least[i], found[i]))
+            found[i] -= 1
+        return found
+
+    def _columns_fit(self, columns: Sequence[int], console: Console, widths: Sequence[int]) -> bool:
         # Asked with the console's own width, rich would answer how far it can shrink the table.
         options = console.options.update(max_width=_UNLIMITED)
-        table = self._columns_to_rich(columns)
+        table = self._columns_to_rich(columns, widths)
         return Measurement.get(console, options, table).maximum <= console.width
 
     def to_rich(self, console: Console) -> Group:
         """Returns the table for `console`, title above and caption below.
 
         Where the console is too narrow, the number columns continue in further blocks, each with
-        the row's names before it.  Title and caption stand outside the table, since rich would
-        break their lines at the table's width, which a run of one task makes narrow.
+        the row's names before it, broken over lines where they are long.  Title and caption stand
+        outside the table, since rich would break their lines at the table's width, which a run of
+        one task makes narrow.
         """
-        names = list(range(self.num_text_columns))
+        names, widths = list(range(self.num_text_columns)), self._name_widths(console)
         blocks: list[list[int]] = [names]
         for i in range(self.num_text_columns, len(self.heads)):
             longer = [*blocks[-1], i]
-            if blocks[-1] == names or self._columns_fit(longer, console):
+            if blocks[-1] == names or self._columns_fit(longer, console, widths):
                 blocks[-1] = longer
             else:
                 blocks.append([*names, i])
         return Group(
             Text(self.title, "bold"),
-            *(self._columns_to_rich(block) for block in blocks),
+            *(self._columns_to_rich(block, widths) for block in blocks),
             Text(self.caption, "dim"),
             Text(),
         )

@@ -65,7 +65,8 @@ def range_text(values: Iterable[float], spec: str) -> str:
     return " to ".join(dict.fromkeys((f"{low:{spec}}", f"{high:{spec}}")))
 
 
-def _number(group: Group, name: str) -> str:
+def number(group: Group, name: str) -> str:
+    """Returns a group's column as a table has it: "0.864±.012", "0.53†±.02", "-"."""
     column, interval = COLUMNS[name], group.interval(name)
     if column.digits is None:
         mean = interval.mean / column.scale
@@ -150,7 +151,7 @@ def metric_table(
         cells += [text_fn(results, group) for text_fn in names.values()]
         cells.append(str(len(group.seeds)))
         cells += [range_text(group.rows[size], ",") for size in sizes]
-        numbers = [_number(group, name) for name in columns]
+        numbers = [number(group, name) for name in columns]
         texts += numbers
         rows.append(tuple(map(Cell, [*cells, *numbers])))
     tasks = [task for group in groups for task in group.tasks]
@@ -193,7 +194,7 @@ def series_table(results: Results, entry: str) -> Table:
         for (task, text), found in lines.items():
             cells = [COLUMNS[name].flat_head, flagged_title(task, results.sources), text]
             cells.append(range_text((len(group.seeds) for group in found.values()), "d"))
-            numbers = [_number(found[v], name) if v in found else "" for v in values]
+            numbers = [number(found[v], name) if v in found else "" for v in values]
             texts += numbers
             rows.append(tuple(map(Cell, [*cells, *numbers])))
         ends.add(len(rows) - 1)

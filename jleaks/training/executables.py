@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from jleaks.activity import doing
 from jleaks.training.memory import readable
 
 
@@ -72,7 +73,8 @@ def ready(name: str, program: Any, args: tuple[Any, ...], limit: int | None) -> 
     leaves, structure = jax.tree.flatten(args)
     key = program, structure, tuple((leaf.shape, np.dtype(leaf.dtype)) for leaf in leaves)
     if key not in _COMPILED:
-        call = compiled(program.lower(*args), _platform(leaves))
+        with doing(f"compiling {name}"):
+            call = compiled(program.lower(*args), _platform(leaves))
         _COMPILED[key] = Executable(call, _num_bytes(call))
     found = _COMPILED[key]
     if limit is not None and found.num_bytes is not None and found.num_bytes > limit:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from jleaks.fingerprint import FORMAT
@@ -22,10 +22,34 @@ class Reporter:
     Attributes:
       line: Called with one finished sentence.
       progress: Called between chunks of training.
+      expect: Called once, with the FLOPs of the fleets that a run is going to train, by name and in order;
+        from them and a fleet's own progress follows what remains of the whole run (`remaining`).
     """
 
     line: Callable[[str], None] = lambda _: None
     progress: Callable[[Progress], None] = lambda _: None
+    expect: Callable[[Mapping[str, float]], None] = lambda _: None
+
+
+def remaining(progress: Progress, work: Mapping[str, float]) -> float | None:
+    """Returns the seconds that a run's fleets still need, at the FLOP rate of the one in training.
+
+    Compilation, asking and attack models are not in it.
+
+    Args:
+      progress: Of one fleet; those before it are behind the run.
+      work: FLOPs of the run's fleets by name, in order.
+
+    Returns:
+      The seconds; None where the fleet is not one of them, or has no epoch left to tell a rate by.
+    """
+    left = progress.total - progress.done
+    if not left or not work.get(progress.fleet):
+        return None
+    names = list(work)
+    later = sum(work[name] for name in names[names.index(progress.fleet) + 1 :])
+    per_flop = progress.eta / left * progress.total / work[progress.fleet]
+    return progress.eta + later * per_flop
 
 
 # Losses of two models that were trained alike are worth a line if they differ by this factor and, in nats,

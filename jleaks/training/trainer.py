@@ -9,6 +9,7 @@ from typing import TypeVar
 import jax
 import numpy as np
 
+from jleaks.activity import doing
 from jleaks.errors import DivergedError, InputError
 from jleaks.training import epoch, packing
 from jleaks.training import private as private_lib
@@ -38,7 +39,7 @@ class Progress:
       total: Models times epochs.
       loss: Mean training loss of the current pack's last epoch.
       seconds: Since training began in this process.
-      eta: Seconds that remain at the rate so far.
+      eta: Seconds that remain at the rate of training so far, compilation left out.
     """
 
     fleet: str
@@ -88,6 +89,7 @@ class _TrainingProgress:
       epochs: [M] behind each model in `state`; packs on the devices may be further.
       store: Where checkpoints go, if anywhere.
       began: When, by the monotonic clock.
+      trained: Seconds of it spent in training alone.
       before: Model-epochs that were behind then.
       saved: When the last checkpoint was saved.
       saving: Seconds that this took, waiting for the one before included.
@@ -101,6 +103,7 @@ class _TrainingProgress:
     before: int
     saved: float
     saving: float = 0.0
+    trained: float = 0.0
     packing_reported: bool = False
 
     def keep(self, models: np.ndarray, part: State, epoch: int) -> None:
@@ -281,9 +284,10 @@ class Trainer:
         state, epochs = self.initial(), np.zeros(self._spec.num_models, np.int32)
         if store is not None and (found := store.restore(state)) is not None:
             state, epochs = found
-        now = time.monotonic()
-        progress = _TrainingProgress(state, epochs, store, now, int(epochs.sum()), now)
-        self._in_packs(len(epochs), lambda pack: self._train(progress, pack))
+        tick = time.monotonic()
+        progress = _TrainingProgress(state, epochs, store, tick, int(epochs.sum()), tick)
+        with doing(f"training {self._spec.name}"):
+            self._in_packs(len(epochs), lambda pack: self._train(progress, pack))
         if store is not None:
             store.save(state, epochs)
         return state
@@ -333,6 +337,7 @@ class Trainer:
             pack.fit(self.data, at, stop)
             now = time.monotonic()
             per_epoch = (now - tick) / (stop - at)
+            progress.trained += now - tick
             losses, bad = pack.losses()
             if (bad >= 0).any():
                 first = int(np.flatnonzero(bad >= 0)[0])
@@ -390,7 +395,8 @@ class Trainer:
             own = answering and answering._replace(strength=answering.strength[pack])
             return self.fleet.query(asked, _take(state, pack), rows[pack], keep, self._block, own)
 
-        found = self._in_packs(len(rows), ask, self._ask_fewer)
+        with doing(f"asking {len(rows)} models of {self._spec.name} about {rows.shape[1]} records"):
+            found = self._in_packs(len(rows), ask, self._ask_fewer)
         return {name: np.concatenate([pack[name] for pack in found]) for name in found[0]}
 
     def _ask_fewer(self, error: Exception) -> None:
@@ -404,8 +410,7 @@ class Trainer:
 
     def _report_progress(self, progress: _TrainingProgress, ahead: int, loss: float) -> None:
         """Reports progress; `ahead` model-epochs are behind the pack, but not yet in the host's state."""
-        done = int(progress.epochs.sum()) + ahead
+        done, seconds = int(progress.epochs.sum()) + ahead, time.monotonic() - progress.began
         total = len(progress.epochs) * self._spec.learner.recipe.epochs
-        seconds = time.monotonic() - progress.began
-        eta = seconds / max(done - progress.before, 1) * (total - done)
+        eta = progress.trained / max(done - progress.before, 1) * (total - done)
         self._report(Progress(self._spec.name, done, total, loss, seconds, eta))

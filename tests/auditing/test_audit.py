@@ -13,7 +13,7 @@ from jleaks.auditing.audit import audit
 from jleaks.auditing.policy import apply, outcome, read_audit, read_policy
 from jleaks.auditing.verdict import Level
 from jleaks.errors import InputError
-from jleaks.report import audit_page
+from jleaks.report import audit_files, audit_page
 
 N, K, SHADOWS = 400, 4, 8
 ATTACKS = ("loss", "correctness", "lira_online", "rmia_online", "attack_r", "class_thresholds")
@@ -180,7 +180,7 @@ def saved(tmp_path_factory):
         groups={"<script>alert(1)</script>": np.arange(N) % 2},
     )  # fmt: skip
     folder = tmp_path_factory.mktemp("audit")
-    audit_page.save(found, folder, title="<i>mine</i>", command="jleaks audit")
+    audit_files.save(found, folder, title="<i>mine</i>", command="jleaks audit")
     return found, folder
 
 
@@ -197,6 +197,20 @@ def test_the_page_is_self_contained_and_escapes_what_users_wrote(saved):
             "http://purl.org", ""
         ).replace("http://creativecommons.org", "").replace("https://matplotlib.org", "")
     assert "'=1+1" in (folder / "records.csv").read_text()
+
+
+def test_names_of_classes_are_escaped():
+    data, labels, member = draw()
+    target = predict(fit_remembering(data[member], labels[member], 5), data)
+    named = np.array([f"<em>{label}</em>" for label in labels])
+    rows = [np.roll(member, shift) for shift in range(1, 9)]
+    shadows = [(predict(fit_remembering(data[m], labels[m], 0), data), m) for m in rows]
+    found = audit(
+        labels=named, member=member, answers=target, shadow_answers=shadows, attacks=("loss",)
+    )
+    text = audit_page.page(found, title="<em>mine</em>")
+    assert "<em>" not in text
+    assert text.count("&lt;em&gt;0&lt;/em&gt;") >= 1
 
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium")

@@ -296,6 +296,14 @@ def test_the_launcher_reads_four_files(tmp_path, launch, parts):
     assert "strongest of the 4 attacks that this allows" in done.stdout
     assert "true labels (label in --target or --records" in done.stdout
     assert "strongest of the 4 attacks" in (tmp_path / "tables.md").read_text()
+    page = (tmp_path / "report.html").read_text()
+    assert "strongest of the 4 attacks" in page
+    best = max(rows, key=lambda row: (row["tpr_at_fpr_0.01"], row["auc"]))
+    found = round(best["tpr_at_fpr_0.01"] * best["num_members"])
+    assert f"adversary {best['adversary']} ({best['attack']}) recognises {found:,} (" in page
+    command = page.split("Command</th><td>")[1].split("</td>")[0]
+    assert "launch.audit" in command
+    assert f"{tmp_path}" not in command
 
 
 def test_the_launcher_asks_a_function_and_uses_the_records_labels(tmp_path, launch):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -68,8 +69,10 @@ def test_a_finished_run_prints_its_results_again(launch, tmp_path):
     again = launch("launch.sweep", f"--workdir={tmp_path}", *TINY)
     assert first.returncode == again.returncode == 0, first.stderr + again.stderr
     assert "finished before" in again.stdout
-    tables = first.stdout[first.stdout.index("Adversary 1") :]
-    assert again.stdout.endswith(tables)
+    # Lines are stamped with the time where there is no terminal.
+    said = [re.sub(r"(?m)^\d\d:\d\d:\d\d ", "", run.stdout) for run in (first, again)]
+    assert said[0] != first.stdout
+    assert said[1].endswith(said[0][said[0].index("Adversary 1") :])
     for path in ("rows.jsonl", "results.csv", "tables.txt", "figures/precision_recall.png"):
         assert (tmp_path / path).stat().st_size > 0
 

@@ -1,4 +1,5 @@
 import gzip
+import io
 import json
 import math
 
@@ -6,6 +7,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 from paper_rows import make_row, make_rows, write_arrays
+from rich.console import Console
 
 from jleaks.errors import InputError
 from jleaks.experiments.claims import EXPERIMENTS
@@ -15,7 +17,7 @@ from jleaks.report.figures.bars import draw_bars
 from jleaks.report.findings import finding
 from jleaks.report.groups import collect
 from jleaks.report.numbers import FEW_NOTE
-from jleaks.report.report import report_experiment
+from jleaks.report.report import print_experiment, report_experiment
 from jleaks.report.tables import seeds_text, tables
 from jleaks.report.titles import task_sources
 from jleaks.rows import OF_EXPERIMENT, read_rows
@@ -390,3 +392,18 @@ def own():
     yield "strengths"
     del EXPERIMENTS._entries["strengths"]
     EXPERIMENTS._origins.pop("strengths", None)
+
+
+def test_an_experiment_is_printed_in_short_for_eighty_columns(tmp_path):
+    rows = make_rows("E6")
+    console = Console(file=io.StringIO(), width=80)
+    print_experiment("E6", rows, tmp_path, console)
+    text = console.file.getvalue()
+    assert max(map(len, text.splitlines())) <= 80
+    flat = " ".join(text.split())
+    assert flat.startswith("E6. The number of shadow models What do more shadow models")
+    assert f"Here: {finding(collect('E6', rows, tmp_path))}" in flat
+    assert "The paper: 1 to 10 shadow models" in flat
+    # The table that compares, and no other.
+    assert "differences by number of shadow models, each minus 1" in flat
+    assert "every attack" not in flat

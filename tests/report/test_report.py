@@ -1,6 +1,7 @@
 import io
 import math
 import re
+from pathlib import Path
 
 import matplotlib.image
 import numpy as np
@@ -11,7 +12,7 @@ from run_rows import STATISTICS, make_row, make_run
 from jleaks.data.tasks import TASKS
 from jleaks.errors import InputError
 from jleaks.report.figures.labels import arrange
-from jleaks.report.groups import average_over_shadow_tasks, collect_run, transfers
+from jleaks.report.groups import average_over_shadow_tasks, collect, collect_run, transfers
 from jleaks.report.numbers import FEW_NOTE
 from jleaks.report.report import (
     markdown_tables,
@@ -20,6 +21,7 @@ from jleaks.report.report import (
     text_tables,
     write_figures,
 )
+from jleaks.report.tables import run_tables, tables
 from jleaks.report.titles import short_title, task_sources
 from jleaks.rows import (
     read_rows,
@@ -285,9 +287,8 @@ def test_report_of_a_run(tmp_path):
     console = Console(file=io.StringIO(), width=160)
     paths = report_run(rows, tmp_path, console)
     names = ["rows.jsonl", "results.csv", "tables.txt", "tables.md"]
-    assert [str(p.relative_to(tmp_path)) for p in paths] == names + [
-        f"figures/{f}" for f in FIGURES
-    ]
+    names += [*(f"figures/{f}" for f in FIGURES), "report.html"]
+    assert [str(p.relative_to(tmp_path)) for p in paths] == names
     assert all(path.is_file() for path in paths)
     assert read_rows(paths[0]) == rows
     assert paths[3].read_text() == markdown_tables(rows)
@@ -316,6 +317,24 @@ def cut(rows, **changes):
             row[f"{name}_shadow_cut"] = round(0.7 + row["seed"] / 100, 3) if learned else None
         row.update(changes)
     return rows
+
+
+def test_printed_tables_fit_eighty_columns_and_no_number_is_cut():
+    """All of an experiment's and a run's tables; what is broken over lines are names alone."""
+    from paper_rows import make_rows
+
+    found = run_tables(collect_run(cut(make_run())))
+    for name in ("E1", "E6", "E8", "E10", "E16", "E17"):
+        found += tables(collect(name, make_rows(name), Path()))
+    for table in found:
+        console = Console(file=io.StringIO(), width=80)
+        console.print(table.to_rich(console))
+        text = console.file.getvalue()
+        assert max(map(len, text.splitlines())) <= 80
+        assert "…" not in text
+        for row in table.rows:
+            for cell in row[table.num_text_columns :]:
+                assert cell.text in text
 
 
 def test_tables_show_the_shadow_s_cut_where_there_is_one():
