@@ -9,6 +9,7 @@ the target of every attack in turn, the others are its references: one training,
 there are models. This page is generated from the committed rows in `results/bank/` by `python -m
 benchmarks.pages.attacks`.
 
+<!-- not run: README.md prints the same commands -->
 ```
 python -m launch.bank --tasks=location --data_dir=data --workdir=checkpoints/bank
 python -m launch.attack --signals=checkpoints/bank/location/bank.npz
