@@ -115,3 +115,31 @@ def write_adult(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "adult.data").write_text(data)
     (folder / "adult.test").write_text(test)
+
+
+def write_all(folder, rng):
+    """Writes every dataset, each to its own folder as a whole `raw_dir` has them."""
+    from jleaks.data.sources.news import GROUPS
+
+    write_location(folder / "location", rng, 600)
+    write_mnist(folder / "mnist", rng)
+    # Baskets of 100 kinds: k-means finds no class of few.
+    kinds = rng.integers(0, 2, (100, 600), np.uint8)
+    lines = [f"{i % 100 + 1},{','.join(map(str, kinds[i % 100].tolist()))}\n" for i in range(1000)]
+    content = {"dataset_purchase": "".join(lines).encode()}
+    write_tar(folder / "purchase_standin" / "dataset_purchase.tgz", content)
+    write_adult(folder / "adult")
+    (folder / "cifar10").mkdir()
+    (folder / "cifar10" / "test_batch.bin").write_bytes(cifar_records(rng, range(10), 1)[0])
+    train, test = (cifar_records(rng, range(100), 2)[0] for _ in range(2))
+    packed = {"cifar-100-binary/train.bin": train, "cifar-100-binary/test.bin": test}
+    write_tar(folder / "cifar100" / "cifar-100-binary.tar.gz", packed)
+    photos = {f"lfw-deepfunneled/{name}": content for name, content in faces().items()}
+    write_tar(folder / "face" / "lfw-deepfunneled.tgz", photos)
+    # As many terms as are kept.
+    words = " ".join("".join("abcdefghijk"[int(d)] for d in f"{i:05d}") for i in range(10_000))
+    post = f"From: somebody\n\n{words}".encode()
+    posts = {
+        f"20news-bydate-{part}/{group}/1": post for part in ("train", "test") for group in GROUPS
+    }
+    write_tar(folder / "news" / "20news-bydate.tar.gz", posts)

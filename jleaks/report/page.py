@@ -111,7 +111,7 @@ def _how_it_was_run(found: list[Results]) -> list[str]:
     )
     lines.append("")
     if commands:
-        lines += ["```", *commands, "```", ""]
+        lines += ["<!-- not run: what made the rows -->", "```", *commands, "```", ""]
     return lines + [f"Versions: {text}.\n" for text in versions]
 
 

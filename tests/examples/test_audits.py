@@ -1,4 +1,4 @@
-"""The worked examples of audits, as a reader starts them."""
+"""The worked examples of audits, as a reader starts them; the forest is README.md's."""
 
 import importlib.util
 import json
@@ -29,17 +29,6 @@ def run(script, folder):
         check=True,
         timeout=900,
     )
-
-
-def test_a_random_forest_comes_out_at_the_strength_of_64_shadows(tmp_path):
-    done = run("audit_forest.py", tmp_path)
-    found = audited(tmp_path)
-    assert found["num_shadows"] == 64
-    # LiRA with 64 forests, written by hand, finds .6 and more of the members at 1% FPR.
-    assert found["thresholds"]["0.01"]["tpr"]["low"] > 0.55
-    assert found["epsilon"]["one run"] > 2.5
-    assert found["level"] in ("clear", "severe")
-    assert "64 of 64 shadow models" in done.stdout
 
 
 def test_answers_alone(tmp_path):

@@ -1,0 +1,54 @@
+"""The same audit by other tools: lines, seconds, and the table that the committed rows make."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.pages.audit import with_table
+from benchmarks.peers import peers
+from jleaks import json_lines
+from jleaks.errors import InputError
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_lines_are_what_a_user_writes(tmp_path, monkeypatch):
+    monkeypatch.setattr(peers, "_HERE", tmp_path)
+    text = '"""Doc.\n\nMore.\n"""\n\nimport json\nimport os\n\n# A comment.\nx = (\n    1\n)\n\n'
+    text += "# What is compared.\ny = 2\n"
+    (tmp_path / "with_tool.py").write_text(text)
+    assert peers.num_lines("with_tool.py") == 4
+
+
+def test_seconds_of_a_process_that_outlives_its_parent_count(tmp_path):
+    burn = "import time\nwhile time.process_time() < 0.5: pass"
+    orphan = (
+        f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {burn!r}]); print('out')"
+    )
+    printed, took = peers.timed([sys.executable, "-c", orphan], tmp_path)
+    assert printed == "out\n"
+    assert took["cpu_seconds"] >= 0.5
+    with pytest.raises(InputError, match=r"failed: .*no such thing"):
+        peers.timed([sys.executable, "-c", "raise SystemExit('no such thing')"], tmp_path)
+
+
+def test_jleaks_is_audited_and_its_script_is_short(monkeypatch):
+    monkeypatch.setattr(peers.COMMAND, "environments", "nowhere")
+    there = [name for name, tool in peers.TOOLS.items() if tool.python().exists()]
+    assert there == ["jleaks"]
+    assert all(10 < peers.num_lines(tool.script) < 30 for tool in peers.TOOLS.values())
+
+
+def test_the_page_is_what_the_committed_rows_say():
+    tools = json_lines.read(ROOT / "results" / "audit_peers.jsonl")
+    assert {row["tool"] for row in tools} <= set(peers.TOOLS)
+    assert len(tools) > 1
+    page = (ROOT / "docs" / "audit.md").read_text()
+    assert with_table(page, tools) == page
+    # Scripts have not grown since they were counted.
+    assert {r["tool"]: r["lines"] for r in tools} == {
+        r["tool"]: peers.num_lines(peers.TOOLS[r["tool"]].script) for r in tools
+    }
+    with pytest.raises(InputError, match=r"<!-- tools table --> and"):
+        with_table("no markers", tools)
