@@ -23,6 +23,7 @@ What has only answered can be audited, too: here labels alone, all of them right
 >>> found = audit(labels=truth, member=member, answers=said, attacks=["correctness"])
 >>> round(found.train_accuracy, 3), round(found.test_accuracy, 3)
 (1.0, 0.665)
->>> round(found.rows[0]["auc"]["mean"], 4)
+>>> (row,) = found.rows
+>>> round(row.get("auc").get("mean"), 4)
 0.6675
 """
