@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .app import INPUT_ERROR, run
 
-COMMANDS = ("sweep", "bank", "attack", "paper", "audit", "gate", "serve", "prepare")
+COMMANDS = ("sweep", "bank", "attack", "records", "paper", "audit", "gate", "serve", "prepare")
 
 
 def summary(command: str) -> str:

@@ -8,7 +8,7 @@ import zipfile
 
 import pytest
 
-COMMANDS = ("sweep", "bank", "attack", "paper", "audit", "gate", "serve", "prepare")
+COMMANDS = ("sweep", "bank", "attack", "records", "paper", "audit", "gate", "serve", "prepare")
 TINY = ("--tasks=location", "--num_seeds=1", "--scale=0.01", "--epochs=2", "--attack_epochs=1")
 
 

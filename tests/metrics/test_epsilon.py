@@ -8,13 +8,13 @@ import scipy.stats
 
 from jleaks.errors import InputError
 from jleaks.metrics.epsilon import (
-    GUESS_SHARES,
     SHARES,
     epsilon_from_counts,
     epsilon_one_run,
     epsilon_over_thresholds,
     one_run_p_value,
 )
+from jleaks.metrics.guesses import GUESS_SHARES
 from jleaks.report.bank_tables import epsilon_table
 
 NUM_DRAWS = 200
