@@ -6,6 +6,7 @@ format keeps a CRC-32 of every array, so that a flipped bit is noticed.
 
 import json
 import os
+import shutil
 import struct
 import zipfile
 import zlib
@@ -53,7 +54,10 @@ def save(
             file.seek(0)
             with zipfile.ZipFile(file, "a") as archive:
                 for name, source in files.items():
-                    archive.write(source, f"{name}.npy")
+                    # As NumPy writes its own: of any size.
+                    member = archive.open(f"{name}.npy", "w", force_zip64=True)
+                    with source.open("rb") as content, member:
+                        shutil.copyfileobj(content, member, _BLOCK)
     return path
 
 
