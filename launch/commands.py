@@ -8,8 +8,8 @@ from pathlib import Path
 from .app import INPUT_ERROR, run
 
 COMMANDS = (
-    *("sweep", "bank", "attack", "paper", "defend", "audit", "gate", "serve", "prepare"),
-    *("report", "status"),
+    *("sweep", "bank", "attack", "records", "paper", "defend", "audit", "gate", "serve"),
+    *("prepare", "report", "status"),
 )
 
 

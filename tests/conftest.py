@@ -27,6 +27,7 @@ _UNSHAPED = {
     # Check themselves: tests hand them what must be refused in one line.
     "jleaks.keys",
     "jleaks.metrics.epsilon",
+    "jleaks.metrics.guesses",
     "jleaks.attacks.bank",
     "jleaks.blackbox.protocol",
     "jleaks.models.convolution",

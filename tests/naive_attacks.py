@@ -30,10 +30,11 @@ ATTACKS = ("correctness", "confidence", "loss", "maximum", "entropy", "modified_
 ATTACKS += ("class_thresholds", "attack_p", "attack_r", "attack_r_logit", "attack_r_share")
 ATTACKS += ("calibrated", *LIRA, "rmia_online", "rmia_offline", "base_online", "base_offline")
 ATTACKS += ("base_online_tempered", "base_offline_tempered", "bavaria", "bavaria_gaussian")
-ATTACKS += ("bavaria_offline", "label_only")
+ATTACKS += ("bavaria_offline", "label_only", "label_boundary", "pmia_all", "pmia_class")
+ATTACKS += ("informia_online", "informia_offline")
 # Of these a shadow chooses the form.
 VARIANTS = {name: ("record", "global") for name, (_, kind, _) in LIRA.items() if kind == "variant"}
-VARIANTS["rmia_offline"] = tuple(i / 10 for i in range(11))
+VARIANTS["rmia_offline"] = VARIANTS["informia_offline"] = tuple(i / 10 for i in range(11))
 
 
 @dataclasses.dataclass
@@ -247,13 +248,35 @@ def log_ratios(name, bank, target, refs, offline_a) -> np.ndarray:
     N = len(bank.labels)
     log_r = np.zeros(N)
     for x in range(N):
-        if name == "rmia_online":
+        if name.endswith("_online"):
             average = log_mean_of_sides(bank, refs, x, bank.phi_t)
         else:
             outside = np.exp(log_mean_of(bank, refs, x, bank.phi_t, False))
             average = np.log(((1 + offline_a) * outside + (1 - offline_a)) / 2)
         log_r[x] = log_p(bank.phi_t[target, x]) - average
     return log_r
+
+
+def pmia(bank, target, refs, same_class) -> np.ndarray:
+    """IN answers about other records (of the class, if there are two) against the record's own OUT."""
+    whole, scores = global_side(bank, refs, 0, False), np.zeros(len(bank.labels))
+    for x in range(len(scores)):
+        others = [(m, z) for m, z in pairs(bank, refs, True) if z != x]
+        of_class = [(m, z) for m, z in others if bank.labels[z] == bank.labels[x]]
+        chosen = of_class if same_class and len(of_class) > 1 else others
+        proxies = [float(bank.phi[0, m, z]) for m, z in chosen]
+        own = answers(bank, refs, 0, x, False)
+        mu = float(np.median(own)) if own else whole[0]
+        variance = population_variance(own) if len(own) >= 2 else whole[1]
+        value = float(bank.phi[0, target, x])
+        scores[x] = log_normal(value, float(np.mean(proxies)), population_variance(proxies))
+        scores[x] -= log_normal(value, mu, variance)
+    return scores
+
+
+def first_wrong(votes: list[bool]) -> float:
+    """Share of the votes before the first that is wrong."""
+    return (votes.index(False) if False in votes else len(votes)) / len(votes)
 
 
 def posterior(values: list[float], whole: tuple[float, ...]) -> tuple[float, ...]:
@@ -365,8 +388,13 @@ def score(
         return lira(bank, target, refs, form, variant if kind == "variant" else kind, queries)
     if name.startswith("rmia"):
         return rmia(name, bank, target, refs, gamma, variant)
+    if name.startswith("informia"):
+        found = log_ratios(name, bank, target, refs, variant)
+        return found - found.mean()
     if name.startswith("bavaria"):
         return bavaria(name, bank, target, refs)
+    if name.startswith("pmia"):
+        return pmia(bank, target, refs, name == "pmia_class")
     if name == "class_thresholds" and shadow_index is None:
         raise ValueError("class_thresholds needs a shadow")
     taus = class_taus(bank, shadow_index) if name == "class_thresholds" else []
@@ -415,6 +443,7 @@ def score(
             log_p(bank.phi_t[target, x])
             - base_scale * log_mean_of(bank, refs, x, bank.phi_t, False)
         ),
+        "label_boundary": lambda x: first_wrong(bank.correct[:, target, x].tolist()),
         "label_only": lambda x: np.mean([float(vote) for vote in bank.correct[:, target, x]]),
     }
     return np.array([formulas[name](x) for x in range(N)], np.float64)

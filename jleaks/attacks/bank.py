@@ -103,8 +103,7 @@ class Bank:
             elif array.dtype.kind not in (kinds := _KINDS.get(name, "f")):
                 what = {"b": "booleans", "iu": "integers", "f": "floats"}[kinds]
                 found.append(f"{name} is {array.dtype}, expected {what}")
-            elif array.dtype.kind == "f" and not np.isfinite(array).all():
-                bad = int((~np.isfinite(array)).sum())
+            elif array.dtype.kind == "f" and (bad := _num_not_finite(array)):
                 found.append(f"{name} has {bad} values that are not finite")
         if found:
             return found
@@ -146,9 +145,13 @@ class Bank:
         """Returns the models' mean accuracy on their members and on the audited others (or NaN)."""
         if self.correct is None:
             return float("nan"), float("nan")
-        audited = ~self.population
-        right, member = self.correct[0][:, audited], self.member[:, audited]
-        return float(right[member].mean()), float(right[~member].mean())
+        counts = np.zeros((2, 2))
+        # Row by row: the arrays may be on the disk.
+        for right, member in zip(self.correct[0], self.member, strict=True):
+            for kind, chosen in enumerate((member, ~member & ~self.population)):
+                counts[kind] += right[chosen].sum(), chosen.sum()
+        members, others = counts[:, 0] / counts[:, 1]
+        return float(members), float(others)
 
     def take(self, models: np.ndarray | slice) -> "Bank":
         """Returns the bank of some of the models (twins must stay together)."""
@@ -169,13 +172,23 @@ class Bank:
         npz.save(path, arrays, {**self.meta, "num_classes": self.num_classes, "twins": self.twins})
 
 
-def load(path: str | os.PathLike[str]) -> Bank:
+def _num_not_finite(array: np.ndarray) -> int:
+    """Counts values that are not finite, a row at a time: the array may be on the disk."""
+    rows = array.reshape(math.prod(array.shape[:-1]), array.shape[-1])
+    return sum(int((~np.isfinite(row)).sum()) for row in rows)
+
+
+def load(path: str | os.PathLike[str], on_disk: bool = False) -> Bank:
     """Reads a bank that `Bank.save` wrote.
+
+    Args:
+      path: The file.
+      on_disk: Whether arrays stay on the disk, as read-only maps of the file.
 
     Raises:
       InputError: the file is missing, damaged or not a bank.
     """
-    arrays, meta = npz.load(path, _REMEDY)
+    arrays, meta = (npz.mapped if on_disk else npz.load)(path, _REMEDY)
     num_classes, twins = meta.pop("num_classes", None), meta.pop("twins", None)
     problem = _meta_problem(meta)
     if type(num_classes) is not int or not 2 <= num_classes < 2**31 or type(twins) is not bool:
@@ -185,6 +198,11 @@ def load(path: str | os.PathLike[str]) -> Bank:
     if problem is not None:
         raise npz.damaged(path, problem, _REMEDY)
     known = {name: array for name, array in arrays.items() if name in _ARRAYS}
+    if not on_disk:
+        # Banks may be kept in half precision, and are computed with in single.
+        for name, array in known.items():
+            if array.dtype == np.float16:
+                known[name] = array.astype(np.float32)
     try:
         return Bank(num_classes=num_classes, twins=twins, num_targets=None, meta=meta, **known)
     except InputError as error:

@@ -69,6 +69,7 @@ def raw_scores(
     references: dict[str, Array],
     attacks: Sequence[Attack],
     options: Options,
+    num_classes: int,
     totals: dict[str, Array] | None = None,
 ) -> tuple[list[Array], dict[str, Array]]:
     """Returns raw scores of every attack, [T, N], or what its variants share, [T, C, N]; and the totals.
@@ -78,9 +79,10 @@ def raw_scores(
       references: Of one role.
       attacks: Which.
       options: Parameters of attacks.
+      num_classes: K.
       totals: Sums over all records, where `arrays` are only a block of them.
     """
-    statistics = ReferenceStatistics(arrays, references, totals)
+    statistics = ReferenceStatistics(arrays, references, totals, num_classes)
     found = [attack.score(statistics, options) for attack in attacks]
     return [jnp.moveaxis(a, 0, 1) if a.ndim == 3 else a for a in found], statistics.totals
 

@@ -249,7 +249,7 @@ def _raw_of_roles(
     for role, refs in roles.items():
         places = programs.of(role)
         mine = [programs.attacks[i] for i in places]
-        raw, _ = raw_scores(arrays, refs, mine, programs.options)
+        raw, _ = raw_scores(arrays, refs, mine, programs.options, programs.num_classes)
         for i, rows in zip(places, raw, strict=True):
             found[i][role] = rows
     return found
@@ -318,13 +318,13 @@ def _whole_program(programs: _Programs, mesh: Mesh) -> Any:
 
 
 @functools.cache
-def _block_program(attacks: tuple[Attack, ...], options: Options) -> Any:
+def _block_program(attacks: tuple[Attack, ...], options: Options, num_classes: int) -> Any:
     def block(arrays: Arrays, refs: dict[str, Array], totals: dict[str, Array] | None) -> Any:
         fleet.TRACES["score block"] += 1
-        return raw_scores(arrays, refs, attacks, options, totals)
+        return raw_scores(arrays, refs, attacks, options, num_classes, totals)
 
     def totals(arrays: Arrays, refs: dict[str, Array]) -> Any:
-        return raw_scores(arrays, refs, attacks, options)[1]
+        return raw_scores(arrays, refs, attacks, options, num_classes)[1]
 
     return jax.jit(block), jax.jit(totals)
 
@@ -333,7 +333,7 @@ def _raw_in_blocks(layout: _Layout, role: str, mesh: Mesh, block: int) -> dict[i
     """Returns raw scores on a role's models by the attack's place, on the host."""
     places, records = layout.programs.of(role), layout.arrays["labels"].shape[0]
     attacks = tuple(layout.programs.attacks[i] for i in places)
-    score, total = _block_program(attacks, layout.programs.options)
+    score, total = _block_program(attacks, layout.programs.options, layout.programs.num_classes)
     refs = layout.roles[role]
     sums: dict[str, np.ndarray] = {}
     for _, part in blocks(layout.arrays, block):

@@ -8,12 +8,13 @@ from jleaks.fields import Fraction, Positive, problems
 # jleaks' own, in the order in which `jleaks.attacks.registry` has them, rows and tables show them.
 NAMES = (
     "correctness", "maximum", "entropy", "confidence", "loss", "modified_entropy",
-    "class_thresholds", "attack_p", "label_only", "quantile", "attack_r", "attack_r_logit",
-    "attack_r_share", "calibrated", "lira_offline", "lira_offline_record", "lira_offline_global",
-    "lira_offline_two_sided", "lira_offline_queries", "rmia_offline", "base_offline",
-    "base_offline_tempered", "bavaria_offline", "lira_online", "lira_online_record",
-    "lira_online_global", "lira_online_queries", "rmia_online", "base_online",
-    "base_online_tempered", "bavaria", "bavaria_gaussian",
+    "class_thresholds", "attack_p", "label_only", "label_boundary", "quantile", "attack_r",
+    "attack_r_logit", "attack_r_share", "calibrated", "lira_offline", "lira_offline_record",
+    "lira_offline_global", "lira_offline_two_sided", "lira_offline_queries", "pmia_all",
+    "pmia_class", "rmia_offline", "informia_offline", "base_offline", "base_offline_tempered",
+    "bavaria_offline", "lira_online", "lira_online_record", "lira_online_global",
+    "lira_online_queries", "rmia_online", "informia_online", "base_online", "base_online_tempered",
+    "bavaria", "bavaria_gaussian",
 )  # fmt: skip
 
 

@@ -25,6 +25,7 @@ def quantile_models(
     seed: int,
     recipe: Recipe,
     execution: Execution,
+    first: int = 0,
 ) -> FleetSpec:
     """Lays out one regression per target as a fleet.
 
@@ -35,23 +36,22 @@ def quantile_models(
       seed: Of the bank.
       recipe: With the quantile loss.
       execution: How fast.
+      first: Number of the first of these targets in the bank.
     """
-    num_models = len(phi)
+    numbers = range(first, first + len(phi))
     name = data.task.name
     return FleetSpec(
         name=f"{name}, quantiles",
-        names=[f"quantile model of target {i} of {name}, seed {seed}" for i in range(num_models)],
+        names=[f"quantile model of target {i} of {name}, seed {seed}" for i in numbers],
         learner=packing.make_learner(recipe, data.task.encoding, 1, execution),
         features=data.features,
         labels=data.labels,
         members=Members(
-            np.tile(population.astype(np.int32), (num_models, 1)),
-            np.full(num_models, len(population), np.int32),
+            np.tile(population.astype(np.int32), (len(phi), 1)),
+            np.full(len(phi), len(population), np.int32),
             phi.astype(np.float32),
         ),
-        key_data=stack_key_data(
-            [identity_key(seed, name, Role.QUANTILE, i) for i in range(num_models)]
-        ),
+        key_data=stack_key_data([identity_key(seed, name, Role.QUANTILE, i) for i in numbers]),
     )
 
 

@@ -45,6 +45,7 @@ class ReferenceStatistics:
         arrays: dict[str, Any],
         references: dict[str, Array],
         totals: dict[str, Array] | None = None,
+        num_classes: int = 1,
     ):
         """Takes the arrays of a bank, or of a block of its records, and of `References`.
 
@@ -52,11 +53,13 @@ class ReferenceStatistics:
           arrays: `phi` [Q, M, N], `member` [M, N], `labels` [N], `valid` [N] (False for padding),
             `candidate` [N], `rank` [M, N] where references are drawn, and what else the bank has.
           references: `targets`, `models`, `left_out` and `use`, as in `References`; where references
-            are drawn, `drawn` [2]: how many of either side, IN and OUT.
+            are drawn, `drawn` [2]: how many of either side, IN and OUT; where some models are nobody's
+            references, `pool` [M]: True for the others, and `left_out` need not name them.
           totals: Sums over all records of the bank, where `arrays` are only a block of it.
+          num_classes: K, for attacks that sum by class.
         """
-        self._given = totals
-        # Sums over the records at hand, [T, 1], by name; blocks' totals add up to the bank's.
+        self._given, self._num_classes = totals, num_classes
+        # Sums over the records at hand, [T, 1] or [T, 1, K], by name; blocks' totals add up to the bank's.
         self.totals: dict[str, Array] = {}
         self._arrays = arrays
         self._references = references
@@ -82,6 +85,8 @@ class ReferenceStatistics:
         def make() -> Chosen:
             member = self._arrays["member"]
             listed = (member if side == "in" else ~member) & self.valid
+            if "pool" in self._references:
+                listed = listed & self._references["pool"][:, None]
             use, models, left_out = (self._references[n] for n in ("use", "models", "left_out"))
             if "drawn" not in self._references:
                 return Chosen(listed, use, models, left_out)
@@ -182,6 +187,22 @@ class ReferenceStatistics:
         """Sum over all records of the bank."""
         self.totals[name] = jnp.where(self.valid, values, 0).sum(1, keepdims=True)
         return self.totals[name] if self._given is None else self._given[name]
+
+    def sums(self, name: str, values: tuple[Array, ...]) -> tuple[Array, ...]:
+        """Sums over all records of the bank, [T, 1] each; `name` is theirs alone."""
+        return tuple(self._total(f"{name} {i}", value) for i, value in enumerate(values))
+
+    def sums_of_class(self, name: str, values: tuple[Array, ...]) -> tuple[Array, ...]:
+        """Sums over all records of the bank that are of each record's class; `name` is theirs alone."""
+        found = []
+        for i, value in enumerate(values):
+            key = f"{name} {i}"
+            rows = jnp.where(self.valid, value, 0).T
+            by_class = jax.ops.segment_sum(rows, self.labels, self._num_classes)
+            self.totals[key] = by_class.T[:, None]
+            whole = self.totals[key] if self._given is None else self._given[key]
+            found.append(whole[:, 0, self.labels])
+        return tuple(found)
 
     def overall(self, query: int, side: str) -> OverallMoments:
         """One side's phi over all records, per target [T, 1]."""

@@ -24,7 +24,7 @@ from jleaks.errors import InputError
 from jleaks.keys import Role, identity_generator
 
 # Two models whose memberships correlate more than this, either way, tell each other's.
-_RELATED = 0.9
+RELATED = 0.9
 # Counts are taken to depend on the target's membership where chance would say so this rarely.
 _CHANCE = 1e-3
 # A record may have fewer references than the others on the same target: of a hundred, so many.
@@ -124,7 +124,7 @@ def relations(bank: Bank) -> Float[np.ndarray, "models models"]:
 
 def twins(related: Float[np.ndarray, "models models"]) -> Int[np.ndarray, "models"] | None:
     """Returns each model's twin, the one that trained on what it did not, if every model has just one."""
-    opposite = related < -_RELATED
+    opposite = related < -RELATED
     if not (opposite.sum(1) == 1).all():
         return None
     return opposite.argmax(1)
@@ -145,7 +145,7 @@ def _orders(related: np.ndarray, num_targets: int) -> list[np.ndarray]:
         circle = np.array([j for i in firsts for j in (i, twin[i])])
     place = np.empty(m, int)
     place[circle] = np.arange(m)
-    alike = np.abs(related) > _RELATED
+    alike = np.abs(related) > RELATED
     found = []
     for target in range(num_targets):
         start = place[target] // 2 * 2 + 2 if twin is not None else place[target] + 1
@@ -192,7 +192,7 @@ def assign(bank: Bank, num_references: int | None = None) -> tuple[References, R
     if not count:
         return of_targets, None
     shadows = models[:, 0]
-    alike = np.abs(related) > _RELATED
+    alike = np.abs(related) > RELATED
     rest = [row[1:][~alike[row[0], row[1:]]] for row in models]
     fewest = min(len(row) for row in rest)
     others = np.stack([row[:fewest] for row in rest])

@@ -6,7 +6,16 @@ registered by `jleaks.attacks.per_record.attack_on`, or by `ATTACKS.register(nam
 
 from collections.abc import Sequence
 
-from jleaks.attacks import baseline, bavaria, calibration, lira, rmia
+from jleaks.attacks import (
+    baseline,
+    bavaria,
+    calibration,
+    informia,
+    label_boundary,
+    lira,
+    proxy,
+    rmia,
+)
 from jleaks.attacks.attack import Attack
 from jleaks.attacks.options import NAMES
 from jleaks.errors import InputError
@@ -14,7 +23,7 @@ from jleaks.registry import Registry
 
 ATTACKS: Registry[Attack] = Registry("attack", besides=("all",))
 
-_FAMILIES = (baseline, calibration, lira, rmia, bavaria)
+_FAMILIES = (baseline, label_boundary, calibration, lira, proxy, rmia, informia, bavaria)
 _OWN = {attack.name: attack for family in _FAMILIES for attack in family.ENTRIES}
 for _name in NAMES:
     ATTACKS.register(_name, _OWN[_name])

@@ -78,7 +78,7 @@ def base_offline(statistics: ReferenceStatistics, name: str = "phi", scale: floa
 
 
 # The grid of the authors' code.
-_OFFLINE_A = Variants(
+OFFLINE_FORMS = Variants(
     values=lambda options: (
         tuple(round(0.1 * i, 1) for i in range(11))
         if options.offline_a is None
@@ -93,7 +93,7 @@ _LASSILA = "Lassila et al. 2025"
 ENTRIES = (
     Attack(
         "rmia_offline", "RMIA offline", _ZARIFZADEH, plain(log_ratio_parts), "out",
-        signals=("phi_t",), finish=share_of_all, variants=_OFFLINE_A,
+        signals=("phi_t",), finish=share_of_all, variants=OFFLINE_FORMS,
     ),
     Attack("base_offline", "BASE offline", _LASSILA, plain(base_offline), "out"),
     Attack(

@@ -52,12 +52,13 @@ _META = {"num_classes": int, "twins": bool}
 _META_OPTIONAL = {"task": str, "source": str, "plan": dict, "seconds": dict, "fingerprint": str}
 
 
-def read(path: str | os.PathLike[str], temperature: float = 2.0) -> Bank:
+def read(path: str | os.PathLike[str], temperature: float = 2.0, on_disk: bool = False) -> Bank:
     """Reads a bank's file or a score file.
 
     Args:
       path: npz or parquet.
       temperature: RMIA's, where the file has logits or posteriors.
+      on_disk: Whether the arrays of a bank's file stay on the disk (see `jleaks.attacks.bank.load`).
 
     Returns:
       The bank; `meta["notes"]` of a score file lists what a reader must be told of how it was read.
@@ -74,8 +75,8 @@ def read(path: str | os.PathLike[str], temperature: float = 2.0) -> Bank:
     if path.suffix == ".parquet":
         arrays, unused = _read_parquet(path)
     elif path.suffix == ".npz":
-        if _is_bank(path):
-            return bank_lib.load(path)
+        if _is_bank(path, on_disk):
+            return bank_lib.load(path, on_disk)
         arrays, unused = tables.read_npz(path, _ARRAYS)
     else:
         raise InputError(f"{path} is neither .npz nor .parquet")
@@ -84,8 +85,11 @@ def read(path: str | os.PathLike[str], temperature: float = 2.0) -> Bank:
     return _bank(path, arrays, unused, temperature, notes)
 
 
-def _is_bank(path: Path) -> bool:
-    """Whether a file's meta is what `Bank.save` writes, and its arrays are as they must then be."""
+def _is_bank(path: Path, on_disk: bool) -> bool:
+    """Whether a file's meta is what `Bank.save` writes, and its arrays are as they must then be.
+
+    Arrays that stay on the disk are looked at by `Bank` alone.
+    """
     text = tables.read_text(path, "meta")
     try:
         meta = json.loads(text or "")
@@ -99,7 +103,8 @@ def _is_bank(path: Path) -> bool:
                 f"{path}: {name} in meta is {json.dumps(meta[name])[:60]}, expected {kind.__name__}"
             )
     flags = ("member", "population", "correct")
-    for name, array in tables.read_npz(path, (*_ARRAYS[2:],))[0].items():
+    wanted = () if on_disk else _ARRAYS[2:]
+    for name, array in tables.read_npz(path, wanted)[0].items():
         kinds = "b" if name in flags else ("iu" if name == "labels" else "f")
         if array.dtype.kind not in kinds:
             raise InputError(f"{path}: {name} of a bank is {array.dtype}")

@@ -2,8 +2,11 @@
 
 import dataclasses
 import time
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from jleaks.attacks import bank as bank_lib
@@ -16,15 +19,21 @@ from jleaks.data.splits import Halves, halves
 from jleaks.defences.defence import answering, get_defence
 from jleaks.defences.dpsgd import accounted
 from jleaks.errors import InputError
+from jleaks.experiments.bank_answers import BankAnswers
 from jleaks.experiments.bank_plan import BankPlan
 from jleaks.experiments.engine import checked, reread, training
+from jleaks.experiments.library import models_per_fleet
 from jleaks.experiments.subjects import Subject
 from jleaks.experiments.workdir import Workdir
 from jleaks.keys import Role, identity_key
 from jleaks.training.execution import Execution
 from jleaks.training.fleet import stack_key_data
+from jleaks.training.preemption import Preempted
 from jleaks.training.reporter import Reporter, provenance
 from jleaks.training.trainer import Trainer
+
+# Answers in memory at a time, and what a bank's file may have to be read into it.
+_MOST_BYTES = 1 << 28
 
 
 def train_bank(
@@ -35,6 +44,9 @@ def train_bank(
     reporter: Reporter | None = None,
 ) -> Bank:
     """Trains a bank, or continues it, or reads it if it was finished.
+
+    Models are trained and asked some at a time, and their answers go to the disk as they come: memory does
+    not grow with the number of models, and a bank that would not fit comes back as maps of its file.
 
     Args:
       plan: What defines the numbers.
@@ -52,69 +64,109 @@ def train_bank(
     work = Workdir(workdir, plan)
     outcome = work.outcome("bank.npz")
     told = f"{plan.task}: reading {outcome.path}"
-    found = reread(outcome, bank_lib.load, _made_by, reporter, told)
+    found = reread(outcome, _read, _made_by, reporter, told)
     if found is not None:
         return found
-    data, split, models = lay_out(plan, data_dir)
-    seconds = {}
+    data, split = lay_out(plan, data_dir)
+    asked = np.concatenate([split.candidates, split.population])
+    keep = bank_signal_fn(plan.temperature, plan.perturbation())
     with training(work, execution, lambda _: data, reporter) as (querier, stop):
-        library = querier.library
-        spec = querier.fleet_spec(models)
-        if plan.null == "untrained":
-            tick = time.monotonic()
-            trainer = Trainer(spec, execution, reporter.progress, stop, reporter.line)
-            state = trainer.initial()
-            seconds["training"] = time.monotonic() - tick
-        else:
-            trainer, state = library.train(spec, [querier.name(model) for model in models])
-            seconds["training"] = querier.cost(models).wall_seconds
-        tick = time.monotonic()
-        asked = np.concatenate([split.candidates, split.population])
-        rows = np.broadcast_to(asked, (plan.num_models, len(asked)))
-        keep = bank_signal_fn(plan.temperature, plan.perturbation())
-        answers = trainer.query(
-            state, rows, keep, answering=answering([model.defence for model in models])
-        )
-        for name in ("phi", "correct"):
-            answers[name] = np.ascontiguousarray(np.moveaxis(answers[name], 2, 0))
-        seconds["query"] = time.monotonic() - tick
-        tick = time.monotonic()
-        if plan.num_population >= plan.quantile.batch_size:
-            phi = answers["phi"][0][:, plan.num_candidates :]
-            regressions = quantile_models(
-                data, split.population, phi, plan.seed, plan.quantile, execution
-            )
-            regression = Trainer(regressions, execution, reporter.progress, stop)
-            answers |= regression.query(regression.run(), rows, prediction)
-        seconds["quantiles"] = time.monotonic() - tick
-    bank = Bank(
-        member=_membership(plan, split, data.num_records),
-        labels=data.labels[asked],
-        num_classes=data.task.num_classes,
-        population=np.arange(len(asked)) >= plan.num_candidates,
-        twins=True,
-        num_targets=None,
-        meta=_meta(plan, execution, data, trainer, seconds)
-        | accounted(models[0].defence, plan.recipe, plan.num_candidates // 2),
-        **answers,
-    )
+        dtype = np.float16 if plan.answers == "float16" else np.float32
+        kept = BankAnswers(work.path / "answers", plan.fingerprint(), plan.num_models, dtype)
+        per_fleet = models_per_fleet(querier.fleet_spec(subjects(plan, split, range(2))))
+        # The fleets in which the library would train them all: models held in memory at a time.
+        for first in range(0, plan.num_models, per_fleet):
+            numbers = range(first, min(first + per_fleet, plan.num_models))
+            if numbers.stop <= kept.num_done:
+                continue
+            models = subjects(plan, split, numbers)
+            spec = querier.fleet_spec(models)
+            seconds = {}
+            if plan.null == "untrained":
+                tick = time.monotonic()
+                trainer = Trainer(spec, execution, reporter.progress, stop, reporter.line)
+                state = trainer.initial()
+                seconds["training"] = time.monotonic() - tick
+            else:
+                trainer, state = querier.library.train(spec, [querier.name(m) for m in models])
+                seconds["training"] = querier.cost(models).wall_seconds
+            kept.packing = dataclasses.asdict(trainer.packing)
+            if kept.num_done > first:
+                # An earlier process noted the seconds of this fleet.
+                seconds = {}
+            at_once = _models_asked_at_once(plan, trainer.packing.models_per_call)
+            for start in range(kept.num_done, numbers.stop, at_once):
+                part = slice(start - first, min(start + at_once, numbers.stop) - first)
+                rows = np.broadcast_to(asked, (part.stop - part.start, len(asked)))
+                tick = time.monotonic()
+                answers = trainer.query(
+                    jax.tree.map(lambda leaf, part=part: leaf[part], state),
+                    rows,
+                    keep,
+                    answering=answering([model.defence for model in models[part]]),
+                )
+                for name in ("phi", "correct"):
+                    answers[name] = np.ascontiguousarray(np.moveaxis(answers[name], 2, 0))
+                seconds["query"] = time.monotonic() - tick
+                tick = time.monotonic()
+                if plan.num_population >= plan.quantile.batch_size:
+                    phi = answers["phi"][0][:, plan.num_candidates :]
+                    regressions = quantile_models(
+                        data, split.population, phi, plan.seed, plan.quantile, execution, start
+                    )
+                    regression = Trainer(regressions, execution, reporter.progress, stop)
+                    answers |= regression.query(regression.run(), rows, prediction)
+                seconds["quantiles"] = time.monotonic() - tick
+                kept.add(answers, seconds)
+                seconds = {}
+                if kept.num_done < plan.num_models and stop.received is not None:
+                    raise Preempted(f"{plan.task}: stopped after {kept.num_done} models answered")
     with outcome.writing() as path:
-        bank.save(path)
+        kept.save(
+            path,
+            {
+                "member": _membership(plan, split, data.num_records),
+                "labels": data.labels[asked],
+                "population": np.arange(len(asked)) >= plan.num_candidates,
+            },
+            {
+                **_meta(plan, execution, data, kept),
+                **accounted(
+                    subjects(plan, split, [0])[0].defence, plan.recipe, plan.num_candidates // 2
+                ),
+                "num_classes": data.task.num_classes,
+                "twins": True,
+            },
+        )
+    kept.delete()
+    bank = _read(outcome.path)
     members, others = bank.accuracy()
     reporter.line(
         f"{plan.task}: {plan.num_models} models of {plan.num_candidates // 2} records in "
-        f"{seconds['training']:.1f} s; accuracy {members:.3f} on members, {others:.3f} on "
+        f"{kept.seconds['training']:.1f} s; accuracy {members:.3f} on members, {others:.3f} on "
         "non-members"
     )
     return bank
+
+
+def _models_asked_at_once(plan: BankPlan, models_per_call: int) -> int:
+    """Returns how many models' answers are held in memory: whole packs."""
+    records = plan.num_candidates + plan.num_population
+    each = records * (5 * plan.num_queries + 20)
+    return max(1, _MOST_BYTES // each // models_per_call) * models_per_call
+
+
+def _read(path: Path) -> Bank:
+    """Reads a bank, into memory if it is not too large."""
+    return bank_lib.load(path, on_disk=path.stat().st_size > _MOST_BYTES)
 
 
 def _made_by(bank: Bank) -> list[dict[str, Any]]:
     return [{"fingerprint": bank.meta.get("fingerprint"), "format": bank.format}]
 
 
-def lay_out(plan: BankPlan, data_dir: str | None) -> tuple[Dataset, Halves, list[Subject]]:
-    """Returns a bank's data, who is a member of which model, and the models.
+def lay_out(plan: BankPlan, data_dir: str | None) -> tuple[Dataset, Halves]:
+    """Returns a bank's data, and who is a member of which model.
 
     Raises:
       InputError: the data was not prepared, or has too few records.
@@ -129,31 +181,29 @@ def lay_out(plan: BankPlan, data_dir: str | None) -> tuple[Dataset, Halves, list
             )
     data = records(plan.task, plan.source, data_dir, needed)
     sizes = plan.num_models, plan.num_candidates, plan.num_population
-    split = halves(plan.task, plan.seed, data.num_records, *sizes)
-    keys = [identity_key(plan.seed, plan.task, Role.BANK_MODEL, i) for i in range(plan.num_models)]
+    return data, halves(plan.task, plan.seed, data.num_records, *sizes)
+
+
+def subjects(plan: BankPlan, split: Halves, numbers: Sequence[int]) -> list[Subject]:
+    """Returns some of a bank's models by their numbers."""
     defence = None if plan.defence is None else get_defence(plan.defence)
     if defence is not None:
         # Twins share the candidates: all train on equally many.
         defence = defence.tailored(plan.recipe, plan.num_candidates // 2)
-    return (
-        data,
-        split,
-        [
-            Subject(
-                name=f"model {i} of the bank of {plan.task}, seed {plan.seed}",
-                task=plan.task,
-                recipe=plan.recipe,
-                members=split.candidates[member],
-                others=split.candidates[~member],
-                key_data=key_data,
-                defence=defence,
-                seed=plan.seed,
-            )
-            for i, (member, key_data) in enumerate(
-                zip(split.member, stack_key_data(keys), strict=True)
-            )
-        ],
-    )
+    keys = [identity_key(plan.seed, plan.task, Role.BANK_MODEL, i) for i in numbers]
+    return [
+        Subject(
+            name=f"model {i} of the bank of {plan.task}, seed {plan.seed}",
+            task=plan.task,
+            recipe=plan.recipe,
+            members=split.candidates[split.member[i]],
+            others=split.candidates[~split.member[i]],
+            key_data=key_data,
+            defence=defence,
+            seed=plan.seed,
+        )
+        for i, key_data in zip(numbers, stack_key_data(keys), strict=True)
+    ]
 
 
 def _membership(plan: BankPlan, split: Halves, total: int) -> np.ndarray:
@@ -166,14 +216,17 @@ def _membership(plan: BankPlan, split: Halves, total: int) -> np.ndarray:
 
 
 def _meta(
-    plan: BankPlan, execution: Execution, data: Dataset, trainer: Trainer, seconds: dict[str, float]
+    plan: BankPlan,
+    execution: Execution,
+    data: Dataset,
+    kept: BankAnswers,
 ) -> dict[str, Any]:
     return {
         "task": plan.task,
         "source": data.source,
         "num_records": data.num_records,
         "plan": plan.as_dict(),
-        "seconds": {name: round(value, 3) for name, value in seconds.items()},
-        "packing": dataclasses.asdict(trainer.packing),
+        "seconds": {name: round(value, 3) for name, value in kept.seconds.items()},
+        "packing": kept.packing,
         **provenance(plan.fingerprint(), execution),
     }

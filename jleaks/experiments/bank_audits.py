@@ -11,6 +11,7 @@ from jleaks.attacks.references import assign
 from jleaks.attacks.registry import Attack
 from jleaks.experiments.bank_results import Row
 from jleaks.metrics.epsilon import epsilon_one_run, epsilon_over_thresholds
+from jleaks.metrics.gaussian_dp import mu_one_run, mu_over_thresholds
 from jleaks.metrics.resampling import bootstrap_records
 from jleaks.rows import GUARANTEE
 
@@ -24,13 +25,16 @@ def audit(
     confidence: float = 0.95,
     num_resamples: int = 200,
 ) -> list[Row]:
-    """Returns one row per attack and target: two lower bounds on epsilon, and an interval of the AUC.
+    """Returns one row per attack and target: lower bounds on epsilon and mu, and an interval of the AUC.
 
     `epsilon_thresholds`: valid at once for all thresholds tried, each record an independent trial.
     `epsilon_one_run`: one training run, members and non-members matched in pairs (Steinke et al. 2023).
     Both count as neighbours data sets that differ by replacing one record, and each holds with
     the stated confidence for its own target: the largest of many targets does not.  `..._ceiling` is the
     largest that so many records could give: a bound there says nothing of how much larger epsilon is.
+
+    `mu_thresholds`, `mu_one_run`: on the mu of Gaussian differential privacy, likewise; `epsilon_of_mu_...`
+    the epsilon that goes with it at `delta`, null for a delta of 0 (see `jleaks.metrics.gaussian_dp`).
 
     `auc`: mean, low and high of a bootstrap over the target's records, given its references.
 
@@ -61,6 +65,12 @@ def audit(
             row, member = of_attack[target, mine].astype(np.float64), bank.member[target, mine]
             over = epsilon_over_thresholds(row, member, delta, confidence)
             one = epsilon_one_run(row, member, delta, confidence)
+            # No epsilon goes with a mu at a delta of 0.
+            at = delta or 0.5
+            mus = {
+                "thresholds": mu_over_thresholds(row, member, at, confidence),
+                "one_run": mu_one_run(row, member, at, confidence),
+            }
             interval = None
             if num_resamples:
                 found_auc = bootstrap_records(
@@ -88,6 +98,12 @@ def audit(
                     "epsilon_one_run_ceiling": round(one.ceiling, 6),
                     "num_guesses": one.num_guesses,
                     "num_correct": one.num_correct,
+                    **{f"mu_{name}": round(mu.mu, 6) for name, mu in mus.items()},
+                    **{f"mu_{name}_ceiling": round(mu.ceiling, 6) for name, mu in mus.items()},
+                    **{
+                        f"epsilon_of_mu_{name}": round(mu.epsilon, 6) if delta else None
+                        for name, mu in mus.items()
+                    },
                     "auc": interval,
                     "num_resamples": num_resamples,
                 }

@@ -49,6 +49,8 @@ class BankPlan(BasePlan):
       defence: Defence of all models and its strength, "NAME:STRENGTH", such as "dropout:0.5,0.5": whoever
         attacks with the bank knows of it; None for none.
       data: An entry "NAME=DIGEST" if the task brings its own data; found when a plan is made.
+      answers: What answers are kept as: "float32", or "float16", which halves the bank's file and keeps
+        three digits of each.
     """
 
     kind: ClassVar[str] = "bank"
@@ -67,6 +69,7 @@ class BankPlan(BasePlan):
     null: Literal["none", "shuffled", "untrained"] = "none"
     defence: str | None = None
     data: tuple[str, ...] = ()
+    answers: Literal["float32", "float16"] = "float32"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "data", own_digests([self.task], self.data))

@@ -15,12 +15,12 @@ from jleaks.data.tasks import get_task
 from jleaks.defences.defence import answering
 from jleaks.errors import InputError
 from jleaks.experiments.answers import Querier
-from jleaks.experiments.bank import lay_out
+from jleaks.experiments.bank import lay_out, subjects
 from jleaks.experiments.bank_plan import BankPlan
 from jleaks.experiments.library import Library
 from jleaks.experiments.paper_plan import PaperPlan
 from jleaks.experiments.plan import Plan
-from jleaks.experiments.subjects import AnySubject, Subject, SubjectLayout
+from jleaks.experiments.subjects import Subject, SubjectLayout
 from jleaks.fingerprint import FORMAT
 from jleaks.keys import seed_problem
 from jleaks.training import epoch, packing
@@ -90,8 +90,8 @@ def kept_model(
     if isinstance(plan, BankPlan):
         _check(workdir, [plan.task], task.name, seed, [plan.seed], role, ["model"])
         _check_index(index, plan.num_models)
-        data, _, models = lay_out(plan, data_dir)
-        subject: AnySubject = models[index]
+        data, split = lay_out(plan, data_dir)
+        subject: AnySubject = subjects(plan, split, range(index, index + 1))[0]
     else:
         seeds = range(plan.num_seeds(task.name)) if task.name in plan.tasks else ()
         _check(workdir, plan.tasks, task.name, seed, seeds, role, ["target", "shadow"])

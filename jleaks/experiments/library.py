@@ -197,13 +197,10 @@ class Library:
         if not missing:
             return None
         trainer = None
-        width = spec.members.indices.shape[1]
-        shape = jax.ShapeDtypeStruct(spec.features.shape, spec.features.dtype)
-        size = packing.measure(spec.learner, shape, width, spec.members.privacy is not None)
-        most = max(1, _MOST_BYTES // max(size.state_bytes, 1))
+        size, most = _measured(spec)
+        per_record = size.flops_per_epoch / spec.members.indices.shape[1]
         for start in range(0, len(missing), most):
             at = np.array(missing[start : start + most])
-            per_record = size.flops_per_epoch / width
             trainer = self._fit(take(spec, at), [names[i] for i in at], per_record)
         return trainer if spec.num_models == len(missing) <= most else None
 
@@ -292,6 +289,19 @@ class Library:
         except (KeyError, TypeError, ValueError) as error:
             raise npz.damaged(path, f"what it cost is {about.get('cost')}", RETRAIN) from error
         return cost
+
+
+def _measured(spec: FleetSpec) -> tuple[packing.Cost, int]:
+    """Returns what one model of a fleet takes, and how many the host's memory may hold in training."""
+    shape = jax.ShapeDtypeStruct(spec.features.shape, spec.features.dtype)
+    width, private = spec.members.indices.shape[1], spec.members.privacy is not None
+    size = packing.measure(spec.learner, shape, width, private)
+    return size, max(1, _MOST_BYTES // max(size.state_bytes, 1))
+
+
+def models_per_fleet(spec: FleetSpec) -> int:
+    """Returns how many models like those of a fleet are trained, and held in memory, at a time."""
+    return _measured(spec)[1]
 
 
 class _Spent:

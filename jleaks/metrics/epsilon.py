@@ -33,6 +33,7 @@ import numpy as np
 import scipy.special
 
 from jleaks.errors import InputError
+from jleaks.metrics.guesses import Design, Sides, guesses
 from jleaks.metrics.intervals import Values, check_confidence, clopper_pearson
 from jleaks.metrics.resampling import by_membership
 
@@ -40,8 +41,6 @@ DELTA = 1e-5
 
 # Shares of all records called members at the thresholds tried: dense where attacks are strong.
 SHARES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.97, 0.99)
-# Shares of the coins guessed in the one-run bound.
-GUESS_SHARES = (0.01, 0.03, 0.1, 0.3, 1.0)
 
 _TRIALS = (
     "Each record's answer counts as an independent trial; for one training run that is a model of "
@@ -174,8 +173,8 @@ def epsilon_from_counts(
     return max(0.0, _unclipped(tp, p, fp, n, delta, confidence))
 
 
-def _quantiles(pooled: np.ndarray) -> np.ndarray:
-    """Distinct scores at which `SHARES` of the pooled records, at least one, are called members."""
+def quantile_thresholds(pooled: np.ndarray) -> np.ndarray:
+    """Returns the distinct scores at which `SHARES` of the pooled records, at least one, are called."""
     ranks = np.maximum(1, np.round(np.array(SHARES) * pooled.size)).astype(int)
     return np.unique(np.sort(pooled)[pooled.size - ranks])
 
@@ -228,7 +227,7 @@ def epsilon_over_thresholds(
     elif method != "bonferroni":
         raise InputError(f"method {method!r}; expected 'bonferroni' or 'split'")
     if thresholds is None:
-        tried = _quantiles(np.concatenate(chosen_on))
+        tried = quantile_thresholds(np.concatenate(chosen_on))
     else:
         tried = np.unique(np.asarray(thresholds, np.float64))
         if not tried.size or np.isnan(tried).any():
@@ -316,8 +315,8 @@ def epsilon_one_run(
     confidence: float = 0.95,
     *,
     num_guesses: int | Sequence[int] | None = None,
-    design: Literal["pairs", "coins"] = "pairs",
-    sides: Literal["both", "members"] = "both",
+    design: Design = "pairs",
+    sides: Sides = "both",
     seed: int = 0,
 ) -> OneRunAudit:
     """Returns the lower bound on epsilon from one training run of Steinke et al. 2023.
@@ -326,18 +325,8 @@ def epsilon_one_run(
     right, and every epsilon with `one_run_p_value` <= alpha is refuted.  Several values of r are tried with
     alpha = (1 - confidence) / (values tried) each; r never depends on which guesses are right.
 
-    Design "coins": one coin per record, as the theorem has it; neighbours add or remove a record.  The
-    highest scores are guessed members and the lowest non-members.  Not valid for halves of fixed size,
-    whose memberships depend on each other.
-
-    Design "pairs": valid for both.  Members and non-members are matched at random.  Given the pairs and
-    that one of each is a member, every choice of it was equally likely: a fair coin per pair,
-    m = min(members, non-members).  Flipping one replaces a record, which is what neighbours are here.
-    The one of higher score is guessed, in the pairs whose scores differ most.
-
-    Scores may depend on the coins through the target model alone: reference models drawn without
-    regard to the target's membership are allowed, its twin is not.  Equal scores are ranked at
-    random, since their order in a file may give membership away.
+    How the guesses are made, and what neighbours are, `jleaks.metrics.guesses.guesses` says.  Reference
+    models drawn without regard to the target's membership are allowed, its twin is not.
 
     Args:
       scores: [records], finite, larger means likelier a member.
@@ -356,38 +345,15 @@ def epsilon_one_run(
     """
     check_confidence(confidence)
     _check_delta(delta)
-    if design not in ("pairs", "coins"):
-        raise InputError(f"design {design!r}; expected 'pairs' or 'coins'")
-    if sides not in ("both", "members"):
-        raise InputError(f"sides {sides!r}; expected 'both' or 'members'")
-    inside, outside = by_membership(scores, member)
-    rng = np.random.default_rng(seed)
-    if design == "pairs":
-        m = min(inside.size, outside.size)
-        gap = rng.permutation(inside)[:m] - rng.permutation(outside)[:m]
-        right = (gap > 0) | ((gap == 0) & (rng.random(m) < 0.5))
-        right = right[np.lexsort((rng.random(m), -abs(gap)))]
-    else:
-        m = inside.size + outside.size
-        ranked = np.lexsort((rng.random(m), -np.concatenate([inside, outside]))) < inside.size
-
-    if num_guesses is None:
-        num_guesses = [max(1, round(share * m)) for share in GUESS_SHARES]
-    tried = np.unique(np.asarray(num_guesses))
-    if tried.dtype.kind not in "iu" or not tried.size or tried[0] < 1 or tried[-1] > m:
-        raise InputError(f"{num_guesses} guesses about {m} coins; expected whole numbers in 1..{m}")
-    found, perfect, alpha = [], [], (1 - confidence) / tried.size
-    for r in map(int, tried):
-        if design == "pairs":
-            v, most = int(right[:r].sum()), r
-        else:
-            ins = r if sides == "members" else (r + 1) // 2
-            v = int(ranked[:ins].sum()) + int((~ranked[m - (r - ins) :]).sum())
-            most = min(ins, inside.size) + min(r - ins, outside.size)
+    made = guesses(scores, member, design, sides, seed)
+    tried, m = made.numbers(num_guesses), made.num_coins
+    found, perfect, alpha = [], [], (1 - confidence) / len(tried)
+    for r in tried:
+        v, most = made.correct(r)
         perfect.append(_largest_refuted(most, r, m, delta, alpha))
         epsilon = _largest_refuted(v, r, m, delta, alpha)
         # Without a bound, the guesses that came nearest to one are shown.
         found.append((epsilon, -_p_value(v, r, m, 0.0, 0.0), r, v))
     epsilon, _, r, v = max(found)
     words = f"one run, {design}", confidence, delta, _ASSUMPTIONS[design]
-    return OneRunAudit(epsilon, r, v, m, tried.size, *words, max(perfect))
+    return OneRunAudit(epsilon, r, v, m, len(tried), *words, max(perfect))

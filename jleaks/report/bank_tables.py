@@ -185,7 +185,12 @@ def epsilon_table(rows: Sequence[Mapping[str, Any]]) -> Table:
         for title, field in (
             ("over thresholds", "epsilon_thresholds"),
             ("one run", "epsilon_one_run"),
+            ("mu over thresholds", "mu_thresholds"),
+            ("mu, one run", "mu_one_run"),
         ):
+            if field not in mine[0]:
+                # Rows of earlier versions have no bounds on mu.
+                continue
             body.append((Cell(ATTACKS[attack].title), Cell(title), *_bounds(mine, field)))
     first = rows[0]
     return Table(
@@ -195,7 +200,8 @@ def epsilon_table(rows: Sequence[Mapping[str, Any]]) -> Table:
         "answer for an independent trial, which after one training run is a model of the data, not a "
         "theorem.  One run: Steinke et al. 2023, members and non-members matched in pairs; takes for "
         "granted only that members were drawn at random and that scores depend on who is one through "
-        "the target alone.  Neighbours replace one record.  Marked: at the ceiling, the largest bound "
+        "the target alone.  Mu: of Gaussian differential privacy, likewise (one run: Mahloujifar et al. "
+        "2025).  Neighbours replace one record.  Marked: at the ceiling, the largest bound "
         "that so many records could give, whatever the attack; the true epsilon may be any larger.",
         heads=(
             *("Attack", "Bound", "Least target", "Median target", "Largest target", "Above 0"),

@@ -1,5 +1,7 @@
 """Every attack of a bank against its loop in float64, on banks with ties and one-sided records."""
 
+import dataclasses
+
 import jax.numpy as jnp
 import naive_attacks as naive
 import numpy as np
@@ -61,7 +63,7 @@ def variant_of(
     if name not in naive.VARIANTS:
         return {}
     if not shadows.models.size:
-        return {"variant": 0.3 if name == "rmia_offline" else "global"}
+        return {"variant": 0.3 if "rmia" in name else "global"}
     of, refs = int(shadows.targets[target]), shadows.models[target].tolist()
     return {"variant": naive.chosen_variant(name, slow, of, refs, slow.candidates)}
 
@@ -124,6 +126,30 @@ def test_metrics_equal_brute_force_over_all_thresholds(name):
             called = own[target] >= level
             assert found.tp_called[a, target] == (called & member).sum(), what
             assert found.fp_called[a, target] == (called & ~member).sum(), what
+
+
+def test_informia_ranks_one_target_as_base_and_shifts_targets():
+    _, bank, references, shadows = case("plain")
+    names = ("informia_online", "base_online_tempered")
+    found = scores(bank, [ATTACKS[name] for name in names], references, shadows)
+    shift = found[names[1]] - found[names[0]]
+    assert np.ptp(shift, axis=1) == pytest.approx(0, abs=1e-5)
+    assert np.ptp(shift[:, 0]) > 0.01
+    metrics = evaluate(bank, [ATTACKS[name] for name in names], references, shadows, make_mesh(1))
+    assert metrics.auc[0] == pytest.approx(metrics.auc[1], abs=2e-3)
+
+
+def test_pmia_never_looks_at_models_that_trained_on_the_record():
+    _, bank, references, shadows = case("plain")
+    attacks = [ATTACKS[name] for name in ("pmia_all", "pmia_class")]
+    before = scores(bank, attacks, references, shadows)
+    phi, record = bank.phi.copy(), int(np.flatnonzero(~bank.population)[0])
+    trained = bank.member[:, record].copy()
+    trained[0] = False
+    phi[:, trained, record] += 3
+    after = scores(dataclasses.replace(bank, phi=phi), attacks, references, shadows)
+    for name in ("pmia_all", "pmia_class"):
+        assert after[name][0, record] == pytest.approx(before[name][0, record], abs=1e-3)
 
 
 def test_thresholds_come_from_the_shadow_alone():

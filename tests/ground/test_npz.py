@@ -97,3 +97,32 @@ def test_what_is_there_already_is_not_written_again(tmp_path):
     assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
     replace_file(path, b"two")
     assert path.read_bytes() == b"two"
+
+
+def test_maps_are_what_was_saved_and_are_checked(tmp_path):
+    large = np.arange(30_000.0, dtype=np.float32).reshape(3, -1)
+    np.save(tmp_path / "z.npy", large[:, ::2])
+    path = npz.save(
+        tmp_path / "a.npz",
+        {**ARRAYS, "none": np.empty((0, 3))},
+        {"n": 1},
+        {"z": tmp_path / "z.npy"},
+    )
+    for read in (npz.load, npz.mapped):
+        arrays, meta = read(path, "")
+        assert meta == {"n": 1}
+        np.testing.assert_array_equal(arrays["x"], ARRAYS["x"])
+        np.testing.assert_array_equal(arrays["z"], large[:, ::2])
+        assert arrays["none"].shape == (0, 3)
+    assert isinstance(arrays["z"], np.memmap)
+    assert not arrays["z"].flags.writeable
+    compressed = tmp_path / "b.npz"
+    np.savez_compressed(compressed, **ARRAYS)
+    np.testing.assert_array_equal(npz.mapped(compressed, "")[0]["x"], ARRAYS["x"])
+    content = bytearray(path.read_bytes())
+    content[content.find(large[1, 4000].tobytes() + large[1, 4002].tobytes())] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"z.npy is not what was written"):
+        npz.mapped(path, "delete it")
+    with pytest.raises(InputError, match="does not exist"):
+        npz.mapped(tmp_path / "none.npz", "")

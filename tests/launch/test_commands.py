@@ -9,8 +9,8 @@ import zipfile
 import pytest
 
 COMMANDS = (
-    *("sweep", "bank", "attack", "paper", "defend", "audit", "gate", "serve", "prepare"),
-    *("report", "status"),
+    *("sweep", "bank", "attack", "records", "paper", "defend", "audit", "gate", "serve"),
+    *("prepare", "report", "status"),
 )
 TINY = ("--tasks=location", "--num_seeds=1", "--scale=0.01", "--epochs=2", "--attack_epochs=1")
 

@@ -1,0 +1,122 @@
+"""A bank's answers while it is made: on the disk as they come, model by model, so that any number fits.
+
+answers/NAME.npy       one array of the bank, models on the last axis but one
+answers/progress.json  how many models have answered, and the seconds that it took
+"""
+
+import json
+import math
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jleaks import npz
+from jleaks.errors import InputError
+from jleaks.files import replace_file
+
+_REMEDY = "delete the folder to ask the models again"
+_PROGRESS = "progress.json"
+
+
+class BankAnswers:
+    """The answers of the first so many of M models.
+
+    Attributes:
+      num_done: Models that have answered.
+      seconds: By stage, of all processes that worked on it.
+      packing: How the models were packed, by the last process that asked some.
+    """
+
+    def __init__(self, folder: Path, fingerprint: str, num_models: int, dtype: type[np.floating]):
+        """Opens what is there, or nothing yet.
+
+        Args:
+          folder: Where the answers are.
+          fingerprint: Of the bank's plan.
+          num_models: M.
+          dtype: What floats are kept as.
+
+        Raises:
+          InputError: what is there cannot be read.
+        """
+        self._folder, self._fingerprint = folder, fingerprint
+        self._num_models, self._dtype = num_models, dtype
+        self.num_done, self.seconds = 0, dict[str, float]()
+        self.packing: dict[str, Any] = {}
+        self._names: list[str] = []
+        path = folder / _PROGRESS
+        if not path.exists():
+            return
+        try:
+            found = json.loads(path.read_bytes())
+            if found["fingerprint"] != fingerprint:
+                raise ValueError(f"it is of plan {found['fingerprint']}, this is {fingerprint}")
+            self.num_done, self._names = int(found["num_done"]), list(found["names"])
+            self.packing = dict(found["packing"])
+            self.seconds = {name: float(value) for name, value in found["seconds"].items()}
+            if not all(math.isfinite(value) for value in self.seconds.values()):
+                raise ValueError("seconds are not finite")
+            for name in self._names:
+                if (shape := self._map(name, "r").shape)[-2] != num_models:
+                    raise ValueError(f"{name} has shape {shape}, expected {num_models} models")
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{path} is damaged ({error}); {_REMEDY}") from error
+
+    def _path(self, name: str) -> Path:
+        return self._folder / f"{name}.npy"
+
+    def _map(self, name: str, mode: Any, shape: Any = None, dtype: Any = None) -> np.memmap:
+        return np.lib.format.open_memmap(self._path(name), mode, dtype, shape)
+
+    def add(self, found: Mapping[str, np.ndarray], seconds: Mapping[str, float]) -> None:
+        """Takes over what the next models answered: arrays with models on the last axis but one.
+
+        Raises:
+          InputError: the disk is full, or cannot be written.
+        """
+        (count,) = {array.shape[-2] for array in found.values()}
+        span = slice(self.num_done, self.num_done + count)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            for name, array in found.items():
+                dtype = self._dtype if array.dtype.kind == "f" else array.dtype
+                if self._names:
+                    whole = self._map(name, "r+")
+                else:
+                    shape = (*array.shape[:-2], self._num_models, array.shape[-1])
+                    whole = self._map(name, "w+", shape, dtype)
+                if dtype == np.float16:
+                    # Confidences beyond half precision's range are as sure as it can say.
+                    array = np.clip(array, np.finfo(dtype).min, np.finfo(dtype).max)
+                whole[..., span, :] = array
+                # Closed again: what is mapped counts as this process's memory.
+                whole.flush()
+                del whole
+            self._names = list(found)
+            self.num_done += count
+            for name, value in seconds.items():
+                self.seconds[name] = self.seconds.get(name, 0.0) + value
+            self._note()
+        except OSError as error:
+            raise InputError(f"cannot write to {self._folder}: {error.strerror}") from error
+
+    def _note(self) -> None:
+        about = {
+            "fingerprint": self._fingerprint,
+            "num_done": self.num_done,
+            "names": self._names,
+            "seconds": self.seconds,
+            "packing": self.packing,
+        }
+        replace_file(self._folder / _PROGRESS, json.dumps(about).encode())
+
+    def save(self, path: Path, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> None:
+        """Writes the bank's file: all answers, further arrays, and its description."""
+        npz.save(path, arrays, meta, {name: self._path(name) for name in self._names})
+
+    def delete(self) -> None:
+        """Deletes the folder, once the bank's file is there."""
+        shutil.rmtree(self._folder, ignore_errors=True)

@@ -1,0 +1,141 @@
+"""Tables of the risk of single records."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jleaks.attacks.registry import ATTACKS
+from jleaks.report.numbers import UNDEFINED
+from jleaks.report.table import Cell, Table
+
+
+def fprs_of(row: Mapping[str, Any]) -> list[str]:
+    """Returns the FPRs of a row or summary as its fields have them, the largest first."""
+    marks = ("record_tpr_at_own_fpr_", "tpr_at_own_fpr_")
+    found = [name.removeprefix(mark) for mark in marks for name in row if name.startswith(mark)]
+    return sorted(dict.fromkeys(found), key=lambda fpr: -float(fpr))
+
+
+def _number(value: float | None, digits: int = 3) -> str:
+    return UNDEFINED if value is None else f"{value:.{digits}f}"
+
+
+def _title(name: str) -> str:
+    return ATTACKS[name].title if name in ATTACKS else name
+
+
+def _half_width(value: Mapping[str, Any]) -> str:
+    if value["mean"] is None or value["high"] is None:
+        return _number(value["mean"])
+    width = (value["high"] - value["low"]) / 2
+    return f"{value['mean']:.3f}±{f'{width:.3f}'.removeprefix('0')}"
+
+
+def risk_table(summary: Sequence[Mapping[str, Any]]) -> Table:
+    """Returns a row per attack: how its records' own ROC curves spread, and how many records it finds."""
+    first = summary[0]
+    fprs = fprs_of(first)
+    heads = ["Attack", "Found\nBH", "Found\nBY", "AUC\nmean", "AUC\nmedian", "AUC\n99%"]
+    heads += [f"TPR at own\n{float(fpr):.4g} FPR" for fpr in fprs]
+    rows = []
+    for row in summary:
+        cells = [
+            _title(row["attack"]),
+            f"{row['records_found_bh']:,}",
+            f"{row['records_found_by']:,}",
+            *(_number(row["record_auc"][name]) for name in ("mean", "median", "q99")),
+        ]
+        for fpr in fprs:
+            found = row[f"record_tpr_at_own_fpr_{fpr}"]
+            cells.append(UNDEFINED if found is None else _number(found["mean"]))
+        rows.append(tuple(Cell(text) for text in cells))
+    return Table(
+        f"{first['task']}: {first['num_records']:,} records over {first['num_models']:,} models",
+        "Each record's own ROC curve, over the models that did and did not train on it; models of "
+        "one half are attacked with the other half as references.  Found: records that tell more than "
+        "nothing at a false-discovery rate of 5%, by Benjamini-Hochberg and, valid however records "
+        f"depend on each other, Benjamini-Yekutieli.  {UNDEFINED}: too few models to tell.",
+        tuple(heads),
+        1,
+        tuple(rows),
+    )
+
+
+def pooled_table(summary: Sequence[Mapping[str, Any]]) -> Table:
+    """Returns a row per attack: one threshold for all records, on raw and on calibrated scores."""
+    fprs = fprs_of(summary[0])
+    measures = ["auc", *(f"tpr_at_fpr_{fpr}" for fpr in fprs)]
+    titles = ["AUC", *(f"TPR at\n{float(fpr):.4g} FPR" for fpr in fprs)]
+    heads = ["Attack"]
+    for kind in ("raw", "calibrated"):
+        heads += [f"{kind.capitalize()}:\n{title}" for title in titles]
+    rows = [
+        tuple(
+            Cell(text)
+            for text in (
+                _title(row["attack"]),
+                *(_half_width(row[f"pooled_raw_{name}"]) for name in measures),
+                *(_half_width(row[f"pooled_calibrated_{name}"]) for name in measures),
+            )
+        )
+        for row in summary
+    ]
+    return Table(
+        f"{summary[0]['task']}: all pairs of a record and a model, at one threshold",
+        "Calibrated: in standard deviations above the mean of the record's own OUT references' scores.  "
+        "±: 95%, jackknife over records, given the models.",
+        tuple(heads),
+        1,
+        tuple(rows),
+    )
+
+
+def agreement_table(agreement: Sequence[Mapping[str, Any]]) -> Table:
+    """Returns a row per pair of rankings: halves of the models, and attacks."""
+    rows = []
+    for row in agreement:
+        between = row["between"] if row["attack"] == row["beside"] else _title(row["beside"])
+        rows.append(
+            tuple(
+                Cell(text)
+                for text in (
+                    _title(row["attack"]), between,
+                    _number(row["spearman"]), _number(row["top_shared"], 2),
+                )
+            )
+        )  # fmt: skip
+    return Table(
+        f"{agreement[0]['task']}: are the same records found?",
+        "Rank correlation of the records' separations, and the share of the top "
+        f"{agreement[0]['top_share']:.0%} that both name.",
+        ("Attack", "Beside", "Spearman", "Top shared"),
+        2,
+        tuple(rows),
+    )
+
+
+def strongest_table(rows: Sequence[Mapping[str, Any]], count: int = 10) -> Table:
+    """Returns the most vulnerable records of the first attack among the rows."""
+    mine = [row for row in rows if row["attack"] == rows[0]["attack"]][:count]
+    fprs = fprs_of(rows[0])
+    heads = ["Record", "In the dataset", "Class", "AUC", "95%", "Separation", "q (BH)"]
+    heads += [f"TPR at own\n{float(fpr):.4g} FPR" for fpr in fprs]
+    cells = [
+        (
+            str(row["record"]),
+            UNDEFINED if row["dataset_record"] is None else str(row["dataset_record"]),
+            str(row["label"]),
+            _number(row["auc"]),
+            f"[{_number(row['auc_low'])}, {_number(row['auc_high'])}]",
+            _number(row["separation"], 2),
+            f"{row['q_bh']:.1e}",
+            *(_number(row[f"tpr_at_own_fpr_{fpr}"]) for fpr in fprs),
+        )
+        for row in mine
+    ]
+    return Table(
+        f"{rows[0]['task']}: the most vulnerable records under {_title(rows[0]['attack'])}",
+        "Chosen for being the largest of many, these are likely to be somewhat smaller in another bank.",
+        tuple(heads),
+        1,
+        tuple(tuple(Cell(text) for text in row) for row in cells),
+    )

@@ -1,0 +1,26 @@
+"""The memory of growing banks: what is read of a process, and the table."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.scaling.bank_memory import anonymous_mib, memory_table
+
+
+def test_anonymous_memory_is_that_of_a_process():
+    status = Path(f"/proc/{os.getpid()}/status")
+    before = anonymous_mib(status.read_text())
+    held = np.ones(50 << 20, np.uint8)
+    assert 45 < anonymous_mib(status.read_text()) - before < 60
+    assert held.sum() == 50 << 20
+    assert anonymous_mib("Name: zombie\n") == 0
+
+
+def test_the_table_has_a_line_per_bank():
+    row = {
+        "task": "location", "models": 64, "file_mib": 20.0, "bank_seconds": 10.0, "bank_mib": 300.0,
+        "records_seconds": 5.0, "records_mib": 200.0, "cores": 2, "cpu": "a cpu", "commit": "abc",
+    }  # fmt: skip
+    table = memory_table([row, {**row, "models": 1024}])
+    assert [line[0].text for line in table.rows] == ["64", "1,024"]
