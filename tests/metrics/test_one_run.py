@@ -6,11 +6,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from jleaks.metrics.epsilon import (
-    GUESS_SHARES,
-    epsilon_one_run,
-    one_run_p_value,
-)
+from jleaks.metrics.epsilon import epsilon_one_run, one_run_p_value
+from jleaks.metrics.guesses import GUESS_SHARES
 
 
 def drawn(rng, num_records, design):
