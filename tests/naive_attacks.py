@@ -264,6 +264,8 @@ def pmia(bank, target, refs, same_class) -> np.ndarray:
         others = [(m, z) for m, z in pairs(bank, refs, True) if z != x]
         of_class = [(m, z) for m, z in others if bank.labels[z] == bank.labels[x]]
         chosen = of_class if same_class and len(of_class) > 1 else others
+        if not chosen:
+            raise ValueError("no record stands for it")
         proxies = [float(bank.phi[0, m, z]) for m, z in chosen]
         own = answers(bank, refs, 0, x, False)
         mu = float(np.median(own)) if own else whole[0]

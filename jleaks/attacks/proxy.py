@@ -59,7 +59,10 @@ def _score(same_class: bool) -> Score:
 
 _SOURCE = "PMIA, NDSS 2026"
 
+# On a bank there are IN answers about other records where there are some about the record itself.
 ENTRIES = (
-    Attack("pmia_all", "PMIA, all proxies", _SOURCE, _score(same_class=False), "out"),
-    Attack("pmia_class", "PMIA, proxies of the class", _SOURCE, _score(same_class=True), "out"),
+    Attack("pmia_all", "PMIA, all proxies", _SOURCE, _score(same_class=False), "in and out"),
+    Attack(
+        "pmia_class", "PMIA, proxies of the class", _SOURCE, _score(same_class=True), "in and out"
+    ),
 )

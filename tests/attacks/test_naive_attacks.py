@@ -312,8 +312,14 @@ def test_an_empty_side_is_an_error(rng, name):
         except ValueError:
             return False
 
-    needs_in = "_online" in name or name in ("bavaria", "bavaria_gaussian")
-    needs_out = name.startswith(("lira", "bavaria", "rmia", "base", "attack_r", "calibrated"))
+    needs_in = "_online" in name or name in (
+        "bavaria",
+        "bavaria_gaussian",
+        "pmia_all",
+        "pmia_class",
+    )
+    compares = ("lira", "bavaria", "rmia", "informia", "pmia", "base", "attack_r", "calibrated")
+    needs_out = name.startswith(compares)
     assert runs(naive.random_bank(rng, 4, 5, all_in=4))
     assert runs(naive.random_bank(rng, 4, 5, all_in=5)) != needs_out
     assert runs(naive.random_bank(rng, 4, 5, all_out=5)) != needs_in
