@@ -141,8 +141,8 @@ def _program() -> str:
 
 
 def command_line() -> str:
-    """Returns what was typed, by which a run continues from the same folder."""
-    return shlex.join([*_program().split(), *sys.argv[1:]])
+    """Returns what was typed, by which a run continues, but for secrets in addresses."""
+    return shlex.join([*_program().split(), *map(redacted, sys.argv[1:])])
 
 
 def use_all_cores() -> None:

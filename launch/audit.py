@@ -186,6 +186,10 @@ def _attack(
 
 def _check_own() -> None:
     """Refuses flags that say something of a black box where the target is one's own."""
+    if flags.FLAGS["budget"].present and not (asking.URL.value or asking.CALLABLE.value):
+        raise InputError(
+            "--budget is of records that an endpoint is sent; of shadow models say --shadow_budget"
+        )
     asking.is_asked_for()
     for name in ("target", "target_members", "records", "random", "shadow", "shadow_members"):
         if flags.FLAGS[name].value:

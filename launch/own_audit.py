@@ -178,10 +178,6 @@ def find(log: Log, execution: "Execution", workdir: Path, seed: int, stop: "Stop
             "--data needs a way to train shadow models: --network=nets.py:Net, or --fit=FILE.py:fit and "
             "--predict=FILE.py:predict"
         )
-    if flags.FLAGS["budget"].present and not asking.is_asked_for():
-        raise InputError(
-            "--budget is of records that an endpoint is sent; of shadow models say --shadow_budget"
-        )
     if _POLICY.value is not None and _BUDGET.value is None:
         raise InputError(
             "--policy says what a --shadow_budget is spent for, which is not given; see jleaks gate"

@@ -53,6 +53,7 @@ install_import_hook(sorted(set(_modules()) - _UNSHAPED), "shape_checks.checked")
 
 from jleaks.data.tasks import TASKS  # noqa: E402
 from jleaks.models.cpu_kernels import library  # noqa: E402
+from jleaks.models.registry import NETWORKS  # noqa: E402
 from jleaks.training import executables  # noqa: E402
 
 
@@ -107,6 +108,14 @@ def kernels():
     if not any(map(shutil.which, library.COMPILERS)):
         pytest.skip("no C++ compiler")
     library.load(Path("~/.cache/jleaks/kernels").expanduser())
+
+
+@pytest.fixture
+def networks(monkeypatch):
+    """The registry of networks, whose entries of this test are gone after it."""
+    monkeypatch.setattr(NETWORKS, "_entries", dict(NETWORKS._entries))
+    monkeypatch.setattr(NETWORKS, "_origins", dict(NETWORKS._origins))
+    return NETWORKS
 
 
 @pytest.fixture

@@ -292,6 +292,7 @@ def test_items_that_are_no_pairs_are_named():
         audit(Source([1.0] * N), None, MEMBER, **GIVEN)
 
 
+@pytest.mark.usefixtures("networks")
 def test_networks_are_trained_on_mixed_columns(frame):
     import flax.linen as nn
 

@@ -13,7 +13,7 @@ from jleaks.auditing.paired import auc_difference, share_difference
 from jleaks.auditing.policy import Policy, apply, read_audit
 from jleaks.errors import InputError
 from jleaks.metrics.intervals import clopper_pearson
-from jleaks.report import audit_page
+from jleaks.report import audit_files
 
 
 def test_the_variance_is_delong_s_of_two_correlated_curves():
@@ -102,7 +102,7 @@ def answers(memory, seed):
 def save(folder, memory, seed, ids=None):
     posteriors, labels, member = answers(memory, seed)
     found = audit(labels=labels, member=member, answers=posteriors, ids=ids)
-    audit_page.save(found, folder)
+    audit_files.save(found, folder)
     return found
 
 

@@ -385,9 +385,9 @@ def test_an_audit_over_http_stopped_and_continued_equals_one_of_the_posteriors(
             "--num_cpu_devices=1", "--budget=850", "--attack_recipe=ml_leaks",
         ]  # fmt: skip
         first, line = start("launch.audit", "--request_rate=1", *flags)
-        assert line == f"  {found[1]}: 300/850 records answered\n"
+        assert line.endswith(f"  {found[1]}: 300/850 records answered\n")
         status, output, errors = stop(first)
-        assert (status, errors) == (0, "")
+        assert (status, errors) == (75, "")
         assert "stopped, all answers so far are kept; the same command continues" in output
         again = launch("launch.audit", *flags)
         with endpoint(found[1]) as box:

@@ -9,21 +9,10 @@ import pytest
 
 from jleaks.experiments.kept import kept_model
 from jleaks.models.own_network import load_network
-from jleaks.models.registry import NETWORKS
 
 TINY = ("--tasks=location", "--epochs=2")
 BANK = (*TINY, "--num_models=4", "--num_candidates=400", "--num_population=100")
 SWEEP = (*TINY, "--num_seeds=1", "--scale=0.01", "--attack_epochs=1")
-
-
-@pytest.fixture
-def names():
-    """The networks of a test are gone after it."""
-    before = set(NETWORKS)
-    yield
-    for name in set(NETWORKS) - before:
-        NETWORKS._entries.pop(name)
-        NETWORKS._origins.pop(name)
 
 
 def refused(process, *words):
@@ -33,7 +22,7 @@ def refused(process, *words):
         assert word in line
 
 
-@pytest.mark.usefixtures("names")
+@pytest.mark.usefixtures("networks")
 def test_a_linen_module_in_a_bank(launch, tmp_path):
     nets = tmp_path / "nets.py"
     shutil.copy(launch.root / "examples" / "own_network_linen.py", nets)
