@@ -193,6 +193,11 @@ def epsilon_table(rows: Sequence[Mapping[str, Any]]) -> Table:
                 continue
             body.append((Cell(ATTACKS[attack].title), Cell(title), *_bounds(mine, field)))
     first = rows[0]
+    mu = (
+        "Mu: of Gaussian differential privacy, likewise (one run: Mahloujifar et al. 2025).  "
+        if "mu_one_run" in first
+        else ""
+    )
     return Table(
         title=f"{first['task']}: lower bounds on epsilon at delta {first['delta']:g}",
         caption=f"Each target's bound holds with {first['confidence']:.0%} confidence; the largest of many "
@@ -200,8 +205,7 @@ def epsilon_table(rows: Sequence[Mapping[str, Any]]) -> Table:
         "answer for an independent trial, which after one training run is a model of the data, not a "
         "theorem.  One run: Steinke et al. 2023, members and non-members matched in pairs; takes for "
         "granted only that members were drawn at random and that scores depend on who is one through "
-        "the target alone.  Mu: of Gaussian differential privacy, likewise (one run: Mahloujifar et al. "
-        "2025).  Neighbours replace one record.  Marked: at the ceiling, the largest bound "
+        f"the target alone.  {mu}Neighbours replace one record.  Marked: at the ceiling, the largest bound "
         "that so many records could give, whatever the attack; the true epsilon may be any larger.",
         heads=(
             *("Attack", "Bound", "Least target", "Median target", "Largest target", "Above 0"),
