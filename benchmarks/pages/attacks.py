@@ -17,7 +17,7 @@ from typing import Any
 from benchmarks.checks.coverage import coverage_table
 from benchmarks.evaluator.evaluator import evaluator_table, latest
 from benchmarks.harness import Command, Layout, versions, where
-from benchmarks.pages import render
+from benchmarks.pages import filled, render
 from jleaks import json_lines
 from jleaks.attacks.registry import ATTACKS
 from jleaks.data.tasks import TASKS
@@ -53,7 +53,7 @@ COMMAND = Command(
 )
 
 # In between stands the table of TPRs.
-MARKERS = ("<!-- attacks table -->", "<!-- /attacks table -->")
+TABLE = "attacks table"
 _TPR = "tpr_at_fpr_0.001"
 
 # Shown side by side for all tasks; the best known of each family and need.
@@ -314,18 +314,7 @@ def with_table(readme: str, folder: Path) -> str:
     Raises:
       InputError: the markers are not there, once each and in order.
     """
-    start, end = MARKERS
-    if (
-        readme.count(start) != 1
-        or readme.count(end) != 1
-        or readme.index(end) < readme.index(start)
-    ):
-        raise InputError(
-            f"the page must have the lines {start} and {end}, once each and in this order"
-        )
-    before, rest = readme.split(start)
-    table = _side_by_side(_banks(folder), _TPR)
-    return f"{before}{start}\n\n{table}\n\n{end}{rest.split(end)[1]}"
+    return filled(readme, TABLE, _side_by_side(_banks(folder), _TPR))
 
 
 def main() -> int:

@@ -1,15 +1,15 @@
-"""The table of docs/audit.md from committed rows: the same audit by other tools.
+"""The tables of docs/audit.md from committed rows: how often verdicts are wrong, audits by other tools.
 
 python -m benchmarks.pages.audit --page=docs/audit.md
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.harness import Command, Row, where
+from benchmarks.harness import Command, Layout, Row, where
+from benchmarks.pages import filled
 from benchmarks.peers.peers import tools_table
 from jleaks import json_lines
-from jleaks.errors import InputError
 from jleaks.files import replace_file
 from jleaks.report.table import Table
 
@@ -17,7 +17,8 @@ COMMAND = Command(
     "benchmarks.pages.audit",
     __doc__,
     tools=where("Rows of benchmarks.peers.", "results/audit_peers.jsonl"),
-    page=where("The page whose table is written.", "docs/audit.md"),
+    verdicts=where("Rows of benchmarks.checks.audit_verdicts.", "results/audit_verdicts.jsonl"),
+    page=where("The page whose tables are written.", "docs/audit.md"),
 )
 
 
@@ -36,29 +37,88 @@ def _made(rows: Sequence[Row]) -> str:
     )
 
 
-def _body(table: Table, rows: Sequence[Row]) -> str:
-    """Returns a table without its heading, and how it was made."""
-    text = table.to_markdown().split("\n", 1)[1].strip()
-    return f"{text}\n\n{_made(rows)}"
+def _body(table: Table) -> str:
+    """Returns a table without its heading."""
+    return table.to_markdown().split("\n", 1)[1].strip()
 
 
-def with_table(page: str, tools: Sequence[Row]) -> str:
-    """Returns the page with the table between its markers.
+def _share(value: float) -> str:
+    return f"{value:.1%}"
+
+
+_VERDICTS = Layout(
+    "",
+    "",
+    (
+        ("True AUC", "{auc:.3f}"),
+        ("Level reached", lambda row: _levels(row["levels"], row["audits"])),
+        *(
+            (f"Interval of the {title} covers", lambda row, name=name: _share(row["covered"][name]))
+            for title, name in (
+                ("TPR at the shadows' threshold", "tpr_of_threshold"),
+                ("FPR there", "fpr_of_threshold"),
+                ("AUC", "auc"),
+            )
+        ),
+        (
+            "Gate at a limit that is the truth: wrong",
+            lambda row: _share(1 - row["gate_at_the_truth"]["inconclusive"]),
+        ),
+    ),
+)
+
+_BUDGETS = Layout(
+    "",
+    "",
+    (
+        ("Number limited", "{limited}"),
+        ("All shadows find", "{truth:.3f}"),
+        ("Limit", "{limit:.3f}"),
+        *(
+            (outcome.capitalize(), lambda row, outcome=outcome: _share(row["verdicts"][outcome]))
+            for outcome in ("pass", "fail", "inconclusive")
+        ),
+        ("Wrong", lambda row: _share(row["wrong"])),
+        ("Shadows trained", "{shadows_trained:.1f}"),
+    ),
+)
+
+# Limits so far from the truth are shown.
+_NEAR = 0.0501
+
+
+def _levels(levels: Mapping[str, int], audits: int) -> str:
+    """Returns how often each level was reached, the commonest first."""
+    common = sorted(levels.items(), key=lambda item: -item[1])
+    return ", ".join(f"{level} {_share(count / audits)}" for level, count in common)
+
+
+def filled_page(page: str, tools: Sequence[Row], audits: Sequence[Row]) -> str:
+    """Returns the page with its tables between their markers.
+
+    Args:
+      page: Its text.
+      tools: Rows of `benchmarks.peers`.
+      audits: Rows of `benchmarks.checks.audit_verdicts`.
 
     Raises:
       InputError: a marker is not there, once.
     """
-    start, end = "<!-- tools table -->", "<!-- /tools table -->"
-    if page.count(start) != 1 or page.count(end) != 1:
-        raise InputError(f"the page must have the lines {start} and {end}, once each")
-    before, rest = page.split(start)
-    return f"{before}{start}\n\n{_body(tools_table(tools), tools)}\n\n{end}{rest.split(end)[1]}"
+    verdicts = [row for row in audits if "levels" in row]
+    budgets = [
+        row
+        for row in audits
+        if "budget" in row and abs(row["limit"] - row["truth"]) < _NEAR and 0 < row["limit"] < 1
+    ]
+    page = filled(page, "verdicts table", _body(_VERDICTS.table(verdicts)))
+    page = filled(page, "budget table", _body(_BUDGETS.table(budgets)))
+    return filled(page, "tools table", f"{_body(tools_table(tools))}\n\n{_made(tools)}")
 
 
 def main() -> int:
     target = Path(COMMAND.page)
-    tools = json_lines.read(COMMAND.tools)
-    replace_file(target, with_table(target.read_text(), tools).encode())
+    tools, audits = json_lines.read(COMMAND.tools), json_lines.read(COMMAND.verdicts)
+    replace_file(target, filled_page(target.read_text(), tools, audits).encode())
     print(f"wrote {target}")
     return 0
 

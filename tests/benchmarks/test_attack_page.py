@@ -22,6 +22,8 @@ NARROW = {
 }
 WIDE = {**NARROW, "hidden": [1024, 512], "epochs": 100, "optimizer": "sgd"}
 
+MARKERS = ("<!-- attacks table -->", "<!-- /attacks table -->")
+
 
 def bank(
     folder: Path,
@@ -134,7 +136,7 @@ def test_tprs_at_few_allowed_non_members_are_marked_wherever_they_stand(tmp_path
     section = text[text.index("## TPR at 0.1% FPR") : text.index("## TPR at 1% FPR")]
     assert FEW_NOTE in section
     assert FEW_NOTE not in text[text.index("## TPR at 1% FPR") : text.index("## AUC")]
-    start, end = attack_page.MARKERS
+    start, end = MARKERS
     assert FEW_NOTE in attack_page.with_table(f"{start}\n{end}\n", tmp_path)
 
 
@@ -166,7 +168,7 @@ def test_how_intervals_were_checked_is_told_from_its_rows(results):
 
 def test_a_readme_gets_the_table_between_its_markers(results, launch, tmp_path):
     readme, page = tmp_path / "README.md", tmp_path / "docs" / "attacks.md"
-    start, end = attack_page.MARKERS
+    start, end = MARKERS
     readme.write_text(f"Before.\n\n{start}\nold\n{end}\n\nAfter.\n")
     flags = [f"--results={results}", f"--page={page}", f"--readme={readme}"]
     for _ in range(2):
@@ -186,7 +188,7 @@ def test_a_readme_gets_the_table_between_its_markers(results, launch, tmp_path):
 @pytest.mark.parametrize("text", ["nothing", "{1}\n{0}", "{0}\n{0}\n{1}", "{0}"])
 def test_a_readme_without_markers_is_left_alone(results, text):
     with pytest.raises(InputError, match=r"must have the lines <!-- attacks table -->"):
-        attack_page.with_table(text.format(*attack_page.MARKERS), results)
+        attack_page.with_table(text.format(*MARKERS), results)
 
 
 def test_no_banks_are_one_clear_line(tmp_path, launch):

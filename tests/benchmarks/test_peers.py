@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.pages.audit import with_table
+from benchmarks.pages.audit import filled_page
 from benchmarks.peers import peers
 from jleaks import json_lines
 from jleaks.errors import InputError
@@ -45,10 +45,14 @@ def test_the_page_is_what_the_committed_rows_say():
     assert {row["tool"] for row in tools} <= set(peers.TOOLS)
     assert len(tools) > 1
     page = (ROOT / "docs" / "audit.md").read_text()
-    assert with_table(page, tools) == page
+    audits = json_lines.read(ROOT / "results" / "audit_verdicts.jsonl")
+    assert filled_page(page, tools, audits) == page
+    # One row for each leak, and for each leak, number and limit: none that a later run replaced.
+    shown = [(r["shift"], r.get("limited"), r.get("limit")) for r in audits]
+    assert len(set(shown)) == len(shown)
     # Scripts have not grown since they were counted.
     assert {r["tool"]: r["lines"] for r in tools} == {
         r["tool"]: peers.num_lines(peers.TOOLS[r["tool"]].script) for r in tools
     }
-    with pytest.raises(InputError, match=r"<!-- tools table --> and"):
-        with_table("no markers", tools)
+    with pytest.raises(InputError, match=r"<!-- verdicts table --> and"):
+        filled_page("no markers", tools, audits)
