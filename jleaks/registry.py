@@ -102,8 +102,8 @@ class Registry(Mapping[str, T], Generic[T]):
         return self._entries[name]
 
     def origin(self, name: str) -> Origin | None:
-        """Returns the file outside jleaks that made an entry; None for jleaks' own."""
-        return self._origins[name]
+        """Returns the file outside jleaks that made an entry; None for jleaks' own, and for none."""
+        return self._origins.get(name)
 
     def digests(self, *names: str) -> dict[str, str]:
         """Returns, of those entries that are not jleaks' own, the digest of what made each."""

@@ -22,7 +22,7 @@ from .app import (
     console,
     define_execution,
     make_execution,
-    public_flags,
+    public_command,
     run,
     start,
 )
@@ -65,9 +65,9 @@ _SHARE = flags.DEFINE_float(
 
 def main(_: list[str]) -> int:
     """Runs the comparison."""
-    from jleaks.experiments import defend
+    from jleaks.experiments import defend, engine
     from jleaks.report import defences as report
-    from jleaks.training.reporter import Reporter, describe_device
+    from jleaks.training.reporter import describe_device
 
     if not (_DEFENCES.value or _STRENGTHS.value):
         names = ", ".join(defend.DEFENCES)
@@ -89,22 +89,23 @@ def main(_: list[str]) -> int:
     plan = defend.DefendPlan(**fields, defences=defend.grid(_DEFENCES.value, stated)).validate()
     execution = start(make_execution())
     output = console()
-    log = Log(output)
+    log = Log(output, folder=_WORKDIR.value)
     log.line(f"plan {plan.fingerprint()}, {describe_device(execution)}, {_WORKDIR.value}")
     for line in told(plan.tasks):
         log.line(line)
-    rows = defend.run(
+    (rows,) = engine.run(
         plan,
+        [defend.DEFEND],
         execution,
         _WORKDIR.value,
         DATA_DIR.value,
         _MODELS_DIR.value,
-        f"python -m launch.defend {public_flags()}",
-        Reporter(log.line, log.progress),
-    )
+        public_command(),
+        log.reporter,
+    ).values()
     for task, own in report.by_task(rows).items():
         output.print(report.table(task, own).to_rich(output))
-    for path in report.write(rows, _WORKDIR.value):
+    for path in report.write(rows, f"{_WORKDIR.value}/{defend.DEFEND.name}"):
         log.line(f"wrote {path}")
     return 0
 

@@ -141,3 +141,26 @@ def write_arrays(experiment, folder, tasks=("location", "news", "purchase100"), 
         kinds = ("random", "member", "nonmember")
         arrays = {f"{t}/{k}": rng.random(num_points) for t in tasks for k in kinds}
         np.savez(folder / "densities.npz", **arrays)
+
+
+# Student's t at 97.5% for 1 and 2 degrees of freedom.
+T1, T2 = 12.7062047, 4.30265273
+
+
+def cells(table, *names):
+    """The texts of the row whose first cells are `names`, by head."""
+    heads = [head.replace("\n", " ") for head in table.heads]
+    (row,) = [
+        row
+        for row in table.rows
+        if all(cell.text == name for cell, name in zip(row, names, strict=False))
+    ]
+    return dict(zip(heads, row, strict=True))
+
+
+def with_values(experiment, metric, values, variant=None, task="location", attack="adversary 1"):
+    """Rows of seeds 0, 1, ... that hold `values` of one metric."""
+    return [
+        make_row(experiment, task, seed, attack, variant=variant or {}, **{metric: value})
+        for seed, value in enumerate(values)
+    ]

@@ -6,7 +6,7 @@ python -m benchmarks.pages.audit --page=docs/audit.md
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.harness import Command, Layout, Row, where
+from benchmarks.harness import Command, Layout, Row, versions, where
 from benchmarks.pages import filled
 from benchmarks.peers.peers import tools_table
 from jleaks import json_lines
@@ -25,7 +25,6 @@ COMMAND = Command(
 def _made(rows: Sequence[Row]) -> str:
     """Returns where and how rows were measured, in a sentence."""
     first = rows[0]
-    versions = ", ".join(f"{package} {version}" for package, version in first["versions"].items())
     busy = (
         f"; other work ran beside it (load {first['load_before']} before)"
         if first["load_before"] > 0.5
@@ -33,7 +32,7 @@ def _made(rows: Sequence[Row]) -> str:
     )
     return (
         f"(`{first['command']}`; {first['cores']} cores of {first['cpu']}, commit "
-        f"{first['commit']}{busy}; {versions}.)"
+        f"{first['commit']}{busy}; {versions(first)}.)"
     )
 
 

@@ -28,14 +28,14 @@ def _checked(what: str, given: Any, expected: str, low: float, high: float) -> A
     return given
 
 
-@defence("temperature", strength="temperature")
+@defence("temperature", strength="temperature", tried=("2", "10"))
 def temperature(strength: Any) -> Defence:
     """Divides the logits: above one, posteriors are flatter; who is right stays the same."""
     by = _checked("temperature", strength, "a number from 1e-3 to 1e3", 1e-3, 1e3)
     return Defence(answer=lambda logits: logits / by)
 
 
-@defence("rounding", strength="digits")
+@defence("rounding", strength="digits", tried=("2", "1"))
 def rounding(digits: Any) -> Defence:
     """Rounds posteriors to so many decimal digits; of those that are all zero then, every class is alike.
 
@@ -51,7 +51,7 @@ def rounding(digits: Any) -> Defence:
     return Defence(answer=answer)
 
 
-@defence("top_k", strength="classes")
+@defence("top_k", strength="classes", tried=("3", "1"))
 def top_k(classes: Any) -> Defence:
     """Answers the largest posteriors; the classes beyond share what is left alike (ties by class)."""
     kept = _checked("top_k's number of classes", classes, "a number from 1 to 1e6", 1, 1e6)

@@ -123,12 +123,14 @@ class Family:
     Attributes:
       name: Used in flags and rows.
       strength: What its strength is called.
+      tried: Strengths, as in "NAME:STRENGTH", that a comparison takes if it is told none; perhaps none.
       make: From a strength to a `Defence`.  Where that has an `answer`, the strength may be a JAX value
         being traced: models of different strengths answer in one compiled call.
     """
 
     name: str
     strength: str
+    tried: tuple[str, ...]
     make: Callable[[Any], Defence]
 
     def __call__(self, strength: Strength) -> Defence:
@@ -187,7 +189,9 @@ class Family:
 DEFENCES: Registry[Family] = Registry("defence", ("none",))
 
 
-def defence(name: str, strength: str | None = None) -> Callable[[Callable[[Any], Defence]], Family]:
+def defence(
+    name: str, strength: str | None = None, tried: Sequence[str] = ()
+) -> Callable[[Callable[[Any], Defence]], Family]:
     """Registers a function from a strength to a `Defence`.
 
         @defence("clipped")
@@ -197,11 +201,12 @@ def defence(name: str, strength: str | None = None) -> Callable[[Callable[[Any],
     Args:
       name: Used in flags and rows.
       strength: What the strength is called; None for what the function calls it.
+      tried: Strengths that `jleaks defend` takes if it is told none.
     """
 
     def register(make: Callable[[Any], Defence]) -> Family:
         called = strength or next(iter(inspect.signature(make).parameters), "strength")
-        return DEFENCES.register(name, Family(name, called, make))
+        return DEFENCES.register(name, Family(name, called, tuple(tried), make))
 
     return register
 

@@ -46,7 +46,7 @@ def _steps(recipe: Recipe, num_members: int) -> int:
     return recipe.epochs * (num_members // recipe.batch_size)
 
 
-@defence("dpsgd", strength=f"noise multiplier, {_REST}")
+@defence("dpsgd", strength=f"noise multiplier, {_REST}", tried=("0.2,1", "0.5,1", "1,1", "2,1"))
 def dpsgd(strength: tuple[float, ...]) -> Defence:
     """Trains by DP-SGD with a stated noise.
 
@@ -66,7 +66,7 @@ def dpsgd(strength: tuple[float, ...]) -> Defence:
     return Defence(tailor=tailor)
 
 
-@defence("dpsgd_epsilon", strength=f"target epsilon, {_REST}")
+@defence("dpsgd_epsilon", strength=f"target epsilon, {_REST}", tried=("8,1", "4,1", "2,1", "1,1"))
 def dpsgd_epsilon(strength: tuple[float, ...]) -> Defence:
     """Trains by DP-SGD with the least noise whose accounted epsilon is at most a target.
 

@@ -6,7 +6,11 @@ from jleaks.defences.defence import Defence, defence
 from jleaks.errors import InputError
 
 
-@defence("dropout", strength="ratio of the input, ratio of the hidden layers")
+@defence(
+    "dropout",
+    strength="ratio of the input, ratio of the hidden layers",
+    tried=("0.25", "0.5", "0.75"),
+)
 def dropout(ratios: float | tuple[float, float]) -> Defence:
     """Drops shares of inputs and hidden activations in training.
 

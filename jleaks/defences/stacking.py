@@ -39,7 +39,7 @@ def stack(c: float, forest: ForestRecipe) -> Composite:
     return Composite("stack", cut, fit)
 
 
-@defence("stacking", strength="c")
+@defence("stacking", strength="c", tried=("100",))
 def stacking(c: float) -> Defence:
     """Answers by a stack, its forest grown as usual."""
     return Defence(composite=stack(c, ForestRecipe()))

@@ -27,7 +27,7 @@ def _number(
     return value
 
 
-@defence("label_smoothing", strength="share")
+@defence("label_smoothing", strength="share", tried=("0.1", "0.3", "0.6"))
 def label_smoothing(share: float) -> Defence:
     """Spreads a share of every label evenly over all classes (Szegedy et al. 2016, section 7).
 
@@ -36,13 +36,13 @@ def label_smoothing(share: float) -> Defence:
     return Defence(training={"smoothing": _number("label smoothing's share", share, 0, 1)})
 
 
-@defence("confidence_penalty", strength="weight")
+@defence("confidence_penalty", strength="weight", tried=("0.1", "0.5", "1"))
 def confidence_penalty(weight: float) -> Defence:
     """Takes the posterior's entropy, times a weight, off the loss (Pereyra et al. 2017, equation 2)."""
     return Defence(training={"penalty": _number("the confidence penalty's weight", weight, 0)})
 
 
-@defence("hamp_training", strength="entropy[, weight]")
+@defence("hamp_training", strength="entropy[, weight]", tried=("0.3,0.01", "0.6,0.01", "0.9,0.01"))
 def hamp_training(strength: float | tuple[float, float]) -> Defence:
     """HAMP's training alone (Chen & Pattabiraman 2024, section IV): its output step is left out.
 
@@ -61,20 +61,20 @@ def hamp_training(strength: float | tuple[float, float]) -> Defence:
     )
 
 
-@defence("weight_decay", strength="penalty")
+@defence("weight_decay", strength="penalty", tried=("1e-4", "5e-4", "2e-3"))
 def weight_decay(penalty: float) -> Defence:
     """Adds a penalty on the sum of squared weights to the loss, beside the recipe's own `l2`."""
     return Defence(training={"decay": _number("weight decay's penalty", penalty, 0)})
 
 
-@defence("early_stopping", strength="epochs")
+@defence("early_stopping", strength="epochs", tried=("5", "10", "20"))
 def early_stopping(epochs: float) -> Defence:
     """Leaves a model as it is after so many epochs of the recipe's, whose schedule stays."""
     count = _number("early stopping's number of epochs", epochs, 1, 2**24)
     return Defence(training={"last_epoch": float(int(count))})
 
 
-@defence("relaxloss", strength="alpha")
+@defence("relaxloss", strength="alpha", tried=("0.2", "0.5", "1"))
 def relaxloss(alpha: float) -> Defence:
     """RelaxLoss (Chen, Yu & Fritz 2022, algorithm 1).
 
@@ -85,7 +85,7 @@ def relaxloss(alpha: float) -> Defence:
     return Defence(training={"relax": _number("RelaxLoss's alpha", alpha, 0)})
 
 
-@defence("mixup", strength="parameter of the beta distribution")
+@defence("mixup", strength="parameter of the beta distribution", tried=("0.2", "1"))
 def mixup(parameter: float) -> Defence:
     """Mixes every record of a batch, encoded, with another by one share (Zhang et al. 2018, section 2)."""
     return Defence(training={"mixup": _number("mixup's parameter", parameter, 0, open_low=True)})

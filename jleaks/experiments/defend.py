@@ -5,38 +5,15 @@ has it (aware), and by adversary 3, which has no shadow; undefended targets stan
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 from jleaks.defences.defence import DEFENCES, get_defence
 from jleaks.errors import InputError
 from jleaks.experiments.case import Case
 from jleaks.experiments.context import Context
-from jleaks.experiments.engine import checked, opened, reread, rows_of
 from jleaks.experiments.experiment import Experiment
 from jleaks.experiments.paper_plan import PaperPlan
-from jleaks.experiments.workdir import Workdir
-from jleaks.rows import OF_EXPERIMENT, Row, read_rows, write_rows
-from jleaks.training.execution import Execution
-from jleaks.training.reporter import Reporter
-
-# What is tried of a defence whose strengths are not stated.
-STRENGTHS: Mapping[str, tuple[str, ...]] = {
-    "temperature": ("2", "10"),
-    "rounding": ("2", "1"),
-    "top_k": ("3", "1"),
-    "dpsgd": ("0.2,1", "0.5,1", "1,1", "2,1"),
-    "dpsgd_epsilon": ("8,1", "4,1", "2,1", "1,1"),
-    "dropout": ("0.25", "0.5", "0.75"),
-    "stacking": ("100",),
-    "label_smoothing": ("0.1", "0.3", "0.6"),
-    "confidence_penalty": ("0.1", "0.5", "1"),
-    "hamp_training": ("0.3,0.01", "0.6,0.01", "0.9,0.01"),
-    "weight_decay": ("1e-4", "5e-4", "2e-3"),
-    "early_stopping": ("5", "10", "20"),
-    "relaxloss": ("0.2", "0.5", "1"),
-    "mixup": ("0.2", "1"),
-}
 
 NONE = "none"
 
@@ -78,7 +55,7 @@ def grid(names: Sequence[str], stated: Sequence[str]) -> tuple[str, ...]:
 
     Args:
       names: Of defences; those of `stated` that are missing come last.
-      stated: Defences at strengths; of names that are not among them, `STRENGTHS` are taken.
+      stated: Defences at strengths; of names that are not among them, what `Family.tried` has is taken.
 
     Raises:
       InputError: there is no such defence, or no strength of it.
@@ -89,12 +66,12 @@ def grid(names: Sequence[str], stated: Sequence[str]) -> tuple[str, ...]:
     for name, found in of.items():
         family = DEFENCES.find(name)
         if not found:
-            if name not in STRENGTHS:
+            if not family.tried:
                 raise InputError(
                     f"defence {name} has no strengths of its own; state some by "
                     f"--strengths={name}:NUMBER ({family.strength})"
                 )
-            found += [f"{name}:{strength}" for strength in STRENGTHS[name]]
+            found += [f"{name}:{strength}" for strength in family.tried]
     return tuple(given for found in of.values() for given in found)
 
 
@@ -125,47 +102,3 @@ DEFEND = Experiment(
     varies=("defence", "strength", "attacker"),
     by_task=True,
 )
-
-
-def run(
-    plan: DefendPlan,
-    execution: Execution,
-    workdir: str,
-    data_dir: str | None = None,
-    models_dir: str | None = None,
-    command: str = "",
-    reporter: Reporter | None = None,
-) -> list[Row]:
-    """Runs a comparison, or continues it, or reads its rows if it has finished.
-
-    Args:
-      plan: What defines the numbers.
-      execution: How fast.
-      workdir: Directory of this run.
-      data_dir: Where prepared datasets are; needed unless the plan is synthetic.
-      models_dir: Where trained models are kept, `workdir` itself by default.
-      command: Recorded in every row.
-      reporter: Where to tell what is going on.
-
-    Returns:
-      One row per attack, target and seed.
-
-    Raises:
-      InputError: anything about the input, before any long work.
-      Preempted: a stop signal arrived; the same call continues.
-      DivergedError: a model's loss was not finite.
-    """
-    reporter = checked(plan, execution, reporter)
-    outcome = Workdir(workdir, plan).outcome("rows.jsonl")
-
-    def read(path: Any) -> list[Row]:
-        return read_rows(path, OF_EXPERIMENT)
-
-    told = f"finished before: reading {outcome.path}"
-    if (found := reread(outcome, read, lambda rows: rows, reporter, told)) is not None:
-        return found
-    with opened(plan, execution, workdir, data_dir, models_dir, command, reporter) as context:
-        rows = rows_of(context, DEFEND)
-    with outcome.writing() as path:
-        write_rows(path, rows, OF_EXPERIMENT)
-    return rows

@@ -46,7 +46,7 @@ T = TypeVar("T")
 
 def run(
     plan: PaperPlan,
-    experiments: Sequence[str],
+    experiments: Sequence[str | Experiment],
     execution: Execution,
     workdir: str,
     data_dir: str | None = None,
@@ -59,7 +59,7 @@ def run(
     Args:
       plan: What defines the numbers.
       execution: How fast.
-      experiments: Names from "E1" to "E18", or of a user's own.
+      experiments: Names from "E1" to "E18", or of a user's own; or experiments that are in no registry.
       workdir: Directory of this plan's results: one folder per experiment.
       data_dir: Where prepared datasets are; needed unless the plan is synthetic.
       models_dir: Where trained models are kept, `workdir` itself by default; plans may share one.
@@ -74,7 +74,9 @@ def run(
       Preempted: a stop signal arrived; the same call continues.
       DivergedError: a model's loss was not finite.
     """
-    chosen = [get_experiment(name) for name in dict.fromkeys(experiments)]
+    chosen = [
+        get_experiment(one) if isinstance(one, str) else one for one in dict.fromkeys(experiments)
+    ]
     reporter = checked(plan, execution, reporter)
     work = Workdir(workdir, plan)
     outcomes = {e.name: work.outcome(f"{e.name}/rows.jsonl") for e in chosen}

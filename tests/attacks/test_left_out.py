@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from remembering_banks import bank_of, mask, sigma
 
 from jleaks.attacks import sides, sums
 from jleaks.attacks.bank import Bank
@@ -15,60 +16,6 @@ from jleaks.attacks.references import (
 )
 from jleaks.attacks.registry import ATTACKS
 from jleaks.training.fleet import make_mesh
-
-_N = 3000
-
-
-def mask(name: str, rng: np.random.Generator, m: int, n: int = _N) -> np.ndarray:
-    """Who trained on what, [m, n]."""
-    coins = rng.random((m, n))
-    places = coins.argsort(0)
-    half = coins[: m // 2] < 0.5
-    pairs = np.concatenate([half, ~half])
-    popular = rng.uniform(0.1, 0.9, n)
-    found = {
-        "exactly half": places < m // 2,
-        "three quarters": places < 3 * m // 4,
-        "all but one": places < m - 1,
-        "coins": coins < 0.5,
-        "rare coins": coins < 0.25,
-        "coins of records": coins < popular,
-        "twins": pairs.reshape(2, -1, n).swapaxes(0, 1).reshape(m, n),
-        "twins in any order": pairs[rng.permutation(m)],
-        "half of each": np.where(np.arange(n) % 2, places < m // 2, coins < 0.5),
-    }
-    return found[name]
-
-
-# With so many models of eight, odd and even, and of four.
-_NULL = (0, 3)
-
-
-def bank_of(member: np.ndarray, rng: np.random.Generator, null: tuple[int, ...] = _NULL) -> Bank:
-    """Models that remember, but for some that do not; records differ in how hard they are."""
-    m, n = member.shape
-    remembers = np.ones((m, 1))
-    remembers[list(null)] = 0
-    phi = rng.normal(0, 2, n) + 3 * member * remembers + rng.normal(0, 1, (m, n))
-    phi = phi.astype(np.float32)
-    return Bank(
-        phi=np.stack([phi, phi + rng.normal(0, 0.5, (m, n)).astype(np.float32)]),
-        member=member,
-        labels=rng.integers(0, 10, n).astype(np.int32),
-        num_classes=10,
-        population=np.zeros(n, bool),
-        correct=np.stack([phi > 0, phi > 0.2]),
-        phi_t=phi / 2,
-        mentr=phi,
-        maximum=1 / (1 + np.exp(-np.abs(phi))),
-        entropy=np.abs(phi),
-        quantile=np.zeros_like(phi),
-    )
-
-
-def sigma(member: np.ndarray) -> np.ndarray:
-    """Standard error of the AUC of a score that has nothing to do with membership."""
-    return np.sqrt((1 / member.sum(-1) + 1 / (~member).sum(-1)) / 12)
 
 
 @pytest.mark.parametrize("drawn", [False, True])

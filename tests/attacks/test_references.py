@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from remembering_banks import NULL, NUM_RECORDS, bank_of, mask, sigma
 
 from jleaks.attacks import sides, sums
 from jleaks.attacks.bank import Bank
@@ -22,65 +23,10 @@ from jleaks.errors import InputError
 from jleaks.metrics.epsilon import epsilon_one_run
 from jleaks.training.fleet import make_mesh
 
-_N = 3000
-
-
-def mask(name: str, rng: np.random.Generator, m: int, n: int = _N) -> np.ndarray:
-    """Who trained on what, [m, n]."""
-    coins = rng.random((m, n))
-    places = coins.argsort(0)
-    half = coins[: m // 2] < 0.5
-    pairs = np.concatenate([half, ~half])
-    popular = rng.uniform(0.1, 0.9, n)
-    found = {
-        "exactly half": places < m // 2,
-        "three quarters": places < 3 * m // 4,
-        "all but one": places < m - 1,
-        "coins": coins < 0.5,
-        "rare coins": coins < 0.25,
-        "coins of records": coins < popular,
-        "twins": pairs.reshape(2, -1, n).swapaxes(0, 1).reshape(m, n),
-        "twins in any order": pairs[rng.permutation(m)],
-        "half of each": np.where(np.arange(n) % 2, places < m // 2, coins < 0.5),
-    }
-    return found[name]
-
-
 _MASKS = (
     *("exactly half", "three quarters", "all but one", "coins", "rare coins", "coins of records"),
     *("twins", "twins in any order", "half of each"),
 )
-# With so many models of eight, odd and even, and of four.
-_NULL = (0, 3)
-
-
-def bank_of(member: np.ndarray, rng: np.random.Generator, null: tuple[int, ...] = _NULL) -> Bank:
-    """Models that remember, but for some that do not; records differ in how hard they are."""
-    m, n = member.shape
-    remembers = np.ones((m, 1))
-    remembers[list(null)] = 0
-    phi = rng.normal(0, 2, n) + 3 * member * remembers + rng.normal(0, 1, (m, n))
-    phi = phi.astype(np.float32)
-    return Bank(
-        phi=np.stack([phi, phi + rng.normal(0, 0.5, (m, n)).astype(np.float32)]),
-        member=member,
-        labels=rng.integers(0, 10, n).astype(np.int32),
-        num_classes=10,
-        population=np.zeros(n, bool),
-        correct=np.stack([phi > 0, phi > 0.2]),
-        phi_t=phi / 2,
-        mentr=phi,
-        maximum=1 / (1 + np.exp(-np.abs(phi))),
-        entropy=np.abs(phi),
-        quantile=np.zeros_like(phi),
-    )
-
-
-def sigma(member: np.ndarray) -> np.ndarray:
-    """Standard error of the AUC of a score that has nothing to do with membership."""
-    return np.sqrt((1 / member.sum(-1) + 1 / (~member).sum(-1)) / 12)
-
-
 # What the attacks that counts gave away were, and one that compares losses.
 _SENSITIVE = ("lira_online_record", "rmia_online", "base_online", "bavaria", "attack_r")
 _RUNS = [
@@ -105,7 +51,7 @@ def test_a_target_that_remembers_nothing_is_told_by_no_attack(name, num_referenc
         mine = sigma(bank.member[target, audited[target]])
         for a, attack in enumerate(attacks):
             auc = found.auc[a, target]
-            if target in _NULL:
+            if target in NULL:
                 # Thirty attacks, two targets: 4.5 standard errors once in 1,000 runs of this test.
                 assert abs(auc - 0.5) < 4.5 * mine, (attack.name, target)
             elif attack.name in _SENSITIVE:
@@ -246,8 +192,8 @@ def test_twins_are_found_in_any_order():
 def test_models_on_nearly_the_same_records_are_no_references():
     rng = np.random.default_rng(2)
     member = mask("coins", rng, 8)
-    member[5] = member[2] ^ (rng.random(_N) < 0.02)
-    member[6] = ~member[2] ^ (rng.random(_N) < 0.02)
+    member[5] = member[2] ^ (rng.random(NUM_RECORDS) < 0.02)
+    member[6] = ~member[2] ^ (rng.random(NUM_RECORDS) < 0.02)
     references, _ = assign(bank_of(member, rng))
     assert references.models.shape == (8, 5)
     assert not set(references.models[2]) & {5, 6}

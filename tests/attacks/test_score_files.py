@@ -4,7 +4,8 @@ import json
 
 import numpy as np
 import pytest
-from scipy.special import log_softmax, logsumexp
+from scipy.special import log_softmax
+from score_arrays import K, M, N, expected, read
 from sklearn.ensemble import RandomForestClassifier
 
 from jleaks.attacks import score_files
@@ -15,47 +16,12 @@ from jleaks.attacks.registry import ATTACKS
 from jleaks.attacks.requirements import missing
 from jleaks.errors import InputError
 
-M, N, K = 6, 60, 5
-
-
-@pytest.fixture
-def truth(rng):
-    member = rng.permuted(np.tile(np.arange(N) < N // 2, (M, 1)), axis=1)
-    return {"member": member, "labels": np.arange(N) % K}
-
-
-@pytest.fixture
-def logits(rng):
-    return rng.normal(0, 3, (M, N, K))
-
-
-def read(tmp_path, **arrays):
-    path = tmp_path / "scores.npz"
-    np.savez(path, **arrays)
-    return score_files.read(path)
-
 
 def refuses(tmp_path, words, **arrays):
     with pytest.raises(InputError, match=words) as caught:
         read(tmp_path, **arrays)
     assert "\n" not in str(caught.value)
     assert "scores.npz" in str(caught.value)
-
-
-def expected(logits, labels):
-    """Phi and modified entropy in float64; infinite where a probability is zero."""
-    is_true = labels[:, None] == np.arange(logits.shape[-1])
-    others = np.where(is_true, -np.inf, logits)
-    phi = logits.max(-1, where=is_true, initial=-np.inf) - logsumexp(others, axis=-1)
-    log_p = log_softmax(logits, axis=-1)
-    p = np.exp(log_p)
-    # log(1 - p) from the others, one class at a time.
-    log_rest = np.stack(
-        [logsumexp(np.delete(log_p, k, -1), axis=-1) for k in range(logits.shape[-1])], -1
-    )
-    with np.errstate(invalid="ignore"):
-        terms = np.where(is_true, np.exp(log_rest) * log_p, p * log_rest)
-    return phi, np.nan_to_num(terms, nan=0.0, posinf=np.inf, neginf=-np.inf).sum(-1)
 
 
 def kept(values):

@@ -2,48 +2,14 @@
 
 import numpy as np
 import pytest
-from scipy.special import log_softmax, logsumexp
+from scipy.special import log_softmax
+from score_arrays import M, N, read
 
 from jleaks.attacks import score_files
 from jleaks.errors import InputError
 
 pyarrow = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")
-
-M, N, K = 6, 60, 5
-
-
-@pytest.fixture
-def truth(rng):
-    member = rng.permuted(np.tile(np.arange(N) < N // 2, (M, 1)), axis=1)
-    return {"member": member, "labels": np.arange(N) % K}
-
-
-@pytest.fixture
-def logits(rng):
-    return rng.normal(0, 3, (M, N, K))
-
-
-def read(tmp_path, **arrays):
-    path = tmp_path / "scores.npz"
-    np.savez(path, **arrays)
-    return score_files.read(path)
-
-
-def expected(logits, labels):
-    """Phi and modified entropy in float64; infinite where a probability is zero."""
-    is_true = labels[:, None] == np.arange(logits.shape[-1])
-    others = np.where(is_true, -np.inf, logits)
-    phi = logits.max(-1, where=is_true, initial=-np.inf) - logsumexp(others, axis=-1)
-    log_p = log_softmax(logits, axis=-1)
-    p = np.exp(log_p)
-    # log(1 - p) from the others, one class at a time.
-    log_rest = np.stack(
-        [logsumexp(np.delete(log_p, k, -1), axis=-1) for k in range(logits.shape[-1])], -1
-    )
-    with np.errstate(invalid="ignore"):
-        terms = np.where(is_true, np.exp(log_rest) * log_p, p * log_rest)
-    return phi, np.nan_to_num(terms, nan=0.0, posinf=np.inf, neginf=-np.inf).sum(-1)
 
 
 def columns(truth, **values):

@@ -4,10 +4,13 @@ import dataclasses
 
 import numpy as np
 import pytest
+from conftest import ROOT
 
-from benchmarks.pages.defences import page
+from benchmarks.pages import filled
+from benchmarks.pages.defences import TABLES, measured
+from jleaks.defences.defence import DEFENCES
 from jleaks.errors import InputError
-from jleaks.experiments import defend
+from jleaks.experiments import defend, engine
 from jleaks.experiments.paper_plan import PaperPlan
 from jleaks.metrics.intervals import t_interval
 from jleaks.report import defences as report
@@ -31,10 +34,15 @@ PLAN = defend.DefendPlan(
 def rows(tmp_path_factory):
     before = fleet.TRACES["fit"]
     folder = tmp_path_factory.mktemp("defend")
-    found = defend.run(PLAN, Execution(models_per_vmap=1), str(folder), command="defend")
+
+    def run(execution):
+        return engine.run(PLAN, [defend.DEFEND], execution, str(folder), command="defend")
+
+    (found,) = run(Execution(models_per_vmap=1)).values()
     # Plain models and private ones are a fleet each, whatever the strength; attack models are one more.
     assert fleet.TRACES["fit"] == before + 3
-    assert defend.run(PLAN, Execution(), str(folder)) == found
+    assert run(Execution()) == {"defences": found}
+    assert (folder / "defences" / "rows.jsonl").exists()
     return found
 
 
@@ -102,25 +110,28 @@ def test_table_figure_and_page_show_the_rows(rows, tmp_path):
     from jleaks.rows import write_rows
 
     write_rows(tmp_path / "results" / "location" / "rows.jsonl", rows, ())
-    made = page(tmp_path / "results", tmp_path)
+    made = measured(tmp_path / "results", tmp_path)
     assert line in made
     assert "(results/location/defences_location.png)" in made
-    # Every defence that there is has its line.
-    for name in defend.STRENGTHS:
-        assert f"| `{name}` |" in made
+
+
+def test_the_page_has_every_defence_and_what_the_committed_rows_say():
+    text = (ROOT / "docs" / "defences.md").read_text()
+    for name in DEFENCES:
+        assert f"| `{name}` |" in text
+    found = measured(ROOT / "results" / "defences", ROOT / "docs")
+    assert filled(text, TABLES, found) == text
 
 
 def test_grids_are_what_was_stated_or_a_few():
-    assert defend.grid(["dropout"], []) == tuple(
-        f"dropout:{s}" for s in defend.STRENGTHS["dropout"]
-    )
+    assert defend.grid(["dropout"], []) == tuple(f"dropout:{s}" for s in DEFENCES["dropout"].tried)
     assert defend.grid(["dropout", "mixup"], ["mixup:3", "top_k:2"]) == (
-        *(f"dropout:{s}" for s in defend.STRENGTHS["dropout"]),
+        *(f"dropout:{s}" for s in DEFENCES["dropout"].tried),
         "mixup:3",
         "top_k:2",
     )
-    for name, strengths in defend.STRENGTHS.items():
-        for strength in strengths:
+    for name, family in DEFENCES.items():
+        for strength in family.tried:
             assert str(defend.get_defence(f"{name}:{strength}")).startswith(name)
 
 

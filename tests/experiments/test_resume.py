@@ -237,6 +237,33 @@ def test_a_fleet_that_is_asked_stops_between_packs():
         trainer.query(state, c.members.indices, keep)
 
 
+STOPPED_BY = """
+import signal
+from launch import app
+
+def main(_):
+    {what}
+
+app.run(main, "stopped", "")
+"""
+
+
+@pytest.mark.parametrize(
+    ("what", "flags", "status", "told"),
+    [
+        ("signal.raise_signal(signal.SIGTERM)", [], 75, "stopped by SIGTERM; the same command"),
+        ("signal.raise_signal(signal.SIGINT)", ["--stopped_status=0"], 0, "stopped by SIGINT"),
+        ("raise KeyboardInterrupt", [], 130, "error: interrupted; the same command continues"),
+    ],
+)
+def test_how_a_stopped_command_exits(what, flags, status, told):
+    words = [sys.executable, "-c", STOPPED_BY.format(what=what), *flags]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == status, done.stderr
+    assert (done.stdout + done.stderr).startswith(told)
+    assert "Traceback" not in done.stderr
+
+
 def test_a_second_interrupt_does_not_wait():
     with StopSignal() as stop:
         os.kill(os.getpid(), signal.SIGINT)

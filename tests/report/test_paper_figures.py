@@ -8,7 +8,7 @@ import math
 import matplotlib.image
 import numpy as np
 import pytest
-from paper_rows import make_row, make_rows, write_arrays
+from paper_rows import T1, cells, make_row, make_rows, with_values, write_arrays
 
 from jleaks.errors import InputError
 from jleaks.experiments.claims import EXPERIMENTS
@@ -24,32 +24,10 @@ from jleaks.report.report import report_experiment
 from jleaks.report.tables import tables
 from jleaks.rows import OF_EXPERIMENT, check_rows
 
-# Student's t at 97.5% for 1 and 2 degrees of freedom.
-T1, T2 = 12.7062047, 4.30265273
-
-
-def cells(table, *names):
-    """The texts of the row whose first cells are `names`, by head."""
-    heads = [head.replace("\n", " ") for head in table.heads]
-    (row,) = [
-        row
-        for row in table.rows
-        if all(cell.text == name for cell, name in zip(row, names, strict=False))
-    ]
-    return dict(zip(heads, row, strict=True))
-
 
 def drawn(results, figure=0):
     """One of an experiment's figures of curves."""
     return draw_curves(results, results.design.figures[figure])
-
-
-def with_values(experiment, metric, values, variant=None, task="location", attack="adversary 1"):
-    """Rows of seeds 0, 1, ... that hold `values` of one metric."""
-    return [
-        make_row(experiment, task, seed, attack, variant=variant or {}, **{metric: value})
-        for seed, value in enumerate(values)
-    ]
 
 
 def test_ratio_grid_has_hidden_ratios_down_and_input_ratios_across(tmp_path):

@@ -6,7 +6,7 @@ import math
 import matplotlib.image
 import numpy as np
 import pytest
-from paper_rows import make_row, make_rows, write_arrays
+from paper_rows import T1, T2, cells, make_row, make_rows, with_values, write_arrays
 from rich.console import Console
 
 from jleaks.errors import InputError
@@ -29,27 +29,6 @@ FIGURES = {
     "E16": ["figure.png", "figure_adversary_3.png"],
     "E18": ["figure.png", "figure_adversary_3.png"],
 }
-# Student's t at 97.5% for 1 and 2 degrees of freedom.
-T1, T2 = 12.7062047, 4.30265273
-
-
-def cells(table, *names):
-    """The texts of the row whose first cells are `names`, by head."""
-    heads = [head.replace("\n", " ") for head in table.heads]
-    (row,) = [
-        row
-        for row in table.rows
-        if all(cell.text == name for cell, name in zip(row, names, strict=False))
-    ]
-    return dict(zip(heads, row, strict=True))
-
-
-def with_values(experiment, metric, values, variant=None, task="location", attack="adversary 1"):
-    """Rows of seeds 0, 1, ... that hold `values` of one metric."""
-    return [
-        make_row(experiment, task, seed, attack, variant=variant or {}, **{metric: value})
-        for seed, value in enumerate(values)
-    ]
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
