@@ -42,6 +42,7 @@ from jleaks.report.figures.cost import draw_cost
 from jleaks.report.figures.style import png
 from jleaks.report.report import report_experiment
 from jleaks.rows import OF_EXPERIMENT, OF_SUMMARY, read_rows, write_rows
+from jleaks.training import cost as training_cost
 from jleaks.training import packing
 from jleaks.training.execution import Execution
 from jleaks.training.fleet import make_mesh
@@ -100,7 +101,7 @@ def flops_per_model(bank: Bank) -> float | None:
     features = jax.ShapeDtypeStruct(
         (plan["num_candidates"], *task.feature_shape), np.dtype(task.feature_dtype)
     )
-    cost = packing.measure(learner, features, plan["num_candidates"] // 2)
+    cost = training_cost.measure(learner, features, plan["num_candidates"] // 2)
     return cost.flops_per_epoch * recipe.epochs
 
 

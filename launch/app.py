@@ -30,8 +30,8 @@ from .fields import Fields
 
 if TYPE_CHECKING:
     from jleaks.rows import Row
+    from jleaks.training.progress import Progress
     from jleaks.training.reporter import Reporter
-    from jleaks.training.trainer import Progress
 
 # Exit statuses; the last is BSD's EX_TEMPFAIL, "try again", and INTERRUPTED the shells' own.
 FAILED, INPUT_ERROR, STOPPED, INTERRUPTED = 1, 2, 75, 130

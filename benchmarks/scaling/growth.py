@@ -30,9 +30,10 @@ from jleaks.errors import InputError
 from jleaks.report.table import Table
 from jleaks.training.execution import Execution
 from jleaks.training.preemption import StopSignal
+from jleaks.training.progress import Progress
 from jleaks.training.recipe import Recipe
 from jleaks.training.reporter import provenance
-from jleaks.training.trainer import FleetSpec, Progress, Trainer
+from jleaks.training.trainer import FleetSpec, Trainer
 from launch.app import make_execution, start
 
 COMMAND = Command(

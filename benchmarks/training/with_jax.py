@@ -37,8 +37,9 @@ from jleaks.keys import Role
 from jleaks.training.execution import Execution
 from jleaks.training.fleet import make_mesh
 from jleaks.training.preemption import Preempted, StopSignal
+from jleaks.training.progress import Progress
 from jleaks.training.recipe import Recipe
-from jleaks.training.trainer import FleetSpec, Progress, Trainer
+from jleaks.training.trainer import FleetSpec, Trainer
 from launch.app import start
 
 # Steps that one call of a scan takes at most: MLPs' an epoch, CNNs' two, which are seconds.

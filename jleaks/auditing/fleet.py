@@ -20,9 +20,9 @@ from jleaks.keys import Role, identity_key
 from jleaks.training.execution import Execution
 from jleaks.training.fleet import stack_key_data
 from jleaks.training.preemption import StopSignal
+from jleaks.training.progress import Progress
 from jleaks.training.recipe import Recipe
 from jleaks.training.reporter import Reporter
-from jleaks.training.trainer import Progress
 
 
 class Fleet(NamedTuple):

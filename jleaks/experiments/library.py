@@ -40,13 +40,15 @@ from jleaks.experiments.library_files import (
 )
 from jleaks.files import replace_file
 from jleaks.fingerprint import fingerprint
-from jleaks.training import epoch, packing
+from jleaks.training import cost as training_cost
+from jleaks.training import epoch
 from jleaks.training.checkpoints import Store
 from jleaks.training.execution import Execution
 from jleaks.training.learner import State
 from jleaks.training.preemption import StopSignal
+from jleaks.training.progress import Progress
 from jleaks.training.reporter import Reporter
-from jleaks.training.trainer import FleetSpec, Progress, Trainer
+from jleaks.training.trainer import FleetSpec, Trainer
 
 # Host memory that the models of one fleet in training may take, optimiser state included.
 _MOST_BYTES = 2 << 30
@@ -291,11 +293,11 @@ class Library:
         return cost
 
 
-def _measured(spec: FleetSpec) -> tuple[packing.Cost, int]:
+def _measured(spec: FleetSpec) -> tuple[training_cost.Cost, int]:
     """Returns what one model of a fleet takes, and how many the host's memory may hold in training."""
     shape = jax.ShapeDtypeStruct(spec.features.shape, spec.features.dtype)
     width, private = spec.members.indices.shape[1], spec.members.privacy is not None
-    size = packing.measure(spec.learner, shape, width, private)
+    size = training_cost.measure(spec.learner, shape, width, private)
     return size, max(1, _MOST_BYTES // max(size.state_bytes, 1))
 
 

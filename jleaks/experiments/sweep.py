@@ -29,6 +29,7 @@ from jleaks.experiments.workdir import Workdir
 from jleaks.metrics.case_metrics import number
 from jleaks.rows import ATTACK_MODEL, Row, read_rows, write_rows
 from jleaks.training import packing
+from jleaks.training.cost import measure
 from jleaks.training.execution import Execution
 from jleaks.training.reporter import Reporter
 
@@ -87,7 +88,7 @@ def _work(plan: Plan, execution: Execution, data_dir: str | None) -> dict[str, f
         shape = (1, *record_shape(name, plan.source, data_dir))
         like = jax.ShapeDtypeStruct(shape, task.feature_dtype)
         count = plan.quarter(task, plan.size(task, num_records(name, plan.source, data_dir)))
-        cost = packing.measure(learner, like, count)
+        cost = measure(learner, like, count)
         found[name] = cost.flops_per_epoch * recipe.epochs * 2 * plan.num_seeds(name)
     return found
 

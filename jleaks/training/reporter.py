@@ -8,7 +8,7 @@ from typing import Any
 from jleaks.fingerprint import FORMAT
 from jleaks.training.execution import Execution
 from jleaks.training.fleet import make_mesh
-from jleaks.training.trainer import Progress
+from jleaks.training.progress import Progress
 from jleaks.versions import installed
 
 # What computes the numbers.

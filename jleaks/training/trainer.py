@@ -1,6 +1,5 @@
 """Training a whole fleet on the host's side: packs, chunks of epochs, checkpoints, progress, stopping."""
 
-import contextlib
 import dataclasses
 import time
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from jleaks.training.fleet import Answering, Fleet, Pack, SignalFn, make_mesh
 from jleaks.training.learner import Data, Learner, Members, State
 from jleaks.training.memory import available_memory, exhausted, readable
 from jleaks.training.preemption import Preempted, StopSignal
+from jleaks.training.progress import Progress, TrainingProgress, write_models
 
 _T = TypeVar("_T")
 
@@ -27,27 +27,6 @@ _T = TypeVar("_T")
 _SAVING_SHARE = 20
 # Records answered at a time when a trained model is queried.
 _QUERY_BLOCK = 500
-
-
-@dataclasses.dataclass(frozen=True)
-class Progress:
-    """What is known between two chunks.
-
-    Attributes:
-      fleet: Name of the fleet.
-      done: Model-epochs behind, of `total`.
-      total: Models times epochs.
-      loss: Mean training loss of the current pack's last epoch.
-      seconds: Since training began in this process.
-      eta: Seconds that remain at the rate of training so far, compilation left out.
-    """
-
-    fleet: str
-    done: int
-    total: int
-    loss: float
-    seconds: float
-    eta: float
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -80,53 +59,9 @@ class FleetSpec:
         return len(self.names)
 
 
-@dataclasses.dataclass(eq=False)
-class _TrainingProgress:
-    """How far the training of a fleet is.
-
-    Attributes:
-      state: Of every model, leaves [M, ...], on the host.
-      epochs: [M] behind each model in `state`; packs on the devices may be further.
-      store: Where checkpoints go, if anywhere.
-      began: When, by the monotonic clock.
-      trained: Seconds of it spent in training alone.
-      before: Model-epochs that were behind then.
-      saved: When the last checkpoint was saved.
-      saving: Seconds that this took, waiting for the one before included.
-      packing_reported: Whether the packing was reported.
-    """
-
-    state: State
-    epochs: np.ndarray
-    store: Store | None
-    began: float
-    before: int
-    saved: float
-    saving: float = 0.0
-    trained: float = 0.0
-    packing_reported: bool = False
-
-    def keep(self, models: np.ndarray, part: State, epoch: int) -> None:
-        """Takes over the state of some models after so many epochs."""
-        _write(self.state, models, part)
-        self.epochs[models] = epoch
-
-    def keep_last_epoch(self, models: np.ndarray, pack: Pack) -> None:
-        """Takes over the last finished epoch of a pack whose buffers a failed call left alone."""
-        if pack.epoch is not None:
-            with contextlib.suppress(RuntimeError, MemoryError):
-                self.keep(models, pack.fetch(), pack.epoch)
-
-
 def _take(tree: _T, rows: slice | np.ndarray) -> _T:
     """Returns the models at `rows` of a stacked tree."""
     return jax.tree.map(lambda leaf: leaf[rows], tree)
-
-
-def _write(state: State, models: slice | np.ndarray, part: State) -> None:
-    """Writes the state of some models into the whole fleet's, in place."""
-    for whole, new in zip(jax.tree.leaves(state), jax.tree.leaves(part), strict=True):
-        whole[models] = new
 
 
 class Trainer:
@@ -265,7 +200,7 @@ class Trainer:
                 states.append(
                     jax.tree.map(lambda leaf: np.empty((count, *leaf.shape[1:]), leaf.dtype), part)
                 )
-            _write(states[0], pack, part)
+            write_models(states[0], pack, part)
 
         self._in_packs(count, draw)
         return states[0]
@@ -285,14 +220,14 @@ class Trainer:
         if store is not None and (found := store.restore(state)) is not None:
             state, epochs = found
         tick = time.monotonic()
-        progress = _TrainingProgress(state, epochs, store, tick, int(epochs.sum()), tick)
+        progress = TrainingProgress(state, epochs, store, tick, int(epochs.sum()), tick)
         with doing(f"training {self._spec.name}"):
             self._in_packs(len(epochs), lambda pack: self._train(progress, pack))
         if store is not None:
             store.save(state, epochs)
         return state
 
-    def _train(self, progress: _TrainingProgress, span: slice) -> None:
+    def _train(self, progress: TrainingProgress, span: slice) -> None:
         """Trains the models of a pack to their last epoch."""
         epochs, num_epochs = progress.epochs[span], self._spec.learner.recipe.epochs
         # Where the packing changed since the checkpoint, the models that are behind catch up first.
@@ -307,7 +242,7 @@ class Trainer:
                     progress.keep_last_epoch(behind, pack)
                 raise
 
-    def _load(self, progress: _TrainingProgress, models: np.ndarray) -> Pack:
+    def _load(self, progress: TrainingProgress, models: np.ndarray) -> Pack:
         """Moves models onto the devices, once it is known what training them takes."""
         spec = self._spec
         parts = _take(progress.state, models), _take(spec.members, models), spec.key_data[models]
@@ -326,7 +261,7 @@ class Trainer:
         return self.fleet.load(*parts)
 
     def _advance(
-        self, progress: _TrainingProgress, pack: Pack, models: np.ndarray, start: int, ceiling: int
+        self, progress: TrainingProgress, pack: Pack, models: np.ndarray, start: int, ceiling: int
     ) -> None:
         """Trains a pack in chunks from epoch `start` to `ceiling`."""
         spec = self._spec
@@ -408,7 +343,7 @@ class Trainer:
         self._line(f"{self._what(error)}: records asked about at a time {self._block} -> {block}")
         self._block = block
 
-    def _report_progress(self, progress: _TrainingProgress, ahead: int, loss: float) -> None:
+    def _report_progress(self, progress: TrainingProgress, ahead: int, loss: float) -> None:
         """Reports progress; `ahead` model-epochs are behind the pack, but not yet in the host's state."""
         done, seconds = int(progress.epochs.sum()) + ahead, time.monotonic() - progress.began
         total = len(progress.epochs) * self._spec.learner.recipe.epochs

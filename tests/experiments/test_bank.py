@@ -24,9 +24,9 @@ from jleaks.report.bank_tables import records_table
 from jleaks.training import fleet
 from jleaks.training.execution import Execution
 from jleaks.training.fleet import make_mesh
+from jleaks.training.progress import Progress
 from jleaks.training.recipe import Recipe
 from jleaks.training.reporter import Reporter
-from jleaks.training.trainer import Progress
 
 RECIPE = Recipe(hidden=(32,), epochs=30, batch_size=20, learning_rate=3e-3)
 

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from jleaks import heartbeat, npz
 from jleaks.activity import doing
-from jleaks.training.trainer import Progress
+from jleaks.training.progress import Progress
 from launch import app, status
 
 TINY = ["--tasks=location", "--num_seeds=1", "--scale=0.01", "--epochs=2", "--attack_epochs=1"]

@@ -18,6 +18,7 @@ from jleaks.models.registry import NETWORKS
 from jleaks.training import epoch, packing, step
 from jleaks.training import fleet as fleet_lib
 from jleaks.training.checkpoints import Store
+from jleaks.training.cost import measure
 from jleaks.training.execution import Execution
 from jleaks.training.fleet import Fleet, make_mesh
 from jleaks.training.learner import Batch, Data, Factors, Learner, Members
@@ -270,7 +271,7 @@ def test_a_normalised_batch_is_never_split():
 
 def test_the_memory_estimate_holds_parameters_velocity_and_averages():
     learner, state, data = untrained()
-    cost = packing.measure(learner, data.features, 60)
+    cost = measure(learner, data.features, 60)
     count = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     averages = 2 * (3 + 4 + 4 + 6 + 6)
     assert sum(leaf.size for leaf in jax.tree.leaves(state.averages)) == averages

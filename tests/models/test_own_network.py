@@ -24,6 +24,7 @@ from jleaks.models.own_network import load_network, register_network
 from jleaks.models.registry import NETWORKS
 from jleaks.training import packing
 from jleaks.training.checkpoints import Store
+from jleaks.training.cost import measure
 from jleaks.training.execution import Execution
 from jleaks.training.fleet import Fleet, make_mesh
 from jleaks.training.learner import Learner, Members
@@ -278,13 +279,13 @@ def test_constructors_are_given_what_they_take(register):
     register(lambda num_outputs, rngs: nnx.Linear(60, num_outputs, rngs=rngs), "function")
     images = jax.ShapeDtypeStruct((1, 4, 5, 3), np.uint8)
     for name in ("mine", "preset"):
-        packing.measure(Learner(Recipe(name), "pixels", 7), images, 1)
+        measure(Learner(Recipe(name), "pixels", 7), images, 1)
     for name in ("made", "ready"):
-        assert packing.measure(Learner(Recipe(name), "binary", 7), RECORDS, 1).state_bytes > 0
+        assert measure(Learner(Recipe(name), "binary", 7), RECORDS, 1).state_bytes > 0
     with pytest.raises(
         InputError, match=r"^network preset answers \[2, 7\] to 2 records, expected "
     ):
-        packing.measure(Learner(Recipe("preset"), "pixels", 8), images, 1)
+        measure(Learner(Recipe("preset"), "pixels", 8), images, 1)
 
 
 def test_precision_is_the_recipe_s(register):
@@ -300,7 +301,7 @@ def test_precision_is_the_recipe_s(register):
         with pytest.raises(InputError, match=expected):
             Plan(("location",), (1,), target=recipe, model="mine").validate()
         with pytest.raises(InputError, match=expected):
-            packing.measure(Learner(recipe, "binary", 4), RECORDS, 1)
+            measure(Learner(recipe, "binary", 4), RECORDS, 1)
 
 
 def layer(call, **fields):
@@ -413,7 +414,7 @@ REFUSED = [
 def test_what_cannot_be_trained_in_a_fleet_is_one_line(register, network, said):
     def measured():
         register(network)
-        return packing.measure(Learner(Recipe("mine"), "binary", 4), RECORDS, 1)
+        return measure(Learner(Recipe("mine"), "binary", 4), RECORDS, 1)
 
     with pytest.raises(InputError, match=f"^network mine.*({said})") as raised:
         measured()

@@ -8,8 +8,9 @@ from fleets import fleet_spec
 from jleaks.training.execution import Execution
 from jleaks.training.fleet import Fleet
 from jleaks.training.preemption import StopSignal
+from jleaks.training.progress import Progress
 from jleaks.training.reporter import remaining
-from jleaks.training.trainer import Progress, Trainer
+from jleaks.training.trainer import Trainer
 
 
 def test_what_remains_of_a_run_is_what_a_steady_rate_would_need():
