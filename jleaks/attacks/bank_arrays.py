@@ -120,6 +120,8 @@ def bytes_per_record(arrays: Arrays, attacks: Sequence[Attack], targets: int, me
     rows += sum(len(score.numbers) for score in own)
     lists = sum(len(score.lists) for score in own)
     kept = 4 * 2 * targets * (rows + 8 * queries + 30 + mesh.size)
+    # Finished scores of all attacks, which are measured together.
+    kept += 4 * targets * len(attacks)
     # Every device's sums of influences, and those of the rows that it evaluates at once.
     influences = len(attacks) * (mesh.size + 1) + rows_together(mesh) * mesh.size
     kept += 4 * len(bank_metrics.INFLUENCES) * influences

@@ -255,37 +255,75 @@ def _raw_of_roles(
     return found
 
 
-@functools.cache
-def _rows_program(
-    ending: Ending, num_attacks: int, options: Options, num_classes: int, mesh: Mesh
-) -> Any:
-    """Returns the program that evaluates rows: one target's scores of all records each.
+class _Finished(NamedTuple):
+    """What comes of a row beside its finished scores.
 
-    A row comes with `at`, its target's place, and what `bank_metrics.in_turn` takes.  The program also
-    returns every device's sums of influences, [devices, attacks, influences, N].
+    Attributes:
+      level: The score from which a record is called a member, NaN without one.
+      variant: The form that the shadow chose, NaN without any.
+      non_finite: How many scores of audited records are not finite.
+      first_non_finite: The position of the first of them.
     """
 
-    def one(rows: dict[str, Array], shared: Shared) -> tuple[BankMetrics, Array]:
-        row, shadow, variant = finish(ending, options, rows, shared, num_classes)
-        level = threshold_of(ending, shadow)
-        # What a share or a rank would hide is looked for in the raw scores, too.
-        bad = ~jnp.isfinite(row)
-        for role in ("target", "shadow"):
-            if role in rows:
-                raw = ~jnp.isfinite(rows[role])
-                bad = bad | (raw.any(0) if raw.ndim == 2 else raw)
-        bad = bad & shared.candidate
-        ranked = shared.rank("target", row, rows["at"])
-        near = shared.lists.near[rows["at"]]
-        metrics, influence = bank_metrics.evaluate_row(ranked, near, level)
-        return metrics._replace(
-            variant=variant, non_finite=bad.sum(), first_non_finite=jnp.argmax(bad)
-        ), influence
+    level: Array
+    variant: Array
+    non_finite: Array
+    first_non_finite: Array
 
-    def device(rows: dict[str, Array], shared: Shared) -> tuple[BankMetrics, Array]:
+
+def _finished(
+    ending: Ending, programs: _Programs, row: dict[str, Array], shared: Shared
+) -> tuple[Array, _Finished]:
+    """Finishes one target's raw scores."""
+    scores, shadow, variant = finish(ending, programs.options, row, shared, programs.num_classes)
+    # What a share or a rank would hide is looked for in the raw scores, too.
+    bad = ~jnp.isfinite(scores)
+    for role in ("target", "shadow"):
+        if role in row:
+            raw = ~jnp.isfinite(row[role])
+            bad = bad | (raw.any(0) if raw.ndim == 2 else raw)
+    bad = bad & shared.candidate
+    return scores, _Finished(threshold_of(ending, shadow), variant, bad.sum(), jnp.argmax(bad))
+
+
+@functools.cache
+def _rows_program(programs: _Programs, mesh: Mesh) -> Any:
+    """Returns the program that evaluates rows: one target's scores of all records each.
+
+    Rows come by group (`_Programs.groups`), each with `at`, its target's place, and what
+    `bank_metrics.in_turn` takes.  They are finished group by group and measured by one loop over all of
+    them, as metrics take long to compile.  The program returns metrics, a device's rows in the groups'
+    order, and every device's sums of influences, [devices, attacks, influences, N].
+    """
+    endings = [ending for ending, _ in programs.groups()]
+
+    def measured(row: dict[str, Array], shared: Shared) -> tuple[BankMetrics, Array]:
+        ranked = shared.rank("target", row["target"], row["at"])
+        return bank_metrics.evaluate_row(ranked, shared.lists.near[row["at"]], row["level"])
+
+    def device(groups: list[dict[str, Array]], shared: Shared) -> tuple[BankMetrics, Array]:
         together = rows_together(mesh)
-        metrics, sums = bank_metrics.in_turn(lambda r: one(r, shared), num_attacks, rows, together)
-        return metrics, sums[None]
+        count = sum(len(rows["at"]) for rows in groups)
+        scores, start, ends = jnp.zeros((count, shared.labels.shape[0]), jnp.float32), 0, []
+        for ending, rows in zip(endings, groups, strict=True):
+            one = functools.partial(_finished, ending, programs, shared=shared)
+            scores, end = bank_metrics.filled(one, scores, start, rows, together)
+            start += len(rows["at"])
+            ends.append(end)
+        found = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *ends)
+        rows = {
+            name: jnp.concatenate([rows[name] for rows in groups])
+            for name in ("at", "attack", "weight")
+        }
+        rows |= {"target": scores, "level": found.level}
+        metrics, sums = bank_metrics.in_turn(
+            lambda row: measured(row, shared), len(programs.attacks), rows, together
+        )
+        return metrics._replace(
+            variant=found.variant,
+            non_finite=found.non_finite,
+            first_non_finite=found.first_non_finite,
+        ), sums[None]
 
     return fleet.spread("evaluate rows", device, mesh, ("models", "shared"))
 
@@ -297,22 +335,21 @@ def _whole_program(programs: _Programs, mesh: Mesh) -> Any:
         found = _raw_of_roles(programs, arrays, roles)
         shared = shared_by_rows(arrays, truth, roles)
         targets = len(roles["target"]["targets"])
-        parts: dict[int, BankMetrics] = {}
-        for (ending, _), at in programs.groups().items():
+        groups, sizes = [], []
+        for at in programs.groups().values():
             rows = {role: jnp.concatenate([found[i][role] for i in at]) for role in found[at[0]]}
             rows["at"] = jnp.tile(jnp.arange(targets), len(at))
-            rows["attack"] = jnp.repeat(jnp.arange(len(at)), targets)
-            evaluate_rows = _rows_program(
-                ending, len(at), programs.options, programs.num_classes, mesh
-            )
-            rows = bank_metrics.pad(rows, mesh.size * rows_together(mesh))
-            metrics, sums = evaluate_rows(rows, shared)
-            influence = sums.sum(0)
-            for i, attack in enumerate(at):
-                span = slice(i * targets, (i + 1) * targets)
-                mine = jax.tree.map(lambda leaf, span=span: leaf[span], metrics)
-                parts[attack] = mine._replace(influence=influence[i])
-        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *(parts[i] for i in sorted(parts)))
+            rows["attack"] = jnp.repeat(jnp.array(at), targets)
+            groups.append(bank_metrics.pad(rows, mesh.size * rows_together(mesh)))
+            sizes.append(len(groups[-1]["at"]) // mesh.size)
+        metrics, sums = _rows_program(programs, mesh)(groups, shared)
+        places = np.empty((len(programs.attacks), targets), np.int32)
+        for g, at in enumerate(programs.groups().values()):
+            row = np.arange(len(at) * targets)
+            # A device's rows of all groups come before the next device's.
+            place = row // sizes[g] * sum(sizes) + sum(sizes[:g]) + row % sizes[g]
+            places[at] = place.reshape(len(at), targets)
+        return jax.tree.map(lambda leaf: leaf[places], metrics)._replace(influence=sums.sum(0))
 
     return jax.jit(evaluate)
 
@@ -361,16 +398,20 @@ def _streamed(layout: _Layout, truth: Truth, mesh: Mesh, block: int) -> BankMetr
     per_call = max(1, block * targets // records // multiple) * multiple
     parts = []
     for i, attack in enumerate(programs.attacks):
-        evaluate_rows = _rows_program(
-            attack.ending, 1, programs.options, programs.num_classes, mesh
+        # Of one ending, attacks share a program.
+        alone = dataclasses.replace(
+            programs,
+            attacks=(next(a for a in programs.attacks if a.ending == attack.ending),),
+            attackable=programs.attackable[i : i + 1],
         )
+        evaluate_rows = _rows_program(alone, mesh)
         calls, influence = [], np.zeros((len(bank_metrics.INFLUENCES), records), np.float32)
         for start in range(0, targets, per_call):
             at = np.arange(start, start + per_call)
             weight, at = at < targets, np.minimum(at, targets - 1)
             rows = {role: raw[i][at] for role, raw in found.items() if i in raw}
             rows |= {"at": at, "attack": np.zeros(per_call, np.int32), "weight": weight}
-            metrics, sums = evaluate_rows(rows, shared)
+            metrics, sums = evaluate_rows([rows], shared)
             calls.append(jax.tree.map(np.asarray, metrics))
             influence += np.asarray(sums).sum((0, 1))
         whole = jax.tree.map(lambda *leaves: np.concatenate(leaves)[:targets], *calls)

@@ -255,6 +255,44 @@ def in_turn(
     return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), metrics), sums
 
 
+def filled(
+    finish_fn: Callable[[dict[str, Array]], tuple[Array, Any]],
+    scores: Float[Array, "places records"],
+    start: int,
+    rows: dict[str, Array],
+    together: int = 1,
+) -> tuple[Float[Array, "places records"], Any]:
+    """Finishes rows, some after the others, each into its place among all.
+
+    Args:
+      finish_fn: From a row to its finished scores [N] and what else comes of it.
+      scores: Of all rows; those from `start` on are written over.
+      start: The first row's place.
+      rows: Stacked, as `in_turn` takes them.
+      together: Rows that are finished at once; see `in_turn`.
+
+    Returns:
+      `scores`, and what else came of these rows, stacked.
+    """
+    count = len(rows["at"])
+
+    def write(scores: Array, some: tuple[Array, dict[str, Array]]) -> tuple[Array, Any]:
+        at, several = some
+        if together == 1:
+            found, rest = finish_fn(several)
+            return lax.dynamic_update_index_in_dim(scores, found, at, 0), rest
+        found, rest = jax.vmap(finish_fn)(several)
+        return lax.dynamic_update_slice_in_dim(scores, found, at, 0), rest
+
+    if together > 1:
+        rows = jax.tree.map(lambda a: a.reshape(-1, together, *a.shape[1:]), rows)
+    places = start + jnp.arange(0, count, together)
+    scores, rest = lax.scan(write, scores, (places, rows))
+    if together > 1:
+        rest = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), rest)
+    return scores, rest
+
+
 def _of_rate(answers: Array, kind: Array, size: Array) -> Array:
     """Influence of records of one kind on the rate of a yes, [..., N]."""
     rate = (answers & kind).sum(-1, keepdims=True) / size
