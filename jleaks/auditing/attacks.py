@@ -66,13 +66,16 @@ class Attacked:
     notes: tuple[str, ...]
 
 
-def attack(bank: Bank, attacks: list[Attack], options: Options | None = None) -> Attacked:
+def attack(
+    bank: Bank, attacks: list[Attack], options: Options | None = None, shadows_too: bool = True
+) -> Attacked:
     """Runs every attack that can be run on the first model of a bank.
 
     Args:
       bank: The audited model first, then its shadows (`make_bank`).
       attacks: Those to try.
       options: Parameters of attacks.
+      shadows_too: Whether shadows are attacked as well; without them no attack is known as the strongest.
 
     Raises:
       InputError: none of them can be run.
@@ -85,7 +88,7 @@ def attack(bank: Bank, attacks: list[Attack], options: Options | None = None) ->
     of_shadows: dict[str, np.ndarray] = {}
     shadows_audited = None
     # A shadow is compared with others: one alone has none.
-    if bank.num_models > 2:
+    if bank.num_models > 2 and shadows_too:
         alone = bank.take(slice(1, None))
         possible, of_alone = [a for a in attacks if a.name in found], assign(alone)
         of_shadows = _run(alone, possible, *of_alone, options, [])
@@ -106,6 +109,7 @@ def attack_from_outside(
     num_audited: int,
     knows_others: bool = True,
     options: Options | None = None,
+    shadows_too: bool = True,
 ) -> Attacked:
     """Runs every attack that can be run with shadows that never saw an audited record.
 
@@ -119,6 +123,7 @@ def attack_from_outside(
       num_audited: N, how many records are audited.
       knows_others: Whether the audited model was asked about the others, too.
       options: Parameters of attacks.
+      shadows_too: See `attack`.
 
     Raises:
       InputError: none of them can be run.
@@ -146,7 +151,7 @@ def attack_from_outside(
     alone = dataclasses.replace(bank, num_targets=0).take(slice(1, None))
     places = shadows - 1
     circle = np.stack([np.roll(places, -i)[1:] for i in places])
-    possible = [one for one in possible if one.name in found]
+    possible = [one for one in possible if one.name in found and shadows_too]
     of_shadows = _run(
         alone, possible, *_others(circle, places, m - 1, audited, theirs), options, []
     )

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from jleaks.attacks.attack import Attack
-from jleaks.attacks.bank import Bank
 from jleaks.attacks.registry import get_attacks
 from jleaks.auditing import files, sequential
 from jleaks.auditing.answers import asked, is_asked, make_bank
@@ -213,9 +212,7 @@ def _judge(
     tell(f"{len(chosen)} attacks with {len(shadows.signals)} shadow models")
     attacked = attack_on(bank, chosen)
     found = judged(audited, attacked, bank.member[1:, :n], delta, error)
-    cost = (
-        cost_curve(bank, attack_on, attacked.strongest, shadows.seconds) if shadows.signals else []
-    )
+    cost = cost_curve(bank, attack_on, attacked, shadows.seconds) if shadows.signals else []
     correct = own["correct"][:n]
     said = [
         "the attacker is one from outside, whose models trained on other records: shadows that trained on "
@@ -260,9 +257,7 @@ def _judge(
     )
 
 
-def _attacker(
-    models: Models, shadows: Shadows
-) -> tuple[str, Callable[[Bank, list[Attack]], Attacked]]:
+def _attacker(models: Models, shadows: Shadows) -> tuple[str, Callable[..., Attacked]]:
     """Returns who attacks (a key of `ATTACKERS`), and how.
 
     Raises:

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from jleaks.attacks.attack import Attack
 from jleaks.attacks.bank import Bank
 from jleaks.attacks.registry import get_attacks
 from jleaks.auditing.attacks import Attacked
@@ -30,28 +29,31 @@ class CostPoint(NamedTuple):
 
 
 def cost_curve(
-    bank: Bank, attack_on: Callable[[Bank, list[Attack]], Attacked], name: str, seconds: float
+    bank: Bank, attack_on: Callable[..., Attacked], attacked: Attacked, seconds: float
 ) -> list[CostPoint]:
-    """Returns what one attack finds with 4, 8, 16, ... and all shadows.
+    """Returns what the strongest attack finds with 4, 8, 16, ... and all shadows.
 
     Args:
       bank: The audited model first, then S shadows.
       attack_on: `attack`, or what attacks from outside.
-      name: The attack.
+      attacked: What it found with all of them.
       seconds: That training all shadows took.
     """
     total, found = bank.num_models - 1, []
+    strongest = get_attacks([attacked.strongest])
     counts, count = [], _FEWEST
     while count < total:
         counts.append(count)
         count *= 2
     for count in [*counts, total] if total >= _FEWEST else []:
-        try:
-            attacked = attack_on(bank.take(slice(0, count + 1)), get_attacks([name]))
-        except InputError:
-            # So few references are not enough for this attack.
-            continue
-        at = attacked.audited
-        tpr = tpr_of_scores(attacked.scores[name].target[at], bank.member[0][: len(at)][at], 0.01)
+        few = attacked
+        if count < total:
+            try:
+                few = attack_on(bank.take(slice(0, count + 1)), strongest, shadows_too=False)
+            except InputError:
+                # So few references are not enough for this attack.
+                continue
+        at, scores = few.audited, few.scores[attacked.strongest].target
+        tpr = tpr_of_scores(scores[at], bank.member[0][: len(at)][at], 0.01)
         found.append(CostPoint(count, tpr, seconds * count / total))
     return found
