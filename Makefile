@@ -7,14 +7,15 @@ STAMP := $(VENV)/.installed
 PYTHON_NEWEST ?= python3.13
 NEWEST := .venv-newest
 # What meets Python, JAX and flax first, and takes minutes.
-FAST := tests/ground tests/metrics tests/models/test_networks.py tests/training/test_golden.py \
-	tests/training/test_fleet.py tests/data/test_encodings.py tests/data/test_splits.py
+FAST := tests/ground tests/metrics/test_bank_metrics.py tests/models/test_networks.py \
+	tests/training/test_golden.py tests/data/test_encodings.py tests/data/test_splits.py
 
-.PHONY: help run test newest compiled lint docs format clean
+.PHONY: help run test long newest compiled lint docs format clean
 
 help:
 	@echo "make run     environment, then the main job on synthetic stand-ins (minutes on two cores)"
-	@echo "make test    environment, then the whole test suite"
+	@echo "make test    environment, then the test suite"
+	@echo "make long    tests that take minutes each, after the others"
 	@echo "make newest  the main job and the suite's fast part on Python 3.13 with the newest JAX"
 	@echo "make compiled  programs for an H100 and TPUs, compiled without one (1.3 GB of compilers first)"
 	@echo "make lint    ruff and mypy"
@@ -37,6 +38,9 @@ run: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist=loadfile
+
+long: $(STAMP)
+	$(BIN)/python -m pytest -n 2 -m long
 
 newest: $(NEWEST)/.installed
 	rm -rf $(NEWEST)/run

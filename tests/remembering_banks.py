@@ -1,6 +1,7 @@
 """Banks of models that remember or do not, by who trained on what."""
 
 import numpy as np
+import scipy.stats
 
 from jleaks.attacks.bank import Bank
 
@@ -55,3 +56,9 @@ def bank_of(member: np.ndarray, rng: np.random.Generator, null: tuple[int, ...] 
 def sigma(member: np.ndarray) -> np.ndarray:
     """Standard error of the AUC of a score that has nothing to do with membership."""
     return np.sqrt((1 / member.sum(-1) + 1 / (~member).sum(-1)) / 12)
+
+
+def auc_of(scores: np.ndarray, member: np.ndarray) -> float:
+    """The share of pairs of a member and another that the scores put in the right order."""
+    found = scipy.stats.mannwhitneyu(scores[member], scores[~member])
+    return float(found.statistic / (member.sum() * (~member).sum()))

@@ -164,6 +164,19 @@ def test_the_knee_is_the_fewest_models_near_the_best(session):
     assert row["measured"] == [1, 64, 256, 1024]
 
 
+def test_a_session_of_two_sections_leaves_their_rows(launch, tmp_path):
+    out = tmp_path / "rows.jsonl"
+    flags = ["--smoke", "--sections=peaks,purchase", "--precisions=bfloat16", f"--out={out}"]
+    done = launch("benchmarks.accelerator", *flags, env={**os.environ, "XLA_FLAGS": FLAGS})
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [row for row in rows if "failed" in row] == []
+    (fleet,) = (row for row in rows if row["what"] == "fleet")
+    assert (fleet["network"], fleet["num_models"]) == ("mlp-128", 2)
+    assert fleet["model_steps_per_second"] > 0
+
+
+@pytest.mark.long
 def test_smoke(launch, tmp_path):
     out = tmp_path / "rows.jsonl"
     done = launch(

@@ -52,6 +52,7 @@ def test_the_table_counts_what_went_wrong():
     ]
 
 
+@pytest.mark.long
 def test_a_sweep_that_is_killed_ends_with_the_rows_of_one_that_is_not(launch, tmp_path):
     flags = ["--minutes=10", "--runs=1", "--kills=2", "--commands=sweep"]
     done = launch("benchmarks.checks.soak", *flags, f"--out={tmp_path / 'rows.jsonl'}")

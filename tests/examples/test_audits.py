@@ -31,6 +31,7 @@ def run(script, folder):
     )
 
 
+@pytest.mark.long
 def test_answers_alone(tmp_path):
     run("audit_answers.py", tmp_path)
     found = audited(tmp_path)
@@ -81,6 +82,7 @@ def test_a_network_of_pytorch(tmp_path):
     assert audited(tmp_path)["num_shadows"] == 64
 
 
+@pytest.mark.long
 def test_the_notebook_runs_from_above(tmp_path, monkeypatch):
     nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))

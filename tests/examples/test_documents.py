@@ -23,6 +23,8 @@ from raw_files import write_all
 from sklearn.datasets import load_breast_cancer, load_digits
 
 DOCUMENTS = ("README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))))
+# Ten audits, of forests, networks and endpoints.
+LONG = ("docs/audit.md",)
 # The only blocks that are marked as not run, by how they begin.
 NOT_RUN = {
     "README.md": [
@@ -271,7 +273,10 @@ def clone(tmp_path_factory):
     made.close()
 
 
-@pytest.mark.parametrize("document", DOCUMENTS)
+@pytest.mark.parametrize(
+    "document",
+    [pytest.param(name, marks=[pytest.mark.long] * (name in LONG)) for name in DOCUMENTS],
+)
 def test_every_block_runs_as_printed(clone, document):
     wrong = clone.run_document(document)
     assert not wrong, "\n\n".join(wrong)
