@@ -2,12 +2,13 @@
 
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from absl import flags
 
-from jleaks import registry
+from jleaks import locks, registry
 from jleaks.blackbox.pace import FORMS, INCOMPLETE, Form, Incomplete, Limits
 from jleaks.errors import InputError
 
@@ -148,7 +149,9 @@ def asked(records: Any, folder: Path, log: Log, stop: "StopSignal", check: Any =
     path: Path | str | None = _CACHE.value
     if path is None and URL.value is not None:
         path = folder / "answers.sqlite"
-    with _box(path, log, stop) as box:
+    alone = nullcontext() if path is None else locks.alone(Path(f"{path}.lock"))
+    # Two processes would pay for the same answers.
+    with alone, _box(path, log, stop) as box:
         if check is not None and box.source.num_classes is not None:
             check(box.source.num_classes)
         before = box.num_sent

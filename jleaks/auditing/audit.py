@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from jleaks import locks
 from jleaks.attacks.attack import Attack
 from jleaks.attacks.registry import get_attacks
 from jleaks.auditing import files, sequential
@@ -108,7 +109,8 @@ def audit(
       tell: Receives lines of progress.
 
     Raises:
-      InputError: names everything that cannot be used, before any training.
+      InputError: names everything that cannot be used, before any training; or another process works
+        in `workdir`.
     """
     notes: list[str] = []
     if isinstance(shadow_data, (str, os.PathLike)):
@@ -176,7 +178,7 @@ def audit(
         among = np.arange(records.num_records) >= audited.num_records
     whole = memberships(records.member, looks[-1] if models.can_train else 0, seed, among)
     former: Audit | None = None
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch, locks.alone(Path(workdir or scratch) / ".lock"):
         for at, count in enumerate(looks):
             answered = models.answered(whole[:count], Path(workdir or scratch))
             result = _judge(models, audited, answered, chosen, delta, error, notes, tell)

@@ -278,8 +278,7 @@ def training(
     Raises:
       InputError: a directory cannot be written.
     """
-    work.claim()
-    with StopSignal() as stop:
+    with work.claimed(), StopSignal() as stop:
         library = Library(models_dir or work.path, execution, reporter, stop)
         yield Querier(library, load_fn, execution), stop
 
@@ -320,7 +319,6 @@ def opened(
         shape = record_shape(name, plan.source, data_dir)
         _check_network(plan.recipe(task), task, shape, execution)
     work = Workdir(workdir, plan)
-    work.claim()
 
     @functools.lru_cache(maxsize=num_datasets)
     def load(task: str) -> Dataset:

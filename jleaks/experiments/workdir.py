@@ -1,5 +1,6 @@
 """The directory of one run: what lies where, and the refusal to mix two plans in one place.
 
+.lock             who works here, while somebody does
 plan.json         what defines the numbers, with its fingerprint
 models/ fleets/   the library: trained models, and those in training (see `jleaks.experiments.library`)
 rows.jsonl        the results: they exist once the run has finished
@@ -7,10 +8,13 @@ finished.json     size and checksum of the results, by which they are known agai
 results.csv tables.txt tables.md figures/   the report, made from the rows
 """
 
+import contextlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
+from jleaks import locks
 from jleaks.errors import InputError
 from jleaks.experiments.base_plan import BasePlan, differences
 from jleaks.files import replace_file
@@ -49,17 +53,20 @@ class Workdir:
                 "choose another --workdir"
             )
 
-    def claim(self) -> None:
-        """Creates the directory if need be, and makes it this plan's.
+    @contextlib.contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Creates the directory if need be, makes it this plan's, and keeps other processes out meanwhile.
 
         Raises:
-          InputError: it cannot be written.
+          InputError: it cannot be written, or another process works in it.
         """
-        if not self._record.exists():
-            about = {"fingerprint": self._plan.fingerprint(), "plan": self._plan.as_dict()}
-            replace_file(self._record, json.dumps(about, indent=2).encode())
-        elif not os.access(self.path, os.W_OK):
+        if self._record.exists() and not os.access(self.path, os.W_OK):
             raise InputError(f"cannot write to {self.path}")
+        with locks.alone(self.path / ".lock"):
+            if not self._record.exists():
+                about = {"fingerprint": self._plan.fingerprint(), "plan": self._plan.as_dict()}
+                replace_file(self._record, json.dumps(about, indent=2).encode())
+            yield
 
     def outcome(self, name: str) -> Outcome:
         """Returns one of the run's results, which exists once what made it has finished."""

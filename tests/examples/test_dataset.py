@@ -132,7 +132,8 @@ def test_data_is_part_of_plans(tasks, tmp_path):
     for plan in before:
         (entry,) = plan.data
         assert entry.startswith("mine=")
-    Workdir(tmp_path, before[0]).claim()
+    with Workdir(tmp_path, before[0]).claimed():
+        pass
     Workdir(tmp_path, plans()[0])
     assert [plan.fingerprint() for plan in plans()] == [plan.fingerprint() for plan in before]
     task_from_arrays("mine", X, 1 - Y)

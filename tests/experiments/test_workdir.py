@@ -9,6 +9,7 @@ import os
 import shutil
 
 import pytest
+from held_locks import holder
 from rich.console import Console
 
 from jleaks import files
@@ -79,7 +80,8 @@ def test_rows_of_another_plan_are_never_shown(copy):
     # Its own plan reads them all the same.
     assert read(copy) == json.loads(json.dumps(sweep.run(PLAN, Execution(), copy)))
     other = Workdir(copy / "other", OTHER)
-    other.claim()
+    with other.claimed():
+        pass
     shutil.copy(copy / "other" / "plan.json", copy / "plan.json")
     assert "belongs to another plan" in refused(copy)
 
@@ -153,3 +155,18 @@ def test_what_was_written_is_completed_by_declared_defaults():
 def test_plans_that_are_none_are_refused(copy, text):
     (copy / "plan.json").write_text(text)
     assert "plan.json is not a plan" in refused(copy)
+
+
+def test_a_second_process_is_refused_until_the_first_is_gone(tmp_path):
+    work = Workdir(tmp_path, PLAN)
+    with holder(tmp_path / ".lock") as process:
+        with pytest.raises(InputError, match=f"is in use by process {process.pid} on"):
+            sweep.run(PLAN, Execution(), tmp_path)
+        assert not (tmp_path / "models").exists()
+    with work.claimed():
+        assert json.loads((tmp_path / "plan.json").read_text())["plan"]
+
+
+def test_a_finished_run_is_shown_while_another_process_holds_it(copy, finished):
+    with holder(copy / ".lock"):
+        assert read(copy) == json.loads(json.dumps(finished[1]))

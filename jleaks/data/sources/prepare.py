@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import fcntl
 import importlib
 import io
 import os
@@ -13,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jleaks import locks
 from jleaks.data import prepared
 from jleaks.data.sources.download import fetch
 from jleaks.data.tasks import TASKS, Task
@@ -136,7 +136,8 @@ def prepare(
     }
     data_path = Path(data_dir).absolute()
     done, failed = [], []
-    with _locked(data_path, report):
+    told = f"waiting for another process that prepares in {data_path}"
+    with locks.alone(data_path / ".prepare.lock", lambda _: report(told)):
         for task in chosen:
             start = time.monotonic()
             try:
@@ -266,26 +267,6 @@ def _check_same_inputs(builder_class: Any, task: Task, path: Path, folder: Path)
 
 def _bytes(count: int | None) -> str:
     return "absent" if count is None else f"{count:,} bytes"
-
-
-@contextlib.contextmanager
-def _locked(data_dir: Path, report: Callable[[str], None]) -> Iterator[None]:
-    """Makes the data directory and keeps other processes from preparing in it."""
-    try:
-        data_dir.mkdir(parents=True, exist_ok=True)
-        lock = (data_dir / ".prepare.lock").open("w")
-    except OSError as error:
-        raise InputError(f"cannot write data_dir {data_dir}: {error.strerror or error}") from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            report(f"waiting for another process that prepares in {data_dir}")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        except OSError:
-            # A file system without locks; preparing is atomic all the same.
-            pass
-        yield
 
 
 @contextlib.contextmanager

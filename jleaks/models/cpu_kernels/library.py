@@ -6,7 +6,6 @@ processor.  Nothing here runs unless it is asked for.
 """
 
 import ctypes
-import fcntl
 import hashlib
 import platform
 import shutil
@@ -17,6 +16,7 @@ from pathlib import Path
 import jax
 import jaxlib
 
+from jleaks import locks
 from jleaks.errors import InputError
 from jleaks.files import check_private, private_folder, replace_file
 
@@ -101,9 +101,8 @@ def build(folder: Path) -> Path:
     if _intact(path):
         return path
     try:
-        with (folder / "lock").open("w") as lock:
-            # Of processes that start together one builds, and the others wait for it.
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        # Of processes that start together one builds, and the others wait for it.
+        with locks.alone(folder / "lock", lambda _: None):
             if not _intact(path):
                 _compile(compiler, path)
     except OSError as error:

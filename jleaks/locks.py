@@ -1,0 +1,56 @@
+"""Locks on folders: one process works in one, and others wait or are told who does."""
+
+import contextlib
+import fcntl
+import os
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from jleaks.errors import InputError
+
+
+@contextlib.contextmanager
+def alone(path: Path, wait: Callable[[str], None] | None = None) -> Iterator[None]:
+    """Keeps other processes out; the lock ends with the process, however that ends.
+
+    Where a file system has no locks nobody is kept out.
+
+    Args:
+      path: The lock's file, which stays; its folder is made if need be.
+      wait: Told who holds the lock, before this process waits for it; None to refuse.
+
+    Raises:
+      InputError: the file cannot be written, or somebody else holds the lock and is not waited for.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a+")
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = _holder(path)
+            if wait is None:
+                raise InputError(
+                    f"{path.parent} is in use by {holder}: wait for it, stop it there (what it has done is "
+                    "kept), or choose another folder"
+                ) from None
+            wait(holder)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError:
+            yield
+            return
+        file.truncate(0)
+        print(f"process {os.getpid()} on {socket.gethostname()}", file=file, flush=True)
+        yield
+
+
+def _holder(path: Path) -> str:
+    """Returns what a lock's holder has written of itself."""
+    try:
+        return " ".join(path.read_text().split()) or "another process"
+    except (OSError, ValueError):
+        return "another process"
