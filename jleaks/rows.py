@@ -156,6 +156,7 @@ Row = TypedDict(
         "training_seconds": float | None,
         "evaluation_seconds": float | None,
         # Where the figures were made.
+        "cell": dict[str, str],  # of a grid: the values of the flags that its cells differ in
         "scale": str,
         "fingerprint": str | None,  # of the plan
         "format": int,

@@ -318,7 +318,11 @@ def _close(ended: str) -> None:
 
 
 def run(
-    main: Callable[[list[str]], int], program: str, doc: str, positional: str | None = None
+    main: Callable[[list[str]], int],
+    program: str,
+    doc: str,
+    positional: str | None = None,
+    takes_rest: bool = False,
 ) -> None:
     """Parses flags, calls `main`, exits with its status.
 
@@ -330,10 +334,12 @@ def run(
       program: What a user types before the flags.
       doc: What --help begins with.
       positional: Flag that a bare argument stands for, if any does.
+      takes_rest: Whether `main` is handed what stands behind `--`.
     """
 
     def parse(argv: list[str]) -> list[str]:
-        if any(arg in ("--help", "-h", "-help", "--helpfull") for arg in argv[1:]):
+        own = argv[1 : argv.index("--")] if takes_rest and "--" in argv else argv[1:]
+        if any(arg in ("--help", "-h", "-help", "--helpfull") for arg in own):
             print(help_text(program, doc))
             sys.exit(0)
         try:
@@ -343,7 +349,7 @@ def run(
             sys.exit(INPUT_ERROR)
         if positional is not None and len(rest) == 2:
             flags.FLAGS[positional].value = rest.pop()
-        if len(rest) > 1:
+        if len(rest) > 1 and not (takes_rest and "--" in argv):
             print(f"error: not a flag: {' '.join(rest[1:])}", file=sys.stderr)
             sys.exit(INPUT_ERROR)
         return rest

@@ -9,7 +9,7 @@ from .app import INPUT_ERROR, run
 
 COMMANDS = (
     *("sweep", "bank", "attack", "records", "paper", "defend", "audit", "gate", "serve"),
-    *("prepare", "report", "status"),
+    *("cells", "gather", "prepare", "report", "status"),
 )
 
 
@@ -37,4 +37,10 @@ def main() -> None:
     program = f"jleaks {command}"
     sys.argv = [program, *rest]
     doc = (module.__doc__ or "").replace(f"python -m launch.{command}", program)
-    run(module.main, program, doc, getattr(module, "POSITIONAL", None))
+    run(
+        module.main,
+        program,
+        doc,
+        getattr(module, "POSITIONAL", None),
+        getattr(module, "TAKES_REST", False),
+    )

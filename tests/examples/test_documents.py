@@ -40,6 +40,10 @@ NOT_RUN = {
     ],
     "docs/attacks.md": ["python -m launch.bank"],
     "docs/audit.md": ["python examples/audit_forest.py", "python examples/audit_torch.py"],
+    "docs/clusters.md": [
+        'jleaks cells --root=checkpoints/grid --grid="epochs=10,50',
+        "jleaks cells --root=checkpoints/grid | xargs",
+    ],
     "docs/defences.md": ["jleaks sweep --tasks=location --defence=dpsgd"],
     "docs/paper.md": ["python -m launch.paper --scale=paper"],
     "docs/watching.md": ['pip install -e ".[tensorboard]"'],

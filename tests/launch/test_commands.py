@@ -10,7 +10,7 @@ import pytest
 
 COMMANDS = (
     *("sweep", "bank", "attack", "records", "paper", "defend", "audit", "gate", "serve"),
-    *("prepare", "report", "status"),
+    *("cells", "gather", "prepare", "report", "status"),
 )
 TINY = ("--tasks=location", "--num_seeds=1", "--scale=0.01", "--epochs=2", "--attack_epochs=1")
 
