@@ -5,6 +5,7 @@ import json
 import pytest
 
 from benchmarks.checks import soak
+from benchmarks.pages import reliability
 
 
 def test_where_two_outcomes_differ_is_told():
@@ -59,3 +60,16 @@ def test_a_sweep_that_is_killed_ends_with_the_rows_of_one_that_is_not(launch, tm
     assert done.returncode == 0, done.stdout + done.stderr
     (row,) = map(json.loads, (tmp_path / "rows.jsonl").read_text().splitlines())
     assert (row["equal"], row["status"], row["tracebacks"]) == (True, 0, 0)
+
+
+def test_the_page_has_the_rows_or_says_that_there_are_none(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    assert reliability.measured(path) == "No rows are committed yet."
+    row = {
+        "subject": "sweep", "kills": [], "equal": True, "tracebacks": 0, "command": "jleaks",
+        "device": "cpu", "versions": {"jax": "1"},
+    }  # fmt: skip
+    path.write_text(json.dumps(row) + "\n")
+    found = reliability.measured(path)
+    assert "| sweep | 1 | 0 |" in found
+    assert found.endswith("`jleaks`; cpu; jax 1.")

@@ -46,6 +46,7 @@ NOT_RUN = {
     ],
     "docs/defences.md": ["jleaks sweep --tasks=location --defence=dpsgd"],
     "docs/paper.md": ["python -m launch.paper --scale=paper"],
+    "docs/reliability.md": ["python -m benchmarks.checks.soak --minutes=20"],
     "docs/watching.md": ['pip install -e ".[tensorboard]"'],
 }
 # What a reader does once, and the suite's machine has done: an environment, and the suite itself.
