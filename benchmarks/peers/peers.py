@@ -9,14 +9,11 @@ packaging); a tool without one is left out.  Tools take turns, each in a process
 of Python to its end; seconds are of the clock, CPU seconds those of all its processes.
 """
 
-import ctypes
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -45,7 +42,6 @@ COMMAND = Command(
     out=OUT,
 )
 _HERE = Path(__file__).parent
-_PR_SET_CHILD_SUBREAPER = 36
 # What a script has for the comparison alone.
 _COMPARED, _IMPORTS = "# What is compared", ("import json", "import sys")
 
@@ -105,23 +101,14 @@ def timed(
     Raises:
       InputError: it failed; with its last line.
     """
-    # Processes that outlive their parent become ours, so that their time counts.
-    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
-    done = subprocess.run(
-        words, cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
-    seconds = time.monotonic() - began
-    try:
-        while True:
-            os.waitpid(-1, 0)
-    except ChildProcessError:
-        pass
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    if done.returncode:
-        raise InputError(f"{words[0]} ... failed: {last_line(done.stderr)}")
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return done.stdout, {"seconds": seconds, "cpu_seconds": cpu}
+    with tempfile.NamedTemporaryFile() as out:
+        done = subprocess.run(
+            [sys.executable, _HERE / "timed.py", out.name, *words],
+            cwd=folder, env=environment, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if done.returncode:
+            raise InputError(f"{words[0]} ... failed: {last_line(done.stderr)}")
+        return done.stdout, json.load(out)
 
 
 def audited(name: str, turn: int) -> Row:
