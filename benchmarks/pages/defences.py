@@ -2,7 +2,7 @@
 
 python -m benchmarks.pages.defences --results=results/defences --page=docs/defences.md
 
---results holds work directories of launch.defend, or what is kept of them: rows.jsonl, figures beside it.
+--results holds what is kept of work directories of launch.defend: rows.jsonl or rows.jsonl.gz, figures beside it.
 """
 
 import os
@@ -31,7 +31,7 @@ def measured(results: Path, folder: Path) -> str:
       folder: Where the page is, which links to figures start from.
     """
     parts = []
-    for path in sorted(results.rglob("rows.jsonl")):
+    for path in sorted(results.rglob("rows.jsonl*")):
         for task, own in by_task(read_rows(path, OF_EXPERIMENT)).items():
             made = f"`{own[0]['command']}`; {own[0]['device']}; {versions(own[0])}."
             parts += [f"### {task}", made, table(task, own).to_markdown()]
