@@ -2,7 +2,7 @@
 
 python -m benchmarks.pages.defences --results=results/defences --page=docs/defences.md
 
---results holds what is kept of work directories of launch.defend: rows.jsonl or rows.jsonl.gz, figures beside it.
+--results holds what is kept of work directories of launch.defend: rows.jsonl(.gz), figures beside it.
 """
 
 import os
