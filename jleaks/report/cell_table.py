@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from jleaks.report.columns import COLUMNS
 from jleaks.report.groups import Group, average_over_shadow_tasks, group_rows, to_frame
+from jleaks.report.numbers import notes
 from jleaks.report.table import Cell, Table
 from jleaks.report.tables import number, seeds_text
 from jleaks.rows import Row
@@ -29,12 +30,13 @@ def cell_table(rows: Sequence[Row]) -> Table:
             names = (*named, group.task, group.attack, varied)
             lines.append([*names, *(number(group, column) for column in _COLUMNS)])
         ends.append(len(lines) - 1)
+    texts = [text for line in lines for text in line[-len(_COLUMNS) :]]
     heads = [*flags, "Experiment", "Task", "Attack", "Variant"]
     # What no line has is no column.
     used = [i for i in range(len(heads)) if any(line[i] for line in lines)]
     return Table(
         title="Cells of a grid",
-        caption=seeds_text(len(group.seeds) for group in groups),
+        caption=f"{seeds_text(len(group.seeds) for group in groups)} {notes(texts)}".strip(),
         heads=(*(heads[i] for i in used), *(COLUMNS[c].head or COLUMNS[c].title for c in _COLUMNS)),
         num_text_columns=len(used),
         rows=tuple(
