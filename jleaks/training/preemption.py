@@ -6,6 +6,7 @@ command does is either kept already or written whole at its end, so that it stop
 """
 
 import contextlib
+import gc
 import signal
 import sys
 import threading
@@ -15,8 +16,8 @@ from typing import Any
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
-# Seconds after which a stop that went unheard is raised again.
-_AGAIN = 0.5
+# Seconds after which a stop that went unheard is raised again, and one that could not be raised yet.
+_AGAIN, _SOON = 0.5, 0.01
 
 
 class Preempted(BaseException):
@@ -26,23 +27,36 @@ class Preempted(BaseException):
     """
 
 
-def _leave(number: int, _: FrameType | None) -> None:
+def _is_dropped(frame: FrameType | None) -> bool:
+    """Whether Python drops what is raised here, in a finalizer or a callback of its garbage collector."""
+    called = {getattr(fn, "__code__", None) for fn in gc.callbacks}
+    while frame is not None:
+        if frame.f_code in called or frame.f_code.co_name == "__del__":
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
     """Handles a signal that arrives while nothing has to be saved; a second SIGINT interrupts at once."""
     stopped = Preempted(f"stopped by {signal.Signals(number).name}")
 
-    def again(*_: object) -> None:
+    def again(_: int, frame: FrameType | None) -> None:
         # Whoever cleans up because of it is left alone.
         cause = sys.exception()
         while cause is not None and cause is not stopped:
             cause = cause.__context__
-        if cause is None:
+        if cause is None and not _is_dropped(frame):
             raise stopped
 
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    # Python drops what is raised inside a finalizer or a callback of its garbage collector.
+    # Some finalizers are not seen, such as those of C and of weak references.
     signal.signal(signal.SIGALRM, again)
-    signal.setitimer(signal.ITIMER_REAL, _AGAIN, _AGAIN)
-    raise stopped
+    if _is_dropped(frame):
+        signal.setitimer(signal.ITIMER_REAL, _SOON, _AGAIN)
+    else:
+        signal.setitimer(signal.ITIMER_REAL, _AGAIN, _AGAIN)
+        raise stopped
 
 
 @contextlib.contextmanager

@@ -2,12 +2,14 @@
 
 import dataclasses
 import functools
+import gc
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import weakref
 
 import jax
 import numpy as np
@@ -178,16 +180,45 @@ def test_a_signal_where_nothing_has_to_be_saved_stops_at_once(number):
     assert signal.getsignal(number) is before
 
 
-def test_a_signal_that_a_finalizer_swallows_is_raised_again(monkeypatch):
+def finalized():
     class Finalized:
         def __del__(self):
             signal.raise_signal(signal.SIGTERM)
 
+    Finalized()
+
+
+def collected():
+    def callback(phase, _):
+        if phase == "start":
+            signal.raise_signal(signal.SIGTERM)
+
+    gc.callbacks.append(callback)
+    try:
+        gc.collect()
+    finally:
+        gc.callbacks.remove(callback)
+
+
+def referred_to():
+    class Thing:
+        pass
+
+    thing = Thing()
+    reference = weakref.ref(thing, lambda _: signal.raise_signal(signal.SIGTERM))
+    del thing
+    assert reference() is None
+
+
+@pytest.mark.parametrize(
+    ("arrives", "num_swallowed"), [(finalized, 0), (collected, 0), (referred_to, 1)]
+)
+def test_a_signal_whose_exception_python_drops_is_heard_later(monkeypatch, arrives, num_swallowed):
     swallowed, cleaned = [], []
     monkeypatch.setattr(sys, "unraisablehook", swallowed.append)
 
     def work():
-        Finalized()
+        arrives()
         try:
             time.sleep(60)
         finally:
@@ -197,7 +228,8 @@ def test_a_signal_that_a_finalizer_swallows_is_raised_again(monkeypatch):
 
     with pytest.raises(Preempted, match="SIGTERM"), stoppable():
         work()
-    assert len(swallowed) == len(cleaned) == 1
+    assert len(swallowed) == num_swallowed
+    assert cleaned
     assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
 
 
