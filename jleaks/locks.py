@@ -9,6 +9,9 @@ from pathlib import Path
 
 from jleaks.errors import InputError
 
+FILE = ".lock"
+"""The lock of a run, in its directory."""
+
 
 @contextlib.contextmanager
 def alone(path: Path, wait: Callable[[str], None] | None = None) -> Iterator[None]:
@@ -27,12 +30,12 @@ def alone(path: Path, wait: Callable[[str], None] | None = None) -> Iterator[Non
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("a+")
     except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+        raise InputError(f"cannot write {path.parent}: {error.strerror or error}") from error
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = _holder(path)
+            holder = _named(path)
             if wait is None:
                 raise InputError(
                     f"{path.parent} is in use by {holder}: wait for it, stop it there (what it has done is "
@@ -48,7 +51,20 @@ def alone(path: Path, wait: Callable[[str], None] | None = None) -> Iterator[Non
         yield
 
 
-def _holder(path: Path) -> str:
+def holder(path: Path) -> str | None:
+    """Returns which process holds a lock, None if none does; nothing is written."""
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _named(path)
+    except OSError:
+        # There is no such file, or the file system has no locks.
+        pass
+    return None
+
+
+def _named(path: Path) -> str:
     """Returns what a lock's holder has written of itself."""
     try:
         return " ".join(path.read_text().split()) or "another process"

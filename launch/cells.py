@@ -60,9 +60,9 @@ def main(argv: list[str]) -> int:
             cell = found[place]
             if cell.has_finished:
                 print(f"{cell.name}: finished before", flush=True)
-            elif cells.is_held(cell):
+            elif (holder := cell.holder) is not None:
                 elsewhere.append(cell.name)
-                print(f"{cell.name}: another process runs it", flush=True)
+                print(f"{cell.name}: {holder} runs it", flush=True)
             else:
                 print(f"{cell.name}: {shlex.join(['jleaks', *cell.words])}", flush=True)
                 status = _ran(cell, stop)

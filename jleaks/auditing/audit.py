@@ -178,7 +178,10 @@ def audit(
         among = np.arange(records.num_records) >= audited.num_records
     whole = memberships(records.member, looks[-1] if models.can_train else 0, seed, among)
     former: Audit | None = None
-    with tempfile.TemporaryDirectory() as scratch, locks.alone(Path(workdir or scratch) / ".lock"):
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        locks.alone(Path(workdir or scratch) / locks.FILE),
+    ):
         for at, count in enumerate(looks):
             answered = models.answered(whole[:count], Path(workdir or scratch))
             result = _judge(models, audited, answered, chosen, delta, error, notes, tell)

@@ -24,7 +24,7 @@ FILE = "cells.json"
 # Commands whose runs are cells: they have a --workdir, and rows.
 COMMANDS = ("sweep", "paper", "defend")
 # Of a value in a directory's name.
-_PLAIN = re.compile(r"[\w.+-]+")
+_PLAIN = re.compile(r"[\w.:+-]+")
 _OURS = ("workdir", "models_dir")
 
 
@@ -49,6 +49,11 @@ class Cell(NamedTuple):
         if self.words[0] == "sweep":
             return (self.folder / "rows.jsonl").exists()
         return (heartbeat.read(self.folder) or {}).get("ended") == "finished"
+
+    @property
+    def holder(self) -> str | None:
+        """Which process runs it now, None if none does."""
+        return locks.holder(self.folder / locks.FILE)
 
     def rows(self) -> list[Row]:
         """Returns what the cell found, each row with its `cell`; nothing as long as it has not finished.
@@ -107,7 +112,7 @@ def parse(text: str, words: Sequence[str]) -> Grid:
             raise InputError(f"--grid names {flag}, which {why}")
         if bad := [value for value in chosen if not _PLAIN.fullmatch(value)]:
             raise InputError(
-                f"--grid has {flag} of {bad[0]!r}, expected letters, digits and . + - _, by which "
+                f"--grid has {flag} of {bad[0]!r}, expected letters, digits and . : + - _, by which "
                 "directories can be named"
             )
         if len(set(chosen)) < len(chosen):
@@ -180,18 +185,6 @@ def shard(text: str, count: int) -> list[int]:
             f"--shard is {text!r}, expected place/number, such as 0/4, 1/4, 2/4 and 3/4 of four"
         )
     return list(range(int(found[1]), count, int(found[2])))
-
-
-def is_held(cell: Cell) -> bool:
-    """Whether another process runs a cell now."""
-    path = cell.folder / ".lock"
-    if not path.exists():
-        return False
-    try:
-        with locks.alone(path):
-            return False
-    except InputError:
-        return True
 
 
 def gathered(cells: Sequence[Cell]) -> tuple[list[Row], list[Cell]]:

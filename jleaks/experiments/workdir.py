@@ -62,7 +62,7 @@ class Workdir:
         """
         if self._record.exists() and not os.access(self.path, os.W_OK):
             raise InputError(f"cannot write to {self.path}")
-        with locks.alone(self.path / ".lock"):
+        with locks.alone(self.path / locks.FILE):
             if not self._record.exists():
                 about = {"fingerprint": self._plan.fingerprint(), "plan": self._plan.as_dict()}
                 replace_file(self._record, json.dumps(about, indent=2).encode())

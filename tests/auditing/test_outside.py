@@ -74,6 +74,7 @@ def test_a_model_that_remembers_is_found_by_shadows_of_other_records():
     assert "random subset of other records" in audit_page.page(found)
     assert {row["attack"] for row in found.rows} == set(ATTACKS) - {"lira_online"}
     assert len(found.cost) == 2
+    assert found.cost[-1].tpr == found.tpr(0.01)
 
 
 def test_a_model_that_remembers_nothing_is_not_accused():

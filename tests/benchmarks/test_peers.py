@@ -34,7 +34,6 @@ def test_seconds_of_a_process_that_outlives_its_parent_count(tmp_path):
         other.communicate(b"\n")
     assert printed == "out\n"
     assert 0.5 <= took["cpu_seconds"] < 30
-    assert took["seconds"] < 30
     with pytest.raises(InputError, match=r"failed: .*no such thing"):
         peers.timed([sys.executable, "-c", "raise SystemExit('no such thing')"], tmp_path)
 

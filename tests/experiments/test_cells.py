@@ -119,7 +119,8 @@ def test_experiments_have_finished_when_their_run_has(tmp_path):
 
 def test_a_cell_that_another_process_runs_is_known(tmp_path):
     (cell,) = cells.parse("epochs=5", WORDS).cells(tmp_path)
-    assert not cells.is_held(cell)
-    with holder(cell.folder / ".lock"):
-        assert cells.is_held(cell)
-    assert not cells.is_held(cell)
+    assert cell.holder is None
+    assert not cell.folder.exists()
+    with holder(cell.folder / ".lock") as process:
+        assert f"process {process.pid} on" in cell.holder
+    assert cell.holder is None

@@ -45,7 +45,7 @@ def test_shards_are_run_and_joined(launch, tmp_path):
     assert "cell.epochs" in (root / "results.csv").read_text().splitlines()[0]
 
 
-def test_a_stopped_shard_stops_its_cell_and_continues(launch, tmp_path):
+def test_a_stopped_shard_stops_its_cell_which_saves(launch, tmp_path):
     root = tmp_path / "grid"
     words = [
         sys.executable, "-m", "launch.cells", f"--root={root}", "--grid=epochs=3000", "--shard=0/1",
@@ -61,6 +61,7 @@ def test_a_stopped_shard_stops_its_cell_and_continues(launch, tmp_path):
     assert "the same command continues" in output
     state = json.loads((root / "epochs=3000" / "progress.json").read_text())
     assert state["ended"] == "stopped"
+    assert list(root.glob("*/fleets/*/[0-9]*"))
 
 
 @pytest.mark.parametrize(

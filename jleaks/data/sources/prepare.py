@@ -136,10 +136,6 @@ def prepare(
     }
     data_path = Path(data_dir).absolute()
     done, failed = [], []
-    try:
-        data_path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot write data_dir {data_path}: {error.strerror or error}") from error
     told = f"waiting for another process that prepares in {data_path}"
     with locks.alone(data_path / ".prepare.lock", lambda _: report(told)):
         for task in chosen:
