@@ -137,3 +137,34 @@ def threshold_of(ending: Ending, shadow: ShadowScores | None) -> Array:
     if not callable(ending.threshold):
         return jnp.float32(ending.threshold)
     return jnp.float32(jnp.nan) if shadow is None else ending.threshold(shadow)
+
+
+class Finished(NamedTuple):
+    """What comes of a row beside its finished scores.
+
+    Attributes:
+      level: The score from which a record is called a member, NaN without one.
+      variant: The form that the shadow chose, NaN without any.
+      non_finite: How many scores of audited records are not finite.
+      first_non_finite: The position of the first of them.
+    """
+
+    level: Array
+    variant: Array
+    non_finite: Array
+    first_non_finite: Array
+
+
+def finished(
+    ending: Ending, options: Options, rows: dict[str, Array], shared: Shared, num_classes: int
+) -> tuple[Array, Finished]:
+    """One target's finished scores [N], and what else comes of them; see `finish` for what it takes."""
+    scores, shadow, variant = finish(ending, options, rows, shared, num_classes)
+    # What a share or a rank would hide is looked for in the raw scores, too.
+    bad = ~jnp.isfinite(scores)
+    for role in ("target", "shadow"):
+        if role in rows:
+            raw = ~jnp.isfinite(rows[role])
+            bad = bad | (raw.any(0) if raw.ndim == 2 else raw)
+    bad = bad & shared.candidate
+    return scores, Finished(threshold_of(ending, shadow), variant, bad.sum(), jnp.argmax(bad))

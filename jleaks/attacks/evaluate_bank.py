@@ -34,9 +34,9 @@ from jleaks.attacks.bank_scores import (
     Shared,
     Truth,
     finish,
+    finished,
     raw_scores,
     shared_by_rows,
-    threshold_of,
 )
 from jleaks.attacks.options import Options
 from jleaks.attacks.references import References
@@ -229,14 +229,14 @@ def _score_program(programs: _Programs) -> Any:
     def score(arrays: Arrays, roles: dict[str, dict[str, Array]], truth: Truth) -> list[Array]:
         found = _raw_of_roles(programs, arrays, roles)
         shared = shared_by_rows(arrays, truth, roles)
-        finished = []
+        rows_of = []
         for attack, raw in zip(programs.attacks, found, strict=True):
             rows = {**raw, "at": jnp.arange(len(roles["target"]["targets"]))}
             one = functools.partial(
                 finish, attack.ending, programs.options, shared=shared, num_classes=programs.num_classes
             )  # fmt: skip
-            finished.append(lax.map(lambda r, one=one: one(r)[0], rows))
-        return finished
+            rows_of.append(lax.map(lambda r, one=one: one(r)[0], rows))
+        return rows_of
 
     return jax.jit(score)
 
@@ -253,37 +253,6 @@ def _raw_of_roles(
         for i, rows in zip(places, raw, strict=True):
             found[i][role] = rows
     return found
-
-
-class _Finished(NamedTuple):
-    """What comes of a row beside its finished scores.
-
-    Attributes:
-      level: The score from which a record is called a member, NaN without one.
-      variant: The form that the shadow chose, NaN without any.
-      non_finite: How many scores of audited records are not finite.
-      first_non_finite: The position of the first of them.
-    """
-
-    level: Array
-    variant: Array
-    non_finite: Array
-    first_non_finite: Array
-
-
-def _finished(
-    ending: Ending, programs: _Programs, row: dict[str, Array], shared: Shared
-) -> tuple[Array, _Finished]:
-    """Finishes one target's raw scores."""
-    scores, shadow, variant = finish(ending, programs.options, row, shared, programs.num_classes)
-    # What a share or a rank would hide is looked for in the raw scores, too.
-    bad = ~jnp.isfinite(scores)
-    for role in ("target", "shadow"):
-        if role in row:
-            raw = ~jnp.isfinite(row[role])
-            bad = bad | (raw.any(0) if raw.ndim == 2 else raw)
-    bad = bad & shared.candidate
-    return scores, _Finished(threshold_of(ending, shadow), variant, bad.sum(), jnp.argmax(bad))
 
 
 @functools.cache
@@ -306,7 +275,9 @@ def _rows_program(programs: _Programs, mesh: Mesh) -> Any:
         count = sum(len(rows["at"]) for rows in groups)
         scores, start, ends = jnp.zeros((count, shared.labels.shape[0]), jnp.float32), 0, []
         for ending, rows in zip(endings, groups, strict=True):
-            one = functools.partial(_finished, ending, programs, shared=shared)
+            one = functools.partial(
+                finished, ending, programs.options, shared=shared, num_classes=programs.num_classes
+            )
             scores, end = bank_metrics.filled(one, scores, start, rows, together)
             start += len(rows["at"])
             ends.append(end)
