@@ -3,10 +3,8 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array
+from jax.sharding import Mesh
 
 from jleaks.attacks.attack import Attack
 from jleaks.attacks.bank import Bank
@@ -22,6 +20,9 @@ _ROWS_TOGETHER = 64
 
 # By name; records are the last axis of each.
 Arrays = dict[str, Any]
+
+# What arrays say of the records themselves.
+RECORDS = ("labels", "valid", "candidate")
 
 
 def bank_arrays(bank: Bank, attacks: Sequence[Attack], roles: Sequence[References]) -> Arrays:
@@ -52,10 +53,8 @@ def bank_arrays(bank: Bank, attacks: Sequence[Attack], roles: Sequence[Reference
 
 
 def reference_arrays(references: References) -> dict[str, np.ndarray]:
-    """Returns who is compared with whom, as `ReferenceStatistics` takes it."""
-    draw = references.draw
-    drawn = {} if draw is None else {"drawn": np.array([draw.inside, draw.outside], np.int32)}
-    return drawn | {
+    """Returns who is compared with whom, as `ReferenceStatistics` takes it, targets on axis 0."""
+    return {
         "targets": references.targets,
         "models": references.models,
         "left_out": references.left_out,
@@ -63,29 +62,10 @@ def reference_arrays(references: References) -> dict[str, np.ndarray]:
     }
 
 
-def _spread(array: np.ndarray, mesh: Mesh) -> NamedSharding:
-    return NamedSharding(mesh, PartitionSpec(*[None] * (array.ndim - 1), "model"))
-
-
-def put(arrays: Arrays, mesh: Mesh) -> Arrays:
-    """Pads the records to a multiple of the devices and spreads them."""
-
-    def spread(array: np.ndarray) -> Array:
-        surplus = -array.shape[-1] % mesh.size
-        padded = np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, surplus)])
-        return jax.device_put(padded, _spread(array, mesh))
-
-    return {name: spread(array) for name, array in arrays.items()}
-
-
-def like(arrays: Arrays, mesh: Mesh) -> Arrays:
-    """Returns what `put` would make of arrays, shapes alone."""
-
-    def shape(array: np.ndarray) -> jax.ShapeDtypeStruct:
-        size = (*array.shape[:-1], array.shape[-1] + -array.shape[-1] % mesh.size)
-        return jax.ShapeDtypeStruct(size, array.dtype, sharding=_spread(array, mesh))
-
-    return {name: shape(array) for name, array in arrays.items()}
+def drawn_arrays(references: References) -> dict[str, np.ndarray]:
+    """Returns how many references of either side a record takes, where they are drawn."""
+    draw = references.draw
+    return {} if draw is None else {"drawn": np.array([draw.inside, draw.outside], np.int32)}
 
 
 def blocks(arrays: Arrays, size: int) -> Iterator[tuple[slice, Arrays]]:
@@ -112,21 +92,23 @@ def bytes_per_record(arrays: Arrays, attacks: Sequence[Attack], targets: int, me
     """Returns what evaluating takes for each record at most, on all devices together."""
     models, queries = arrays["member"].shape[0], arrays["phi"].shape[0]
     given = sum(array[..., :1].nbytes for array in arrays.values())
+    # As many on every device.
+    targets = -(-targets // mesh.size) * mesh.size
     # For targets and shadows, 4 bytes each: scores of all attacks, summaries of both sides for every query,
-    # thirty more, and the membership indices, which every device has whole.
+    # thirty more, and the membership indices.
     rows = len(attacks) + sum(attack.variants is not None for attack in attacks)
     # What attacks on one record look at, and the lists of one target's references.
     own = [attack.score for attack in attacks if isinstance(attack.score, PerRecord)]
     rows += sum(len(score.numbers) for score in own)
     lists = sum(len(score.lists) for score in own)
-    kept = 4 * 2 * targets * (rows + 8 * queries + 30 + mesh.size)
+    kept = 4 * 2 * targets * (rows + 8 * queries + 31)
     # Finished scores of all attacks, which are measured together.
     kept += 4 * targets * len(attacks)
     # Every device's sums of influences, and those of the rows that it evaluates at once.
     influences = len(attacks) * (mesh.size + 1) + rows_together(mesh) * mesh.size
     kept += 4 * len(bank_metrics.INFLUENCES) * influences
-    # Sorts over all models.
-    return given + kept + 4 * models * (8 + 4 * lists)
+    # Answers and sorts of all models, on every device.
+    return kept + mesh.size * (given + 4 * models * (8 + 4 * lists))
 
 
 def fitting(arrays: Arrays, attacks: Sequence[Attack], targets: int, mesh: Mesh) -> int:

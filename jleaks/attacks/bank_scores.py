@@ -1,6 +1,6 @@
 """A bank's scores: raw ones of all targets at once, and what each target's become beside its shadow's."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -8,11 +8,25 @@ from jax import lax
 from jaxtyping import Array
 
 from jleaks.attacks.attack import Attack, Ending, Records, ShadowScores
-from jleaks.attacks.bank_arrays import Arrays
+from jleaks.attacks.bank_arrays import RECORDS, Arrays
 from jleaks.attacks.options import Options
 from jleaks.attacks.reference_statistics import ReferenceStatistics
 from jleaks.metrics import roc
 from jleaks.metrics.bank_metrics import Lists
+
+
+class Truth(NamedTuple):
+    """What is known of the records before anything is scored, targets on axis 0 of every array.
+
+    Attributes:
+      member: By role, "target" or "shadow": who is a member of its models, [T, N].
+      audited: By role, where references are drawn: the records that each model is audited on, [T, N].
+      lists: Members and others of every role's models, listed.
+    """
+
+    member: dict[str, Any]
+    audited: dict[str, Any]
+    lists: Lists
 
 
 class Shared(NamedTuple):
@@ -22,9 +36,9 @@ class Shared(NamedTuple):
       labels: [N] true classes.
       valid: [N] False for padding.
       candidate: [N] records that may be audited.
-      member: By role, "target" or "shadow": who is a member of its models, [T, N].
-      audited: By role, where references are drawn: the records that each model is audited on, [T, N].
-      lists: Members and others of every role's models, listed.
+      member: As of `Truth`.
+      audited: As of `Truth`.
+      lists: As of `Truth`.
     """
 
     labels: Array
@@ -34,34 +48,17 @@ class Shared(NamedTuple):
     audited: dict[str, Array]
     lists: Lists
 
+    @classmethod
+    def of(cls, arrays: Arrays, truth: Truth) -> "Shared":
+        """Takes what a bank's arrays say of the records (`bank_arrays.RECORDS`)."""
+        labels, valid, candidate = (arrays[name] for name in RECORDS)
+        return cls(labels, valid, candidate, truth.member, truth.audited, truth.lists)
+
     def rank(self, role: str, row: Array, at: Array) -> roc.Ranked:
         """Ranks the scores of a role's model for target number `at`, on the records it is audited on."""
         candidate = self.audited[role][at] if role in self.audited else self.candidate
         listed = (side[at] for side in self.lists.indices[role])
         return roc.rank(row, self.member[role][at], candidate, *listed)
-
-
-class Truth(NamedTuple):
-    """What is known of the records before anything is scored; see `Shared`."""
-
-    lists: Lists
-    audited: dict[str, Any]
-
-
-def shared_by_rows(arrays: Arrays, truth: Truth, roles: Mapping[str, Mapping[str, Any]]) -> Shared:
-    """Returns what rows of all roles share; records of `arrays` may be padded for the devices."""
-    records = arrays["labels"].shape[0]
-    return Shared(
-        labels=arrays["labels"],
-        valid=arrays["valid"],
-        candidate=arrays["candidate"],
-        member={role: arrays["member"][refs["targets"]] for role, refs in roles.items()},
-        audited={
-            role: jnp.pad(rows, ((0, 0), (0, records - rows.shape[1])))
-            for role, rows in truth.audited.items()
-        },
-        lists=truth.lists,
-    )
 
 
 def raw_scores(

@@ -209,15 +209,14 @@ def evaluate_row(
 
 
 def pad(rows: dict[str, Array], multiple: int) -> dict[str, Array]:
-    """Repeats the last of some rows up to a multiple, and adds their `weight`: 0 for what was repeated."""
-    count = len(rows["at"])
-    surplus = -count % multiple
+    """Repeats the last of some rows up to a multiple; the `weight` of what was repeated is 0."""
+    surplus = -len(rows["at"]) % multiple
 
-    def longer(a: Array) -> Array:
-        return jnp.pad(a, [(0, surplus)] + [(0, 0)] * (a.ndim - 1), mode="edge")
+    def longer(a: Array, **mode: Any) -> Array:
+        return jnp.pad(a, [(0, surplus)] + [(0, 0)] * (a.ndim - 1), **mode)
 
-    weight = jnp.arange(count + surplus) < count
-    return {name: longer(a) for name, a in rows.items()} | {"weight": weight}
+    repeated = {name: longer(a, mode="edge") for name, a in rows.items()}
+    return repeated | {"weight": longer(rows["weight"])}
 
 
 def in_turn(

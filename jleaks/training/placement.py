@@ -46,6 +46,12 @@ def put_shared(tree: Any, mesh: Mesh) -> Any:
     return jax.device_put(tree, NamedSharding(mesh, SHARED))
 
 
+def like(tree: Any, mesh: Mesh, spec: PartitionSpec) -> Any:
+    """Returns what arrays would be if they were placed so (`MODEL`, `SHARED`), shapes alone."""
+    place = NamedSharding(mesh, spec)
+    return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=place), tree)
+
+
 def fetch(tree: Any, count: int) -> Any:
     """Copies the first `count` models of a pack to the host, once, device by device."""
     # All leaves are on their way before the first is waited for.

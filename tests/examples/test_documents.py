@@ -166,8 +166,9 @@ class Clone:
             words, cwd=self.folder, env=self.environment, capture_output=True, text=True,
             timeout=600, check=False,
         )  # fmt: skip
-        # Warnings come first; the error is last.
-        return "" if done.returncode in expected else (done.stdout + done.stderr)[-2000:]
+        # Warnings come first; the error is last, but for the modules that a crash lists.
+        said = re.sub(r"Extension modules: .*", "", done.stdout + done.stderr)
+        return "" if done.returncode in expected else f"status {done.returncode}: {said[-6000:]}"
 
     def _serve(self, command):
         port = int(re.search(r"(?:--port=| )(\d{4,})\b", command)[1])

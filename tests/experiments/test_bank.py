@@ -1,6 +1,7 @@
 """Banks end to end: training, resuming, null checks, score files from elsewhere, bad input."""
 
 import json
+import re
 
 import naive_attacks as naive
 import numpy as np
@@ -336,14 +337,23 @@ def test_evaluating_takes_no_more_memory_than_is_set_aside(rng, names, num_recor
     kinds = tuple(ATTACKS[name] for name in names)
     mesh = make_mesh(2)
     references, shadows = assign(bank)
-    arrays, roles, truth, programs = evaluate_lib._layout(bank, kinds, references, shadows, None)
-    program = evaluate_lib._whole_program(programs, mesh)
-    given = (bank_arrays.put(arrays, mesh), roles, truth)
-    found = program.lower(*given).compile().memory_analysis()
+    found = evaluate_lib.lowered(bank, kinds, references, shadows, mesh).compile().memory_analysis()
+    arrays = bank_arrays.bank_arrays(bank, kinds, (references, shadows))
     taken = mesh.size * (found.temp_size_in_bytes + found.argument_size_in_bytes)
     allowed = bank_arrays.bytes_per_record(arrays, kinds, bank.num_models, mesh) * num_records
     # Linear in the records, and no larger than what decides whether a bank fits.
     assert 0.05 * allowed < taken < allowed
+
+
+def test_nothing_passes_between_devices(answers):
+    attacks = [
+        ATTACKS[name] for name in ("lira_online", "bavaria", "informia_online", "class_thresholds")
+    ]
+    program = evaluate_lib.lowered(answers, attacks, *assign(answers), make_mesh(4)).compile()
+    # Host devices that wait for each other may wait for ever: XLA runs both on the same few threads.
+    passed = r"all-(gather|reduce|to-all)|collective|reduce-scatter"
+    assert "num_partitions=4" in program.as_text()
+    assert not re.findall(passed, program.as_text())
 
 
 def test_a_bank_that_does_not_fit_is_evaluated_in_blocks(answers, monkeypatch):
