@@ -4,11 +4,15 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
+from jaxtyping import Array
+
 from jleaks.attacks.attack import Attack, Ending
 from jleaks.attacks.bank import Bank
 from jleaks.attacks.bank_arrays import Arrays, bank_arrays, drawn_arrays, reference_arrays
 from jleaks.attacks.bank_scores import Truth
 from jleaks.attacks.options import Options
+from jleaks.attacks.reference_statistics import ReferenceStatistics
 from jleaks.attacks.references import References
 from jleaks.attacks.requirements import no_shadow, refusal
 from jleaks.errors import InputError
@@ -24,16 +28,40 @@ class Programs:
       attackable: Which of them can be run on shadows.
       options: Their parameters.
       num_classes: K.
+      together: Targets and rows that a device works on at once.
     """
 
     attacks: tuple[Attack, ...]
     attackable: tuple[bool, ...]
     options: Options
     num_classes: int
+    together: int = 1
 
     def of(self, role: str) -> list[int]:
         """Places of the attacks that are run on a role's models."""
         return [i for i, yes in enumerate(self.attackable) if yes or role == "target"]
+
+    def raw_scores(
+        self,
+        role: str,
+        arrays: Arrays,
+        references: dict[str, Any],
+        totals: dict[str, Array] | None = None,
+    ) -> tuple[list[Array], dict[str, Array]]:
+        """Returns raw scores by every attack of `of`, [T, N], or what its variants share, [T, C, N].
+
+        Args:
+          role: Whose models are attacked.
+          arrays: A bank's, or a block's.
+          references: The models', as `ReferenceStatistics` takes them.
+          totals: Sums over all records, where `arrays` are only a block of them.
+
+        Returns:
+          The scores, and the sums over the records at hand.
+        """
+        known = ReferenceStatistics(arrays, references, totals, self.num_classes, self.together)
+        found = [self.attacks[i].score(known, self.options) for i in self.of(role)]
+        return [jnp.moveaxis(a, 0, 1) if a.ndim == 3 else a for a in found], known.totals
 
     def groups(self) -> dict[tuple[Ending, bool], list[int]]:
         """Places of attacks that one program evaluates, by what comes after their raw scores."""
@@ -77,8 +105,9 @@ def layout_of(
     references: References,
     shadows: References | None,
     options: Options | None,
+    together: int = 1,
 ) -> Layout:
-    """Refuses what cannot be run, and lays out the rest."""
+    """Refuses what cannot be run, and lays out the rest; see `Programs` for `together`."""
     for attack in attacks:
         if (reason := refusal(attack, bank, references, shadows)) is not None:
             raise InputError(f"{attack.name} cannot be run: {reason}")
@@ -93,6 +122,7 @@ def layout_of(
         for role, refs in roles.items()
         if refs.draw is not None or refs.judged is not None
     }
+    parameters = (options or Options()).validate()
     return Layout(
         bank_arrays(bank, attacks, tuple(roles.values())),
         {role: drawn_arrays(refs) for role, refs in roles.items()},
@@ -100,5 +130,5 @@ def layout_of(
             {role: reference_arrays(refs) for role, refs in roles.items()},
             Truth(members, drawn, bank_metrics.lists(members, audited)),
         ),
-        Programs(tuple(attacks), attackable, (options or Options()).validate(), bank.num_classes),
+        Programs(tuple(attacks), attackable, parameters, bank.num_classes, together),
     )

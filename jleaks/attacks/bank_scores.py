@@ -1,16 +1,14 @@
-"""A bank's scores: raw ones of all targets at once, and what each target's become beside its shadow's."""
+"""What raw scores of one target become, beside its shadow's."""
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
-from jleaks.attacks.attack import Attack, Ending, Records, ShadowScores
+from jleaks.attacks.attack import Ending, Records, ShadowScores
 from jleaks.attacks.bank_arrays import RECORDS, Arrays
 from jleaks.attacks.options import Options
-from jleaks.attacks.reference_statistics import ReferenceStatistics
 from jleaks.metrics import roc
 from jleaks.metrics.bank_metrics import Lists
 
@@ -59,29 +57,6 @@ class Shared(NamedTuple):
         candidate = self.audited[role][at] if role in self.audited else self.candidate
         listed = (side[at] for side in self.lists.indices[role])
         return roc.rank(row, self.member[role][at], candidate, *listed)
-
-
-def raw_scores(
-    arrays: Arrays,
-    references: dict[str, Array],
-    attacks: Sequence[Attack],
-    options: Options,
-    num_classes: int,
-    totals: dict[str, Array] | None = None,
-) -> tuple[list[Array], dict[str, Array]]:
-    """Returns raw scores of every attack, [T, N], or what its variants share, [T, C, N]; and the totals.
-
-    Args:
-      arrays: A bank's, or a block's.
-      references: Of one role.
-      attacks: Which.
-      options: Parameters of attacks.
-      num_classes: K.
-      totals: Sums over all records, where `arrays` are only a block of them.
-    """
-    statistics = ReferenceStatistics(arrays, references, totals, num_classes)
-    found = [attack.score(statistics, options) for attack in attacks]
-    return [jnp.moveaxis(a, 0, 1) if a.ndim == 3 else a for a in found], statistics.totals
 
 
 def finish(

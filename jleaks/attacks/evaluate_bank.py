@@ -34,7 +34,6 @@ from jleaks.attacks.bank_scores import (
     Truth,
     finish,
     finished,
-    raw_scores,
 )
 from jleaks.attacks.options import Options
 from jleaks.attacks.references import References
@@ -78,7 +77,7 @@ def evaluate(
       InputError: an attack cannot be run on this bank.
       NonFiniteScoresError: an attack has scores that cannot be ranked.
     """
-    layout = layout_of(bank, attacks, references, shadows, options)
+    layout = layout_of(bank, attacks, references, shadows, options, rows_together(mesh))
     block = records_per_block or fitting(layout.arrays, attacks, len(references.targets), mesh)
     evaluate_all = (
         _whole if block >= len(bank.labels) else functools.partial(_streamed, block=block)
@@ -96,7 +95,7 @@ def lowered(
     mesh: Mesh,
 ) -> jax.stages.Lowered:
     """Returns the program of `evaluate` for a bank as a whole, to be compiled for devices not there."""
-    layout = layout_of(bank, attacks, references, shadows, None)
+    layout = layout_of(bank, attacks, references, shadows, None, rows_together(mesh))
     shared = placement.like((layout.arrays, layout.drawn), mesh, placement.SHARED)
     mine = placement.like(_spread(layout.targets, mesh.size), mesh, placement.MODEL)
     return _whole_program(layout.programs, mesh).lower(*shared, mine)
@@ -168,19 +167,14 @@ def _raw_of_roles(
     """Returns each attack's raw scores by role; a shadow's only where it can be attacked."""
     found: list[dict[str, Array]] = [{} for _ in programs.attacks]
     for role, refs in targets.roles.items():
-        places = programs.of(role)
-        mine = [programs.attacks[i] for i in places]
-        raw, _ = raw_scores(
-            arrays, refs | drawn[role], mine, programs.options, programs.num_classes
-        )
-        for i, rows in zip(places, raw, strict=True):
+        raw, _ = programs.raw_scores(role, arrays, refs | drawn[role])
+        for i, rows in zip(programs.of(role), raw, strict=True):
             found[i][role] = rows
     return found
 
 
 def _metrics_of(
     programs: Programs,
-    together: int,
     raw: list[dict[str, Array]],
     shared: Shared,
     weight: Array,
@@ -192,7 +186,6 @@ def _metrics_of(
 
     Args:
       programs: What is run.
-      together: Rows that are evaluated at once.
       raw: Of each attack by role, targets on axis 0.
       shared: What all rows share.
       weight: [targets] 0 for one that only fills the devices up.
@@ -200,7 +193,7 @@ def _metrics_of(
     Returns:
       Metrics [targets, attacks, ...], and the sums of influences, [1, attacks, influences, N].
     """
-    count = len(weight)
+    count, together = len(weight), programs.together
     groups, places, end = [], np.empty((count, len(programs.attacks)), np.int32), 0
     for at in programs.groups().values():
         rows = {role: jnp.concatenate([raw[i][role] for i in at]) for role in raw[at[0]]}
@@ -239,14 +232,12 @@ def _metrics_of(
 
 @functools.cache
 def _whole_program(programs: Programs, mesh: Mesh) -> Any:
-    together = rows_together(mesh)
-
     def evaluate(
         arrays: Arrays, drawn: dict[str, Any], mine: tuple[Targets, Array]
     ) -> tuple[BankMetrics, Array]:
         targets, weight = mine
         raw = _raw_of_roles(programs, arrays, drawn, targets)
-        return _metrics_of(programs, together, raw, Shared.of(arrays, targets.truth), weight)
+        return _metrics_of(programs, raw, Shared.of(arrays, targets.truth), weight)
 
     return fleet.spread("evaluate bank", evaluate, mesh, ("shared", "shared", "models"))
 
@@ -274,16 +265,14 @@ def _whole(layout: Layout, mesh: Mesh) -> BankMetrics:
 
 
 @functools.cache
-def _block_programs(
-    attacks: tuple[Attack, ...], options: Options, num_classes: int, mesh: Mesh
-) -> tuple[Any, Any]:
+def _block_programs(programs: Programs, role: str, mesh: Mesh) -> tuple[Any, Any]:
     """Returns the programs that score a block of records, and that sum up what needs all records."""
 
     def block(arrays: Arrays, drawn: Any, refs: dict[str, Array], totals: Any) -> list[Array]:
-        return raw_scores(arrays, refs | drawn, attacks, options, num_classes, totals)[0]
+        return programs.raw_scores(role, arrays, refs | drawn, totals)[0]
 
     def totals(arrays: Arrays, drawn: Any, refs: dict[str, Array]) -> dict[str, Array]:
-        return raw_scores(arrays, refs | drawn, attacks, options, num_classes)[1]
+        return programs.raw_scores(role, arrays, refs | drawn)[1]
 
     given = ("shared", "shared", "models")
     return (
@@ -295,10 +284,7 @@ def _block_programs(
 def _raw_in_blocks(layout: Layout, role: str, mesh: Mesh, block: int) -> dict[int, np.ndarray]:
     """Returns raw scores on a role's models by the attack's place, on the host."""
     places, records = layout.programs.of(role), layout.arrays["labels"].shape[0]
-    attacks = tuple(layout.programs.attacks[i] for i in places)
-    score, total = _block_programs(
-        attacks, layout.programs.options, layout.programs.num_classes, mesh
-    )
+    score, total = _block_programs(layout.programs, role, mesh)
     drawn = layout.drawn[role]
     refs, count = placement.put_models(layout.targets.roles[role], mesh)
     sums: dict[str, np.ndarray] = {}
@@ -319,13 +305,12 @@ def _raw_in_blocks(layout: Layout, role: str, mesh: Mesh, block: int) -> dict[in
 @functools.cache
 def _rows_program(programs: Programs, mesh: Mesh) -> Any:
     """Returns the program that evaluates targets by one attack, from its raw scores by role."""
-    together = rows_together(mesh)
 
     def rows(
         arrays: Arrays, mine: tuple[tuple[dict[str, Array], Truth], Array]
     ) -> tuple[BankMetrics, Array]:
         (raw, truth), weight = mine
-        return _metrics_of(programs, together, [raw], Shared.of(arrays, truth), weight)
+        return _metrics_of(programs, [raw], Shared.of(arrays, truth), weight)
 
     return fleet.spread("evaluate rows", rows, mesh, ("shared", "models"))
 
@@ -336,7 +321,7 @@ def _streamed(layout: Layout, mesh: Mesh, block: int) -> BankMetrics:
     records, targets = arrays["labels"].shape[0], len(truth.lists.near)
     found = {role: _raw_in_blocks(layout, role, mesh, block) for role in roles}
     shared = placement.put_shared({name: arrays[name] for name in RECORDS}, mesh)
-    multiple = mesh.size * rows_together(mesh)
+    multiple = mesh.size * programs.together
     per_call = max(1, block * targets // records // multiple) * multiple
     parts = []
     for i, attack in enumerate(programs.attacks):

@@ -46,6 +46,7 @@ class ReferenceStatistics:
         references: dict[str, Array],
         totals: dict[str, Array] | None = None,
         num_classes: int = 1,
+        together: int = 1,
     ):
         """Takes the arrays of a bank, or of a block of its records, and of `References`.
 
@@ -57,8 +58,9 @@ class ReferenceStatistics:
             references, `pool` [M]: True for the others, and `left_out` need not name them.
           totals: Sums over all records of the bank, where `arrays` are only a block of it.
           num_classes: K, for attacks that sum by class.
+          together: Targets that a device goes through at once.
         """
-        self._given, self._num_classes = totals, num_classes
+        self._given, self._num_classes, self._together = totals, num_classes, together
         # Sums over the records at hand, [T, 1] or [T, 1, K], by name; blocks' totals add up to the bank's.
         self.totals: dict[str, Array] = {}
         self._arrays = arrays
@@ -88,16 +90,17 @@ class ReferenceStatistics:
             if "pool" in self._references:
                 listed = listed & self._references["pool"][:, None]
             use, models, left_out = (self._references[n] for n in ("use", "models", "left_out"))
+            chosen = Chosen(listed, use, models, left_out, together=self._together)
             if "drawn" not in self._references:
-                return Chosen(listed, use, models, left_out)
+                return chosen
             rank, count = self._arrays["rank"], self._references["drawn"][0 if side == "in" else 1]
             others = left_out.shape[1]
             if others > sides.MOST_LEFT_OUT:
-                return Chosen(listed, use, models, left_out, rank, count)
+                return chosen._replace(rank=rank, taken=count)
             at = [listed & (rank == count + i) for i in range(others)]
             spare = jnp.stack([jnp.where(one.any(0), jnp.argmax(one, 0), -1) for one in at])
             near = listed & (rank < count + others)
-            return Chosen(near, use, models, left_out, rank, count, spare)
+            return chosen._replace(listed=near, rank=rank, taken=count, spare=spare)
 
         return self._once(("chosen", side), make)
 

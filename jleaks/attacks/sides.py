@@ -37,6 +37,7 @@ class Chosen(NamedTuple):
       taken: References that a record takes, with a draw.
       spare: [O, N] with a draw, the models listed beyond `taken`, which a target takes in place of
         those that it leaves out; -1 where there is none.
+      together: Targets that a device goes through at once.
     """
 
     listed: Bool[Array, "models records"]
@@ -46,6 +47,7 @@ class Chosen(NamedTuple):
     rank: Int[Array, "models records"] | None = None
     taken: Int[Array, ""] | None = None
     spare: Int[Array, "spare records"] | None = None
+    together: int = 1
 
     @property
     def few_left_out(self) -> bool:
@@ -63,7 +65,11 @@ class Chosen(NamedTuple):
             left_out, *mine = arguments
             return one(functools.partial(self._removed, left_out), *mine)
 
-        return lax.map(mapped, (self.left_out, *rows))
+        return lax.map(mapped, (self.left_out, *rows), batch_size=self._batch)
+
+    @property
+    def _batch(self) -> int | None:
+        return self.together if self.together > 1 else None
 
     def _removed(
         self, left_out: Int[Array, "others"], values: Shaped[Array, "models records"]

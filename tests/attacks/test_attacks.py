@@ -301,7 +301,7 @@ def test_an_attack_without_its_signals_is_bad_input():
 @pytest.mark.parametrize("records_per_block", [None, 9])
 def test_rows_evaluated_together_change_nothing(monkeypatch, records_per_block):
     _, bank, references, shadows = case("plain")
-    attacks = [ATTACKS[name] for name in ("class_thresholds", "rmia_offline")]
+    attacks = [ATTACKS[name] for name in ("class_thresholds", "rmia_offline", "lira_online")]
     args = bank, attacks, references, shadows
     apart = evaluate(*args, make_mesh(2), records_per_block=records_per_block)
     for module in ("bank_arrays", "evaluate_bank"):
