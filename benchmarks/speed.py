@@ -33,6 +33,7 @@ RUNS: dict[str, list[str]] = {
     "growth": ["benchmarks.scaling.growth"],
     "packing": ["benchmarks.scaling.packing"],
     "start_up": ["benchmarks.scaling.start_up"],
+    "own_networks": ["benchmarks.scaling.own_networks"],
     "precision": ["benchmarks.checks.precision"],
     "evaluator": [
         "benchmarks.evaluator", "--num_models=64", "--num_records=20000", "--loop_records=100",

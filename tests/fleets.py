@@ -5,13 +5,15 @@ import functools
 import signal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jleaks.keys import Role, identity_key
 from jleaks.models.networks import Computing, ResNet
+from jleaks.training import epoch as epoch_lib
 from jleaks.training.execution import Execution
 from jleaks.training.fleet import stack_key_data
-from jleaks.training.learner import Learner, Members
+from jleaks.training.learner import Data, Learner, Members
 from jleaks.training.preemption import StopSignal
 from jleaks.training.recipe import Recipe
 from jleaks.training.trainer import FleetSpec, Trainer
@@ -43,6 +45,19 @@ def fleet_spec(model="mlp", num_models=5, *, ragged=False, epochs=3, block=None,
             [identity_key(0, "test", Role.TARGET, i) for i in range(num_models)]
         ),
     )
+
+
+def alone(c, i):
+    """Model i without fleet, mesh, vmap or map."""
+    data = Data(jnp.asarray(c.features), jnp.asarray(c.labels))
+    members = jax.tree.map(lambda a: jnp.asarray(a[i]), c.members)
+    key = jax.random.wrap_key_data(jnp.asarray(c.key_data[i]))
+    state = epoch_lib.init(c.learner, data, members, key, None)
+    for epoch in range(c.learner.recipe.epochs):
+        state = jax.jit(epoch_lib.epoch, static_argnums=0)(
+            c.learner, data, members, key, state, jnp.int32(epoch)
+        )
+    return state
 
 
 # XLA chooses the order of a product's sums by its shapes, which the model axis changes, and Adam

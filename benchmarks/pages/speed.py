@@ -12,6 +12,7 @@ from benchmarks.checks.precision import difference_table
 from benchmarks.evaluator.evaluator import evaluator_table, latest
 from benchmarks.harness import Row, versions
 from benchmarks.scaling.growth import growth_table
+from benchmarks.scaling.own_networks import own_networks_table
 from benchmarks.scaling.packing import curve_table
 from benchmarks.scaling.start_up import start_up_table
 from benchmarks.scaling.step_profile import REST, TITLES, WHOLE, profile_table
@@ -197,6 +198,7 @@ QUESTIONS = (
     Question("growth", "Does training cost grow as the work does?", growth_table, growth_figure),
     Question("packing", "How many models belong into one call?", curve_table, packing_figure),
     Question("start_up", "How long until the first step?", start_up_table),
+    Question("own_networks", "Does a network of one's own train as fast?", own_networks_table),
     Question(
         "precision", "What do narrower products do to the attacks' numbers?", difference_table
     ),

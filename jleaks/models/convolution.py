@@ -23,6 +23,7 @@ the two remainders (2^-16 of a product at most).
 """
 
 import functools
+from collections.abc import Sequence
 from typing import Literal
 
 import jax
@@ -33,7 +34,7 @@ from jaxtyping import Array, Float
 from jleaks.arrays import AnyArray
 from jleaks.fields import Form
 
-Padding = Literal["SAME", "VALID"]
+Padding = Literal["SAME", "VALID"] | Sequence[tuple[int, int]]
 # Formats that operands of products are rounded to, with their bits of exponent and of mantissa.
 Narrow = Literal["tensorfloat32", "bfloat16"]
 _BITS: dict[Narrow, tuple[int, int]] = {"tensorfloat32": (8, 10), "bfloat16": (8, 7)}
@@ -149,9 +150,10 @@ def convolve(
 
     Args:
       x: Images, NHWC.
-      kernel: HWIO, odd height and width.
+      kernel: HWIO.
       padding: "SAME" (zeros; every `strides`-th position has a value, and where the border cannot be
-        split evenly its larger part is below and to the right) or "VALID".
+        split evenly its larger part is below and to the right), "VALID", or zeros above and below, left
+        and right.
       form: How to compute it; `products` chooses between `im2col` and `rows`.
       precision: Of the products' operands, here and in the gradient.
       strides: Rows and columns from one window to the next.
@@ -168,7 +170,9 @@ def convolve(
     if form == "products":
         short = channels <= _IM2COL_CHANNELS or kh == 1 or strides > 1
         form = "im2col" if short else "rows"
-    border = lax.padtype_to_pads(x.shape[1:3], (kh, kw), (strides, strides), padding)
+    border = padding
+    if isinstance(padding, str):
+        border = lax.padtype_to_pads(x.shape[1:3], (kh, kw), (strides, strides), padding)
     x = jnp.pad(x, ((0, 0), *border, (0, 0)))
     batch, height, width, _ = x.shape
     out_h, out_w = (height - kh) // strides + 1, (width - kw) // strides + 1

@@ -26,6 +26,7 @@ from jleaks.models.signatures import (
     constructor_arguments,
     takes_rngs,
 )
+from jleaks.models.traced_convolutions import in_form
 
 Variables = dict[str, Any]
 
@@ -78,7 +79,7 @@ class FlaxNetwork:
 
     Attributes:
       drop_widths: Of no layer: what may drop is the module's own affair.
-      how: How it is computed.
+      how: How it is computed; its form is that of plain convolutions and pooling (`traced_convolutions`).
     """
 
     drop_widths = None
@@ -112,7 +113,8 @@ class FlaxNetwork:
         """Returns logits [B, K] float32; with `mutable` also the batch statistics after it."""
         with self._precision():
             key = None if training is None else training.key
-            logits, averages = self._module.answer(variables, inputs, key)
+            answer = in_form(self._module.answer, self.how.form)
+            logits, averages = answer(variables, inputs, key)
         logits = logits.astype(jnp.float32)
         return (logits, {"batch_stats": averages}) if mutable else logits
 

@@ -7,28 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from fleets import assert_close, assert_identical, fleet_spec, trained
+from fleets import alone, assert_close, assert_identical, fleet_spec, trained
 
 from jleaks.attacks.signals import signal_fn
 from jleaks.errors import InputError
-from jleaks.training import epoch as epoch_lib
 from jleaks.training import executables
 from jleaks.training import fleet as fleet_lib
 from jleaks.training.fleet import Fleet, make_mesh
-from jleaks.training.learner import Data, Members
-
-
-def alone(c, i):
-    """Model i without fleet, mesh, vmap or map."""
-    data = Data(jnp.asarray(c.features), jnp.asarray(c.labels))
-    members = jax.tree.map(lambda a: jnp.asarray(a[i]), c.members)
-    key = jax.random.wrap_key_data(jnp.asarray(c.key_data[i]))
-    state = epoch_lib.init(c.learner, data, members, key, None)
-    for epoch in range(c.learner.recipe.epochs):
-        state = jax.jit(epoch_lib.epoch, static_argnums=0)(
-            c.learner, data, members, key, state, jnp.int32(epoch)
-        )
-    return state
+from jleaks.training.learner import Members
 
 
 @pytest.mark.parametrize("model", ["mlp", "cnn"])
