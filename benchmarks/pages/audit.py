@@ -1,4 +1,4 @@
-"""The tables of docs/audit.md from committed rows: how often verdicts are wrong, audits by other tools.
+"""The tables of docs/audit.md from committed rows: first audits, how often verdicts are wrong, other tools.
 
 python -m benchmarks.pages.audit --page=docs/audit.md
 """
@@ -8,6 +8,7 @@ from pathlib import Path
 
 from benchmarks.harness import Command, Layout, Row, versions, where
 from benchmarks.pages import filled
+from benchmarks.peers.newcomer import ways_table
 from benchmarks.peers.peers import tools_table
 from jleaks import json_lines
 from jleaks.files import replace_file
@@ -16,6 +17,7 @@ from jleaks.report.table import Table
 COMMAND = Command(
     "benchmarks.pages.audit",
     __doc__,
+    newcomers=where("Rows of benchmarks.peers.newcomer.", "results/audit_newcomer.jsonl"),
     tools=where("Rows of benchmarks.peers.", "results/audit_peers.jsonl"),
     verdicts=where("Rows of benchmarks.checks.audit_verdicts.", "results/audit_verdicts.jsonl"),
     page=where("The page whose tables are written.", "docs/audit.md"),
@@ -92,11 +94,14 @@ def _levels(levels: Mapping[str, int], audits: int) -> str:
     return ", ".join(f"{level} {_share(count / audits)}" for level, count in common)
 
 
-def filled_page(page: str, tools: Sequence[Row], audits: Sequence[Row]) -> str:
+def filled_page(
+    page: str, newcomers: Sequence[Row], tools: Sequence[Row], audits: Sequence[Row]
+) -> str:
     """Returns the page with its tables between their markers.
 
     Args:
       page: Its text.
+      newcomers: Rows of `benchmarks.peers.newcomer`.
       tools: Rows of `benchmarks.peers`.
       audits: Rows of `benchmarks.checks.audit_verdicts`.
 
@@ -109,6 +114,8 @@ def filled_page(page: str, tools: Sequence[Row], audits: Sequence[Row]) -> str:
         for row in audits
         if "budget" in row and abs(row["limit"] - row["truth"]) < _NEAR and 0 < row["limit"] < 1
     ]
+    ways = f"{_body(ways_table(newcomers))}\n\n{_made(newcomers)}"
+    page = filled(page, "newcomer table", ways)
     page = filled(page, "verdicts table", _body(_VERDICTS.table(verdicts)))
     page = filled(page, "budget table", _body(_BUDGETS.table(budgets)))
     return filled(page, "tools table", f"{_body(tools_table(tools))}\n\n{_made(tools)}")
@@ -116,8 +123,8 @@ def filled_page(page: str, tools: Sequence[Row], audits: Sequence[Row]) -> str:
 
 def main() -> int:
     target = Path(COMMAND.page)
-    tools, audits = json_lines.read(COMMAND.tools), json_lines.read(COMMAND.verdicts)
-    replace_file(target, filled_page(target.read_text(), tools, audits).encode())
+    rows = [json_lines.read(path) for path in (COMMAND.newcomers, COMMAND.tools, COMMAND.verdicts)]
+    replace_file(target, filled_page(target.read_text(), *rows).encode())
     print(f"wrote {target}")
     return 0
 

@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks.pages.audit import filled_page
 from benchmarks.peers import peers
+from benchmarks.peers.newcomer import WAYS
 from jleaks import json_lines
 from jleaks.errors import InputError
 
@@ -46,12 +47,17 @@ def test_jleaks_is_audited_and_its_script_is_short(monkeypatch):
 
 
 def test_the_page_is_what_the_committed_rows_say():
-    tools = json_lines.read(ROOT / "results" / "audit_peers.jsonl")
+    newcomers, tools = (
+        json_lines.read(ROOT / "results" / f"audit_{name}.jsonl") for name in ("newcomer", "peers")
+    )
+    assert [row["way"] for row in newcomers] == list(WAYS)
+    # Under five minutes from nothing to the open report.
+    assert all(row["install"]["seconds"] + row["audit"]["seconds"] < 300 for row in newcomers)
     assert {row["tool"] for row in tools} <= set(peers.TOOLS)
     assert len(tools) > 1
     page = (ROOT / "docs" / "audit.md").read_text()
     audits = json_lines.read(ROOT / "results" / "audit_verdicts.jsonl")
-    assert filled_page(page, tools, audits) == page
+    assert filled_page(page, newcomers, tools, audits) == page
     # One row for each leak, and for each leak, number and limit: none that a later run replaced.
     shown = [(r["shift"], r.get("limited"), r.get("limit")) for r in audits]
     assert len(set(shown)) == len(shown)
