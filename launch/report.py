@@ -1,6 +1,7 @@
 """Makes the HTML page of a run again from its rows: one self-contained file that needs no network.
 
-Of launch.sweep, launch.attack, launch.paper or one of its experiments; each writes its page at its end.
+Of launch.sweep, launch.attack, launch.paper or one of its experiments; each writes its page at its end.  Of
+an audit from its audit.json and records.npz; nothing is trained or attacked.
 
 Example: python -m launch.report --run=results/main
 """
@@ -17,7 +18,7 @@ POSITIONAL = "run"
 _RUN = flags.DEFINE_string(
     "run",
     None,
-    "Folder of the run, with its rows; report.html is written there.",
+    "Folder of the run, with its rows, or of an audit; report.html is written there.",
     module_name=WHERE,
 )
 

@@ -48,7 +48,7 @@ class AuditReport:
     def save(
         self, folder: str | os.PathLike[str], *, title: str = "", command: str = ""
     ) -> list[Path]:
-        """Writes report.html, audit.json, records.csv and records.parquet; returns the files.
+        """Writes report.html, audit.json, records.npz, .csv and .parquet; returns the files.
 
         Args:
           folder: Where; created if it is not there.

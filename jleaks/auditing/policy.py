@@ -26,14 +26,13 @@ from typing import Any, Literal
 from xml.etree import ElementTree
 
 from jleaks.auditing.baseline import Pairs
-from jleaks.auditing.verdict import Level
+from jleaks.auditing.verdict import LEVELS
 from jleaks.errors import InputError
 
 Outcome = Literal["pass", "fail", "inconclusive"]
 # Exit statuses; 2 is bad input.
 STATUS: dict[Outcome, int] = {"pass": 0, "fail": 1, "inconclusive": 3}
 
-_LEVELS = {str(level): level for level in Level}
 LIMITS = (
     "level",
     "auc",
@@ -121,8 +120,8 @@ def _checked(found: dict[str, Any], where: str) -> Policy:
             if name not in allowed:
                 problems.append(f"{table} has {name}; allowed: {', '.join(allowed)}")
             elif name == "level":
-                if value not in _LEVELS:
-                    problems.append(f"level is {value!r}; allowed: {', '.join(_LEVELS)}")
+                if value not in LEVELS:
+                    problems.append(f"level is {value!r}; allowed: {', '.join(LEVELS)}")
             elif isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
                 problems.append(f"{table} has {name} = {value!r}, expected a number >= 0")
     if not problems and not limits and not regression:
@@ -148,8 +147,15 @@ def read_audit(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise InputError(
             f"{path} is not JSON ({error}); make it again with jleaks audit"
         ) from error
-    if not isinstance(found, dict) or found.get("level") not in _LEVELS or "attacks" not in found:
-        raise InputError(f"{path} is no audit; make it with jleaks audit")
+    if (
+        not isinstance(found, dict)
+        or str(found.get("level")) not in LEVELS
+        or "attacks" not in found
+    ):
+        raise InputError(
+            f"{path} is no audit, expected a level ({', '.join(LEVELS)}) and attacks; make it with jleaks "
+            "audit"
+        )
     return found
 
 
@@ -189,10 +195,10 @@ def outcome(checks: list[Check]) -> Outcome:
 
 def _limit(name: str, limit: Any, audit: dict[str, Any]) -> Check:
     if name == "level":
-        reached = _LEVELS[audit["level"]]
+        reached = LEVELS[audit["level"]]
         return Check(
             name,
-            "fail" if reached > _LEVELS[limit] else "pass",
+            "fail" if reached > LEVELS[limit] else "pass",
             f"level is {audit['level']}, limit {limit}",
         )
     if name == "epsilon":

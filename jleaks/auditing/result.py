@@ -108,8 +108,8 @@ class Audit:
             "thresholds": {
                 str(fpr): {
                     "threshold": called.threshold,
-                    "tpr": _plain(called.tpr),
-                    "fpr": _plain(called.fpr),
+                    "tpr": plain(called.tpr),
+                    "fpr": plain(called.fpr),
                     "precision": {str(prior): list(v) for prior, v in called.precision.items()},
                 }
                 for fpr, called in self.called.items()
@@ -120,8 +120,8 @@ class Audit:
                         "name": part.name,
                         "num_members": part.num_members,
                         "num_nonmembers": part.num_nonmembers,
-                        "tpr": None if part.tpr is None else _plain(part.tpr),
-                        "fpr": None if part.fpr is None else _plain(part.fpr),
+                        "tpr": None if part.tpr is None else plain(part.tpr),
+                        "fpr": None if part.fpr is None else plain(part.fpr),
                     }
                     for part in parts
                 ]
@@ -134,12 +134,12 @@ class Audit:
         flagged = self.at_risk()
         order = np.flatnonzero(self.audited)
         order = order[np.argsort(-self.scores[order], kind="stable")]
-        ids = self.records.ids.tolist()
+        ids, classes = self.records.ids.tolist(), self.records.classes.astype(str)
         return [
             {
                 "rank": rank,
                 "id": ids[i],
-                "label": str(self.records.classes[self.records.labels[i]]),
+                "label": str(classes[self.records.labels[i]]),
                 "member": bool(self.records.member[i]),
                 "score": float(self.scores[i]),
                 "p": None if self.p is None else float(self.p[i]),
@@ -150,6 +150,7 @@ class Audit:
         ]
 
 
-def _plain(interval: Interval) -> dict[str, float]:
+def plain(interval: Interval) -> dict[str, float]:
+    """Returns an interval as JSON values: its mean, its bounds, and of how many values it is."""
     kept = dataclasses.asdict(interval)
     return {name: kept[name] for name in ("mean", "low", "high", "n")}

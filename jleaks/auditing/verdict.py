@@ -22,6 +22,9 @@ class Level(enum.IntEnum):
         return self.name.lower().replace("_", " ")
 
 
+# By what they are called.
+LEVELS = {str(level): level for level in Level}
+
 RULE = (
     "A level is reached if one of three statements holds, with 95% confidence for all three together: "
     "with a threshold that lets in 0.1%, or 1%, of other models' non-members, the strongest attack calls "

@@ -7,7 +7,6 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from jleaks.attacks.registry import ATTACKS
 from jleaks.auditing.cost import CostPoint
 from jleaks.auditing.result import Audit
 from jleaks.metrics.operating_points import tpr_of_scores
@@ -49,6 +48,7 @@ def draw_roc(audit: Audit) -> Figure:
     member, axes = audit.records.member[at], figure.subplots()
     others = [name for name in _BESIDE if name in audit.attacked.scores and name != audit.strongest]
     least = 1 / (~member).sum()
+    titles = {row["attack"]: row["title"] for row in audit.rows}
     for i, name in enumerate([audit.strongest, *others][:_MOST_CURVES]):
         scores = audit.attacked.scores[name].target[at]
         order = np.argsort(-scores, kind="stable")
@@ -59,7 +59,7 @@ def draw_roc(audit: Audit) -> Figure:
         axes.step(
             np.maximum(fpr, least / 2), np.maximum(tpr, 1e-6), where="post",
             color=SERIES_COLOURS[i], lw=2.2 if i == 0 else 1.4,
-            label=ATTACKS[name].title if name in ATTACKS else name,
+            label=titles[name],
         )  # fmt: skip
         if i == 0:
             grid = np.geomspace(least, 0.5, _BAND)

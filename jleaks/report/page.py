@@ -64,7 +64,10 @@ def collect_all(folder: Path, names: Iterable[str] = EXPERIMENTS) -> list[Result
             collect(name, [] if path is None else read_rows(path, OF_EXPERIMENT), directory)
         )
     if not found:
-        raise InputError(f"{folder} has no results; expected E1/rows.jsonl or another experiment's")
+        raise InputError(
+            f"{folder} has no results; expected E1/rows.jsonl or another experiment's, the rows.jsonl or "
+            "summary.jsonl of a run, or the audit.json of an audit"
+        )
     return found
 
 

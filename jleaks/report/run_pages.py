@@ -12,7 +12,7 @@ from jleaks.errors import InputError
 from jleaks.experiments import designs
 from jleaks.experiments.claims import EXPERIMENTS
 from jleaks.files import replace_file
-from jleaks.report import statements
+from jleaks.report import audit_files, statements
 from jleaks.report.answers_page import answers_page
 from jleaks.report.bank_page import bank_page
 from jleaks.report.contrasts import listed
@@ -34,11 +34,11 @@ _log = logging.getLogger(__name__)
 def write_page(
     folder: str | os.PathLike[str], command: str = "", remarks: Sequence[str] = ()
 ) -> Path:
-    """Writes `report.html` into the folder of a run, from the rows there.
+    """Writes `report.html` into the folder of a run, from the rows there, or of an audit, from its files.
 
     Args:
       folder: Of a run of launch.sweep, launch.attack, launch.paper (or of one experiment), or of
-        launch.audit on answers.
+        launch.audit.
       command: What made the rows, where they do not say so; "" for what the run's heartbeat says.
       remarks: Of launch.audit on answers: sentences that its rows do not hold.
 
@@ -46,17 +46,15 @@ def write_page(
       InputError: there are no such rows, they are not as they must be, or the file cannot be written.
     """
     folder = Path(folder)
+    # Remarks are of answers that were attacked just now, also where an audit was saved before.
+    if not remarks and (folder / audit_files.FILE).exists():
+        return audit_files.write_page(folder)
     command = command or str((heartbeat.read(folder) or {}).get("public", ""))
     return replace_file(folder / "report.html", _page(folder, command, remarks).to_html().encode())
 
 
 def _page(folder: Path, command: str, remarks: Sequence[str]) -> RunPage:
     """Looks at what lies in a folder, and returns its page."""
-    if (folder / "audit.json").exists():
-        raise InputError(
-            f"{folder} is an audit: its report.html was written with it; the same jleaks audit command "
-            "makes it again, and trains no shadow model twice"
-        )
     if (folder / "summary.jsonl").exists():
         return bank_page(folder, command)
     path = next((p for p in (folder / "rows.jsonl", folder / "rows.jsonl.gz") if p.exists()), None)

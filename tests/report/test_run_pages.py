@@ -147,13 +147,20 @@ def test_an_attack_of_a_plugin_that_is_not_loaded_is_one_line(tmp_path):
         write_page(bank)
 
 
+def test_rows_that_were_just_written_are_told_where_an_audit_was_saved_before(folders, tmp_path):
+    copy = shutil.copytree(folders / "sweep", tmp_path / "sweep")
+    (copy / "audit.json").write_text("{}")
+    write_page(copy, "jleaks it", ["what rows do not hold"])
+    assert "three adversaries" in text_of(copy)
+
+
 def test_folders_without_a_run_are_one_line(tmp_path):
     with pytest.raises(InputError, match="is no directory"):
         write_page(tmp_path / "nowhere")
     with pytest.raises(InputError, match=r"has no results; expected E1/rows.jsonl"):
         write_page(tmp_path)
     (tmp_path / "audit.json").write_text("{}")
-    with pytest.raises(InputError, match=r"is an audit: its report.html was written with it"):
+    with pytest.raises(InputError, match=r"audit.json is no audit, expected a level"):
         write_page(tmp_path)
 
 
