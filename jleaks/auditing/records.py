@@ -102,9 +102,14 @@ def read_records(
     ids = np.arange(n) if ids is None else np.asarray(ids)
     if ids.shape != (n,):
         found.append(f"ids have shape {ids.shape}, expected one for each of {n} records")
-    elif len(np.unique(ids)) != n:
-        names, counts = np.unique(ids, return_counts=True)
-        found.append(f"id {names[counts.argmax()]} is given {counts.max()} times, expected once")
+    else:
+        # In files they are text; numbers and text among each other have no order.
+        as_text = ids.astype(str) if ids.dtype == object else ids
+        names, counts = np.unique(as_text, return_counts=True)
+        if counts.max() > 1:
+            found.append(
+                f"id {names[counts.argmax()]} is given {counts.max()} times, expected once"
+            )
     kept = {}
     for name, values in (groups or {}).items():
         values = np.asarray(values)

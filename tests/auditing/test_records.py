@@ -49,6 +49,11 @@ def test_membership_as_flags_or_positions(member):
     np.testing.assert_array_equal(read_records(None, LABELS, member).member, MEMBER)
 
 
+def test_ids_may_be_numbers_and_text():
+    ids = np.array([*range(N - 1), "last"], object)
+    assert read_records(None, LABELS, MEMBER, ids).ids.tolist() == ids.tolist()
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -63,6 +68,10 @@ def test_membership_as_flags_or_positions(member):
         ({"member": [0, 2, *range(40, 61)]}, "position 60, expected 0..59"),
         ({"ids": np.zeros(N)}, "id 0.0 is given 60 times"),
         ({"ids": np.arange(3)}, "ids have shape"),
+        (
+            {"ids": np.array([*range(N - 1), "7"], object)},
+            "id 7 is given 2 times, expected once",
+        ),
         ({"groups": {"sex": ["f"] * 3}}, "group sex has shape"),
         ({"data": 5}, "data is a int, expected something with a length"),
     ],
