@@ -111,8 +111,8 @@ def walked(name: str) -> Row:
         _files(folder)
         path = f"{venv / 'bin'}{os.pathsep}{os.environ['PATH']}"
         empty = {"PATH": path, "HOME": place, "LANG": "C.UTF-8"}
-        packages = " ".join(way.packages)
-        install = f"pip install {shlex.quote(str(_ROOT))} {packages} -c {_ROOT / 'constraints.txt'}"
+        packages = " ".join([shlex.quote(str(_ROOT)), *way.packages])
+        install = f"pip install {packages} -c {_ROOT / 'constraints.txt'}"
         steps = {"environment": f"{shlex.quote(sys.executable)} -m venv {venv}"}
         steps |= {"install": install, "audit": way.command}
         row: Row = {"way": name, "title": way.title, "commands": {}}

@@ -65,5 +65,5 @@ def test_the_page_is_what_the_committed_rows_say():
     assert {r["tool"]: r["lines"] for r in tools} == {
         r["tool"]: peers.num_lines(peers.TOOLS[r["tool"]].script) for r in tools
     }
-    with pytest.raises(InputError, match=r"<!-- verdicts table --> and"):
-        filled_page("no markers", tools, audits)
+    with pytest.raises(InputError, match=r"<!-- newcomer table --> and"):
+        filled_page("no markers", newcomers, tools, audits)
