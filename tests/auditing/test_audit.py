@@ -7,7 +7,9 @@ import subprocess
 
 import numpy as np
 import pytest
+from held_locks import holder
 
+from jleaks import locks
 from jleaks.auditing import risk
 from jleaks.auditing.audit import audit
 from jleaks.auditing.policy import apply, outcome, read_audit, read_policy
@@ -74,6 +76,8 @@ def test_a_model_that_remembers_is_found_and_its_shadows_are_kept(tmp_path):
     again = audit(data, labels, member, **given, groups=groups, workdir=tmp_path)
     assert again.about["num_trained"] == 0
     np.testing.assert_array_equal(again.scores, found.scores)
+    with holder(tmp_path / locks.FILE) as other, pytest.raises(InputError, match=f"{other.pid} on"):
+        audit(data, labels, member, **given, workdir=tmp_path)
     # A damaged answer is refused, and says what to delete.
     path = next((tmp_path / "shadows").iterdir())
     path.write_bytes(path.read_bytes()[:-100])

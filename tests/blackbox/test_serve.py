@@ -16,6 +16,7 @@ import jax
 import numpy as np
 import pytest
 from conftest import ROOT
+from held_locks import holder
 
 from jleaks.auditing.adversaries import Attacker, attack_answers
 from jleaks.blackbox import files, server
@@ -389,12 +390,17 @@ def test_an_audit_over_http_stopped_and_continued_equals_one_of_the_posteriors(
         status, output, errors = stop(first)
         assert (status, errors) == (75, "")
         assert "stopped, all answers so far are kept; the same command continues" in output
+        # Who asks for the same answers meanwhile would pay for them, too.
+        with holder(tmp_path / "answers.sqlite.lock") as other:
+            refused = launch("launch.audit", *flags)
         again = launch("launch.audit", *flags)
         with endpoint(found[1]) as box:
             assert box.source.most_records == 300
     finally:
         status, output, errors = stop(process)
     assert (status, output, errors) == (0, "stopped\n", "")
+    assert refused.returncode == 2
+    assert f"is in use by process {other.pid} on" in refused.stderr
     assert again.returncode == 0, again.stderr
     sent = re.search(r"(\d+) records were sent to http://\S+ now, (\d+) before", again.stdout)
     assert int(sent[2]) in (300, 600)
