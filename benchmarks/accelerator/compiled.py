@@ -26,7 +26,6 @@ from benchmarks import harness
 from benchmarks.accelerator import topologies
 from benchmarks.accelerator.topologies import Speed, Topology
 from benchmarks.harness import OUT, Command, Flag, Layout, Row, where
-from jleaks import json_lines
 from jleaks.errors import InputError
 from jleaks.report.table import Table
 
@@ -37,9 +36,6 @@ COMMAND = Command(
     cases=Flag("Programs to compile, all by default.", [], kind=list),
     minutes=Flag("Most for one case.", 8.0, 0.1),
     out=OUT,
-    rows=where(
-        "Print the tables of these rows as Markdown, for docs/accelerators.md; compile nothing."
-    ),
     packages=where("Folder of the compilers, installed at first use.", "~/.cache/jleaks/compilers"),
     worker=where("Compile what this file says in this process (used by the benchmark itself)."),
 )
@@ -273,9 +269,6 @@ def tables(rows: Sequence[Row]) -> list[Table]:
 
 
 def main() -> int:
-    if COMMAND.rows:
-        print("\n".join(table.to_markdown() for table in tables(json_lines.read(COMMAND.rows))))
-        return 0
     if COMMAND.worker:
         work(json.loads(Path(COMMAND.worker).read_text()))
         return 0

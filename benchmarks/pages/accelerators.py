@@ -1,0 +1,93 @@
+"""The tables and the figure of docs/accelerators.md from committed rows of compiled programs.
+
+python -m benchmarks.pages.accelerators --page=docs/accelerators.md
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from benchmarks.accelerator import topologies
+from benchmarks.accelerator.compiled import tables
+from benchmarks.harness import Command, Row, where
+from benchmarks.pages import filled
+from jleaks import json_lines
+from jleaks.files import replace_file
+from jleaks.report.figures import style
+
+COMMAND = Command(
+    "benchmarks.pages.accelerators",
+    __doc__,
+    compiled=where("Rows of benchmarks.accelerator.compiled.", "results/speed/compiled.jsonl"),
+    page=where("The page whose tables are written.", "docs/accelerators.md"),
+)
+_FIGURE = "images/compiled.png"
+_TITLE = "A model's step: predicted, and the least that its bytes and FLOPs allow"
+
+
+def least_microseconds(row: Row) -> float | None:
+    """Returns what a model's step takes if nothing but the necessary is done, at the data sheet's speed.
+
+    The larger of two: bytes that must move, and FLOPs of the products (where the speed says how many a
+    second); None where nothing was counted.
+    """
+    if not row.get("least"):
+        return None
+    speed = topologies.find(row["device"]).speed
+    seconds = [row["least"]["num_bytes"] / speed.bytes_per_second]
+    if row["precision"] in speed.flops:
+        seconds.append(row["least"]["flops"] / speed.flops[row["precision"]])
+    return 1e6 * max(seconds)
+
+
+def figure_of(rows: Sequence[Row]) -> Figure:
+    """Draws predicted microseconds beside the least, a panel for each device."""
+    shown = [(r, least) for r in rows if (least := least_microseconds(r)) and r.get("microseconds")]
+    devices = list(dict.fromkeys(row["device"] for row, _ in shown))
+    counts = [sum(row["device"] == device for row, _ in shown) for device in devices]
+    figure = style.new_figure(8, 1.6 + 0.3 * sum(counts))
+    panels = figure.subplots(
+        len(devices), 1, squeeze=False, sharex=True, gridspec_kw={"height_ratios": counts}
+    )
+    for axes, device in zip(panels[:, 0], devices, strict=True):
+        mine = [(row, least) for row, least in shown if row["device"] == device]
+        for at, (row, least) in enumerate(mine):
+            axes.plot([least, row["microseconds"]], [at, at], color=style.GREY, lw=1.2, zorder=1)
+            axes.plot(least, at, "|", color=style.GREY, markersize=11, markeredgewidth=2)
+            axes.plot(row["microseconds"], at, "o", color=style.BLUE, markersize=6)
+        axes.set_yticks(range(len(mine)), [row["case"] for row, _ in mine])
+        axes.set_xscale("log")
+        axes.set_ylabel(device)
+        axes.invert_yaxis()
+        style.clean_axes(axes)
+    panels[-1, 0].set_xlabel("microseconds")
+    style.head_and_caption(
+        figure,
+        _TITLE,
+        "Dots: predicted from compiled programs. Bars: the least. Nothing was run. What a TPU's core "
+        "keeps in its own memory from step to step need not move.",
+    )
+    return figure
+
+
+def filled_page(page: str, rows: Sequence[Row]) -> str:
+    """Returns the page with its tables between their markers.
+
+    Raises:
+      InputError: a marker is not there, once.
+    """
+    parts = [f"![{_TITLE}]({_FIGURE})", *(table.to_markdown() for table in tables(rows))]
+    return filled(page, "compiled tables", "\n\n".join(parts))
+
+
+def main() -> int:
+    target, rows = Path(COMMAND.page), list(json_lines.read(COMMAND.compiled))
+    drawn = replace_file(target.parent / _FIGURE, style.png(figure_of(rows)))
+    replace_file(target, filled_page(target.read_text(), rows).encode())
+    print(f"wrote {target}, {drawn}")
+    return 0
+
+
+if __name__ == "__main__":
+    COMMAND.run(main)
