@@ -65,16 +65,21 @@ def _computed(
         elif _is_plain_pooling(equation):
             found = [max_pool(*given)]
         else:
-            found = _alone(equation, given)
+            found = _alone(jaxpr, equation, given)
         values.update(zip(equation.outvars, found, strict=True))
     return [value(atom) for atom in jaxpr.outvars]
 
 
-def _alone(equation: core.JaxprEqn, given: Sequence[Any]) -> list[Any]:
+def _alone(whole: core.Jaxpr, equation: core.JaxprEqn, given: Sequence[Any]) -> list[Any]:
     """Computes one equation as JAX does."""
     read = {a: v for a, v in zip(equation.invars, given, strict=True) if isinstance(a, core.Var)}
-    about = core.DebugInfo("in_form", equation.primitive.name, None, None)
-    jaxpr = core.Jaxpr((), list(read), equation.outvars, [equation], equation.effects, about)
+    jaxpr = whole.replace(
+        constvars=(),
+        invars=list(read),
+        outvars=equation.outvars,
+        eqns=[equation],
+        effects=equation.effects,
+    )
     return core.jaxpr_as_fun(core.ClosedJaxpr(jaxpr, ()))(*read.values())
 
 
