@@ -12,6 +12,7 @@ import contextvars
 import dataclasses
 import hashlib
 import importlib
+import importlib.machinery
 import importlib.util
 import inspect
 import sys
@@ -244,10 +245,19 @@ def load_object(name: str) -> object:
     return found
 
 
+class _FromSource(importlib.machinery.SourceFileLoader):
+    """Loads no bytecode: known by a time in whole seconds and a size, it may be of an earlier edit."""
+
+    def path_stats(self, path: str) -> Any:
+        """Says that nothing is known of the file that bytecode could be compared with."""
+        raise OSError(path)
+
+
 def _executed(path: Path, origin: Origin) -> ModuleType:
     """Executes a file as a module of its own."""
     name = f"jleaks_plugin_{path.stem}_{origin.digest}"
-    spec = importlib.util.spec_from_file_location(name, path)
+    loader = _FromSource(name, str(path))
+    spec = importlib.util.spec_from_file_location(name, path, loader=loader)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -4,6 +4,7 @@ The definitions are those of `jleaks.attacks.sides` and `sums`, for one record o
 for them by name and gets all of them at once.
 """
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -96,11 +97,11 @@ class ReferenceStatistics:
             rank, count = self._arrays["rank"], self._references["drawn"][0 if side == "in" else 1]
             others = left_out.shape[1]
             if others > sides.MOST_LEFT_OUT:
-                return chosen._replace(rank=rank, taken=count)
+                return dataclasses.replace(chosen, rank=rank, taken=count)
             at = [listed & (rank == count + i) for i in range(others)]
             spare = jnp.stack([jnp.where(one.any(0), jnp.argmax(one, 0), -1) for one in at])
             near = listed & (rank < count + others)
-            return chosen._replace(listed=near, rank=rank, taken=count, spare=spare)
+            return dataclasses.replace(chosen, listed=near, rank=rank, taken=count, spare=spare)
 
         return self._once(("chosen", side), make)
 

@@ -7,9 +7,9 @@ what a draw leaves away) is taken out of that.  Nothing of size targets x models
 Where a target leaves out many models, its references are gone through instead, target by target.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +25,9 @@ MOST_LEFT_OUT = 8
 _LARGEST_LOSS = 1000.0
 
 
-class Chosen(NamedTuple):
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Chosen:
     """The references of one side of every record.
 
     Attributes:
@@ -47,7 +49,7 @@ class Chosen(NamedTuple):
     rank: Int[Array, "models records"] | None = None
     taken: Int[Array, ""] | None = None
     spare: Int[Array, "spare records"] | None = None
-    together: int = 1
+    together: int = dataclasses.field(default=1, metadata={"static": True})
 
     @property
     def few_left_out(self) -> bool:
