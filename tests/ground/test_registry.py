@@ -31,7 +31,8 @@ def write(path, things, value):
     return path
 
 
-def test_an_entry_of_a_file_is_known_by_its_contents(things, tmp_path):
+def test_an_entry_of_a_file_is_known_by_its_contents(things, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
     path = write(tmp_path / "mine.py", things, 2)
     registry.load(str(path))
     before = things.origin("mine")
