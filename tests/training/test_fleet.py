@@ -1,7 +1,6 @@
 """Independence: a fleet equals each of its models trained alone, however it is packed."""
 
 import dataclasses
-import re
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +8,7 @@ import numpy as np
 import pytest
 from fleets import alone, assert_close, assert_identical, fleet_spec, trained
 
+from benchmarks.scaling.growth import collectives
 from jleaks.attacks.signals import signal_fn
 from jleaks.errors import InputError
 from jleaks.training import executables
@@ -34,8 +34,7 @@ def test_compiled_program_has_no_collective(model):
     data = f.put_data(c.features, c.labels)
     text = f.load(f.init(data, c.members, c.key_data), c.members, c.key_data).compiled_text(data)
     assert "fusion" in text  # it is a real program
-    collective = r"(all-reduce|all-gather|all-to-all|collective|reduce-scatter)[\w-]*\("
-    assert not re.search(collective, text)
+    assert not collectives(text)
 
 
 @pytest.mark.parametrize(
