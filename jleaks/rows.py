@@ -102,6 +102,8 @@ Row = TypedDict(
         "accuracy_shadow_cut": Fraction | None,  # balanced
         # Whether the attack model calls nobody or everybody of the rows it learned from a member at 0.5.
         "collapsed": bool | None,
+        # Models that it rests on and whose training diverged: then there are no numbers.
+        "diverged": list[str],
         # The models' own quality: share of records classified rightly, in [0, 1].
         "train_accuracy": Fraction | None,  # target, on its members
         "test_accuracy": Fraction | None,  # target, on its non-members

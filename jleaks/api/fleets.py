@@ -38,6 +38,11 @@ class TrainedFleet:
         return self.state.params
 
     @property
+    def diverged(self) -> Bool[np.ndarray, "models"]:
+        """Which models diverged, where the execution marks such; their parameters are zero."""
+        return np.asarray(self.state.bad_step) >= 0
+
+    @property
     def losses(self) -> Float[np.ndarray, "models epochs"]:
         """Mean training loss of every epoch."""
         return np.asarray(self.state.losses)
@@ -80,7 +85,7 @@ def train_fleet(
 
     Raises:
       InputError: shapes do not fit, or the recipe cannot be trained on the records.
-      DivergedError: a model's loss was not finite.
+      DivergedError: a model's loss was not finite, and the execution does not mark such models.
     """
     recipe, execution = recipe or Recipe(), (execution or Execution()).validate()
     records, labels, member = np.asarray(records), np.asarray(labels), np.asarray(member)

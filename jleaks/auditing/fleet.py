@@ -1,5 +1,6 @@
 """Shadow models of a flax network: a fleet, trained side by side and kept in a library."""
 
+import dataclasses
 import os
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -66,7 +67,8 @@ def train_fleet(
       Preempted: a stop signal arrived; the same call continues.
       DivergedError: a model's loss was not finite.
     """
-    execution = (execution or Execution()).validate()
+    # A marked shadow would be one whose answers mean nothing.
+    execution = dataclasses.replace(execution or Execution(), on_divergence="stop").validate()
     task, data = _dataset(records)
     everything = np.arange(records.num_records)
     subjects = [

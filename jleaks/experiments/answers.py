@@ -1,6 +1,7 @@
 """Querying subjects: networks in the fleet, forests and composites on the host, all behind one function."""
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -46,6 +47,7 @@ class Answers:
       statistics: [n, 3] in the order of `signals.STATISTICS`.
       correct: [n] whether the prediction was right.
       losses: [n] cross-entropy (nats) of the true class; infinite where its posterior is zero.
+      diverged: Whether the subject is a marked model, whose training diverged: none of this means anything.
     """
 
     top: Float[np.ndarray, "records top"] | None
@@ -53,6 +55,7 @@ class Answers:
     statistics: Float[np.ndarray, "records 3"]
     correct: Bool[np.ndarray, "records"]
     losses: Float[np.ndarray, "records"]
+    diverged: bool = False
 
     def largest(self, width: int) -> Float[np.ndarray, "records width"]:
         """Returns the `width` largest posteriors, descending."""
@@ -73,10 +76,13 @@ class Answers:
             self.statistics[order],
             self.correct[order],
             self.losses[order],
+            self.diverged,
         )
 
     def accuracy(self, num_members: int) -> tuple[float, float]:
-        """Returns the accuracy on the first `num_members` records and on the others."""
+        """Returns the accuracy on the first `num_members` records and on the others; NaN if diverged."""
+        if self.diverged:
+            return math.nan, math.nan
         return float(self.correct[:num_members].mean()), float(self.correct[num_members:].mean())
 
 
@@ -204,7 +210,7 @@ class Querier:
         for i, subject in enumerate(subjects):
             if found[i] is None:
                 records = None if points is None else points[i]
-                found[i] = self._host(subject, rows[i], records)
+                found[i] = self.judged(subject, self._host(subject, rows[i], records))
         return [answer for answer in found if answer is not None]
 
     def _train_networks_of(self, composed: Sequence[Composed]) -> None:
@@ -218,6 +224,14 @@ class Querier:
             self.library.train(
                 self.fleet_spec(networks), [self.name(network) for network in networks]
             )
+
+    def judged(self, subject: AnySubject, answers: Answers) -> Answers:
+        """Returns a subject's answers, as those of a marked model if one of its networks diverged."""
+        networks = [part for part in _parts(subject) if isinstance(part.recipe, Recipe)]
+        if not self.library.diverged(map(self.name, networks)):
+            return answers
+        losses = np.full_like(answers.losses, math.nan)
+        return dataclasses.replace(answers, losses=losses, diverged=True)
 
     def fleet_spec(self, subjects: Sequence[Subject]) -> FleetSpec:
         """Lays out networks of one task and recipe as a fleet."""
@@ -274,14 +288,17 @@ class Querier:
                         f"{subject.name}: what it answered is not finite ({name}); lower the learning rate"
                     )
         return [
-            Answers(
-                answers["top"][i] if top is not None else None,
-                answers["posteriors"][i] if top is None else None,
-                answers["statistics"][i],
-                answers["correct"][i],
-                cross_entropy(answers["phi"][i]),
+            self.judged(
+                subject,
+                Answers(
+                    answers["top"][i] if top is not None else None,
+                    answers["posteriors"][i] if top is None else None,
+                    answers["statistics"][i],
+                    answers["correct"][i],
+                    cross_entropy(answers["phi"][i]),
+                ),
             )
-            for i in range(len(subjects))
+            for i, subject in enumerate(subjects)
         ]
 
     def _host(

@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Bool
 
 from jleaks.attacks import bank as bank_lib
 from jleaks.attacks.bank import Bank
@@ -18,14 +19,15 @@ from jleaks.data.origin import num_records, records
 from jleaks.data.splits import Halves, halves
 from jleaks.defences.defence import answering, get_defence
 from jleaks.defences.dpsgd import accounted
-from jleaks.errors import InputError
+from jleaks.errors import DivergedError, InputError
 from jleaks.experiments.bank_answers import BankAnswers
-from jleaks.experiments.bank_plan import BankPlan
+from jleaks.experiments.bank_plan import LEAST_MODELS, BankPlan
 from jleaks.experiments.engine import checked, reread, training
 from jleaks.experiments.library import models_per_fleet
 from jleaks.experiments.subjects import Subject
 from jleaks.experiments.workdir import Workdir
 from jleaks.keys import Role, identity_key
+from jleaks.training.divergence import Divergence
 from jleaks.training.execution import Execution
 from jleaks.training.fleet import stack_key_data
 from jleaks.training.preemption import Preempted
@@ -111,21 +113,26 @@ def train_bank(
                 tick = time.monotonic()
                 if plan.num_population >= plan.quantile.batch_size:
                     phi = answers["phi"][0][:, plan.num_candidates :]
+                    # What a marked regression predicts would be taken for a quantile.
+                    strict = dataclasses.replace(execution, on_divergence="stop")
                     regressions = quantile_models(
-                        data, split.population, phi, plan.seed, plan.quantile, execution, start
+                        data, split.population, phi, plan.seed, plan.quantile, strict, start
                     )
-                    regression = Trainer(regressions, execution, reporter.progress, stop)
+                    regression = Trainer(regressions, strict, reporter.progress, stop)
                     answers |= regression.query(regression.run(), rows, prediction)
                 seconds["quantiles"] = time.monotonic() - tick
                 kept.add(answers, seconds)
                 seconds = {}
                 if kept.num_done < plan.num_models and stop.received is not None:
                     raise Preempted(f"{plan.task}: stopped after {kept.num_done} models answered")
+        everyone = subjects(plan, split, range(plan.num_models))
+        diverged = querier.library.diverged(map(querier.name, everyone))
+        chosen = _whole_pairs(plan, everyone, diverged)
     with outcome.writing() as path:
         kept.save(
             path,
             {
-                "member": _membership(plan, split, data.num_records),
+                "member": _membership(plan, split, data.num_records)[chosen],
                 "labels": data.labels[asked],
                 "population": np.arange(len(asked)) >= plan.num_candidates,
             },
@@ -136,17 +143,44 @@ def train_bank(
                 ),
                 "num_classes": data.task.num_classes,
                 "twins": True,
+                **({"notes": _left_out(diverged)} if diverged else {}),
             },
+            chosen,
         )
     kept.delete()
     bank = _read(outcome.path)
     members, others = bank.accuracy()
     reporter.line(
-        f"{plan.task}: {plan.num_models} models of {plan.num_candidates // 2} records in "
+        f"{plan.task}: {bank.num_models} models of {plan.num_candidates // 2} records in "
         f"{kept.seconds['training']:.1f} s; accuracy {members:.3f} on members, {others:.3f} on "
         "non-members"
     )
     return bank
+
+
+def _whole_pairs(
+    plan: BankPlan, models: Sequence[Subject], diverged: Sequence[Divergence]
+) -> Bool[np.ndarray, "models"]:
+    """Returns which models the bank's file has: all but those that diverged and their twins.
+
+    Without its twin a model would unbalance the others' references: each record is in one of the two.
+
+    Raises:
+      DivergedError: too few are left.
+    """
+    names = {one.name for one in diverged}
+    whole = np.array([model.name not in names for model in models]).reshape(-1, 2).all(1)
+    if 2 * whole.sum() < LEAST_MODELS:
+        raise DivergedError(
+            f"{plan.task}: of {plan.num_models} models {2 * whole.sum()} are left without those that "
+            f"diverged and their twins, expected at least {LEAST_MODELS}; lower the learning rate"
+        )
+    return np.repeat(whole, 2)
+
+
+def _left_out(diverged: Sequence[Divergence]) -> list[str]:
+    """Returns what readers of a bank are told of the models that it lacks."""
+    return [f"left out with their twins: {'; '.join(map(str, diverged))}"]
 
 
 def _models_asked_at_once(plan: BankPlan, models_per_call: int) -> int:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Bool, Int
 
 from jleaks import npz
 from jleaks.errors import InputError
@@ -113,9 +114,32 @@ class BankAnswers:
         }
         replace_file(self._folder / _PROGRESS, json.dumps(about).encode())
 
-    def save(self, path: Path, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> None:
-        """Writes the bank's file: all answers, further arrays, and its description."""
-        npz.save(path, arrays, meta, {name: self._path(name) for name in self._names})
+    def save(
+        self,
+        path: Path,
+        arrays: Mapping[str, np.ndarray],
+        meta: Mapping[str, Any],
+        chosen: Bool[np.ndarray, "models"],
+    ) -> None:
+        """Writes the bank's file: the answers of chosen models, further arrays, and its description.
+
+        Raises:
+          InputError: the disk is full, or cannot be written.
+        """
+        files = {name: self._path(name) for name in self._names}
+        if not chosen.all():
+            files = {name: self._part(name, np.flatnonzero(chosen)) for name in self._names}
+        npz.save(path, arrays, meta, files)
+
+    def _part(self, name: str, models: Int[np.ndarray, "models"]) -> Path:
+        """Writes the answers of some models to a file of their own, model by model; returns it."""
+        whole, path = self._map(name, "r"), self._folder / f"{name}.part.npy"
+        shape = (*whole.shape[:-2], len(models), whole.shape[-1])
+        part = np.lib.format.open_memmap(path, "w+", whole.dtype, shape)
+        for i, model in enumerate(models):
+            part[..., i, :] = whole[..., model, :]
+        part.flush()
+        return path
 
     def delete(self) -> None:
         """Deletes the folder, once the bank's file is there."""

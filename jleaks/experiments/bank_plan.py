@@ -23,6 +23,9 @@ _Factor = Annotated[float, Range("a number from 1e-6 to 1e6", lambda x: 1e-6 <= 
 # The paper's, as in the main job.
 MODEL_RECIPE = Recipe()
 
+LEAST_MODELS = 4
+"""Of a bank: a target, its twin, and two references."""
+
 # Regressions of non-members' scores on their features (see `jleaks.attacks.quantile`).
 QUANTILE_RECIPE = Recipe("mlp", (64,), 30, 50, 1e-3, 1e-6, loss="quantile", quantile=0.99)
 
@@ -92,10 +95,10 @@ class BankPlan(BasePlan):
         classes = dataclasses.replace(self.quantile, loss="cross entropy")
         found = self.recipe.misfits(task)
         found += [f"quantile {problem}" for problem in classes.misfits(task)]
-        if self.num_models < 4 or self.num_models % 2:
+        if self.num_models < LEAST_MODELS or self.num_models % 2:
             found.append(
-                f"num_models is {self.num_models}, expected an even number of at least 4: models "
-                "come in pairs that share the records between them"
+                f"num_models is {self.num_models}, expected an even number of at least {LEAST_MODELS}: "
+                "models come in pairs that share the records between them"
             )
         if self.num_candidates < 2 or self.num_candidates % 2:
             found.append(f"num_candidates is {self.num_candidates}, expected an even number >= 2")

@@ -65,6 +65,15 @@ class Attack:
     varies: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     fields: dict[str, Any] = dataclasses.field(default_factory=dict)
 
+    def diverged(self, job: Job[Any]) -> list[str]:
+        """Returns the names of the models that it rests on and that diverged: its numbers mean nothing."""
+        pairs = (
+            (self.case.target, self.target),
+            *zip(self.case.shadows, self.shadows, strict=True),
+        )
+        subjects = [subject.name for subject, answers in pairs if answers.diverged]
+        return [*subjects, *(one.name for one in job.querier.library.diverged(self.learned))]
+
 
 # From a run, cases of this kind of attack, what their subjects answered and what reported lines begin with
 # to the attacks of each case, in order.

@@ -194,7 +194,10 @@ def scored(job: Job[P], cases: Sequence[Case], answered: Answered, label: str = 
 
 
 def evaluated(job: Job[P], attacks: Sequence[Attack]) -> list[dict[str, Any]]:
-    """Computes the metrics of all attacks in one compiled call, as row fields."""
+    """Computes the metrics of all attacks in one compiled call, as row fields.
+
+    Those of attacks that rest on a model that diverged are None, and its name is among the fields.
+    """
     if not attacks:
         return []
     found = evaluate_scores(
@@ -206,7 +209,10 @@ def evaluated(job: Job[P], attacks: Sequence[Attack]) -> list[dict[str, Any]]:
     )
 
     def one(at: int) -> dict[str, Any]:
-        return row_fields(jax.tree.map(lambda leaf: leaf[at], found))
+        fields = row_fields(jax.tree.map(lambda leaf: leaf[at], found))
+        if diverged := attacks[at].diverged(job):
+            return {**dict.fromkeys(fields), "collapsed": None, "diverged": diverged}
+        return fields
 
     return [one(at) for at in range(len(attacks))]
 
@@ -228,5 +234,5 @@ def _row(context: Context, experiment: str, attack: Attack, fields: dict[str, An
         case.target,
         attack.target,
         {**case.varies, **attack.varies},
-        fields | attack.fields | known,
+        attack.fields | fields | known,
     )

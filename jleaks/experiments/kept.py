@@ -120,6 +120,8 @@ def kept_model(
         raise InputError(
             f"the {subject.name} is not among the trained models of {folder}; finish {workdir} first"
         )
+    if diverged := library.diverged([name]):
+        raise InputError(f"{diverged[0]}; a model that diverged answers nothing: choose another")
     state = library.load([name], epoch.template(learner, data.features))
     return Kept(
         learner,

@@ -21,7 +21,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ from jleaks.experiments.library_files import (
 from jleaks.files import replace_file
 from jleaks.fingerprint import fingerprint
 from jleaks.training import cost as training_cost
-from jleaks.training import epoch
+from jleaks.training import divergence, epoch
 from jleaks.training.checkpoints import Store
 from jleaks.training.execution import Execution
 from jleaks.training.learner import State
@@ -152,7 +152,7 @@ class Library:
 
         Raises:
           Preempted: a stop signal arrived; everything so far was saved.
-          DivergedError: a loss was not finite.
+          DivergedError: a loss was not finite, and models that diverge are not to be marked.
           InputError: a kept model is damaged.
         """
         trainer = None
@@ -161,6 +161,8 @@ class Library:
                 # Another run may have trained some in the meantime.
                 trainer = self._fit_all(spec, names, self._missing(names))
         trainer = trainer or self._trainer(spec, self._reporter.progress)
+        if self._execution.on_divergence == "stop" and (marked := self.diverged(names)):
+            raise divergence.error(marked)
         return trainer, self.load(names, epoch.template(spec.learner, spec.features))
 
     def _missing(self, names: Sequence[str]) -> list[int]:
@@ -226,10 +228,13 @@ class Library:
         store.close()
         seconds = time.monotonic() - tick
         wall = spent.keep(seconds) / spec.num_models
+        steps = np.asarray(spec.members.size) // spec.learner.recipe.batch_size
+        diverged = divergence.found(spec.names, np.asarray(state.bad_step), steps)
         models = [
             {
                 "fingerprint": name,
                 "name": spec.names[i],
+                **({"diverged": diverged[i][1:]} if i in diverged else {}),
                 "cost": {
                     "device_seconds": wall * trainer.fleet.mesh.size,
                     "wall_seconds": wall,
@@ -277,6 +282,26 @@ class Library:
             for name, leaf in leaves.items():
                 leaf[to] = arrays[name][at]
         return nested(leaves)
+
+    def diverged(self, names: Iterable[str]) -> list[divergence.Divergence]:
+        """Returns those of some kept models, by their fingerprints, whose training diverged.
+
+        Raises:
+          InputError: a model's note of it is damaged.
+        """
+        noted = []
+        for name in dict.fromkeys(names):
+            path, _, about = self.find(name) or (None, 0, {})
+            if path is None or "diverged" not in about:
+                continue
+            try:
+                step, epoch = map(int, about["diverged"])
+            except (TypeError, ValueError) as error:
+                raise npz.damaged(
+                    path, f"where it diverged is {about['diverged']}", RETRAIN
+                ) from error
+            noted.append(divergence.Divergence(str(about.get("name")), step, epoch))
+        return noted
 
     def cost(self, name: str) -> Cost:
         """Returns what training the model with this fingerprint took."""

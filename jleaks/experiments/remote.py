@@ -65,4 +65,5 @@ class Endpoint:
             endpoint(url, Limits(), kept) as remote,
         ):
             posteriors = remote.answer(data.features[subject.rows])
-        return from_posteriors(posteriors, data.labels[subject.rows])
+        found = from_posteriors(posteriors, data.labels[subject.rows])
+        return self._querier.judged(subject, found)

@@ -6,6 +6,7 @@ It is the paper's experiments E10 and E13: adversary 1 is the diagonal of the tr
 
 import dataclasses
 import itertools
+import math
 import os
 import time
 from typing import Any, cast
@@ -153,7 +154,8 @@ def _asked(job: Job[Plan], task: str, draws: _Draws) -> tuple[Answered, dict[str
     models = list(itertools.chain(*draws))
     seconds |= {"training": job.querier.cost(models).wall_seconds, "query": asking}
     targets = [(t, answered.rows[job.querier.identity(t), "direct"]) for t, _ in draws]
-    members, others = np.mean([_accuracy(*pair) for pair in targets], 0)
+    accuracy = [_accuracy(*pair) for pair in targets if not pair[1].diverged]
+    members, others = np.mean(accuracy or [(math.nan, math.nan)], 0)
     count = library.num_trained - trained
     job.reporter.line(
         f"{task}: {len(models)} models of {len(models[0].members)} records, "
@@ -205,16 +207,17 @@ def _row(
     shadow_train = shadow_test = shadow_loss = shadow = None
     if case.shadows:
         (shadow,), (answers,) = case.shadows, attack.shadows
-        shadow_train, shadow_test = answers.accuracy(len(shadow.members))
+        shadow_train, shadow_test = map(number, answers.accuracy(len(shadow.members)))
         shadow_loss = number(answers.losses[: len(shadow.members)].mean())
     fields = {
         "task": task.name,
         "shadow_task": None if shadow is None else shadow.task,
         "seed": case.seed,
         "source": about["source"],
+        "collapsed": attack.fields.get("collapsed"),
         **metrics,
-        "train_accuracy": train,
-        "test_accuracy": test,
+        "train_accuracy": number(train),
+        "test_accuracy": number(test),
         "train_loss": number(attack.target.losses[: len(target.members)].mean()),
         "shadow_train_accuracy": shadow_train,
         "shadow_test_accuracy": shadow_test,
@@ -230,7 +233,6 @@ def _row(
         "attack": attack.fields.get("attack", ATTACK_MODEL),
         # Of an attack model the posterior of "member", not the logit.
         "threshold": number(attack.fields.get("threshold", 0.5)),
-        "collapsed": attack.fields.get("collapsed"),
         **job.about,
     }
     if job.plan.defence is not None:

@@ -53,6 +53,18 @@ def collapsed_note(rows: pd.DataFrame) -> str:
     )
 
 
+def diverged_note(rows: pd.DataFrame) -> str:
+    """Returns the sentence that counts attacks which rest on a diverged model, or "" if there is none."""
+    found = [names for names in rows.get("diverged", ()) if isinstance(names, list) and names]
+    if not found:
+        return ""
+    names = ", ".join(dict.fromkeys(name for row in found for name in row))
+    return (
+        f"{len(found)} of {len(rows)} attacks have no numbers, for they rest on models whose training "
+        f"diverged: {names}."
+    )
+
+
 def _bound(value: float, sign: str, digits: int) -> str:
     text = f"{value:{sign}.{digits}f}"
     if not sign and float(text) in (0, 1):

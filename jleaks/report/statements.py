@@ -10,6 +10,7 @@ from jleaks.experiments.claims import ATTACKS, value_title, variant_title
 from jleaks.metrics.intervals import Interval
 from jleaks.report.groups import CONFIDENCE, Group, Results
 from jleaks.report.html import flat
+from jleaks.report.numbers import diverged_note
 from jleaks.report.titles import flagged_title, source_note
 
 WHERE = {
@@ -113,6 +114,8 @@ def limits(results: Results) -> list[str]:
             f"{collapsed} of {len(results.rows)} attacks are by an attack model that collapsed (it calls "
             "nobody or everybody of its own rows a member): a better training might do better there."
         )
+    if note := diverged_note(results.rows):
+        found.append(note)
     return [*found, OTHER_LEAKS]
 
 

@@ -30,7 +30,14 @@ from jleaks.report.groups import (
     average_over_shadow_tasks,
     transfers,
 )
-from jleaks.report.numbers import UNDEFINED, collapsed_note, few_mark, interval_text, notes
+from jleaks.report.numbers import (
+    UNDEFINED,
+    collapsed_note,
+    diverged_note,
+    few_mark,
+    interval_text,
+    notes,
+)
 from jleaks.report.table import Cell, Table
 from jleaks.report.titles import (
     ADVERSARIES,
@@ -85,7 +92,10 @@ def _caption(results: Results, groups: Sequence[Group], texts: list[str]) -> lis
     return [
         seeds_text(len(group.seeds) for group in groups),
         notes(texts),
-        collapsed_note(results.rows[results.rows["attack"].isin(attacks)]),
+        *(
+            note(results.rows[results.rows["attack"].isin(attacks)])
+            for note in (collapsed_note, diverged_note)
+        ),
         source_note({task for group in groups for task in group.tasks}, results.sources),
     ]
 

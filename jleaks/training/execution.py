@@ -1,6 +1,7 @@
 """An `Execution` is everything that defines only the speed of training and asking, never the numbers."""
 
 import dataclasses
+from typing import Literal
 
 from jleaks.errors import InputError
 from jleaks.fields import Count, Form, KernelsName, Seconds, problems
@@ -25,6 +26,8 @@ class Execution:
         stop signal and checkpoints.
       checkpoint_seconds: Least time in seconds between two checkpoints of an unfinished fleet, or twenty
         times what saving the last one took if that is longer; 0 for one after every compiled call.
+      on_divergence: What becomes of a run of whose models one has a loss that is not finite: "stop" ends
+        it; "mark" goes on with the others, whose numbers are the same, and leaves that model's results out.
     """
 
     num_devices: Count | None = None
@@ -35,6 +38,7 @@ class Execution:
     kernels: KernelsName | None = None
     chunk_seconds: Seconds = 3.0
     checkpoint_seconds: Seconds = 60.0
+    on_divergence: Literal["stop", "mark"] = "stop"
 
     def validate(self) -> "Execution":
         """Checks the values.

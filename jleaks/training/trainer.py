@@ -1,16 +1,17 @@
 """Training a whole fleet on the host's side: packs, chunks of epochs, checkpoints, progress, stopping."""
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
 
 from jleaks.activity import doing
-from jleaks.errors import DivergedError, InputError
-from jleaks.training import epoch, packing
+from jleaks.errors import InputError
+from jleaks.training import divergence, epoch, packing
 from jleaks.training import private as private_lib
 from jleaks.training.checkpoints import Store
 from jleaks.training.executables import TooLargeError
@@ -213,7 +214,7 @@ class Trainer:
 
         Raises:
           Preempted: a stop signal arrived; everything so far was saved.
-          DivergedError: a loss was not finite.
+          DivergedError: a loss was not finite, and models that diverge are not to be marked.
           InputError: the checkpoint does not fit, or memory ran out.
         """
         state, epochs = self.initial(), np.zeros(self._spec.num_models, np.int32)
@@ -223,9 +224,40 @@ class Trainer:
         progress = TrainingProgress(state, epochs, store, tick, int(epochs.sum()), tick)
         with doing(f"training {self._spec.name}"):
             self._in_packs(len(epochs), lambda pack: self._train(progress, pack))
+        self._settle(state)
         if store is not None:
             store.save(state, epochs)
         return state
+
+    def _settle(self, state: State) -> None:
+        """Marks, in trained models' state, those that have diverged, and clears them."""
+        size, recipe = np.asarray(self._spec.members.size), self._spec.learner.recipe
+        # On the host, and to be written.
+        bad_step: Any = state.bad_step
+        # The last step's loss does not tell what the step made.
+        fresh = (bad_step < 0) & divergence.not_finite(state)
+        last = recipe.epochs * (size // recipe.batch_size) - 1
+        bad_step[fresh] = last[fresh]
+        if found := self._diverged(slice(None), bad_step):
+            for line in divergence.told(found):
+                self._line(line)
+            divergence.clear(state, bad_step >= 0)
+
+    def _diverged(
+        self, models: slice | np.ndarray, bad_step: np.ndarray
+    ) -> list[divergence.Divergence]:
+        """Returns those of some models that have diverged.
+
+        Raises:
+          DivergedError: there are some, and they are not to be marked.
+        """
+        spec = self._spec
+        chosen = np.arange(spec.num_models)[models]
+        steps = np.asarray(spec.members.size)[chosen] // spec.learner.recipe.batch_size
+        found = list(divergence.found([spec.names[i] for i in chosen], bad_step, steps).values())
+        if found and self._execution.on_divergence == "stop":
+            raise divergence.error(found)
+        return found
 
     def _train(self, progress: TrainingProgress, span: slice) -> None:
         """Trains the models of a pack to their last epoch."""
@@ -264,7 +296,6 @@ class Trainer:
         self, progress: TrainingProgress, pack: Pack, models: np.ndarray, start: int, ceiling: int
     ) -> None:
         """Trains a pack in chunks from epoch `start` to `ceiling`."""
-        spec = self._spec
         chunk, at = 1, start
         while at < ceiling:
             stop = min(at + chunk, ceiling)
@@ -274,15 +305,11 @@ class Trainer:
             per_epoch = (now - tick) / (stop - at)
             progress.trained += now - tick
             losses, bad = pack.losses()
-            if (bad >= 0).any():
-                first = int(np.flatnonzero(bad >= 0)[0])
-                raise DivergedError(
-                    f"{spec.names[models[first]]}: the loss is not finite at step "
-                    f"{int(bad[first])} (epoch {stop}); lower the learning rate"
-                )
+            self._diverged(models, bad)
             at = stop
             ahead = int((at - progress.epochs[models]).sum())
-            self._report_progress(progress, ahead, float(losses[:, at - 1].mean()))
+            whole = losses[bad < 0, at - 1]
+            self._report_progress(progress, ahead, float(whole.mean()) if whole.size else math.nan)
             chunk = max(1, int(self._execution.chunk_seconds / max(per_epoch, 1e-6)))
             halted = self._stop.received is not None
             # More seldom where saving takes long, unless every call is to be saved.
@@ -297,7 +324,8 @@ class Trainer:
             if halted:
                 if progress.store is not None:
                     progress.store.close()
-                raise Preempted(f"{spec.name}: stopped after {int(progress.epochs.sum())} epochs")
+                done = int(progress.epochs.sum())
+                raise Preempted(f"{self._spec.name}: stopped after {done} epochs")
 
     def query(
         self,
