@@ -2,12 +2,16 @@
 
 import contextlib
 import os
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from jleaks.errors import InputError
+
+_STORE = re.compile(r"(gs|gcs|s3|s3a|az|abfss?|hdfs|r2)://")
+_MOUNTS = {"gs": "gcsfuse", "gcs": "gcsfuse", "s3": "mount-s3", "s3a": "mount-s3"}
 
 
 @contextlib.contextmanager
@@ -63,6 +67,26 @@ def replace_file(path: str | os.PathLike[str], content: bytes) -> Path:
     with replacing(path) as file:
         file.write(content)
     return path
+
+
+def on_disk(path: str | os.PathLike[str], flag: str) -> Path:
+    """Returns a path, unless it is an address of an object store.
+
+    Args:
+      path: As a user gave it.
+      flag: Where.
+
+    Raises:
+      InputError: it begins as "gs://" and the like do.  A directory of that name would be made otherwise,
+        and be lost with the machine.
+    """
+    if found := _STORE.match(os.fspath(path)):
+        raise InputError(
+            f"{flag} is {path}, in an object store; jleaks locks, maps and renames files, which takes a "
+            f"file system: mount the bucket ({_MOUNTS.get(found[1], 'rclone mount')}), or copy the "
+            "directory there afterwards"
+        )
+    return Path(path)
 
 
 def private_folder(path: Path) -> Path:

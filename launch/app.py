@@ -20,6 +20,7 @@ from jleaks import activity as activities
 from jleaks import registry
 from jleaks.blackbox.address import redacted
 from jleaks.errors import DivergedError, InputError
+from jleaks.files import on_disk
 from jleaks.heartbeat import Heartbeat
 from jleaks.training import devices
 from jleaks.training.execution import Execution
@@ -115,6 +116,18 @@ def help_text(program: str, doc: str) -> str:
 
 # Flags whose values are places on this machine.
 _PLACES = ("data_dir", "raw_dir", "workdir", "models_dir", "out_dir", "peers", "cache_dir")
+
+
+def _check_places() -> None:
+    """Checks that what flags name is on a file system.
+
+    Raises:
+      InputError: one names a place in an object store.
+    """
+    for name, value in flags.FLAGS.flag_values_dict().items():
+        for place in value if isinstance(value, list) else [value]:
+            if isinstance(place, str):
+                on_disk(place, f"--{name}")
 
 
 def public_flags() -> str:
@@ -360,6 +373,7 @@ def run(
             logging.set_verbosity(logging.WARNING)
         try:
             with stoppable():
+                _check_places()
                 for name in _PLUGINS.value:
                     registry.load(name)
                 status, ended, stopped = main(argv), "finished", None

@@ -38,7 +38,7 @@ from jleaks.experiments.library_files import (
     read_models,
     write_kept,
 )
-from jleaks.files import replace_file
+from jleaks.files import on_disk, replace_file
 from jleaks.fingerprint import fingerprint
 from jleaks.training import cost as training_cost
 from jleaks.training import divergence, epoch
@@ -99,7 +99,7 @@ class Library:
         Raises:
           InputError: the directory cannot be written.
         """
-        self.folder = Path(folder).absolute()
+        self.folder = on_disk(folder, "models_dir").absolute()
         self._execution, self._reporter, self._stop = execution, reporter, stop
         # What is known of the kept fleets: files read so far, and where in them each model is.
         self._read: set[Path] = set()

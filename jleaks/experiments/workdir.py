@@ -12,12 +12,11 @@ import contextlib
 import json
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 from jleaks import locks
 from jleaks.errors import InputError
 from jleaks.experiments.base_plan import BasePlan, differences
-from jleaks.files import replace_file
+from jleaks.files import on_disk, replace_file
 from jleaks.fingerprint import completed
 from jleaks.outcome import Outcome
 
@@ -29,9 +28,9 @@ class Workdir:
         """Looks at the directory, which need not exist; nothing is written.
 
         Raises:
-          InputError: it belongs to another plan.
+          InputError: it belongs to another plan, or is in an object store.
         """
-        self.path = Path(path).absolute()
+        self.path = on_disk(path, "workdir").absolute()
         self._plan = plan
         self._record = self.path / "plan.json"
         if not self._record.exists():

@@ -170,3 +170,15 @@ def test_a_second_process_is_refused_until_the_first_is_gone(tmp_path):
 def test_a_finished_run_is_shown_while_another_process_holds_it(copy, finished):
     with holder(copy / ".lock"):
         assert read(copy) == json.loads(json.dumps(finished[1]))
+
+
+@pytest.mark.parametrize("place", ["gs://bucket/run", "s3://bucket/run"])
+def test_an_object_store_is_refused_before_a_folder_of_its_name_is_made(
+    tmp_path, monkeypatch, place
+):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        InputError, match=f"workdir is {place}, in an object store; .* mount the bucket"
+    ):
+        sweep.run(PLAN, Execution(), place)
+    assert not list(tmp_path.iterdir())

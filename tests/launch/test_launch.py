@@ -37,6 +37,7 @@ def refused(process, *words):
         (["--no_such_flag=1"], ["no_such_flag"]),
         (["stray"], ["not a flag: stray"]),
         (["--num_devices=9999"], ["num_devices is 9999"]),
+        (["--data_dir=gs://bucket/data"], ["--data_dir is gs://bucket/data", "gcsfuse"]),
         (["--data_dir=/nowhere/at/all"], ["not prepared", "python -m launch.prepare"]),
     ],
 )
