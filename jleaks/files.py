@@ -81,10 +81,10 @@ def on_disk(path: str | os.PathLike[str], flag: str) -> Path:
         and be lost with the machine.
     """
     if found := _STORE.match(os.fspath(path)):
+        mount = _MOUNTS.get(found[1], "rclone mount")
         raise InputError(
             f"{flag} is {path}, in an object store; jleaks locks, maps and renames files, which takes a "
-            f"file system: mount the bucket ({_MOUNTS.get(found[1], 'rclone mount')}), or copy the "
-            "directory there afterwards"
+            f"file system: mount the bucket ({mount}), or copy the directory there afterwards"
         )
     return Path(path)
 
