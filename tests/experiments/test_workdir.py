@@ -7,8 +7,11 @@ import io
 import json
 import os
 import shutil
+import tarfile
 
 import pytest
+from conftest import ROOT
+from fleets import fleet_spec, trained
 from held_locks import holder
 from rich.console import Console
 
@@ -19,6 +22,7 @@ from jleaks.experiments.plan import Plan
 from jleaks.experiments.workdir import Workdir
 from jleaks.fingerprint import completed
 from jleaks.report.report import report_run
+from jleaks.training.checkpoints import Store
 from jleaks.training.execution import Execution
 from jleaks.training.recipe import Recipe
 
@@ -182,3 +186,33 @@ def test_an_object_store_is_refused_before_a_folder_of_its_name_is_made(
     ):
         sweep.run(PLAN, Execution(), place)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def earlier(tmp_path):
+    """An unfinished sweep of Location as jleaks left it at format 1: its plan, and its last checkpoint."""
+    with tarfile.open(ROOT / "tests" / "fixtures" / "format_1_run.tar.gz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    return tmp_path
+
+
+def test_a_run_of_an_earlier_format_is_refused_by_name_and_left_alone(earlier):
+    plan = Plan(
+        tasks=("location",),
+        seeds=(1,),
+        scale=0.01,
+        target=Recipe(hidden=(2,), epochs=2000, batch_size=50),
+    )
+    before = contents(earlier)
+    assert "belongs to another plan; it differs in " in (said := refused(earlier, plan))
+    assert "format: 1 -> 2 (there -> here)" in said
+    (earlier / "plan.json").unlink()
+    # Without its plan: by what the checkpoint itself says.
+    folder = earlier / "location" / "checkpoints"
+    store = Store(folder, plan.fingerprint(), pytest.fail)
+    with pytest.raises(InputError, match="belongs to another plan or other data") as caught:
+        store.restore(trained(fleet_spec(epochs=1)))
+    store.close()
+    assert str(next(path for path in folder.iterdir() if path.is_dir())) in str(caught.value)
+    del before[earlier / "plan.json"]
+    assert contents(earlier) == before
