@@ -1,4 +1,7 @@
-"""The exceptions a user is meant to read: bad input, and training that failed."""
+"""How a command ends: exceptions that a user is meant to read, and the exit status of what was stopped."""
+
+STOPPED = 75
+"""Exit status of a run that was told to stop and that continues: BSD's EX_TEMPFAIL, "try again"."""
 
 
 class InputError(ValueError):

@@ -13,6 +13,10 @@ FILE = ".lock"
 """The lock of a run, in its directory."""
 
 
+class InUseError(InputError):
+    """Somebody else holds a lock that is not waited for."""
+
+
 @contextlib.contextmanager
 def alone(path: Path, wait: Callable[[str], None] | None = None) -> Iterator[None]:
     """Keeps other processes out; the lock ends with the process, however that ends.
@@ -24,7 +28,8 @@ def alone(path: Path, wait: Callable[[str], None] | None = None) -> Iterator[Non
       wait: Told who holds the lock, before this process waits for it; None to refuse.
 
     Raises:
-      InputError: the file cannot be written, or somebody else holds the lock and is not waited for.
+      InputError: the file cannot be written.
+      InUseError: somebody else holds the lock and is not waited for.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -37,7 +42,7 @@ def alone(path: Path, wait: Callable[[str], None] | None = None) -> Iterator[Non
         except BlockingIOError:
             holder = _named(path)
             if wait is None:
-                raise InputError(
+                raise InUseError(
                     f"{path.parent} is in use by {holder}: wait for it, stop it there (what it has done is "
                     "kept), or choose another folder"
                 ) from None

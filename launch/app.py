@@ -19,7 +19,7 @@ from rich.markup import escape
 from jleaks import activity as activities
 from jleaks import registry
 from jleaks.blackbox.address import redacted
-from jleaks.errors import DivergedError, InputError
+from jleaks.errors import STOPPED, DivergedError, InputError
 from jleaks.files import on_disk
 from jleaks.heartbeat import Heartbeat
 from jleaks.training import devices
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from jleaks.training.progress import Progress
     from jleaks.training.reporter import Reporter
 
-# Exit statuses; the last is BSD's EX_TEMPFAIL, "try again", and INTERRUPTED the shells' own.
-FAILED, INPUT_ERROR, STOPPED, INTERRUPTED = 1, 2, 75, 130
+# Exit statuses beside STOPPED; the last is the shells' own.
+FAILED, INPUT_ERROR, INTERRUPTED = 1, 2, 130
 
 # Groups of flags: what they touch.  --help has them in this order, others between WHAT and SPEED.
 WHERE = "Where"

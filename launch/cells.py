@@ -1,24 +1,26 @@
 """Runs a grid of runs cell by cell, or prints their commands: for arrays of jobs, on machines that stop.
 
 Each cell is one command with a work directory of its own below --root.  A finished cell is passed over, one
-that was stopped continues, one that another process runs is left to it: run shards in any order, any number
-of times.  `jleaks gather` joins what the cells found.
+that was stopped continues, one that another process runs is waited for in the end: run shards in any order,
+any number of times, the same one by several.  `jleaks gather` joins what the cells found.
 
 Example: python -m launch.cells --grid="epochs=5,20; dropout=0,0.5" -- sweep --tasks=location --num_seeds=2
 """
 
+import functools
+import math
 import shlex
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 from absl import flags
 
+from jleaks.errors import InputError
 from jleaks.experiments import cells
+from jleaks.experiments.executors.executor import EXECUTORS, make_executor
 from jleaks.training.preemption import StopSignal
 
-from .app import FAILED, STOPPED, WHAT, WHERE, run
+from .app import FAILED, WHAT, WHERE, run
 
 # What stands behind `--` is the command of every cell.
 TAKES_REST = True
@@ -30,12 +32,25 @@ _GRID = flags.DEFINE_string(
     "that of --root.",
     module_name=WHAT,
 )
+_EXECUTOR = flags.DEFINE_string(
+    "executor",
+    None,
+    f"Who runs the cells: {', '.join(EXECUTORS)}, or your own by --plugin.  Default: local, if --shard is "
+    "given.",
+    module_name=WHERE,
+)
+_RESOURCES = flags.DEFINE_list(
+    "resources",
+    [],
+    "What one cell takes of a cluster that is asked for it (--executor=ray): CPU=4,GPU=1.",
+    module_name=WHERE,
+)
 _ROOT = flags.DEFINE_string("root", "checkpoints/grid", "Directory of the grid.", module_name=WHERE)
 _SHARD = flags.DEFINE_string(
     "shard",
     None,
-    'Run these cells here, one after the other: "0/4" is the first quarter of four, "0/1" all of them.  '
-    "Default: print every cell's command, one a line.",
+    'Run these cells, here one after the other: "0/4" is the first quarter of four, "0/1" all of them.  '
+    "Default: all if --executor is given; else print every cell's command, one a line.",
     module_name=WHAT,
 )
 
@@ -48,54 +63,37 @@ def main(argv: list[str]) -> int:
     else:
         grid = cells.parse(_GRID.value or "", argv[1:])
     found = grid.cells(root)
-    chosen = None if _SHARD.value is None else cells.shard(_SHARD.value, len(found))
+    chosen = cells.shard(_SHARD.value or "0/1", len(found))
+    executor = make_executor(_EXECUTOR.value or "local", _resources())
     cells.keep(grid, root)
-    if chosen is None:
+    if _SHARD.value is None and _EXECUTOR.value is None:
         for cell in found:
             print(shlex.join(["jleaks", *cell.words]))
         return 0
-    failed, elsewhere = [], []
+    mine = [found[place] for place in chosen]
     with StopSignal() as stop:
-        for place in chosen:
-            cell = found[place]
-            if cell.has_finished:
-                print(f"{cell.name}: finished before", flush=True)
-            elif (holder := cell.holder) is not None:
-                elsewhere.append(cell.name)
-                print(f"{cell.name}: {holder} runs it", flush=True)
-            else:
-                print(f"{cell.name}: {shlex.join(['jleaks', *cell.words])}", flush=True)
-                status = _ran(cell, stop)
-                stop.check(f"running {cell.name}")
-                if status == STOPPED:
-                    return STOPPED
-                if status:
-                    failed.append(cell.name)
-    done = len(chosen) - len(failed) - len(elsewhere)
-    print(f"{done} of {len(chosen)} cells of this shard have finished")
+        failed = executor(mine, functools.partial(print, flush=True), stop)
+    print(f"{len(mine) - len(failed)} of {len(mine)} cells of this shard have finished")
     if failed:
-        print(f"error: {len(failed)} cells failed: {', '.join(failed)}", file=sys.stderr)
+        names = ", ".join(cell.name for cell in failed)
+        print(f"error: {len(failed)} cells failed: {names}", file=sys.stderr)
     return FAILED if failed else 0
 
 
-def _ran(cell: cells.Cell, stop: StopSignal) -> int:
-    """Runs one cell to its end and returns its status; a signal is handed on to it once."""
-    # Run by name: this file's package is `launch` in a clone and `jleaks.launch` in a wheel.
-    words = [sys.executable, "-m", "jleaks", *cell.words]
-    # Of its own session, so that Ctrl-C reaches it once.
-    process = subprocess.Popen(words, start_new_session=True)
-    told = False
-    try:
-        while process.poll() is None:
-            if stop.received is not None and not told:
-                told = True
-                process.send_signal(stop.received)
-            time.sleep(0.1)
-    finally:
-        if process.poll() is None:
-            process.terminate()
-            process.wait()
-    return process.returncode
+def _resources() -> dict[str, float]:
+    """Returns --resources by name."""
+    found = {}
+    for text in _RESOURCES.value:
+        name, _, amount = text.partition("=")
+        try:
+            found[name.strip()] = float(amount)
+        except ValueError:
+            raise InputError(
+                f"--resources has {text!r}, expected names and amounts: CPU=4,GPU=1"
+            ) from None
+        if not name.strip() or not 0 <= found[name.strip()] < math.inf:
+            raise InputError(f"--resources has {text!r}, expected names and amounts: CPU=4,GPU=1")
+    return found
 
 
 if __name__ == "__main__":

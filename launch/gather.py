@@ -6,6 +6,7 @@ cells are missing they are named, and the exit status is 1.
 Example: python -m launch.gather --root=checkpoints/grid
 """
 
+import dataclasses
 from pathlib import Path
 
 from absl import flags
@@ -18,8 +19,8 @@ from .app import FAILED, WHERE, console, run
 POSITIONAL = "root"
 
 _ROOT = flags.DEFINE_string("root", "checkpoints/grid", "Directory of the grid.", module_name=WHERE)
-# As many missing cells are named.
-_MOST_NAMES = 10
+# As many missing cells are named, and lines of the table shown.
+_MOST_NAMES, _MOST_LINES = 10, 200
 
 
 def main(_: list[str]) -> int:
@@ -38,7 +39,10 @@ def main(_: list[str]) -> int:
             f"none of the {len(found)} cells of {root} has finished: jleaks cells --root={root} --shard=0/1"
         )
     output, table = console(), cell_table(rows)
-    output.print(table.to_rich(output))
+    shown = dataclasses.replace(table, rows=table.rows[:_MOST_LINES])
+    output.print(shown.to_rich(output))
+    if len(table.rows) > _MOST_LINES:
+        print(f"the first {_MOST_LINES} of {len(table.rows):,} lines, all of them in tables.md")
     need = ("task", "attack", "seed", "cell")
     for path in (
         write_rows(root / "rows.jsonl", rows, need),

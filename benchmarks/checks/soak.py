@@ -44,24 +44,24 @@ _UNEQUAL = {"packing"}
 _EVERY = ("--chunk_seconds=0.05", "--checkpoint_seconds=0")
 
 
-def _untimed(value: Any) -> Any:
+def untimed(value: Any) -> Any:
     """Returns JSON without what is a time, or how packs were made."""
     if isinstance(value, dict):
         return {
-            k: _untimed(v)
+            k: untimed(v)
             for k, v in value.items()
             if not k.endswith("seconds") and k not in _UNEQUAL
         }
-    return [_untimed(v) for v in value] if isinstance(value, list) else value
+    return [untimed(v) for v in value] if isinstance(value, list) else value
 
 
 def _rows(path: Path) -> Any:
-    return [_untimed(json.loads(line)) for line in path.read_text().splitlines()]
+    return [untimed(json.loads(line)) for line in path.read_text().splitlines()]
 
 
 def _arrays(path: Path) -> Any:
     arrays, meta = npz.load(path, "")
-    return _untimed(meta), {k: (a.dtype.str, a.shape, a.tobytes()) for k, a in arrays.items()}
+    return untimed(meta), {k: (a.dtype.str, a.shape, a.tobytes()) for k, a in arrays.items()}
 
 
 def difference(ours: Any, theirs: Any, at: str = "") -> str:

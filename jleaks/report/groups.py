@@ -159,7 +159,7 @@ def _results(name: str, design: Design, rows: Sequence[Any], folder: Path) -> Re
 
 def to_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """Returns rows as a table: a column for each field and for each of `COLUMNS`, NaN where not defined."""
-    rows = [_grouped(row) for row in rows]
+    rows = [grouped(row) for row in rows]
     others = dict.fromkeys(field for row in rows for field in row if field not in COLUMNS)
     fields = {field: pd.Series([row.get(field) for row in rows], dtype=object) for field in others}
     numbers = {name: pd.Series([row.get(name) for row in rows], dtype=float) for name in COLUMNS}
@@ -167,7 +167,7 @@ def to_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(fields | numbers)
 
 
-def _grouped(row: Mapping[str, Any]) -> dict[str, Any]:
+def grouped(row: Mapping[str, Any]) -> dict[str, Any]:
     """Returns a row with its attack as one of `ATTACKS`, and adversary 3's statistic among what varies."""
     variant = dict(row.get("variant", {}))
     if row["adversary"] == 3:
