@@ -109,10 +109,10 @@ class _Sleeping:
 
 def _work(root: Path, shard: str, log: Path) -> None:
     """Runs cells as `jleaks cells --shard=...` does, in a process of its own."""
-    found = cells.read(root).cells(root)
-    mine = [found[place] for place in cells.shard(shard, len(found))]
     try:
         with StopSignal() as stop:
+            found = cells.read(root).cells(root)
+            mine = [found[place] for place in cells.shard(shard, len(found))]
             one_by_one(mine, lambda _: None, stop, _Sleeping(log))
     except Preempted:
         os._exit(STOPPED)

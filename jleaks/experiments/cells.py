@@ -10,6 +10,7 @@ rows.jsonl         rows of all finished cells, each with its `cell`; written by 
 
 import itertools
 import json
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,25 +30,40 @@ _OURS = ("workdir", "models_dir")
 
 
 class Cell(NamedTuple):
-    """One of a grid.
+    """One of a grid; grids have tens of thousands, so what names it is made when it is asked for.
 
     Attributes:
-      name: Of its directory.
       values: By flag, what the cell has.
-      folder: Its directory.
-      words: The command, "sweep" and flags.
+      root: The grid's directory.
+      command: The words that all cells have.
     """
 
-    name: str
     values: dict[str, str]
-    folder: Path
-    words: list[str]
+    root: Path
+    command: list[str]
+
+    @property
+    def name(self) -> str:
+        """That of its directory."""
+        return ",".join([f"{flag}={value}" for flag, value in self.values.items()])
+
+    @property
+    def folder(self) -> Path:
+        """Its directory."""
+        return self.root / self.name
+
+    @property
+    def words(self) -> list[str]:
+        """Its command, "sweep" and flags."""
+        flags = [f"--{flag}={value}" for flag, value in self.values.items()]
+        return [*self.command, *flags, f"--workdir={self.folder}"]
 
     @property
     def has_finished(self) -> bool:
         """Whether it need not be run again: experiments leave their rows one after the other."""
-        if self.words[0] == "sweep":
-            return (self.folder / "rows.jsonl").exists()
+        if self.command[0] == "sweep":
+            # Not by pathlib: everybody asks it of every cell.
+            return os.path.exists(f"{self.root}/{self.name}/rows.jsonl")
         return (heartbeat.read(self.folder) or {}).get("ended") == "finished"
 
     @property
@@ -63,7 +79,7 @@ class Cell(NamedTuple):
         """
         if not self.has_finished:
             return []
-        below = "rows.jsonl" if self.words[0] == "sweep" else "*/rows.jsonl"
+        below = "rows.jsonl" if self.command[0] == "sweep" else "*/rows.jsonl"
         paths = sorted(self.folder.glob(below))
         found = [row for path in paths for row in read_rows(path, ("task", "attack", "seed"))]
         for row in found:
@@ -84,14 +100,10 @@ class Grid(NamedTuple):
 
     def cells(self, root: Path) -> list[Cell]:
         """Returns all cells, the last flag's values next to each other."""
-        found = []
-        for chosen in itertools.product(*self.values.values()):
-            values = dict(zip(self.values, chosen, strict=True))
-            name = ",".join(f"{flag}={value}" for flag, value in values.items())
-            folder = root / name
-            flags = [f"--{flag}={value}" for flag, value in values.items()]
-            found.append(Cell(name, values, folder, [*self.words, *flags, f"--workdir={folder}"]))
-        return found
+        return [
+            Cell(dict(zip(self.values, chosen, strict=True)), root, self.words)
+            for chosen in itertools.product(*self.values.values())
+        ]
 
 
 def parse(text: str, words: Sequence[str]) -> Grid:
