@@ -60,6 +60,8 @@ COMMAND = Command(
     out=OUT,
 )
 _WORDS = ["sweep", "--tasks=location"]
+# Statuses of workers by what they were sent; told to stop before they listen, or later.
+_ENDS = {"SIGKILL": (-signal.SIGKILL,), "SIGTERM": (-signal.SIGTERM, STOPPED)}
 _ATTACKS = ("attack model", "maximum", "standard deviation", "entropy")
 
 
@@ -165,7 +167,10 @@ def _ran(root: Path, logs: Path) -> tuple[float, list[int]]:
         def start(life: int) -> BaseProcess:
             log = logs / f"{place}.{life}"
             process = fork.Process(target=_work, args=(root, shard, log), daemon=True)
+            # Until it listens, a worker ends by SIGTERM as any process does.
+            handled = signal.signal(signal.SIGTERM, signal.SIG_DFL)
             process.start()
+            signal.signal(signal.SIGTERM, handled)
             return process
 
         return start
@@ -182,19 +187,22 @@ def _ran(root: Path, logs: Path) -> tuple[float, list[int]]:
     return time.monotonic() - began, [status for one in workers for status in one.statuses]
 
 
-def _timed(*words: str) -> float:
-    """Runs jleaks; returns its seconds.
+def _children() -> float:
+    """Returns CPU seconds of all processes that this one has waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def _gather(root: Path) -> None:
+    """Runs `jleaks gather`.
 
     Raises:
       InputError: it failed; with its last line.
     """
-    began = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, "-m", "jleaks", *words], capture_output=True, text=True, check=False
-    )
+    words = [sys.executable, "-m", "jleaks", "gather", f"--root={root}"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
     if done.returncode:
         raise InputError(last_line(done.stderr + done.stdout))
-    return time.monotonic() - began
 
 
 def _noted(logs: Path) -> dict[str, Counter[str]]:
@@ -214,15 +222,16 @@ def measure(folder: Path) -> Row:
     logs.mkdir()
     grid = cells.parse(f"epochs={','.join(map(str, range(1, COMMAND.cells + 1)))}", _WORDS)
     cells.keep(grid, root)
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    before = _children()
     seconds, statuses = _ran(root, logs)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    cpu = _children() - before
     noted, found = _noted(logs), grid.cells(root)
     began = time.monotonic()
     finished = sum(cell.has_finished for cell in found)
     listing = time.monotonic() - began
-    gather = _timed("gather", f"--root={root}")
+    before = _children()
+    _gather(root)
+    gather = _children() - before
     expected = [{**row, "cell": cell.values} for cell in found for row in rows_of(cell)]
     gathered = json_lines.read(root / "rows.jsonl")
     again = noted["part"].total() - COMMAND.cells * COMMAND.parts
@@ -233,17 +242,17 @@ def measure(folder: Path) -> Row:
         "cells": COMMAND.cells, "workers": COMMAND.workers, "dealt": COMMAND.dealt,
         "cell_seconds": COMMAND.seconds, "life": COMMAND.life, "away": COMMAND.away,
         "kills": {
-            name: sum(status == ended for status in statuses)
-            for name, ended in (("SIGKILL", -signal.SIGKILL), ("SIGTERM", STOPPED))
+            name: sum(status in ended for status in statuses)
+            for name, ended in _ENDS.items()
         },
-        "other_ends": sorted(set(statuses) - {-signal.SIGKILL, STOPPED}),
+        "other_ends": sorted(set(statuses).difference(*_ENDS.values())),
         "seconds": round(seconds, 2), "ideal_seconds": round(ideal, 2),
         "overhead": round(seconds / ideal - 1, 4), "lost": round(lost / COMMAND.workers / ideal, 4),
         "cpu_ms_per_cell": round(1000 * cpu / COMMAND.cells, 2),
         "begun_again": noted["begun"].total() - COMMAND.cells, "parts_again": again,
         "finished_twice": sum(count > 1 for count in noted["ended"].values()),
         "missing": COMMAND.cells - finished, "equal": gathered == expected,
-        "listing_seconds": round(listing, 3), "gather_seconds": round(gather, 2),
+        "listing_seconds": round(listing, 3), "gather_cpu_seconds": round(gather, 2),
     }  # fmt: skip
 
 
@@ -267,7 +276,7 @@ def cells_table(rows: Sequence[Row]) -> Table:
             ("finished twice", "{finished_twice}"),
             ("missing", "{missing}"),
             ("equal", lambda row: "yes" if row["equal"] else "no"),
-            ("gathered in, s", "{gather_seconds:.1f}"),
+            ("gathered, CPU s", "{gather_cpu_seconds:.0f}"),
         ),
         num_text_columns=2,
     ).table(rows)

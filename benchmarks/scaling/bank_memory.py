@@ -7,10 +7,12 @@ anonymous memory (without files that are mapped) is read twice a second.  Second
 compilation included.
 """
 
+import contextlib
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import harness
@@ -54,8 +56,15 @@ def anonymous_mib(status: str) -> float:
     return int(found[0]) / 1024 if found else 0.0
 
 
-def _measured(*words: str) -> tuple[float, float]:
+def measured(
+    *words: str, every: float = _EVERY, look: Callable[[], None] = lambda: None
+) -> tuple[float, float]:
     """Runs jleaks; returns seconds, and the largest anonymous memory in MiB.
+
+    Args:
+      words: Command and flags.
+      every: Seconds between two looks.
+      look: Called then.
 
     Raises:
       InputError: it failed; with its last line.
@@ -66,13 +75,18 @@ def _measured(*words: str) -> tuple[float, float]:
             [sys.executable, "-m", "jleaks", *words], stdout=subprocess.DEVNULL, stderr=told
         )
         status = Path(f"/proc/{process.pid}/status")
-        while process.poll() is None:
-            try:
-                peak = max(peak, anonymous_mib(status.read_text()))
-            except OSError:
-                break
-            time.sleep(_EVERY)
-        if process.wait():
+        try:
+            while process.poll() is None:
+                with contextlib.suppress(OSError):
+                    peak = max(peak, anonymous_mib(status.read_text()))
+                look()
+                time.sleep(every)
+        finally:
+            # Of an interrupted benchmark, too.
+            if process.poll() is None:
+                process.terminate()
+            process.wait()
+        if process.returncode:
             told.seek(0)
             raise InputError(harness.last_line(told.read()))
     return time.monotonic() - began, peak
@@ -82,12 +96,12 @@ def measure(count: int, folder: Path) -> Row:
     """Makes a bank of so many models and judges its records; returns what both took."""
     data = [] if COMMAND.data_dir is None else [f"--data_dir={COMMAND.data_dir}"]
     place = folder / str(count)
-    bank = _measured(
+    bank = measured(
         "bank", f"--tasks={COMMAND.task}", f"--num_models={count}", f"--workdir={place}",
         f"--answers={COMMAND.answers}", *data,
     )  # fmt: skip
     path = place / COMMAND.task / "bank.npz"
-    judged = _measured(
+    judged = measured(
         "records", f"--bank={path}", f"--out_dir={place / 'records'}",
         f"--attacks={','.join(COMMAND.attacks)}",
     )  # fmt: skip
