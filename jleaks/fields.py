@@ -47,6 +47,14 @@ Penalty = Annotated[
         lambda x: x == 0 or _LEAST <= x <= _MOST / 2,
     ),
 ]
+# Repetitions beyond these are a slip of the keyboard, and each is a model at least.
+MOST_REPETITIONS = 100_000
+Repetitions = Annotated[
+    int, Range(f"from 1 to {MOST_REPETITIONS}", lambda n: 1 <= n <= MOST_REPETITIONS)
+]
+# What multiplies or divides a model's inputs or answers: far beyond it they leave float32.
+FACTOR = Range("a number from 1e-6 to 1e6", lambda x: 1e-6 <= x <= 1e6)
+Factor = Annotated[float, FACTOR]
 # Below one even after rounding to float32, which turns 1 - 1e-9 into one.
 Ratio = Annotated[float, Range("a number in [0, 1)", lambda x: x >= 0 and np.float32(x) < 1)]
 Level = Annotated[float, Range("a number in (0, 1)", lambda x: x >= _LEAST and np.float32(x) < 1)]
@@ -96,6 +104,15 @@ def problems(value: Any, what: str = "") -> list[str]:
             shown = given if "one of" in expected else repr(given)
             found.append(f"{what} {name} {verb} {shown}, expected {expected}".lstrip())
     return found
+
+
+def whole_number(text: str) -> int | None:
+    """Returns the number that a text of digits is, None for any other text.
+
+    Digits are ASCII's, at most nine of them: Python takes those of every script for numbers, calls some
+    texts digits that it cannot read, and reads no text of thousands.
+    """
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else None
 
 
 @functools.cache

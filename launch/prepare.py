@@ -11,6 +11,7 @@ from absl import flags
 
 from jleaks import data
 from jleaks.data.tasks import PAPER_TASKS
+from jleaks.errors import InputError
 
 from .app import WHERE, run
 
@@ -55,6 +56,8 @@ def main(argv: list[str]) -> int:
     """Prepares the tasks asked for."""
     del argv
     tasks = list(PAPER_TASKS) if "all" in _TASKS.value else _TASKS.value
+    if not tasks:
+        raise InputError(f"--tasks names no task; allowed: all, {', '.join(PAPER_TASKS)}")
     try:
         data.prepare(
             tasks,

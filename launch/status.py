@@ -17,6 +17,7 @@ from absl import flags
 
 from jleaks import heartbeat, npz
 from jleaks.errors import InputError
+from jleaks.fields import whole_number
 
 from .app import WHERE, run
 
@@ -145,8 +146,8 @@ def _results(folder: Path, now: float) -> Iterator[str]:
 
 
 def _natural(name: str) -> tuple[str, int]:
-    digits = "".join(filter(str.isdigit, name))
-    return name.rstrip("0123456789"), int(digits or 0)
+    stem = name.rstrip("0123456789")
+    return stem, whole_number(name[len(stem) :]) or 0
 
 
 def _models(folder: Path, now: float) -> Iterator[str]:
@@ -164,7 +165,8 @@ def _models(folder: Path, now: float) -> Iterator[str]:
         each = ", ".join(f"{count} {name}" for name, count in kept.items())
         yield f"models kept: {kept.total()} ({each})"
     for path in sorted(folder.glob("fleets/*/")):
-        steps = [int(step.name) for step in path.iterdir() if step.name.isdigit()]
+        named = (whole_number(step.name) for step in path.iterdir())
+        steps = [step for step in named if step is not None]
         if steps:
             age = _span(now - (path / str(max(steps))).stat().st_mtime)
             yield f"in training: a fleet at {max(steps)} model-epochs, checkpoint saved {age} ago"

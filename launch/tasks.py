@@ -8,6 +8,7 @@ from absl import flags
 
 from jleaks.data.tasks import PAPER_TASKS, TASKS, Task, get_task, register
 from jleaks.errors import InputError
+from jleaks.fields import whole_number
 
 from .app import WHAT, WHERE
 
@@ -115,6 +116,8 @@ def read_tasks(flag: flags.FlagHolder[Any]) -> tuple[str, ...]:
     names = flag.value if own is None or flag.present else [own]
     if names == ["all"]:
         return PAPER_TASKS
+    if not names:
+        raise InputError(f"--tasks names no task; allowed: all, {', '.join(TASKS)}")
     return tuple(sorted({get_task(name).name for name in names}, key=list(TASKS).index))
 
 
@@ -132,8 +135,10 @@ def read_seeds(items: list[str], tasks: tuple[str, ...]) -> dict[str, int]:
     """
     seeds = {}
     for item in items:
-        name, _, count = item.partition("=")
-        if name not in tasks or not count.isdigit():
-            raise InputError(f"--task_seeds has {item!r}, expected TASK=COUNT with a chosen task")
-        seeds[name] = int(count)
+        name, _, text = item.partition("=")
+        if name not in tasks or (count := whole_number(text)) is None:
+            raise InputError(
+                f"--task_seeds has {item!r:.80}, expected TASK=COUNT with a chosen task"
+            )
+        seeds[name] = count
     return seeds

@@ -26,6 +26,7 @@ from jleaks.auditing.records import Records, join, length, num_equal, pairs, rea
 from jleaks.auditing.result import Audit
 from jleaks.auditing.shadows import FitFn, PredictFn, Shadows, memberships
 from jleaks.errors import InputError
+from jleaks.fields import MOST_REPETITIONS
 from jleaks.fingerprint import fingerprint
 from jleaks.metrics.epsilon import DELTA
 from jleaks.training.execution import Execution
@@ -364,8 +365,9 @@ def _check(models: Models, num_shadows: int, has_others: bool) -> None:
     trains = fit is not None or network is not None
     if trains and models.records.data is None:
         found.append(f"{'fit' if network is None else 'a network'} needs data")
-    if trains and not shadow_answers and num_shadows and num_shadows < MIN_SHADOWS:
-        found.append(f"num_shadows is {num_shadows}, expected 0 or at least {MIN_SHADOWS}")
+    most = MOST_REPETITIONS
+    if trains and not shadow_answers and num_shadows and not MIN_SHADOWS <= num_shadows <= most:
+        found.append(f"num_shadows is {num_shadows}, expected 0 or from {MIN_SHADOWS} to {most}")
     if shadow_answers and len(shadow_answers) < MIN_SHADOWS:
         found.append(
             f"{len(shadow_answers)} shadows have answered, expected at least {MIN_SHADOWS}"

@@ -36,6 +36,7 @@ from jleaks.blackbox.posteriors import Posteriors, Records, assembled, make_post
 from jleaks.data import tables
 from jleaks.data.truth import read_flags
 from jleaks.errors import InputError
+from jleaks.fields import whole_number
 from jleaks.files import replace_file
 
 Role = Literal["target", "shadow"]
@@ -192,8 +193,7 @@ def _is_read(name: str) -> bool:
 
 
 def _is_posterior(name: str) -> bool:
-    # Longer ones are no class of anybody's, and of thousands of digits Python makes no integer.
-    return name[:1] == "p" and name[1:].isascii() and name[1:].isdecimal() and len(name) < 10
+    return name[:1] == "p" and whole_number(name[1:]) is not None
 
 
 def _from_columns(path: Path, columns: dict[str, np.ndarray], unused: list[str]) -> np.ndarray:

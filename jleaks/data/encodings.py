@@ -23,7 +23,7 @@ from jaxtyping import Array, Float, Int, Num
 from jleaks.arrays import AnyArray
 from jleaks.data.tasks import ADULT_CATEGORIES, Task
 from jleaks.errors import InputError
-from jleaks.fields import Range
+from jleaks.fields import Range, whole_number
 from jleaks.registry import Registry
 
 Statistics = dict[str, Array]
@@ -192,9 +192,10 @@ def _columns_named(name: str) -> Encoding | None:
     """Returns the encoding that a name such as "columns-9.16.7" spells out, or None."""
     first, separator, rest = name.partition("-")
     words = rest.split(".")
-    if first != "columns" or not separator or not all(w.isdigit() and int(w) > 0 for w in words):
+    counts = [whole_number(word) for word in words]
+    if first != "columns" or not separator or not all(counts):
         return None
-    return columns(tuple(int(word) for word in words))
+    return columns(tuple(count for count in counts if count))
 
 
 def find(name: str) -> Encoding:

@@ -1,12 +1,12 @@
 """What defines a bank's numbers."""
 
 import dataclasses
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from jleaks.data.tasks import check_digests, get_task, own_digests
 from jleaks.errors import InputError
 from jleaks.experiments.base_plan import BasePlan
-from jleaks.fields import Count, Number, Range, Seed, problems
+from jleaks.fields import Count, Factor, Number, Repetitions, Seed, problems
 from jleaks.training.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -16,9 +16,6 @@ if TYPE_CHECKING:
 _MOST_CANDIDATES = 50_000
 _MOST_POPULATION = 10_000
 _POPULATION_SHARE = 6
-
-# What multiplies or divides a model's inputs or answers: far beyond it they leave float32.
-_Factor = Annotated[float, Range("a number from 1e-6 to 1e6", lambda x: 1e-6 <= x <= 1e6)]
 
 # The paper's, as in the main job.
 MODEL_RECIPE = Recipe()
@@ -59,15 +56,15 @@ class BankPlan(BasePlan):
     kind: ClassVar[str] = "bank"
 
     task: str
-    num_models: Count
+    num_models: Repetitions
     num_candidates: Count
     num_population: Number
     seed: Seed = 0
     source: Literal["prepared", "synthetic"] = "synthetic"
     recipe: Recipe = MODEL_RECIPE
     num_queries: Count = 9
-    noise: _Factor = 2.0
-    temperature: _Factor = 2.0
+    noise: Factor = 2.0
+    temperature: Factor = 2.0
     quantile: Recipe = QUANTILE_RECIPE
     null: Literal["none", "shuffled", "untrained"] = "none"
     defence: str | None = None

@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar, Literal
 from jleaks.data.tasks import PAPER_TASKS, Task, check_digests, get_task
 from jleaks.errors import InputError
 from jleaks.experiments.base_plan import TaskPlan
-from jleaks.fields import SOME, Share, problems
+from jleaks.fields import MOST_REPETITIONS, SOME, Share, problems
 from jleaks.models.registry import NETWORKS, for_any_records
 
 # Scaled-down parts keep at least this many records: below, the gap between training and test
@@ -69,8 +69,10 @@ class Plan(TaskPlan):
         if len(self.seeds) != len(self.tasks):
             found.append(f"{len(self.seeds)} numbers of seeds for {len(self.tasks)} tasks")
         for name, n in zip(self.tasks, self.seeds, strict=False):
-            if not 1 <= n < 2**31:
-                found.append(f"num_seeds of {name} is {n}, expected at least 1 and below 2^31")
+            if not 1 <= n <= MOST_REPETITIONS:
+                found.append(
+                    f"num_seeds of {name} is {n}, expected at least 1 and at most {MOST_REPETITIONS}"
+                )
         if NETWORKS[self.attack.model].images:
             found.append(f"attack model is {self.attack.model}, expected {for_any_records()}")
         if self.attack.augmentation != "none":

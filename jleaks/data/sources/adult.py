@@ -12,6 +12,7 @@ from jleaks.data.sources.download import Download
 from jleaks.data.sources.raw import RawInput, find_files
 from jleaks.data.tasks import ADULT_NUMERIC
 from jleaks.errors import InputError
+from jleaks.fields import whole_number
 
 # The files' columns, before the label.
 _COLUMNS = (
@@ -63,7 +64,6 @@ _CODES = {
 _NUMERIC_AT = tuple(_COLUMNS.index(column) for column in ADULT_NUMERIC)
 _CATEGORIES_AT = tuple((_COLUMNS.index(column), column) for column in CATEGORIES)
 _LABELS = ("<=50K", ">50K")
-_MOST = np.iinfo(np.int32).max
 
 _UCI = "https://archive.ics.uci.edu/ml/machine-learning-databases/adult/"
 
@@ -130,10 +130,9 @@ def _parse(text: str, where: str) -> tuple[np.ndarray, int]:
         raise InputError(f"{where}: {len(fields)} columns, expected {len(_COLUMNS) + 1}")
     values = []
     for i in _NUMERIC_AT:
-        # Of thousands of digits Python makes no integer, and records are 32-bit integers.
-        if not fields[i].isdecimal() or len(fields[i]) > 10 or int(fields[i]) > _MOST:
+        if (value := whole_number(fields[i])) is None:
             raise InputError(f"{where}: {_COLUMNS[i]} {fields[i]!r:.40}, expected a whole number")
-        values.append(int(fields[i]))
+        values.append(value)
     for i, column in _CATEGORIES_AT:
         if fields[i] not in _CODES[column]:
             raise InputError(
