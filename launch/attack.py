@@ -82,6 +82,7 @@ _RESAMPLES = flags.DEFINE_integer(
     "Number of resamples in the bootstrap over records, for the AUC of each target under the attacks of "
     "--audit; 0 for none.",
     lower_bound=0,
+    upper_bound=100_000,
     module_name=WHAT,
 )
 _DELTA = flags.DEFINE_float(

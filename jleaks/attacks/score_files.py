@@ -28,7 +28,6 @@ An npz whose `meta` says what `Bank.save` writes is a bank's; any other `meta` i
 """
 
 import json
-import math
 import os
 from pathlib import Path
 from typing import Any
@@ -42,6 +41,7 @@ from jleaks.attacks.bank import Bank
 from jleaks.data import tables
 from jleaks.data.truth import read_flags, read_labels, record_at
 from jleaks.errors import InputError
+from jleaks.fields import FACTOR
 
 _OPTIONAL = ("correct", "phi_t", "mentr", "maximum", "entropy", "quantile")
 _ANSWERS = ("logits", "posteriors", "phi")
@@ -67,8 +67,8 @@ def read(path: str | os.PathLike[str], temperature: float = 2.0, on_disk: bool =
       InputError: the file is missing, damaged, lacks an array, or an array cannot be used.
     """
     path = Path(path)
-    if not 0 < temperature < math.inf:
-        raise InputError(f"temperature is {temperature}, expected a positive number")
+    if not FACTOR.holds(temperature):
+        raise InputError(f"temperature is {temperature}, expected {FACTOR.text}")
     if not path.exists():
         raise InputError(f"{path} does not exist")
     notes = []
@@ -160,15 +160,18 @@ def _bank(
     population = arrays.get("population", np.zeros(labels.values.shape, bool))
     population = read_flags(population, where, "population")
     member = read_flags(arrays["member"], where)
-    return Bank(
-        member=member,
-        labels=labels.values,
-        num_classes=num_classes or max(int(labels.values.max()) + 1, 2),
-        population=population,
-        twins=_are_twins(member, population),
-        meta={"task": path.stem, "source": "scores", "notes": notes},
-        **fields,
-    )
+    try:
+        return Bank(
+            member=member,
+            labels=labels.values,
+            num_classes=num_classes or max(int(labels.values.max()) + 1, 2),
+            population=population,
+            twins=_are_twins(member, population),
+            meta={"task": path.stem, "source": "scores", "notes": notes},
+            **fields,
+        )
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
 
 
 def _numbers(path: Path, name: str, array: np.ndarray) -> Float[np.ndarray, "..."]:

@@ -44,6 +44,8 @@ from jleaks.training.trainer import FleetSpec, Trainer
 
 Row = dict[str, Any]
 # As few make no percentile.
+# No task of the paper has more classes.
+_MOST_TOP = 100
 MIN_RANDOM_POINTS = 10
 
 
@@ -91,6 +93,9 @@ class Attacker(NamedTuple):
             raise InputError("; ".join(problems))
         if self.shadow is not None:
             _check_both(self.shadow, "an attack model learns")
+            # An attack model has an input for each, whether or not there is a posterior for it.
+            if self.top > (most := max(self.shadow.num_classes, _MOST_TOP)):
+                raise InputError(f"top is {self.top}, expected at least 1 and at most {most}")
             if self.shadow.num_records < self.recipe.batch_size:
                 raise InputError(
                     f"{self.shadow.name}: the attack's batch_size is {self.recipe.batch_size} but it has "

@@ -98,14 +98,17 @@ def read_about(value: Any, where: str) -> About:
         # To Python true is a number.
         if not isinstance(value[name], expected) or any(type(i) is not int for i in items):
             raise InputError(f"{where}: {name} is {value[name]!r:.60}")
-    return About(
-        task=value["task"],
-        num_classes=value["num_classes"],
-        shape=tuple(value["shape"]),
-        dtype=value["dtype"],
-        most_records=value["most_records"],
-        fingerprint=value["fingerprint"],
-    )
+    try:
+        return About(
+            task=value["task"],
+            num_classes=value["num_classes"],
+            shape=tuple(value["shape"]),
+            dtype=value["dtype"],
+            most_records=value["most_records"],
+            fingerprint=value["fingerprint"],
+        )
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
 
 
 def check_records(records: Any, about: About) -> Num[np.ndarray, "batch ..."]:

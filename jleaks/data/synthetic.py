@@ -7,6 +7,7 @@ train and test accuracies beside those of the real sets.
 """
 
 import dataclasses
+import math
 
 import numpy as np
 
@@ -17,6 +18,8 @@ from jleaks.keys import Role, identity_generator
 
 # Records per draw of the generator, to bound its memory.
 _BLOCK = 4096
+# Of a stand-in, a byte or four each: beyond it a count is a slip of the keyboard.
+_MOST_NUMBERS = 1 << 32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,7 +162,7 @@ def synthetic(name: str, num_records: int | None = None, seed: int = 0) -> Datas
       A dataset whose `source` is "synthetic".
 
     Raises:
-      InputError: the task has no stand-in.
+      InputError: the task has no stand-in, or one of more bytes than anybody means.
     """
     if name not in DIFFICULTY:
         raise InputError(
@@ -167,6 +170,12 @@ def synthetic(name: str, num_records: int | None = None, seed: int = 0) -> Datas
         )
     task = TASKS[name]
     count = num_records or task.num_records
+    size = count * math.prod(task.feature_shape)
+    if size > _MOST_NUMBERS:
+        raise InputError(
+            f"{count} records of {name} were asked for, {size:,} numbers; a stand-in has "
+            f"{_MOST_NUMBERS:,} at most"
+        )
     generator = identity_generator(seed, name, Role.SYNTHETIC)
     labels = _labels(task, count, generator)
     if (positive := DIFFICULTY[name].positive) is not None:

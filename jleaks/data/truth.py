@@ -214,7 +214,7 @@ def read_classes(array: Any, where: str) -> Classes:
     array = np.asarray(array)
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
-    if array.ndim == 2 and array.dtype.kind in "biuf":
+    if array.ndim == 2 and array.shape[1] and array.dtype.kind in "biuf":
         bad = ~(((array == 0) | (array == 1)).all(1) & (array.sum(1) == 1))
         for i in np.flatnonzero(bad)[:1]:
             raise InputError(

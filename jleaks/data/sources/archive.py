@@ -11,6 +11,8 @@ from jleaks.errors import InputError
 # What gzip and tarfile raise on files that are cut short, damaged or of another kind.
 # A size that no file has makes Python ask for more memory than there is.
 _DAMAGE = (EOFError, zlib.error, gzip.BadGzipFile, tarfile.TarError, MemoryError)
+# Of one file once it is unpacked, ten times the largest of the official ones.
+_MOST_BYTES = 1 << 30
 _GZIP = b"\x1f\x8b"
 
 
@@ -31,9 +33,12 @@ def read_whole(path: Path) -> bytes:
         raise InputError(f"cannot read {path}: {_reason(error)}") from error
     try:
         with gzip.open(path) as file:
-            return file.read()
+            content = file.read(_MOST_BYTES)
+            if file.read(1):
+                raise InputError(f"{path}: more than {_MOST_BYTES:,} bytes are packed in it")
     except (OSError, *_DAMAGE) as error:
         raise InputError(f"{path}: not a complete gzip file ({_reason(error)})") from error
+    return content
 
 
 def read_members(path: Path, wanted: Callable[[str], bool]) -> dict[str, bytes]:
@@ -58,6 +63,11 @@ def read_members(path: Path, wanted: Callable[[str], bool]) -> dict[str, bytes]:
                     name = _checked_name(path, member)
                     if not member.isfile() or not wanted(name):
                         continue
+                    if member.size > _MOST_BYTES:
+                        raise InputError(
+                            f"{path}: member {member.name!r:.200} has {member.size:,} bytes, expected "
+                            f"{_MOST_BYTES:,} at most"
+                        )
                     content = tar.extractfile(member)
                     assert content is not None
                     contents[name] = content.read()
