@@ -48,7 +48,7 @@ def asked(answers: Any, data: Any) -> tuple[Any, list[str]]:
     try:
         found = answers(data)
     # Whatever the owner's code raises is the owner's to read, in one line.
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         said = " ".join(str(error).split())[:300]
         raise InputError(f"answers raised {type(error).__name__}: {said}") from error
     return (found.detach().cpu() if hasattr(found, "detach") else found), []

@@ -215,7 +215,8 @@ def _called(what: str, fn: Callable[..., Any], *arguments: Any) -> Any:
         return fn(*arguments)
     except InputError:
         raise
-    except Exception as error:
+    # A script that calls sys.exit() has not finished our work.
+    except (Exception, SystemExit) as error:
         said = " ".join(str(error).split())[:300]
         raise InputError(f"{what} raised {type(error).__name__}: {said}") from error
 

@@ -193,7 +193,7 @@ def _one(
             answers = answers.detach().cpu()
         return index, np.asarray(answers), names, time.monotonic() - tick, None
     # Whatever the owner's code raises is the owner's to read, in one line.
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         said = " ".join(str(error).split())[:300]
         return index, None, None, 0.0, f"{doing} raised {type(error).__name__}: {said}"
 

@@ -224,7 +224,7 @@ class FunctionSource:
         except InputError:
             raise
         # Whatever a user's function raises.
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             said = plain(str(error))
             raise InputError(
                 f"{self.name} failed on {num_records} records: {type(error).__name__}: {said}"
