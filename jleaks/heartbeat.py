@@ -40,9 +40,9 @@ class Heartbeat:
     def beat(self, **now: Any) -> None:
         """Writes what is going on: JSON values under any names."""
         # A run that is refused leaves no directory behind; one that cannot be written is read alone.
-        if self._path.parent.is_dir():
-            text = json.dumps({**self._about, "at": time.time(), **now}, indent=1)
-            with contextlib.suppress(InputError):
+        with contextlib.suppress(InputError, OSError):
+            if self._path.parent.is_dir():
+                text = json.dumps({**self._about, "at": time.time(), **now}, indent=1)
                 replace_file(self._path, text.encode())
 
 

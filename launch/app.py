@@ -1,6 +1,7 @@
 """What the launchers share: grouped --help, devices and kernels, what they print, one line of bad input."""
 
 import dataclasses
+import errno
 import functools
 import os
 import shlex
@@ -18,7 +19,7 @@ from rich.markup import escape
 
 from jleaks import activity as activities
 from jleaks import registry
-from jleaks.blackbox.address import redacted
+from jleaks.blackbox.address import plain, redacted
 from jleaks.errors import STOPPED, DivergedError, InputError
 from jleaks.files import on_disk
 from jleaks.heartbeat import Heartbeat
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
 
 # Exit statuses beside STOPPED; the last is the shells' own.
 FAILED, INPUT_ERROR, INTERRUPTED = 1, 2, 130
+
+# Letters of an error that are shown.
+_MOST_SAID = 4000
 
 # Groups of flags: what they touch.  --help has them in this order, others between WHAT and SPEED.
 WHERE = "Where"
@@ -192,9 +196,23 @@ def start(execution: Execution) -> Execution:
     return devices.start(execution, _NUM_CPU_DEVICES.value, cache_folder())
 
 
+class _Output(Console):
+    """The standard output, without which a run goes on: results are in files."""
+
+    def on_broken_pipe(self) -> None:
+        """Says no more, to nobody."""
+        self.quiet = True
+        _let_go_of_output()
+
+
+def _let_go_of_output() -> None:
+    """Writes what is still to be written nowhere: Python does so once more when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def console() -> Console:
     """Returns the standard output; a log file is not a terminal, so tables get their room there."""
-    return Console(width=None if sys.stdout.isatty() else 160)
+    return _Output(width=None if sys.stdout.isatty() else 160)
 
 
 # Seconds between two lines of progress, between two beats, and between two looks at whether to.
@@ -330,6 +348,30 @@ def _close(ended: str) -> None:
         _OPEN.pop().close(ended)
 
 
+def _say(error: object) -> None:
+    """Prints the one line of an error; text of files and paths in it is no control of the terminal."""
+    print(f"error: {plain(str(error), _MOST_SAID)}", file=sys.stderr)
+
+
+def _check_places() -> None:
+    """Refuses places that are no paths: an empty one would be the root, or wherever the command was typed.
+
+    Raises:
+      flags.Error: names the flag.
+    """
+    for flag in flags.FLAGS.flags_by_module_dict().get(WHERE, ()):
+        if not isinstance(value := flag.value, str):
+            continue
+        if not value:
+            raise flags.Error(
+                f"--{flag.name} is empty, expected a value; leave it out for its default"
+            )
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise flags.Error(f"--{flag.name} is {value!a:.200}, expected text in UTF-8") from None
+
+
 def run(
     main: Callable[[list[str]], int],
     program: str,
@@ -357,13 +399,15 @@ def run(
             sys.exit(0)
         try:
             rest = flags.FLAGS(argv)
-        except flags.Error as error:
-            print(f"error: {error}", file=sys.stderr)
+            if positional is not None and len(rest) == 2:
+                flags.FLAGS[positional].value = rest.pop()
+            _check_places()
+        except (flags.Error, OSError, UnicodeDecodeError) as error:
+            # The latter two of a --flagfile.
+            _say(error)
             sys.exit(INPUT_ERROR)
-        if positional is not None and len(rest) == 2:
-            flags.FLAGS[positional].value = rest.pop()
         if len(rest) > 1 and not (takes_rest and "--" in argv):
-            print(f"error: not a flag: {' '.join(rest[1:])}", file=sys.stderr)
+            _say(f"not a flag: {' '.join(rest[1:])}")
             sys.exit(INPUT_ERROR)
         return rest
 
@@ -382,13 +426,28 @@ def run(
             status, ended = _STOPPED_STATUS.value, "stopped"
         except KeyboardInterrupt:
             _close("failed")
-            said = "interrupted; the same command continues from what was saved"
-            print(f"error: {said}", file=sys.stderr)
+            _say("interrupted; the same command continues from what was saved")
             return INTERRUPTED
         except (InputError, DivergedError) as error:
             _close("failed")
-            print(f"error: {error}", file=sys.stderr)
+            _say(error)
             return INPUT_ERROR if isinstance(error, InputError) else FAILED
+        except MemoryError as error:
+            _close("failed")
+            _say(f"there is not enough memory ({error or 'no more is said'}): ask for less")
+            return INPUT_ERROR
+        except OSError as error:
+            _close("failed")
+            if isinstance(error, BrokenPipeError):
+                # Whoever read the output has read enough.
+                _let_go_of_output()
+                return FAILED
+            if error.filename is None and error.errno != errno.ENOSPC:
+                raise
+            # A path of the user's that no reader or writer has looked at; or the output, on a full disk.
+            _say(f"cannot use {error.filename or 'the output'!s:.200}: {error.strerror}")
+            _let_go_of_output()
+            return INPUT_ERROR
         except BaseException:
             _close("failed")
             raise
