@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from jleaks import heartbeat, locks
 from jleaks.errors import InputError
+from jleaks.fields import whole_number
 from jleaks.files import replace_file
 from jleaks.rows import Row, read_rows
 
@@ -169,10 +170,11 @@ def read(root: Path) -> Grid:
     path = root / FILE
     try:
         found = json.loads(path.read_bytes())
-        grid = Grid(
-            {str(flag): list(map(str, values)) for flag, values in found["values"].items()},
-            list(map(str, found["words"])),
-        )
+        grid = Grid(found["values"], found["words"])
+        # Values are names of directories, and the command is run: whoever wrote the file.
+        told = ";".join(f"{flag}={','.join(values)}" for flag, values in grid.values.items())
+        if parse(told, grid.words) != grid:
+            raise ValueError("values and words are lists of text")
     except FileNotFoundError:
         raise InputError(f"{root} has no {FILE}: jleaks cells --grid=... writes it") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -191,12 +193,13 @@ def shard(text: str, count: int) -> list[int]:
     Raises:
       InputError: it is not a shard.
     """
-    found = re.fullmatch(r"(\d+)/(\d+)", text.strip())
-    if found is None or int(found[1]) >= int(found[2]):
+    place, _, number = map(str.strip, text.partition("/"))
+    first, step = whole_number(place), whole_number(number)
+    if first is None or step is None or first >= step:
         raise InputError(
-            f"--shard is {text!r}, expected place/number, such as 0/4, 1/4, 2/4 and 3/4 of four"
+            f"--shard is {text!r:.80}, expected place/number, such as 0/4, 1/4, 2/4 and 3/4 of four"
         )
-    return list(range(int(found[1]), count, int(found[2])))
+    return list(range(first, count, step))
 
 
 def gathered(cells: Sequence[Cell]) -> tuple[list[Row], list[Cell]]:
