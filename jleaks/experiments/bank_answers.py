@@ -7,6 +7,7 @@ answers/progress.json  how many models have answered, and the seconds that it to
 import json
 import math
 import shutil
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,12 @@ from jleaks import npz
 from jleaks.errors import InputError
 from jleaks.files import replace_file
 
-_REMEDY = "delete the folder to ask the models again"
 _PROGRESS = "progress.json"
+
+
+def _checksums(array: np.ndarray, models: range) -> list[int]:
+    """Returns the CRC-32 of what each of some models answered, read one model at a time."""
+    return [zlib.crc32(np.ascontiguousarray(array[..., model, :]).data) for model in models]
 
 
 class BankAnswers:
@@ -48,6 +53,8 @@ class BankAnswers:
         self.num_done, self.seconds = 0, dict[str, float]()
         self.packing: dict[str, Any] = {}
         self._names: list[str] = []
+        # By name, of each model that has answered.
+        self._sums: dict[str, list[int]] = {}
         path = folder / _PROGRESS
         if not path.exists():
             return
@@ -60,11 +67,19 @@ class BankAnswers:
             self.seconds = {name: float(value) for name, value in found["seconds"].items()}
             if not all(math.isfinite(value) for value in self.seconds.values()):
                 raise ValueError("seconds are not finite")
+            self._sums = {name: list(found["checksums"][name]) for name in self._names}
             for name in self._names:
-                if (shape := self._map(name, "r").shape)[-2] != num_models:
-                    raise ValueError(f"{name} has shape {shape}, expected {num_models} models")
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{path} is damaged ({error}); {_REMEDY}") from error
+                array = self._map(name, "r")
+                if array.shape[-2] != num_models:
+                    raise ValueError(
+                        f"{name} has shape {array.shape}, expected {num_models} models"
+                    )
+                if _checksums(array, range(self.num_done)) != self._sums[name]:
+                    raise ValueError(f"{name} is not what was kept")
+        except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
+            raise InputError(
+                f"{path} is damaged ({error}); delete {folder} to ask the models again"
+            ) from error
 
     def _path(self, name: str) -> Path:
         return self._folder / f"{name}.npy"
@@ -93,6 +108,8 @@ class BankAnswers:
                     # Confidences beyond half precision's range are as sure as it can say.
                     array = np.clip(array, np.finfo(dtype).min, np.finfo(dtype).max)
                 whole[..., span, :] = array
+                added = range(self.num_done, self.num_done + count)
+                self._sums.setdefault(name, []).extend(_checksums(whole, added))
                 # Closed again: what is mapped counts as this process's memory.
                 whole.flush()
                 del whole
@@ -109,6 +126,7 @@ class BankAnswers:
             "fingerprint": self._fingerprint,
             "num_done": self.num_done,
             "names": self._names,
+            "checksums": self._sums,
             "seconds": self.seconds,
             "packing": self.packing,
         }
