@@ -1,16 +1,19 @@
-"""Does a command that is killed again and again end with the rows of one that is not?
+"""Does a command that is killed, or whose files are damaged, end with the rows of one that is not?
 
 python -m benchmarks.checks.soak --minutes=20 --out=results/soak.jsonl
 
 A small sweep, bank, experiment and audit are each run once undisturbed.  Then each is started again and
 again, killed at a moment drawn uniformly from the time that the undisturbed run took, by SIGKILL, SIGTERM
 or SIGINT in turn, until it ends by itself; what it leaves is compared with the undisturbed run's, number
-for number.  A row tells of one run from its first start to its end.
+for number.  After some of the kills, and after the end, a file that was kept is damaged: the command goes
+on from what is intact, or refuses in one line that says what to delete, which is deleted then.  The sweep
+is also run on a disk that is full.  A row tells of one run from its first start to its end.
 """
 
 import functools
 import itertools
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,10 +25,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from benchmarks.checks.damage import Disk, damage, damage_tables, remedy
 from benchmarks.harness import OUT, Command, Flag, Layout, Row, machine
 from jleaks import npz
 from jleaks.training.execution import Execution
-from launch.app import STOPPED
+from launch.app import INPUT_ERROR, STOPPED
 
 COMMAND = Command(
     "benchmarks.checks.soak",
@@ -34,7 +38,8 @@ COMMAND = Command(
     minutes=Flag("No run is begun after so many.", 20.0, 0.1),
     runs=Flag("No more runs of each command than so many.", 1000, 1),
     kills=Flag("A run is left alone after so many kills.", 6, 1),
-    seed=Flag("Of the moments.", 0, 0),
+    damage=Flag("Share of kills, and of ends, after which a file is damaged.", 0.5, 0),
+    seed=Flag("Of the moments, and of what is damaged.", 0, 0),
     commands=Flag("Which commands are tried.", ["sweep", "bank", "paper", "audit"], kind=list),
     out=OUT,
 )
@@ -191,35 +196,83 @@ def _run(subject: Subject, folder: Path) -> float:
 def _disturbed(subject: Subject, folder: Path, lasts: float, rng: np.random.Generator) -> Row:
     """Runs a command that is killed until it ends by itself, or has been killed often enough."""
     _prepare(folder)
+    run, log = folder / "run", folder / "log"
     kills: list[Row] = []
+    damages: list[Row] = []
     numbers = itertools.cycle(SIGNALS)
     for _ in range(rng.integers(len(SIGNALS))):
         next(numbers)
+
+    def harm() -> bool:
+        """Damages a file, now and then."""
+        done = damage(run, rng) if rng.random() < COMMAND.damage else None
+        if done is not None:
+            damages.append({**done._asdict(), "refused": False, "after": len(kills)})
+        return done is not None
+
+    has_ended = False
     while True:
         process, moment = subject.start(folder), float(rng.uniform(0.2, max(lasts, 1.0)))
         try:
-            status = process.wait(moment if len(kills) < COMMAND.kills else 3600)
-            break
+            status = process.wait(moment if not has_ended and len(kills) < COMMAND.kills else 3600)
         except subprocess.TimeoutExpired:
             number = next(numbers)
             process.send_signal(number)
             took = _settle(process)
-        status = process.returncode
-        if status == 0:
+            status = process.returncode
+            if status:
+                kills.append(
+                    {
+                        "signal": number.name,
+                        "at": round(moment, 2),
+                        "ended_after": round(took, 2),
+                        "status": status,
+                    }
+                )
+                harm()
+                continue
+        if status == INPUT_ERROR and damages and not damages[-1]["refused"]:
+            # In one line, which says what to delete.
+            (said,) = [line for line in log.read_text().splitlines() if line.startswith("error: ")][
+                -1:
+            ]
+            damages[-1]["refused"] = said.replace(str(run), "RUN")
+            if (path := remedy(said, run)) is not None:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+                continue
+        if status or has_ended or not harm():
             break
-        kills.append(
-            {
-                "signal": number.name,
-                "at": round(moment, 2),
-                "ended_after": round(took, 2),
-                "status": status,
-            }
-        )
-    log = (folder / "log").read_text()
-    tracebacks = log.count("Traceback (most recent")
+        has_ended = True
+    tracebacks = log.read_text().count("Traceback (most recent")
     if tracebacks:
-        print(log[log.index("Traceback (most recent") :][:4000], flush=True)
-    return {"status": status, "kills": kills, "tracebacks": tracebacks}
+        text = log.read_text()
+        print(text[text.index("Traceback (most recent") :][:4000], flush=True)
+    return {"status": status, "kills": kills, "damages": damages, "tracebacks": tracebacks}
+
+
+# Megabytes of disks on which the small sweep cannot finish.
+_FULL = (0.5, 1.5)
+
+
+def _full(subject: Subject, folder: Path, megabytes: float, expected: Row) -> Row | None:
+    """Runs a command on a disk that is too small, then on a larger one; None if none can be mounted."""
+    with Disk.small(folder / "run", megabytes) as disk:
+        if disk is None:
+            print("full disk: left out, as nothing may be mounted here", flush=True)
+            return None
+        found: Row = {"megabytes": megabytes, "status_when_full": _status(subject, folder)}
+        lines = (folder / "log").read_text().splitlines()
+        said = [line for line in lines if line.startswith("error: ")]
+        found["said"] = [line.replace(str(folder / "run"), "RUN") for line in said]
+        disk.resize(256)
+        status = _status(subject, folder)
+        tracebacks = (folder / "log").read_text().count("Traceback (most recent")
+        other = status or difference(subject.outcome(folder), expected)
+        return {**found, "status": status, "tracebacks": tracebacks, "equal": not other}
+
+
+def _status(subject: Subject, folder: Path) -> int:
+    return subject.start(folder).wait(3600)
 
 
 def main() -> int:
@@ -248,12 +301,19 @@ def main() -> int:
             equal = not other
             rows.append({**row, "equal": equal, "undisturbed_seconds": round(lasts, 1)})
             print(f"{name} {run}: {len(row['kills'])} kills, {other or 'equal'}", flush=True)
-            for kill in row["kills"]:
-                if not _clean(kill):
-                    print(kill, flush=True)
+            for event in (*row["damages"], *(k for k in row["kills"] if not _clean(k))):
+                print(f"  {event}", flush=True)
+        if "sweep" in names and COMMAND.damage:
+            for megabytes in _FULL:
+                folder = Path(root) / "full" / str(megabytes)
+                folder.mkdir(parents=True)
+                found = _full(SUBJECTS["sweep"], folder, megabytes, references["sweep"][1])
+                if found is not None:
+                    rows.append({"subject": "sweep", **found})
+                    print(f"disk of {megabytes} MB: {found}", flush=True)
     about = functools.partial(COMMAND.about, before, Execution())
     failed = [row for row in rows if not row["equal"] or row["tracebacks"]]
-    COMMAND.finish([{**row, **about()} for row in rows], table(rows))
+    COMMAND.finish([{**row, **about()} for row in rows], *tables(rows))
     return int(bool(failed))
 
 
@@ -288,9 +348,9 @@ def summary(rows: Sequence[Row]) -> list[Row]:
     return found
 
 
-def table(rows: Sequence[Row]) -> Any:
-    """Returns the table of all commands."""
-    return Layout(
+def tables(rows: Sequence[Row]) -> list[Any]:
+    """Returns the tables: of kills by command, of damage by part, of full disks."""
+    killed = Layout(
         "Killed at random moments, then continued",
         "Ended: seconds from SIGTERM or SIGINT to the end of the process, median and most.  Unclean: "
         f"ended otherwise than by SIGKILL, with status {STOPPED}, or by the signal itself while Python "
@@ -305,7 +365,9 @@ def table(rows: Sequence[Row]) -> Any:
             ("tracebacks", "{tracebacks}"),
             ("ended", "{ended}"),
         ),
-    ).table(summary(rows))
+    )
+    whole = [row for row in rows if "kills" in row]
+    return [killed.table(summary(whole)), *damage_tables(rows)]
 
 
 if __name__ == "__main__":

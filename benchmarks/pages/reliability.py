@@ -5,7 +5,7 @@ python -m benchmarks.pages.reliability --soak=results/soak.jsonl --page=docs/rel
 
 from pathlib import Path
 
-from benchmarks.checks.soak import table
+from benchmarks.checks.soak import tables
 from benchmarks.harness import Command, versions, where
 from benchmarks.pages import filled
 from jleaks import json_lines
@@ -26,7 +26,8 @@ def measured(path: Path) -> str:
         return "No rows are committed yet."
     rows = list(json_lines.read(path))
     made = f"`{rows[0]['command']}`; {rows[0]['device']}; {versions(rows[0])}."
-    return f"{table(rows).to_markdown()}\n\n{made}"
+    told = "\n".join(table.to_markdown() for table in tables(rows))
+    return f"{told}\n\n{made}"
 
 
 def main() -> int:

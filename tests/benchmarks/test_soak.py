@@ -47,7 +47,8 @@ def test_the_table_counts_what_went_wrong():
         {"subject": "sweep", "kills": kills, "equal": True, "tracebacks": 1},
         {"subject": "sweep", "kills": [], "equal": False, "tracebacks": 0},
     ]
-    (line,) = soak.table(rows).rows
+    (table,) = soak.tables(rows)
+    (line,) = table.rows
     assert [cell.text for cell in line] == [
         *("sweep", "2", "2", "1 SIGKILL, 1 SIGTERM, 0 SIGINT", "1", "1", "1", "3.0, 3.0"),
     ]
