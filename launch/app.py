@@ -122,18 +122,6 @@ def help_text(program: str, doc: str) -> str:
 _PLACES = ("data_dir", "raw_dir", "workdir", "models_dir", "out_dir", "peers", "cache_dir")
 
 
-def _check_places() -> None:
-    """Checks that what flags name is on a file system.
-
-    Raises:
-      InputError: one names a place in an object store.
-    """
-    for name, value in flags.FLAGS.flag_values_dict().items():
-        for place in value if isinstance(value, list) else [value]:
-            if isinstance(place, str):
-                on_disk(place, f"--{name}")
-
-
 def public_flags() -> str:
     """Returns the command's flags as a reader may repeat them: without this machine's paths."""
     shown = []
@@ -357,8 +345,13 @@ def _check_places() -> None:
     """Refuses places that are no paths: an empty one would be the root, or wherever the command was typed.
 
     Raises:
+      InputError: a flag names a place in an object store.
       flags.Error: names the flag.
     """
+    for name, value in flags.FLAGS.flag_values_dict().items():
+        for place in value if isinstance(value, list) else [value]:
+            if isinstance(place, str):
+                on_disk(place, f"--{name}")
     for flag in flags.FLAGS.flags_by_module_dict().get(WHERE, ()):
         if not isinstance(value := flag.value, str):
             continue
@@ -402,8 +395,8 @@ def run(
             if positional is not None and len(rest) == 2:
                 flags.FLAGS[positional].value = rest.pop()
             _check_places()
-        except (flags.Error, OSError, UnicodeDecodeError) as error:
-            # The latter two of a --flagfile.
+        except (InputError, flags.Error, OSError, UnicodeDecodeError) as error:
+            # The last two of a --flagfile.
             _say(error)
             sys.exit(INPUT_ERROR)
         if len(rest) > 1 and not (takes_rest and "--" in argv):
@@ -417,7 +410,6 @@ def run(
             logging.set_verbosity(logging.WARNING)
         try:
             with stoppable():
-                _check_places()
                 for name in _PLUGINS.value:
                     registry.load(name)
                 status, ended, stopped = main(argv), "finished", None
