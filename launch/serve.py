@@ -61,6 +61,12 @@ _INDEX = flags.DEFINE_integer(
     0,
     module_name=_WHAT,
 )
+_DEFENCE = flags.DEFINE_string(
+    "defence",
+    None,
+    'Defence of the answers of a model that has none, "NAME:STRENGTH", such as "top_k:1".',
+    module_name=_WHAT,
+)
 _MOST = flags.DEFINE_integer(
     "most_records", 500, "Most records that one request may have.", lower_bound=1, module_name=_WHAT
 )
@@ -93,7 +99,7 @@ def main(_: list[str]) -> int:
     with StopSignal() as stop:
         model = kept_model(
             *(_WORKDIR.value, task, _SEED.value, role),
-            *(DATA_DIR.value, _MODELS_DIR.value, _INDEX.value),
+            *(DATA_DIR.value, _MODELS_DIR.value, _INDEX.value, _DEFENCE.value),
         )
         data = model.data
         about = About(

@@ -5,9 +5,10 @@ dropout.py    Salem et al. 2019, section VII-A
 stacking.py   the same, section VII-B
 training.py   label smoothing, confidence penalty, HAMP's training, weight decay, early stopping, RelaxLoss,
               mixup
+hamp.py       HAMP's output step, alone and with its training
 answers.py    temperature, rounding, top-k of the answers
 dpsgd.py      Abadi et al. 2016, by a stated noise or a target epsilon
 """
 
 # For the entries that their modules register.
-from jleaks.defences import answers, dpsgd, dropout, stacking, training  # noqa: F401
+from jleaks.defences import answers, dpsgd, dropout, hamp, stacking, training  # noqa: F401

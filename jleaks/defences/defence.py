@@ -75,6 +75,9 @@ class Defence:
       composite: The models that answer in the place of one; None for one model.
       tailor: From a model's recipe and its number of members to its `training`, where that depends on them
         (see `tailored`); None for no such.
+      points: Random points about which the model itself is asked first, undefended, whatever they are for:
+        the logarithms of its posteriors [points, K], flattened, stand behind the strength that `answer` is
+        made with; 0 for none.
       name: Of the entry that made it.
       strength: What it was made with.
     """
@@ -83,6 +86,7 @@ class Defence:
     training: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     composite: Composite | None = None
     tailor: Callable[[Recipe, int], Mapping[str, Any]] | None = None
+    points: int = 0
     name: str = ""
     strength: Strength = ()
 
@@ -164,6 +168,9 @@ class Family:
         """
         like = jax.ShapeDtypeStruct((2, num_classes), np.float32)
         number = jax.ShapeDtypeStruct(np.shape(strength), np.float32)
+        if (points := self._made(strength).points) > 0:
+            size = np.size(strength) + points * num_classes
+            number = jax.ShapeDtypeStruct((size,), np.float32)
         try:
             found = jax.eval_shape(self.apply, number, like)
         except InputError:
@@ -259,8 +266,15 @@ def fleet_kind(given: Defence | None) -> tuple[tuple[str, ...], str]:
     return (tuple(given.training), given.name if given.answer is not None else "")
 
 
-def answering(found: Sequence[Defence | None]) -> Answering | None:
+def answering(
+    found: Sequence[Defence | None],
+    points_fn: Callable[[int], Float[np.ndarray, "models points k"]] | None = None,
+) -> Answering | None:
     """Returns what happens to the answers of models of one `fleet_kind`; None for nothing.
+
+    Args:
+      found: The defence of each model.
+      points_fn: From a number of random points to the models' own posteriors, where defences have `points`.
 
     Raises:
       InputError: their strengths are not of one form.
@@ -272,6 +286,13 @@ def answering(found: Sequence[Defence | None]) -> Answering | None:
         told = " and ".join(dict.fromkeys(map(str, defences)))
         raise InputError(f"{told} are strengths of different forms, expected equally many numbers")
     strength = np.array([given.strength for given in defences], np.float32)
+    if (count := defences[0].points) > 0:
+        assert points_fn is not None, (
+            "answers that need the model's own are made by experiments.answering"
+        )
+        points = np.log(np.maximum(points_fn(count), np.finfo(np.float32).tiny))
+        flat = (part.reshape(len(defences), -1) for part in (strength, points))
+        strength = np.concatenate(list(flat), axis=1)
     return Answering(DEFENCES.find(defences[0].name).apply, strength)
 
 

@@ -19,11 +19,11 @@ from jleaks.defences.defence import (
     DEFENCES,
     CombineFn,
     answered_by,
-    answering,
     applied,
     fleet_kind,
 )
 from jleaks.errors import InputError
+from jleaks.experiments.answering import of_fleet
 from jleaks.experiments.library import Cost, Library
 from jleaks.experiments.library_files import read_kept, write_kept
 from jleaks.experiments.subjects import AnySubject, Composed, Subject
@@ -279,7 +279,8 @@ class Querier:
             )
             indices = np.arange(count * len(points), dtype=np.int32).reshape(-1, count)
         answers = trainer.query(
-            state, indices, keep, data, answering([subject.defence for subject in subjects])
+            *(state, indices, keep, data),
+            of_fleet(subjects, trainer, state, self.datasets(subjects[0].task)),
         )
         for name, array in answers.items():
             for subject, values in zip(subjects, array, strict=True):

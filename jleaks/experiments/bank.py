@@ -17,9 +17,10 @@ from jleaks.attacks.signals import bank_signal_fn
 from jleaks.data.dataset import Dataset
 from jleaks.data.origin import num_records, records
 from jleaks.data.splits import Halves, halves
-from jleaks.defences.defence import answering, get_defence
+from jleaks.defences.defence import get_defence
 from jleaks.defences.dpsgd import accounted
 from jleaks.errors import DivergedError, InputError
+from jleaks.experiments.answering import of_fleet
 from jleaks.experiments.bank_answers import BankAnswers
 from jleaks.experiments.bank_plan import LEAST_MODELS, BankPlan
 from jleaks.experiments.engine import checked, reread, training
@@ -101,12 +102,9 @@ def train_bank(
                 part = slice(start - first, min(start + at_once, numbers.stop) - first)
                 rows = np.broadcast_to(asked, (part.stop - part.start, len(asked)))
                 tick = time.monotonic()
-                answers = trainer.query(
-                    jax.tree.map(lambda leaf, part=part: leaf[part], state),
-                    rows,
-                    keep,
-                    answering=answering([model.defence for model in models[part]]),
-                )
+                some = jax.tree.map(lambda leaf, part=part: leaf[part], state)
+                defended = of_fleet(models[part], trainer, some, data)
+                answers = trainer.query(some, rows, keep, answering=defended)
                 for name in ("phi", "correct"):
                     answers[name] = np.ascontiguousarray(np.moveaxis(answers[name], 2, 0))
                 seconds["query"] = time.monotonic() - tick

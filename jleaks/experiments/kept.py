@@ -12,8 +12,9 @@ import numpy as np
 from jleaks.data.dataset import Dataset
 from jleaks.data.origin import num_records, records
 from jleaks.data.tasks import get_task
-from jleaks.defences.defence import answering
+from jleaks.defences.defence import get_defence
 from jleaks.errors import InputError
+from jleaks.experiments.answering import of_one
 from jleaks.experiments.answers import Querier
 from jleaks.experiments.bank import lay_out, subjects
 from jleaks.experiments.bank_plan import BankPlan
@@ -65,6 +66,7 @@ def kept_model(
     data_dir: str | None = None,
     models_dir: str | None = None,
     index: int = 0,
+    defence: str | None = None,
 ) -> Kept:
     """Reads one model of launch.sweep, launch.paper or launch.bank.
 
@@ -76,6 +78,7 @@ def kept_model(
       data_dir: Where prepared datasets are; needed unless the plan is synthetic.
       models_dir: Where the run keeps its models; None for `workdir` itself.
       index: Which of the seed's shadows, of which 0 is the main job's; or which of a bank's models.
+      defence: Of the answers of a model that has none, "NAME:STRENGTH"; None for none.
 
     Raises:
       InputError: there is no such model, it is not trained to its end, or the data is another one.
@@ -106,6 +109,8 @@ def kept_model(
         )
     if not isinstance(subject, Subject) or not isinstance(subject.recipe, Recipe):
         raise InputError(f"the {subject.name} is no single network; only networks are read")
+    if defence is not None:
+        subject = _answering_by(subject, defence)
     if not (folder / "models").is_dir():
         raise InputError(
             f"{folder} has no trained models: say where they are with --models_dir, or run the command of "
@@ -123,15 +128,35 @@ def kept_model(
     if diverged := library.diverged([name]):
         raise InputError(f"{diverged[0]}; a model that diverged answers nothing: choose another")
     state = library.load([name], epoch.template(learner, data.features))
+    one = jax.tree.map(lambda leaf: leaf[0], state)
     return Kept(
         learner,
-        jax.tree.map(lambda leaf: leaf[0], state),
+        one,
         data,
         subject.members,
         subject.others,
         fingerprint=querier.identity(subject),
-        answering=answering([subject.defence]),
+        answering=of_one(subject, learner, one, data),
     )
+
+
+def _answering_by(subject: Subject, given: str) -> Subject:
+    """Returns an undefended model with a defence of its answers.
+
+    Raises:
+      InputError: it has a defence, or this one is of training.
+    """
+    if subject.defence is not None:
+        raise InputError(
+            f"the {subject.name} has a defence, {subject.defence}; expected a model without one for {given}"
+        )
+    found = get_defence(given)
+    if found.answer is None or found.training or found.composite or found.tailor:
+        raise InputError(
+            f"{given} changes training, expected a defence of answers alone; a run with --defence={given} "
+            "trains a model that can be served"
+        )
+    return dataclasses.replace(subject, defence=found)
 
 
 def _check(

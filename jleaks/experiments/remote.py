@@ -16,7 +16,7 @@ from jleaks.blackbox.box import LearnerBox
 from jleaks.blackbox.client import endpoint
 from jleaks.blackbox.pace import Limits
 from jleaks.blackbox.server import make_app, serving
-from jleaks.defences.defence import answering
+from jleaks.experiments.answering import of_one
 from jleaks.experiments.answers import Answers, Querier, from_posteriors
 from jleaks.experiments.subjects import AnySubject, Subject
 
@@ -58,7 +58,7 @@ class Endpoint:
             fingerprint=identity,
         )
         one = jax.tree.map(lambda leaf: leaf[0], state)
-        box = LearnerBox(spec.learner, one, answering=answering([subject.defence]))
+        box = LearnerBox(spec.learner, one, answering=of_one(subject, spec.learner, one, data))
         with (
             KeptAnswers(self._folder / "answers.sqlite") as kept,
             serving(make_app(box, about)) as url,

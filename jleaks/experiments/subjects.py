@@ -121,8 +121,8 @@ def defended(subject: Subject, given: AnyDefence | None, split_key: KeyData) -> 
     if given is None:
         return subject
     defence = get_defence(given)
-    trained = defence.training or defence.tailor or defence.composite
-    if isinstance(subject.recipe, ForestRecipe) and trained:
+    of_network = defence.training or defence.tailor or defence.composite or defence.points
+    if isinstance(subject.recipe, ForestRecipe) and of_network:
         raise InputError(f"{subject.name} is a forest; {defence} defends networks alone")
     if defence.composite is None:
         tailored = defence.tailored(subject.recipe, len(subject.members))

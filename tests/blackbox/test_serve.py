@@ -435,3 +435,23 @@ def test_the_launchers_refuse_bad_input_in_one_line(launch, tmp_path):
         assert process.stderr.count("\n") == 1
         assert process.stderr.startswith("error: ")
         assert words in process.stderr
+
+
+def test_a_defence_of_answers_is_put_before_a_model(sweep):
+    def answers(defence):
+        model = kept_model(str(sweep), "location", 0, "target", defence=defence)
+        box = LearnerBox(model.learner, model.state, answering=model.answering)
+        return model.fingerprint, box.answer(model.data.features[model.members[:50]])
+
+    name, plain = answers(None)
+    of_one, one = answers("top_k:1")
+    assert of_one != name
+    np.testing.assert_array_equal(one.argmax(1), plain.argmax(1))
+    np.testing.assert_allclose(one.max(1), plain.max(1), rtol=1e-5)
+    rest = np.sort(one, axis=1)[:, :-1]
+    np.testing.assert_allclose(rest, rest[:, :1].repeat(rest.shape[1], axis=1), rtol=1e-4)
+    _, hidden = answers("hamp_output:1")
+    np.testing.assert_array_equal(hidden.argsort(1), plain.argsort(1))
+    assert np.abs(hidden - plain).max() > 0.1
+    with pytest.raises(InputError, match=r"dropout:0\.5 changes training, expected a"):
+        answers("dropout:0.5")
