@@ -38,6 +38,7 @@ class Role(enum.IntEnum):
     SHADOW_SPLIT = 11
     STACK_SPLIT = 12
     REFERENCES = 13
+    CANARIES = 14
 
 
 class Stream(enum.IntEnum):

@@ -3,8 +3,10 @@
 Writes, for each input, rows.jsonl (one row per attack and target, TPRs with intervals that cover the TPR at
 the named FPR), summary.jsonl (means over targets with intervals over records), comparisons.jsonl (pairs of
 attacks), audit.jsonl (bounds on epsilon, AUCs with intervals over records), results.csv, tables.md,
-roc.npz, figures/roc.png and report.html, a page that needs no network.  `jleaks/attacks/score_files.py`
-documents score files: logits, posteriors or phi, membership, labels, as npz or parquet.
+roc.npz, figures/roc.png and report.html, a page that needs no network; of a bank with canaries also
+canaries.jsonl (what the attacks of --audit find among these, and the epsilon that it shows).
+`jleaks/attacks/score_files.py` documents score files: logits, posteriors or phi, membership, labels, as npz
+or parquet.
 
 Attacks of your own, functions of one record, are registered by a --plugin (`jleaks/attacks/per_record.py`,
 `examples/own_attack.py`).
@@ -105,6 +107,7 @@ def main(_: list[str]) -> int:
     from jleaks.attacks.registry import ATTACKS, get_attacks
     from jleaks.experiments import bank_results
     from jleaks.experiments.bank_audits import audit
+    from jleaks.experiments.bank_groups import group_rows
     from jleaks.files import replace_file
     from jleaks.report.bank_tables import (
         bank_table,
@@ -112,6 +115,7 @@ def main(_: list[str]) -> int:
         epsilon_table,
         records_table,
     )
+    from jleaks.report.record_tables import groups_table
     from jleaks.report.run_pages import write_page
     from jleaks.rows import OF_SUMMARY, write_csv, write_rows
     from jleaks.training.reporter import provenance
@@ -176,7 +180,10 @@ def main(_: list[str]) -> int:
             rows, attacks, metrics, [name for name in compared if name in run_names]
         )
         bounded = [one for one in attacks if one.name in audited]
-        audits = []
+        audits, groups = [], []
+        if bounded and bank.canary is not None:
+            with doing("attacking canaries"):
+                groups = group_rows(bank, bounded, found.references, found.shadows, options)
         if bounded:
             with doing("bounding epsilon"):
                 audits = audit(
@@ -184,6 +191,8 @@ def main(_: list[str]) -> int:
                     num_resamples=_RESAMPLES.value,
                 )
         tables = [bank_table(summary)]
+        if groups:
+            tables.append(groups_table(groups))
         if comparisons:
             tables.append(comparison_table(comparisons))
         if audits:
@@ -195,6 +204,7 @@ def main(_: list[str]) -> int:
             write_rows(folder / "summary.jsonl", summary, OF_SUMMARY),
             write_rows(folder / "comparisons.jsonl", comparisons, (), may_be_empty=True),
             write_rows(folder / "audit.jsonl", audits, (), may_be_empty=True),
+            *([write_rows(folder / "canaries.jsonl", groups, ())] if groups else []),
             write_csv(folder / "results.csv", rows, ()),
             replace_file(
                 folder / "tables.md", "\n".join(table.to_markdown() for table in tables).encode()

@@ -14,6 +14,7 @@ from absl import flags
 
 from jleaks.errors import InputError
 from jleaks.experiments import paper_plan
+from jleaks.experiments.defend_plan import DefendPlan
 
 from .app import (
     WHAT,
@@ -27,6 +28,7 @@ from .app import (
     start,
 )
 from .attack_recipe import make_attack_recipe
+from .fields import Fields
 from .recipe import chosen_model, make_recipe
 from .tasks import DATA_DIR, define_own_data, define_tasks, read_tasks, source, told
 
@@ -58,6 +60,7 @@ _STRENGTHS = flags.DEFINE_string(
 _NUM_SEEDS = flags.DEFINE_integer(
     "num_seeds", 3, "Number of independent repetitions of each task.", module_name=WHAT
 )
+_BANKS = Fields(DefendPlan, ("bank_models", "canaries"), WHAT, defaults={"bank_models": 16})
 _SHARE = flags.DEFINE_float(
     "share", 1.0, "Fraction of the paper's records per part.", module_name=WHAT
 )
@@ -86,7 +89,8 @@ def main(_: list[str]) -> int:
         },
     )
     fields = {field.name: getattr(base, field.name) for field in dataclasses.fields(base)}
-    plan = defend.DefendPlan(**fields, defences=defend.grid(_DEFENCES.value, stated)).validate()
+    defences = defend.grid(_DEFENCES.value, stated)
+    plan = DefendPlan(**fields, defences=defences, **_BANKS.values()).validate()
     execution = start(make_execution())
     output = console()
     log = Log(output, folder=_WORKDIR.value)
@@ -104,7 +108,8 @@ def main(_: list[str]) -> int:
         log.reporter,
     ).values()
     for task, own in report.by_task(rows).items():
-        output.print(report.table(task, own).to_rich(output))
+        for table in report.tables(task, own):
+            output.print(table.to_rich(output))
     for path in report.write(rows, f"{_WORKDIR.value}/{defend.DEFEND.name}"):
         log.line(f"wrote {path}")
     return 0

@@ -11,7 +11,7 @@ from pathlib import Path
 from benchmarks.harness import Command, versions, where
 from benchmarks.pages import filled
 from jleaks.files import replace_file
-from jleaks.report.defences import by_task, table
+from jleaks.report.defences import by_task, tables
 from jleaks.rows import OF_EXPERIMENT, read_rows
 
 COMMAND = Command(
@@ -34,7 +34,9 @@ def measured(results: Path, folder: Path) -> str:
     for path in sorted(results.rglob("rows.jsonl*")):
         for task, own in by_task(read_rows(path, OF_EXPERIMENT)).items():
             made = f"`{own[0]['command']}`; {own[0]['device']}; {versions(own[0])}."
-            parts += [f"### {task}", made, table(task, own).to_markdown()]
+            # A task may have several runs, each in a folder of its own.
+            heading = path.parent.name.replace("_", ", ")
+            parts += [f"### {heading}", made, *(one.to_markdown() for one in tables(task, own))]
             figure = path.parent / f"defences_{task}.png"
             if figure.exists():
                 parts.append(f"![Defences on {task}]({os.path.relpath(figure, folder)})")

@@ -110,6 +110,11 @@ class AttackedBank:
     notes: tuple[str, ...]
     seconds: float
 
+    @property
+    def shadows(self) -> References | None:
+        """References of the targets' shadows; None where too few models are left to be any."""
+        return assign(self.bank, self.references.models.shape[1])[1]
+
     @functools.cached_property
     def as_rows(self) -> list[bank_results.Row]:
         """The same as `rows`, as rows of result files."""
@@ -140,8 +145,7 @@ class AttackedBank:
         Args:
           target: Which model of the bank; the rows begin with what the first attack scores highest.
         """
-        _, shadows = assign(self.bank)
-        found = scores(self.bank, self.attacks, self.references, shadows, self.options)
+        found = scores(self.bank, self.attacks, self.references, self.shadows, self.options)
         at = np.flatnonzero(self.references.audited(self.bank)[target])
         columns = {name: values[target, at] for name, values in found.items()}
         member = self.bank.member[target, at]

@@ -12,9 +12,13 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from jleaks import npz
+from jleaks.data import canaries
 from jleaks.errors import InputError
 
 _REMEDY = "make it again with launch.bank"
+
+CANDIDATES = "candidates"
+"""What rows call the audited records that are no canaries."""
 
 _ARRAYS = (
     "phi",
@@ -27,9 +31,12 @@ _ARRAYS = (
     "maximum",
     "entropy",
     "quantile",
+    "canary",
 )
 # NumPy's kinds of those that are not floats.
-_KINDS = {"member": "b", "population": "b", "correct": "b", "labels": "iu"}
+_KINDS = {"member": "b", "population": "b", "correct": "b", "labels": "iu", "canary": "iu"}
+# Of records alone: models have no part in them.
+_OF_RECORDS = ("labels", "population", "canary")
 # What may be known of a bank beside its arrays, and its type.
 _META = {
     "task": str,
@@ -60,6 +67,8 @@ class Bank:
       maximum: [M, N] largest posterior, or None.
       entropy: [M, N] negative entropy, or None.
       quantile: [M, N] what a network predicts of phi's quantile among non-members, or None.
+      canary: [N] the number of the record's kind among the plan's canaries, from 1; 0 for no canary; None
+        for a bank without any.
       twins: Models 2i and 2i + 1 are twins: each trained on the records that the other did not.
       num_targets: The first so many models may be attacked; the others are references alone, of which
         none need have trained on a record.  None for all.
@@ -77,6 +86,7 @@ class Bank:
     maximum: Float[np.ndarray, "models records"] | None = None
     entropy: Float[np.ndarray, "models records"] | None = None
     quantile: Float[np.ndarray, "models records"] | None = None
+    canary: Int[np.ndarray, "records"] | None = None
     twins: bool = False
     num_targets: int | None = None
     meta: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -92,7 +102,7 @@ class Bank:
             return [f"phi has shape {self.phi.shape}, expected [queries, models, records]"]
         q, m, n = self.phi.shape
         found = []
-        expected = {"member": (m, n), "labels": (n,), "population": (n,), "correct": (q, m, n)}
+        expected = {"member": (m, n), "correct": (q, m, n), **dict.fromkeys(_OF_RECORDS, (n,))}
         for name in _ARRAYS:
             array = getattr(self, name)
             shape = expected.get(name, (q, m, n) if name == "phi" else (m, n))
@@ -141,14 +151,40 @@ class Bank:
         """Of the fingerprint in `meta` (see `jleaks.fingerprint`)."""
         return self.meta.get("format", self.meta.get("plan", {}).get("format", 1))
 
+    def groups(self) -> dict[str, Bool[np.ndarray, "records"]]:
+        """Returns the audited records by what they are: `CANDIDATES` as they came, and each kind of canary.
+
+        Raises:
+          InputError: the bank's plan does not say of which kinds its canaries are.
+        """
+        if self.canary is None:
+            return {CANDIDATES: ~self.population}
+        kinds = canaries.read(str(self.meta.get("plan", {}).get("canaries")))
+        return {
+            CANDIDATES: ~self.population & (self.canary == 0),
+            **{kind: self.canary == i for i, (kind, _) in enumerate(kinds, start=1)},
+        }
+
+    def group_of(self) -> list[str] | None:
+        """Returns what each record is among `groups`, "" if it is not audited; None without canaries."""
+        if self.canary is None:
+            return None
+        found = np.full(len(self.labels), "", object)
+        for name, records in self.groups().items():
+            found[records] = name
+        return found.tolist()
+
     def accuracy(self) -> tuple[float, float]:
-        """Returns the models' mean accuracy on their members and on the audited others (or NaN)."""
+        """Returns the models' mean accuracy on their members and on the audited others (or NaN).
+
+        Canaries, whose classes are not theirs, are left out.
+        """
         if self.correct is None:
             return float("nan"), float("nan")
-        counts = np.zeros((2, 2))
+        counts, candidate = np.zeros((2, 2)), self.groups()[CANDIDATES]
         # Row by row: the arrays may be on the disk.
         for right, member in zip(self.correct[0], self.member, strict=True):
-            for kind, chosen in enumerate((member, ~member & ~self.population)):
+            for kind, chosen in enumerate((member & candidate, ~member & candidate)):
                 counts[kind] += right[chosen].sum(), chosen.sum()
         members, others = counts[:, 0] / counts[:, 1]
         return float(members), float(others)
@@ -157,9 +193,19 @@ class Bank:
         """Returns the bank of some of the models (twins must stay together)."""
         fields = {name: getattr(self, name) for name in _ARRAYS}
         for name, array in fields.items():
-            if name in ("labels", "population") or array is None:
+            if name in _OF_RECORDS or array is None:
                 continue
             fields[name] = array[:, models] if array.ndim == 3 else array[models]
+        return dataclasses.replace(self, **fields)
+
+    def joined(self, other: "Bank") -> "Bank":
+        """Returns the bank of these models and another's, on the same records."""
+        fields: dict[str, Any] = {name: getattr(self, name) for name in _ARRAYS}
+        for name, array in fields.items():
+            others = getattr(other, name)
+            if name not in _OF_RECORDS:
+                missing = array is None or others is None
+                fields[name] = None if missing else np.concatenate([array, others], axis=-2)
         return dataclasses.replace(self, **fields)
 
     def save(self, path: str | os.PathLike[str]) -> None:

@@ -14,6 +14,7 @@ from jleaks.attacks import bank as bank_lib
 from jleaks.attacks.bank import Bank
 from jleaks.attacks.quantile import prediction, quantile_models
 from jleaks.attacks.signals import bank_signal_fn
+from jleaks.data import canaries
 from jleaks.data.dataset import Dataset
 from jleaks.data.origin import num_records, records
 from jleaks.data.splits import Halves, halves
@@ -131,8 +132,7 @@ def train_bank(
             path,
             {
                 "member": _membership(plan, split, data.num_records)[chosen],
-                "labels": data.labels[asked],
-                "population": np.arange(len(asked)) >= plan.num_candidates,
+                **of_records(plan, data, split),
             },
             {
                 **_meta(plan, execution, data, kept),
@@ -198,7 +198,7 @@ def _made_by(bank: Bank) -> list[dict[str, Any]]:
 
 
 def lay_out(plan: BankPlan, data_dir: str | None) -> tuple[Dataset, Halves]:
-    """Returns a bank's data, and who is a member of which model.
+    """Returns a bank's data, its canaries included, and who is a member of which model.
 
     Raises:
       InputError: the data was not prepared, or has too few records.
@@ -211,9 +211,33 @@ def lay_out(plan: BankPlan, data_dir: str | None) -> tuple[Dataset, Halves]:
                 f"{plan.task}: {plan.num_candidates} candidates and {plan.num_population} population "
                 f"records were asked for, the data has {found}"
             )
-    data = records(plan.task, plan.source, data_dir, needed)
+    return cut(plan, records(plan.task, plan.source, data_dir, needed))
+
+
+def cut(plan: BankPlan, data: Dataset) -> tuple[Dataset, Halves]:
+    """Plants a bank's canaries in its data, and draws who is a member of which model.
+
+    Raises:
+      InputError: the data has too few records.
+    """
     sizes = plan.num_models, plan.num_candidates, plan.num_population
-    return data, halves(plan.task, plan.seed, data.num_records, *sizes)
+    split = halves(plan.task, plan.seed, data.num_records, *sizes)
+    if plan.canaries is not None:
+        data = canaries.planted(data, split.candidates, plan.canaries, plan.seed)
+    return data, split
+
+
+def of_records(plan: BankPlan, data: Dataset, split: Halves) -> dict[str, np.ndarray]:
+    """Returns a bank's arrays that are known before anything is trained: labels, population, canaries."""
+    asked = np.concatenate([split.candidates, split.population])
+    found = {
+        "labels": data.labels[asked],
+        "population": np.arange(len(asked)) >= plan.num_candidates,
+    }
+    if plan.canaries is not None:
+        numbers = canaries.numbered(plan.canaries, plan.task, plan.seed, plan.num_candidates)
+        found["canary"] = np.pad(numbers, (0, plan.num_population))
+    return found
 
 
 def subjects(plan: BankPlan, split: Halves, numbers: Sequence[int]) -> list[Subject]:

@@ -51,6 +51,8 @@ class BankPlan(BasePlan):
       data: An entry "NAME=DIGEST" if the task brings its own data; found when a plan is made.
       answers: What answers are kept as: "float32", or "float16", which halves the bank's file and keeps
         three digits of each.
+      canaries: Records made easy to tell that take the place of candidates, "KIND:COUNT,...", such as
+        "mislabelled:100" (see `jleaks.data.canaries`); None for none.
     """
 
     kind: ClassVar[str] = "bank"
@@ -70,6 +72,7 @@ class BankPlan(BasePlan):
     defence: str | None = None
     data: tuple[str, ...] = ()
     answers: Literal["float32", "float16"] = "float32"
+    canaries: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "data", own_digests([self.task], self.data))
@@ -110,6 +113,10 @@ class BankPlan(BasePlan):
 
             if get_defence(self.defence).composite is not None:
                 found.append(f"defence is {self.defence}, but a bank's models answer each alone")
+        if self.canaries is not None:
+            from jleaks.data.canaries import problem
+
+            found += [text] if (text := problem(self.canaries, self.num_candidates)) else []
         if self.num_candidates // 2 < self.recipe.batch_size:
             found.append(
                 f"batch_size is {self.recipe.batch_size} but each model trains on only "

@@ -1,53 +1,23 @@
 """Defences beside each other: strengths x seeds x defences as fleets, attacked naively and knowingly.
 
 Every target is attacked by adversary 1 whose shadow lacks the defence (naive), by adversary 1 whose shadow
-has it (aware), and by adversary 3, which has no shadow; undefended targets stand beside them.
+has it (aware), and by adversary 3, which has no shadow; undefended targets stand beside them.  LiRA, RMIA
+and an attack on labels alone have banks for it (`jleaks.experiments.defence_banks`).
 """
 
-import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar
+from typing import Any, cast
 
-from jleaks.defences.defence import DEFENCES, get_defence
+from jleaks.defences.defence import DEFENCES
 from jleaks.errors import InputError
 from jleaks.experiments.case import Case
 from jleaks.experiments.context import Context
+from jleaks.experiments.defence_banks import bank_rows
+from jleaks.experiments.defend_plan import DefendPlan
 from jleaks.experiments.experiment import Experiment
-from jleaks.experiments.paper_plan import PaperPlan
+from jleaks.rows import Row
 
 NONE = "none"
-
-
-@dataclasses.dataclass(frozen=True)
-class DefendPlan(PaperPlan):
-    """Everything that defines the numbers of a comparison of defences.
-
-    Attributes:
-      defences: Each at one strength, "NAME:STRENGTH".
-    """
-
-    kind: ClassVar[str] = "defend"
-
-    defences: tuple[str, ...] = ()
-
-    def validate(self) -> "DefendPlan":
-        """Checks everything that can be known before any data is read; see `PaperPlan.validate`."""
-        super().validate()
-        if not self.defences:
-            raise InputError("no defence was named")
-        for given in self.defences:
-            get_defence(given)
-        if len(set(self.defences)) < len(self.defences):
-            raise InputError(f"a defence is named twice in {'; '.join(self.defences)}")
-        return self
-
-    def digests(self) -> dict[str, str]:
-        """Returns the digests of the files of users' defences."""
-        return {
-            name: digest
-            for given in self.defences
-            for name, digest in self.defence_digests(given).items()
-        }
 
 
 def grid(names: Sequence[str], stated: Sequence[str]) -> tuple[str, ...]:
@@ -92,6 +62,15 @@ def _cases(run: Context) -> Iterator[Case]:
             yield Case("adversary 3", target, varies=no_shadow, statistics=("maximum",))
 
 
+def _banks(run: Context) -> list[Row]:
+    plan = run.plan
+    assert isinstance(plan, DefendPlan)
+    if not plan.bank_models:
+        return []
+    given = plan.defences, plan.bank_models, plan.canaries
+    return [cast("Row", row) for row in bank_rows(run, DEFEND.name, *given)]
+
+
 DEFEND = Experiment(
     name="defences",
     alias="",
@@ -101,4 +80,5 @@ DEFEND = Experiment(
     cases=_cases,
     varies=("defence", "strength", "attacker"),
     by_task=True,
+    further=_banks,
 )

@@ -127,7 +127,7 @@ def _check_network(
 
 
 def rows_of(context: Context, experiment: Experiment, folder: Path | None = None) -> list[Row]:
-    """Runs one experiment's cases; returns one row per attack.
+    """Runs one experiment's cases, and what it has beside them; returns one row per attack.
 
     Args:
       context: The run.
@@ -154,6 +154,8 @@ def rows_of(context: Context, experiment: Experiment, folder: Path | None = None
             f"{experiment.name} has no case on {', '.join(context.plan.tasks)}; choose other --tasks"
         )
     rows = attacked(own, experiment.name, cases, experiment.by_task)
+    if experiment.further is not None:
+        rows += experiment.further(own)
     if experiment.files is not None and folder is not None:
         experiment.files(own, folder)
     if plugins := _plugins(experiment, cases):

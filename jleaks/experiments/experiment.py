@@ -21,6 +21,7 @@ from jleaks.registry import Registry
 if TYPE_CHECKING:
     from jleaks.experiments.context import Context
     from jleaks.experiments.designs import Design
+    from jleaks.rows import Row
 
 CasesFn = Callable[["Context"], Iterable[Case]]
 
@@ -61,6 +62,7 @@ class Experiment:
       claims: What a paper says; empty where nothing is known.
       varies: What its cases vary, the first along the axis of figures; () to read it from the cases.
       tasks: Tasks that it was made for, in its order; None for all of a plan's.
+      further: Rows beside those of its cases, from a run; None for none.
       by_task: Whether tasks are asked one after another, where the answers of all take much memory.
       table: "attacks": a row for each attack; "series": the values of what varies across.
       files: Leaves files beside its rows, for its figures: takes the run and the folder; None for none.
@@ -76,6 +78,7 @@ class Experiment:
     claims: tuple[Claim, ...] = ()
     varies: tuple[str, ...] = ()
     tasks: tuple[str, ...] | None = None
+    further: "Callable[[Context], Sequence[Row]] | None" = None
     by_task: bool = False
     table: Literal["attacks", "series"] = "attacks"
     files: "Callable[[Context, Path], None] | None" = None

@@ -37,7 +37,8 @@ class RecordRisks:
 
     Attributes:
       rows: One per attack and record, the largest AUC first (then the largest separation).  record: its
-        position in the bank; dataset_record: in the dataset, where the bank tells; num_in, num_out:
+        position in the bank; dataset_record: in the dataset, where the bank tells; records: of a bank with
+        canaries, which of its groups the record is of; num_in, num_out:
         models that did and did not train on it; auc with auc_low and auc_high, the mean of the two
         halves auc_first and auc_second; p, q_bh, q_by: one-sided, that the record tells nothing, and
         adjusted over records; separation: distance of the two sides' mean scores in standard
@@ -200,6 +201,7 @@ def _rows(
     mine: dict[str, np.ndarray],
     order: np.ndarray,
 ) -> Iterator[Row]:
+    groups = bank.group_of()
     for place, i in enumerate(order):
         record = int(across.candidates[i])
         row: Row = {
@@ -208,6 +210,7 @@ def _rows(
             "record": record,
             "dataset_record": None if names is None else int(names[record]),
             "label": int(bank.labels[record]),
+            **({} if groups is None else {"records": groups[record]}),
         }
         for name, values in mine.items():
             value = values[i].item()

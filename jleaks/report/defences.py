@@ -1,12 +1,12 @@
 """Defences beside each other: accuracy against what attacks find, a table and a figure for each task.
 
 A point is one defence at one strength.  Its leak is that of the strongest of its attackers: the one of
-largest mean among adversary 1, naive and aware, and adversary 3.  On the Pareto front is every point that
-no other is ahead of on both: at least as accurate, at most as leaky, and better on one of them, by means.
+largest mean among adversary 1, naive and aware, adversary 3, and those that have banks.  On the Pareto
+front is every point that no other is ahead of on both: at least as accurate, at most as leaky, and better
+on one of them, by means.
 """
 
 import dataclasses
-import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,9 +15,12 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from jleaks.attacks.bank import CANDIDATES
 from jleaks.experiments.defend import NONE
 from jleaks.files import replace_file
 from jleaks.metrics.intervals import Interval, t_interval
+from jleaks.report import defence_banks
+from jleaks.report.defence_banks import LOW, BankPoint, bank_points, shown
 from jleaks.report.figures.style import (
     GREY,
     MARKERS,
@@ -55,7 +58,8 @@ class Point:
       strength: As it was given.
       accuracy: The targets' on non-members, over seeds.
       epsilon: What training guarantees (the largest over seeds); None for nothing.
-      leaks: By metric and attacker, over seeds.
+      leaks: By metric and attacker, over seeds; of those with banks, on candidates as they came.
+      bank: What attacks on its bank find; None where it has none.
     """
 
     defence: str
@@ -63,6 +67,7 @@ class Point:
     accuracy: Interval
     epsilon: float | None
     leaks: dict[tuple[str, str], Interval]
+    bank: BankPoint | None = None
 
     def strongest(self, metric: str) -> tuple[str, Interval]:
         """Returns the attacker of largest mean, and what it finds."""
@@ -73,10 +78,13 @@ class Point:
 
 def points(rows: Sequence[Row]) -> list[Point]:
     """Returns the points of one task's rows, in their order."""
+    banks = {(one.defence, one.strength): one for one in bank_points(rows, list(METRICS))}
     groups: dict[tuple[str, str], list[Any]] = {}
     for row in rows:
         variant = row["variant"]
         assert isinstance(variant, dict)
+        if row["adversary"] is None:
+            continue
         key = str(variant["defence"]), str(variant["strength"])
         groups.setdefault(key, []).append((row, variant))
     found = []
@@ -95,23 +103,31 @@ def points(rows: Sequence[Row]) -> list[Point]:
         known = [value for value in epsilons if value is not None]
         epsilon = max(known) if len(known) == len(epsilons) else None
         accuracy = t_interval(list(by_seed.values()))
-        found.append(Point(name, strength, accuracy, epsilon, leaks))
+        bank = banks.get((name, strength))
+        if bank is not None:
+            leaks |= {
+                (metric, who): leak
+                for (group, metric, who), leak in bank.leaks.items()
+                if group == CANDIDATES
+            }
+        found.append(Point(name, strength, accuracy, epsilon, leaks, bank))
     return found
 
 
 def front(found: Sequence[Point], metric: str) -> set[int]:
     """Returns the indices of points on the Pareto front of accuracy and leak, by means."""
-    at = [(point.accuracy.mean, -point.strongest(metric)[1].mean) for point in found]
-    return {
-        i
-        for i, one in enumerate(at)
-        if not any(other != one and other[0] >= one[0] and other[1] >= one[1] for other in at)
-    }
+    return defence_banks.front(
+        [(point.accuracy.mean, point.strongest(metric)[1].mean) for point in found]
+    )
 
 
-def _shown(interval: Interval) -> str:
-    half = (interval.high - interval.low) / 2 if interval.is_bounded else math.nan
-    return f"{interval.mean:.3f}" + ("" if math.isnan(half) else f" ±{half:.3f}")
+_OF_BANKS = " What is found on banks has the jackknife's intervals over records."
+_BESIDE = ", and those of the banks below (of one seed, ± over records)"
+
+
+def tables(task: str, rows: Sequence[Row]) -> list[Table]:
+    """Returns the tables of one task's rows."""
+    return [table(task, rows), *defence_banks.tables(task, rows)]
 
 
 def table(task: str, rows: Sequence[Row]) -> Table:
@@ -126,21 +142,23 @@ def table(task: str, rows: Sequence[Row]) -> Table:
         epsilon = "" if point.epsilon is None else f"{point.epsilon:.3g}"
         line = [
             *(Cell(point.defence), Cell(point.strength or "-"), Cell(epsilon)),
-            Cell(_shown(point.accuracy)),
+            Cell(shown(point.accuracy)),
         ]
         for who in ATTACKERS.values():
             leak = point.leaks.get(("auc", who))
-            line.append(Cell("-" if leak is None else _shown(leak)))
+            line.append(Cell("-" if leak is None else shown(leak)))
         for metric in METRICS:
             who, leak = point.strongest(metric)
-            line.append(Cell(f"{_shown(leak)} ({who})", i in fronts[metric]))
+            line.append(Cell(f"{shown(leak)} ({who})", i in fronts[metric]))
         cells.append(tuple(line))
     seeds = max(point.accuracy.n for point in found)
+    has_banks = any(point.bank is not None for point in found)
     caption = (
         f"Means over {seeds} seeds ± half of the 95% t interval. Attackers: adversary 1 whose shadow lacks "
-        "(naive) or has (aware) the defence, adversary 3 (no shadow); strongest: the largest mean of the "
-        "three. Marked: on the Pareto front of test accuracy and that column, by means. epsilon: "
-        "accounted, an upper bound at the row's delta."
+        f"(naive) or has (aware) the defence, adversary 3 (no shadow){_BESIDE if has_banks else ''}; "
+        f"strongest: the largest mean of {'all' if has_banks else 'the three'}. Marked: on the Pareto "
+        "front of test accuracy and that column, by means. epsilon: accounted, an upper bound at the row's "
+        "delta."
     )
     title = f"Defences on {task}{source_suffix([task], task_sources(rows))}"
     return Table(title, caption, tuple(heads), 3, tuple(cells))
@@ -158,12 +176,26 @@ def figure(task: str, rows: Sequence[Row]) -> Figure:
         for i, name in enumerate(names)
     }
     page = new_figure(15.0, 6.4)
-    shown: list[Interval] = []
-    for axes, (metric, title) in zip(page.subplots(1, len(METRICS)), METRICS.items(), strict=True):
-        chosen = front(found, metric)
-        x = [point.accuracy for point in found]
-        y = [point.strongest(metric)[1] for point in found]
-        shown += [*x, *y]
+    drawn: list[Interval] = []
+    panels = [
+        (
+            title,
+            [point.accuracy for point in found],
+            [point.strongest(metric)[1] for point in found],
+            0.45 if metric == "auc" else 0,
+        )
+        for metric, title in METRICS.items()
+    ]
+    banks = [point.bank for point in found]
+    if all(bank is not None and len(bank.groups) > 1 for bank in banks):
+        known = [bank for bank in banks if bank is not None]
+        leaks = [bank.strongest(LOW, bank.groups[1:])[2] for bank in known]
+        panels.append(
+            ("TPR at 0.1% FPR, canaries", [_exactly(b.accuracy) for b in known], leaks, 0)
+        )
+    for axes, (title, x, y, bottom) in zip(page.subplots(1, len(panels)), panels, strict=True):
+        chosen = defence_banks.front([(a.mean, b.mean) for a, b in zip(x, y, strict=True)])
+        drawn += [one for one in (*x, *y) if one.method == "t"]
         (left, right), (low, high) = drawn_bounds(x), drawn_bounds(y)
         axes.hlines([one.mean for one in y], left, right, color="0.8", linewidth=0.9, zorder=1)
         axes.vlines([one.mean for one in x], low, high, color="0.8", linewidth=0.9, zorder=1)
@@ -179,13 +211,14 @@ def figure(task: str, rows: Sequence[Row]) -> Figure:
         axes.plot(*zip(*steps, strict=True), color=GREY, linewidth=0.8, zorder=1.5)
         axes.set_xlabel("test accuracy (fraction)", fontsize=9.5)
         axes.set_ylabel(f"{title}, strongest attacker", fontsize=9.5)
-        axes.set_ylim(bottom=0.45 if metric == "auc" else 0)
+        axes.set_ylim(bottom=bottom)
         axes.grid(color="0.92", linewidth=0.8)
         clean_axes(axes)
     notes = (
-        interval_note(shown, "whiskers"),
+        interval_note(drawn, "whiskers"),
         "A point is a defence at one strength; strongest: the largest mean of adversary 1, naive and "
-        "aware, and adversary 3. Ringed and joined: the Pareto front, by means.",
+        f"aware, {'adversary 3, LiRA, RMIA and labels' if any(banks) else 'and adversary 3'}. Ringed and "
+        f"joined: the Pareto front, by means.{_OF_BANKS if any(banks) else ''}",
     )
     suffix = source_suffix([task], task_sources(rows))
     head_and_caption(
@@ -199,6 +232,10 @@ def figure(task: str, rows: Sequence[Row]) -> Figure:
         ],
     )
     return page
+
+
+def _exactly(value: float) -> Interval:
+    return Interval(value, value, value, 0.0, 1, "one value")
 
 
 def by_task(rows: Sequence[Row]) -> dict[str, list[Row]]:
@@ -216,7 +253,7 @@ def write(rows: Sequence[Row], folder: str | os.PathLike[str]) -> list[Path]:
       InputError: a file cannot be written.
     """
     folder, tasks = Path(folder), by_task(rows)
-    text = "\n".join(table(task, own).to_markdown() for task, own in tasks.items())
+    text = "\n".join(one.to_markdown() for task, own in tasks.items() for one in tables(task, own))
     return [
         replace_file(folder / "tables.md", text.encode()),
         *(

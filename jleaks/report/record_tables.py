@@ -139,3 +139,36 @@ def strongest_table(rows: Sequence[Mapping[str, Any]], count: int = 10) -> Table
         1,
         tuple(tuple(Cell(text) for text in row) for row in cells),
     )
+
+
+def groups_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Returns a row per attack and group of a bank's records: plain candidates, each kind of canary."""
+    first = rows[0]
+    groups = list(dict.fromkeys(row["records"] for row in rows))
+    cells = []
+    for row in rows:
+        bounds = [
+            f"{row[f'epsilon_{name}']:.2f} of {row[f'epsilon_{name}_ceiling']:.2f}"
+            if f"epsilon_{name}" in row
+            else ""
+            for name in ("thresholds", "one_run")
+        ]
+        measures = (row[name] for name in ("auc", "tpr_at_fpr_0.01", "tpr_at_fpr_0.001"))
+        texts = (_title(row["attack"]), row["records"], *map(_half_width, measures), *bounds)
+        cells.append(tuple(map(Cell, texts)))
+    accounted = first.get("epsilon")
+    return Table(
+        f"{first['task']}: canaries among the records of {first['num_targets']:,} models",
+        "All pairs of a model and a record at one threshold, ± half of the jackknife's 95% interval over "
+        "records.  Epsilon: lower bounds, each with 95%, of the largest that so many pairs could show: "
+        "over thresholds, where pairs count as independent trials, and by one run, the largest of all.  "
+        "Neighbours replace a record, of which training guarantees at most twice the accounted epsilon"
+        f"{'' if accounted is None else f' of {accounted:.3g}'}.",
+        (
+            *("Attack", "Records", "AUC", "TPR at\n1% FPR", "TPR at\n0.1% FPR"),
+            *("Epsilon over\nthresholds", "Epsilon by\none run"),
+        ),
+        2,
+        tuple(cells),
+        frozenset(range(len(groups) - 1, len(cells), len(groups))),
+    )

@@ -8,7 +8,7 @@ from conftest import ROOT
 
 from benchmarks.pages import filled
 from benchmarks.pages.defences import TABLES, measured
-from jleaks.defences.defence import DEFENCES
+from jleaks.defences.defence import DEFENCES, get_defence
 from jleaks.errors import InputError
 from jleaks.experiments import defend, engine
 from jleaks.experiments.paper_plan import PaperPlan
@@ -17,6 +17,7 @@ from jleaks.report import defences as report
 from jleaks.training import fleet
 from jleaks.training.execution import Execution
 from jleaks.training.recipe import Recipe
+from jleaks.training.reporter import Reporter
 
 GIVEN = ("dpsgd:1,1", "dpsgd:4,1", "temperature:5")
 PLAN = defend.DefendPlan(
@@ -132,7 +133,7 @@ def test_grids_are_what_was_stated_or_a_few():
     )
     for name, family in DEFENCES.items():
         for strength in family.tried:
-            assert str(defend.get_defence(f"{name}:{strength}")).startswith(name)
+            assert str(get_defence(f"{name}:{strength}")).startswith(name)
 
 
 def test_bad_input_is_one_line():
@@ -142,6 +143,70 @@ def test_bad_input_is_one_line():
         dataclasses.replace(PLAN, defences=()).validate()
     with pytest.raises(InputError, match="is named twice"):
         dataclasses.replace(PLAN, defences=("top_k:1", "top_k:1")).validate()
+    with pytest.raises(InputError, match="bank_models is 5, expected 0 or an even number"):
+        dataclasses.replace(PLAN, bank_models=5).validate()
+    with pytest.raises(InputError, match="bank_models is 0: there are no banks for them"):
+        dataclasses.replace(PLAN, canaries="mislabelled:20").validate()
     assert dataclasses.replace(PLAN, defences=("top_k:1",)).fingerprint() != PLAN.fingerprint()
     fields = {f.name: getattr(PLAN, f.name) for f in dataclasses.fields(PaperPlan)}
     assert PaperPlan(**fields).fingerprint() != PLAN.fingerprint()
+
+
+@pytest.fixture(scope="module")
+def with_banks(tmp_path_factory):
+    given = {"defences": ("temperature:5", "dpsgd:1,1"), "bank_models": 4}
+    plan = dataclasses.replace(PLAN, seeds=(1,), **given, canaries="mislabelled:20")
+    assert plan.fingerprint() != dataclasses.replace(plan, bank_models=6).fingerprint()
+    folder = str(tmp_path_factory.mktemp("banks"))
+    told = []
+    reporter = Reporter(told.append)
+    (found,) = engine.run(plan, [defend.DEFEND], Execution(), folder, reporter=reporter).values()
+    # Targets, shadows and a bank, plain and private, and three attack models: what is asked at a
+    # temperature is what was trained without.
+    assert any(line.endswith(" 15 models trained") for line in told), told
+    return found
+
+
+def test_banks_are_attacked_by_who_knows_and_who_does_not(with_banks):
+    rows = [row for row in with_banks if row["adversary"] is None]
+    assert len(rows) + 8 == len(with_banks)
+    names = ("lira_online", "rmia_online")
+    who = {(name, "naive") for name in (*names, "label_boundary")}
+    expected = {("none", attack, attacker) for attack, attacker in who}
+    for name in ("temperature", "dpsgd"):
+        expected |= {(name, *pair) for pair in who | {(attack, "aware") for attack in names}}
+    groups = ("candidates", "mislabelled")
+    seen = [
+        (r["variant"]["defence"], r["attack"], r["variant"]["attacker"], r["variant"]["records"])
+        for r in rows
+    ]
+    assert sorted(seen) == sorted((*one, group) for one in expected for group in groups)
+    quarter = next(r["num_members"] for r in with_banks if r["adversary"] is not None)
+    for row in rows:
+        found = row["num_members"] + row["num_nonmembers"]
+        assert found == 4 * (20 if row["variant"]["records"] == "mislabelled" else 2 * quarter - 20)
+        assert row["num_models"] == row["num_targets"] == 4
+        assert ("epsilon" in row) == (row["variant"]["defence"] == "dpsgd")
+        assert ("epsilon_thresholds" in row) == (row["variant"]["records"] == "mislabelled")
+    accuracy = {r["variant"]["defence"]: r["test_accuracy"] for r in rows}
+    assert accuracy["temperature"] == accuracy["none"]
+
+
+def test_tables_show_banks_and_canaries(with_banks, tmp_path):
+    found = report.points(with_banks)
+    assert [one.accuracy.n for one in found] == [1, 1, 1]
+    assert {who for _, who in found[1].leaks} == {
+        *report.ATTACKERS.values(),
+        *("LiRA naive", "LiRA aware", "RMIA naive", "RMIA aware", "labels"),
+    }
+    text = (report.write(with_banks, tmp_path)[0]).read_text()
+    assert "TPR at 0.1% FPR on banks of location" in text
+    lines = text[text.index("among canaries of location") :].splitlines()
+    line = next(line for line in lines if line.startswith("| dpsgd | 1,1 |"))
+    (row,) = (
+        r
+        for r in with_banks
+        if (r["attack"], r["variant"]["defence"]) == ("lira_online", "dpsgd")
+        and (r["variant"]["attacker"], r["variant"]["records"]) == ("aware", "mislabelled")
+    )
+    assert f"{row['epsilon_thresholds']:.2f} of {row['epsilon_thresholds_ceiling']:.2f}" in line

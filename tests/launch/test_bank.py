@@ -21,12 +21,13 @@ def launched(module: str, *flags: str) -> subprocess.CompletedProcess:
 def test_launchers_train_attack_and_report(tmp_path):
     made = launched(
         "launch.bank", "--tasks=location", "--num_models=6", "--num_candidates=300", "--epochs=2",
-        "--num_population=40", "--num_queries=2", f"--workdir={tmp_path}",
+        "--num_population=40", "--num_queries=2", "--canaries=mislabelled:20", f"--workdir={tmp_path}",
     )  # fmt: skip
     assert made.returncode == 0, made.stderr
     done = launched("launch.attack", f"--signals={tmp_path}/location/bank.npz")
     assert done.returncode == 0, done.stderr
     assert "LiRA online" in done.stdout
+    assert "canaries among the records of 6 models" in done.stdout
     for name in (
         "rows.jsonl",
         "summary.jsonl",
@@ -34,6 +35,7 @@ def test_launchers_train_attack_and_report(tmp_path):
         "results.csv",
         "tables.md",
         "roc.npz",
+        "canaries.jsonl",
         "figures/roc.png",
     ):
         assert (tmp_path / "location" / name).stat().st_size > 0

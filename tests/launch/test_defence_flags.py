@@ -31,6 +31,16 @@ def test_a_target_is_met(launch, tmp_path):
         ("bank", ("--delta=1e-6",), "--delta is 1e-06, but there is no --target_epsilon"),
         ("defend", (), "--defences or --strengths names what to compare; allowed: "),
         ("defend", ("--strengths=top_k:0",), "top_k's number of classes is 0.0, expected"),
+        (
+            "defend",
+            ("--strengths=top_k:1", "--canaries=moon:3"),
+            "canaries are moon:3, expected KIND",
+        ),
+        (
+            "bank",
+            ("--canaries=clean:4000",),
+            "location: canaries are clean:4000, 4000 of 4174 candidates",
+        ),
     ],
 )
 def test_bad_flags_are_one_line(launch, tmp_path, command, flags, message):
