@@ -9,6 +9,7 @@ import sys
 import textwrap
 import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,7 @@ from jleaks.blackbox.address import plain, redacted
 from jleaks.errors import STOPPED, DivergedError, InputError
 from jleaks.files import on_disk
 from jleaks.heartbeat import Heartbeat
-from jleaks.training import devices
+from jleaks.training import devices, processes
 from jleaks.training.execution import Execution
 from jleaks.training.metric_writers import MetricWriters
 from jleaks.training.preemption import Preempted, stoppable
@@ -89,6 +90,11 @@ _UNSET = {
 }
 
 
+_COMPANIONS = Fields(
+    devices.Companions, ("distributed", "coordinator", "num_processes", "process_id"), SPEED
+)
+
+
 def cache_folder() -> Path:
     """Returns where compiled programs and kernels are kept."""
     return Path(_CACHE.value).expanduser()
@@ -151,7 +157,12 @@ def command_line() -> str:
 
 
 def use_all_cores() -> None:
-    """Makes one host device per core; must run before JAX starts its backends."""
+    """Makes one host device per core; must run before JAX starts its backends.
+
+    Raises:
+      InputError: several processes were started together.
+    """
+    check_alone()
     devices.use_all_cores(_NUM_CPU_DEVICES.value, cache_folder())
 
 
@@ -174,14 +185,42 @@ def make_execution() -> Execution:
     return Execution(**define_execution().values()).validate()
 
 
-def start(execution: Execution) -> Execution:
+def check_alone() -> None:
+    """Checks that this process was started by itself.
+
+    Raises:
+      InputError: several were started together.
+    """
+    number, by = devices.Companions(**_COMPANIONS.values()).validate().started()
+    if number > 1:
+        raise InputError(
+            f"{number} processes were started together ({by}), {_program()} is the work of one: start one, "
+            "or add --distributed=off to let each work by itself; sweep and bank share theirs"
+        )
+
+
+def start(execution: Execution, together: bool = False) -> Execution:
     """Starts JAX and chooses the kernels; returns the execution with that choice.
+
+    Args:
+      execution: As the flags describe it.
+      together: Whether several processes may share the work.
 
     Raises:
       InputError: the flags ask for kernels that cannot be had, JAX has no devices, or it is set to
-        compute other numbers.
+        compute other numbers; several processes were started together and may not be, or do not find
+        each other.
     """
-    return devices.start(execution, _NUM_CPU_DEVICES.value, cache_folder())
+    if not together:
+        check_alone()
+    companions = devices.Companions(**_COMPANIONS.values()) if together else None
+    return devices.start(execution, _NUM_CPU_DEVICES.value, cache_folder(), companions, _lose)
+
+
+def _lose(line: str, status: int) -> None:
+    """Says why this process ends with the others."""
+    _close("stopped" if status in (STOPPED, _STOPPED_STATUS.value) else "failed")
+    print(f"stopped: {line}", file=sys.stderr, flush=True)
 
 
 class _Output(Console):
@@ -199,8 +238,12 @@ def _let_go_of_output() -> None:
 
 
 def console() -> Console:
-    """Returns the standard output; a log file is not a terminal, so tables get their room there."""
-    return _Output(width=None if sys.stdout.isatty() else 160)
+    """Returns the standard output; a log file is not a terminal, so tables get their room there.
+
+    Of several processes the first alone says what all do.
+    """
+    width = None if sys.stdout.isatty() else 160
+    return _Output(width=width, quiet=not processes.is_first())
 
 
 # Seconds between two lines of progress, between two beats, and between two looks at whether to.
@@ -258,6 +301,8 @@ class Log:
         Raises:
           InputError: --log_to names no writer, or one whose package is not installed.
         """
+        if not processes.is_first():
+            return
         self._end_run("finished")
         self._heart, self._now = Heartbeat(folder, command_line(), public_command()), {}
         self._writers = MetricWriters(flags.FLAGS["log_to"].value or [], folder)
@@ -418,15 +463,21 @@ def run(
             status, ended = _STOPPED_STATUS.value, "stopped"
         except KeyboardInterrupt:
             _close("failed")
-            _say("interrupted; the same command continues from what was saved")
+            said = "interrupted; the same command continues from what was saved"
+            _say(said)
+            processes.end(INTERRUPTED, said)
             return INTERRUPTED
         except (InputError, DivergedError) as error:
             _close("failed")
             _say(error)
-            return INPUT_ERROR if isinstance(error, InputError) else FAILED
+            status = INPUT_ERROR if isinstance(error, InputError) else FAILED
+            processes.end(status, str(error))
+            return status
         except MemoryError as error:
             _close("failed")
-            _say(f"there is not enough memory ({error or 'no more is said'}): ask for less")
+            said = f"there is not enough memory ({error or 'no more is said'}): ask for less"
+            _say(said)
+            processes.end(INPUT_ERROR, said)
             return INPUT_ERROR
         except OSError as error:
             _close("failed")
@@ -437,15 +488,22 @@ def run(
             if error.filename is None and error.errno != errno.ENOSPC:
                 raise
             # A path of the user's that no reader or writer has looked at; or the output, on a full disk.
-            _say(f"cannot use {error.filename or 'the output'!s:.200}: {error.strerror}")
+            said = f"cannot use {error.filename or 'the output'!s:.200}: {error.strerror}"
+            _say(said)
             _let_go_of_output()
+            processes.end(INPUT_ERROR, said)
             return INPUT_ERROR
-        except BaseException:
+        except BaseException as error:
+            processes.await_end(error)
             _close("failed")
+            if processes.count() > 1:
+                traceback.print_exc()
+                processes.end(FAILED, f"{type(error).__name__}: {error}")
             raise
         _close(ended)
-        if stopped is not None:
+        if stopped is not None and processes.is_first():
             print(stopped)
+        processes.end(status, stopped)
         return status
 
     app.run(guarded, flags_parser=parse)

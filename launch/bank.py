@@ -59,11 +59,11 @@ def make_plans() -> list[BankPlan]:
 
 def main(_: list[str]) -> int:
     """Trains the banks."""
-    from jleaks.experiments.bank import train_bank
+    from jleaks.experiments.bank import make_bank
     from jleaks.training.reporter import describe_device
 
     plans, execution = make_plans(), make_execution()
-    execution = start(execution)
+    execution = start(execution, together=True)
     log = Log(console())
     for line in told([plan.task for plan in plans]):
         log.line(line)
@@ -71,7 +71,7 @@ def main(_: list[str]) -> int:
         workdir = f"{_WORKDIR.value}/{plan.task}"
         log.follow(workdir)
         log.line(f"bank {plan.fingerprint()}, {describe_device(execution)}, {workdir}")
-        train_bank(plan, execution, workdir, DATA_DIR.value, log.reporter)
+        make_bank(plan, execution, workdir, DATA_DIR.value, log.reporter)
     return 0
 
 

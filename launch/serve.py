@@ -15,7 +15,7 @@ from absl import flags
 from jleaks.errors import InputError
 from jleaks.training.preemption import StopSignal
 
-from .app import SPEED, WHERE, run
+from .app import SPEED, WHERE, check_alone, run
 from .network import own_network
 from .tasks import DATA_DIR, define_own_data, own_task
 
@@ -91,6 +91,7 @@ def main(_: list[str]) -> int:
     from jleaks.blackbox.server import make_app, serving
     from jleaks.experiments.kept import ModelRole, kept_model
 
+    check_alone()
     own = own_task()
     if (task := _TASK.value or own) is None:
         raise InputError("--task names the task whose model shall be served")

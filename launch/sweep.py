@@ -9,6 +9,7 @@ Example: python -m launch.sweep --tasks=location,mnist --num_seeds=3 --scale=0.0
 from absl import flags
 
 from jleaks.experiments.plan import Plan
+from jleaks.training import processes
 
 from .app import (
     WHAT,
@@ -87,13 +88,15 @@ def main(_: list[str]) -> int:
     from jleaks.training.reporter import describe_device
 
     plan, execution = make_plan(), make_execution()
-    execution = start(execution)
+    execution = start(execution, together=True)
     output = console()
     log = Log(output, folder=_WORKDIR.value)
     log.line(f"plan {plan.fingerprint()}, {describe_device(execution)}, {_WORKDIR.value}")
     for line in told(plan.tasks):
         log.line(line)
     rows = main_job.run(plan, execution, _WORKDIR.value, DATA_DIR.value, log.reporter)
+    if not processes.is_first():
+        return 0
     log.results(rows)
     for path in report_run(rows, _WORKDIR.value, output, public_command()):
         log.line(f"wrote {path}")

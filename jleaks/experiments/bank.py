@@ -29,6 +29,7 @@ from jleaks.experiments.library import models_per_fleet
 from jleaks.experiments.subjects import Subject
 from jleaks.experiments.workdir import Workdir
 from jleaks.keys import Role, identity_key
+from jleaks.training import processes
 from jleaks.training.divergence import Divergence
 from jleaks.training.execution import Execution
 from jleaks.training.fleet import stack_key_data
@@ -64,12 +65,25 @@ def train_bank(
       Preempted: a stop signal arrived; the same call continues.
       DivergedError: a model's loss was not finite.
     """
+    bank = make_bank(plan, execution, workdir, data_dir, reporter)
+    assert bank is not None, "of several processes, the first alone has the bank"
+    return bank
+
+
+def make_bank(
+    plan: BankPlan,
+    execution: Execution,
+    workdir: str,
+    data_dir: str | None = None,
+    reporter: Reporter | None = None,
+) -> Bank | None:
+    """The same (see `train_bank`) by one or several processes, of which the others get None."""
     reporter = checked(plan, execution, reporter)
     work = Workdir(workdir, plan)
     outcome = work.outcome("bank.npz")
     told = f"{plan.task}: reading {outcome.path}"
-    found = reread(outcome, _read, _made_by, reporter, told)
-    if found is not None:
+    found = reread(outcome, _read, _made_by, reporter, told) if processes.is_first() else None
+    if processes.first(lambda: found is not None):
         return found
     data, split = lay_out(plan, data_dir)
     asked = np.concatenate([split.candidates, split.population])
@@ -122,11 +136,13 @@ def train_bank(
                 seconds["quantiles"] = time.monotonic() - tick
                 kept.add(answers, seconds)
                 seconds = {}
-                if kept.num_done < plan.num_models and stop.received is not None:
+                if kept.num_done < plan.num_models and stop.agreed():
                     raise Preempted(f"{plan.task}: stopped after {kept.num_done} models answered")
         everyone = subjects(plan, split, range(plan.num_models))
         diverged = querier.library.diverged(map(querier.name, everyone))
         chosen = _whole_pairs(plan, everyone, diverged)
+    if not processes.is_first():
+        return None
     with outcome.writing() as path:
         kept.save(
             path,

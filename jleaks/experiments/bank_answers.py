@@ -18,6 +18,7 @@ from jaxtyping import Bool, Int
 from jleaks import npz
 from jleaks.errors import InputError
 from jleaks.files import replace_file
+from jleaks.training import processes
 
 _PROGRESS = "progress.json"
 
@@ -55,13 +56,20 @@ class BankAnswers:
         self._names: list[str] = []
         # By name, of each model that has answered.
         self._sums: dict[str, list[int]] = {}
-        path = folder / _PROGRESS
+        if processes.is_first():
+            self._open(folder / _PROGRESS)
+        self.num_done = processes.first(lambda: self.num_done)
+
+    def _open(self, path: Path) -> None:
+        """Takes up what earlier processes left."""
         if not path.exists():
             return
         try:
             found = json.loads(path.read_bytes())
-            if found["fingerprint"] != fingerprint:
-                raise ValueError(f"it is of plan {found['fingerprint']}, this is {fingerprint}")
+            if found["fingerprint"] != self._fingerprint:
+                raise ValueError(
+                    f"it is of plan {found['fingerprint']}, this is {self._fingerprint}"
+                )
             self.num_done, self._names = int(found["num_done"]), list(found["names"])
             self.packing = dict(found["packing"])
             self.seconds = {name: float(value) for name, value in found["seconds"].items()}
@@ -70,15 +78,15 @@ class BankAnswers:
             self._sums = {name: list(found["checksums"][name]) for name in self._names}
             for name in self._names:
                 array = self._map(name, "r")
-                if array.shape[-2] != num_models:
+                if array.shape[-2] != self._num_models:
                     raise ValueError(
-                        f"{name} has shape {array.shape}, expected {num_models} models"
+                        f"{name} has shape {array.shape}, expected {self._num_models} models"
                     )
                 if _checksums(array, range(self.num_done)) != self._sums[name]:
                     raise ValueError(f"{name} is not what was kept")
         except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
             raise InputError(
-                f"{path} is damaged ({error}); delete {folder} to ask the models again"
+                f"{path} is damaged ({error}); delete {self._folder} to ask the models again"
             ) from error
 
     def _path(self, name: str) -> Path:
@@ -94,6 +102,9 @@ class BankAnswers:
           InputError: the disk is full, or cannot be written.
         """
         (count,) = {array.shape[-2] for array in found.values()}
+        if not processes.is_first():
+            self.num_done += count
+            return
         span = slice(self.num_done, self.num_done + count)
         try:
             self._folder.mkdir(parents=True, exist_ok=True)

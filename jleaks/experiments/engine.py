@@ -34,7 +34,7 @@ from jleaks.models.registry import NETWORKS
 from jleaks.outcome import Outcome
 from jleaks.registry import Registry
 from jleaks.rows import OF_EXPERIMENT, Row, read_rows, write_rows
-from jleaks.training import epoch, packing
+from jleaks.training import epoch, packing, processes
 from jleaks.training.execution import Execution
 from jleaks.training.fleet import make_mesh
 from jleaks.training.preemption import StopSignal
@@ -225,6 +225,11 @@ def checked(plan: BasePlan, execution: Execution, reporter: Reporter | None) -> 
     """
     plan.validate()
     execution.validate()
+    if processes.count() > 1:
+        stated = {k: v for k, v in dataclasses.asdict(execution).items() if v is not None}
+        processes.same(f"plan {plan.fingerprint()}", "with the same flags and files")
+        processes.same(f"{stated}", "with the same flags and kernels")
+        processes.same(f"{provenance(None, execution)['versions']}", "with the same packages")
     return reporter or Reporter()
 
 

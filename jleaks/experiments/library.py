@@ -3,6 +3,7 @@
 Runs ask for models; whatever one of them has trained, the others find.  A model whose recipe, data and key
 are equal is trained once, whoever asks, in whatever order, before or after a restart.  Several runs may use
 one library at the same time: files appear whole, and who needs a model that another run is training waits.
+Of several processes that train together, the first alone looks into the directory.
 
 models/<fingerprint>.fleet.npz    trained models, stacked on axis 0: parameters, statistics; and of each its
                                   fingerprint, name and what it cost, by which it is found
@@ -41,7 +42,7 @@ from jleaks.experiments.library_files import (
 from jleaks.files import on_disk, replace_file
 from jleaks.fingerprint import fingerprint
 from jleaks.training import cost as training_cost
-from jleaks.training import divergence, epoch
+from jleaks.training import divergence, epoch, processes
 from jleaks.training.checkpoints import Store
 from jleaks.training.execution import Execution
 from jleaks.training.learner import State
@@ -107,6 +108,8 @@ class Library:
         # Models trained by this process (the tests' and the log's word for "nothing was repeated"), and
         # the seconds that it took.
         self.num_trained, self.seconds_trained = 0, 0.0
+        if not processes.is_first():
+            return
         try:
             (self.folder / "models").mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -127,6 +130,8 @@ class Library:
 
     def _refresh(self) -> None:
         """Looks for fleets that were kept since."""
+        if not processes.is_first():
+            return
         for path in sorted(set((self.folder / "models").glob(f"*{_FLEET}")) - self._read):
             _, meta = read_kept(path, RETRAIN, only=())
             models = meta.get("models")
@@ -156,14 +161,19 @@ class Library:
           InputError: a kept model is damaged.
         """
         trainer = None
-        if missing := self._missing(names):
+        what = f"{spec.name} with models {fingerprint(*names)}"
+        processes.same(what, "with the same datasets in --data_dir")
+        if missing := processes.first(lambda: self._missing(names)):
             with self._alone([names[i] for i in missing]):
                 # Another run may have trained some in the meantime.
-                trainer = self._fit_all(spec, names, self._missing(names))
+                missing = processes.first(lambda: self._missing(names))
+                trainer = self._fit_all(spec, names, missing)
         trainer = trainer or self._trainer(spec, self._reporter.progress)
-        if self._execution.on_divergence == "stop" and (marked := self.diverged(names)):
-            raise divergence.error(marked)
-        return trainer, self.load(names, epoch.template(spec.learner, spec.features))
+        state = self.load(names, epoch.template(spec.learner, spec.features))
+        # Those that an earlier run marked; told by the state, which all processes have.
+        if self._execution.on_divergence == "stop" and (marked := _diverged(spec, state)):
+            raise divergence.error(list(marked.values()))
+        return trainer, state
 
     def _missing(self, names: Sequence[str]) -> list[int]:
         """Returns the positions of models that are not kept, each fingerprint once."""
@@ -174,6 +184,9 @@ class Library:
     @contextlib.contextmanager
     def _alone(self, names: Sequence[str]) -> Iterator[None]:
         """Keeps other runs from training these models meanwhile; waits while one does."""
+        if not processes.is_first():
+            yield
+            return
         path = self.folder / "training.lock"
         try:
             file = path.open("wb")
@@ -228,8 +241,7 @@ class Library:
         store.close()
         seconds = time.monotonic() - tick
         wall = spent.keep(seconds) / spec.num_models
-        steps = np.asarray(spec.members.size) // spec.learner.recipe.batch_size
-        diverged = divergence.found(spec.names, np.asarray(state.bad_step), steps)
+        diverged = _diverged(spec, state)
         models = [
             {
                 "fingerprint": name,
@@ -246,9 +258,10 @@ class Library:
             for i, name in enumerate(names)
         ]
         path = self.folder / "models" / f"{fleet}{_FLEET}"
-        write_kept(path, flat(state._replace(opt_state=())), {"models": models})
-        shutil.rmtree(folder, ignore_errors=True)
-        spent.path.unlink(missing_ok=True)
+        if processes.is_first():
+            write_kept(path, flat(state._replace(opt_state=())), {"models": models})
+            shutil.rmtree(folder, ignore_errors=True)
+            spent.path.unlink(missing_ok=True)
         self.num_trained += spec.num_models
         self.seconds_trained += seconds
         self._reporter.line(f"{spec.name}: {spec.num_models} models trained in {seconds:.1f} s")
@@ -267,21 +280,29 @@ class Library:
         Raises:
           InputError: one is not kept, or is damaged.
         """
+        leaves = {
+            name: np.empty((len(names), *like.shape), like.dtype)
+            for name, like in flat(template).items()
+        }
+        return nested(
+            processes.first_arrays(lambda: self._read_into(leaves, names, template), leaves)
+        )
+
+    def _read_into(
+        self, leaves: dict[str, np.ndarray], names: Sequence[str], template: State
+    ) -> dict[str, np.ndarray]:
+        """Reads kept models into leaves [M, ...], each file once."""
         places: dict[Path, list[tuple[int, int]]] = {}
         for i, name in enumerate(names):
             if (found := self.find(name)) is None:
                 raise InputError(f"{self.folder} has no model {name}")
             places.setdefault(found[0], []).append((i, found[1]))
-        expected = flat(template)
-        leaves = {
-            name: np.empty((len(names), *like.shape), like.dtype) for name, like in expected.items()
-        }
         for path, pairs in places.items():
-            arrays = read_models(path, expected)
+            arrays = read_models(path, flat(template))
             to, at = np.array(pairs).T
             for name, leaf in leaves.items():
                 leaf[to] = arrays[name][at]
-        return nested(leaves)
+        return leaves
 
     def diverged(self, names: Iterable[str]) -> list[divergence.Divergence]:
         """Returns those of some kept models, by their fingerprints, whose training diverged.
@@ -304,7 +325,9 @@ class Library:
         return noted
 
     def cost(self, name: str) -> Cost:
-        """Returns what training the model with this fingerprint took."""
+        """Returns what training the model with this fingerprint took; the first process alone knows."""
+        if not processes.is_first():
+            return Cost(0.0, 0.0, None)
         found = self.find(name)
         if found is None:
             raise InputError(f"{self.folder} has no model {name}")
@@ -316,6 +339,12 @@ class Library:
         except (KeyError, TypeError, ValueError) as error:
             raise npz.damaged(path, f"what it cost is {about.get('cost')}", RETRAIN) from error
         return cost
+
+
+def _diverged(spec: FleetSpec, state: State) -> dict[int, divergence.Divergence]:
+    """Returns those models of a fleet that have diverged, by position."""
+    steps = np.asarray(spec.members.size) // spec.learner.recipe.batch_size
+    return divergence.found(spec.names, np.asarray(state.bad_step), steps)
 
 
 def _measured(spec: FleetSpec) -> tuple[training_cost.Cost, int]:
@@ -336,12 +365,15 @@ class _Spent:
 
     def __init__(self, path: Path):
         self.path = path
+        self._before = 0.0
+        if not processes.is_first():
+            return
         try:
             self._before = float(json.loads(path.read_bytes())["training"])
             if not 0 <= self._before < math.inf:
                 raise ValueError(f"training is {self._before}")
         except FileNotFoundError:
-            self._before = 0.0
+            return
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise InputError(
                 f"{path} is damaged ({error}); delete it to count the seconds from now on"
@@ -350,7 +382,8 @@ class _Spent:
     def keep(self, seconds: float) -> float:
         """Notes the seconds of this process; returns those of all."""
         total = self._before + seconds
-        replace_file(self.path, json.dumps({"training": round(total, 3)}).encode())
+        if processes.is_first():
+            replace_file(self.path, json.dumps({"training": round(total, 3)}).encode())
         return total
 
 

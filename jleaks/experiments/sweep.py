@@ -29,7 +29,7 @@ from jleaks.experiments.subjects import AnySubject, guarantee
 from jleaks.experiments.workdir import Workdir
 from jleaks.metrics.case_metrics import number
 from jleaks.rows import ATTACK_MODEL, Row, read_rows, write_rows
-from jleaks.training import packing
+from jleaks.training import packing, processes
 from jleaks.training.cost import measure
 from jleaks.training.execution import Execution
 from jleaks.training.reporter import Reporter
@@ -65,16 +65,17 @@ def run(
     reporter = checked(plan, execution, reporter)
     outcome = Workdir(workdir, plan).outcome("rows.jsonl")
     told = f"finished before: reading {outcome.path}"
-    found = reread(outcome, read_rows, lambda rows: rows, reporter, told)
+    found = processes.first(lambda: reread(outcome, read_rows, lambda rows: rows, reporter, told))
     if found is not None:
         return found
     # Tasks are asked one after another.
     with opened(plan, execution, workdir, data_dir, reporter=reporter, num_datasets=1) as job:
         reporter.expect(_work(plan, execution, data_dir))
         rows = _rows(job)
-    with outcome.writing() as path:
-        write_rows(path, rows)
-    return rows
+    if processes.is_first():
+        with outcome.writing() as path:
+            write_rows(path, rows)
+    return processes.first(lambda: rows)
 
 
 def _work(plan: Plan, execution: Execution, data_dir: str | None) -> dict[str, float]:

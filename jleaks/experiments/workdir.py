@@ -19,6 +19,7 @@ from jleaks.experiments.base_plan import BasePlan, differences
 from jleaks.files import on_disk, replace_file
 from jleaks.fingerprint import completed
 from jleaks.outcome import Outcome
+from jleaks.training import processes
 
 
 class Workdir:
@@ -56,9 +57,14 @@ class Workdir:
     def claimed(self) -> Iterator[None]:
         """Creates the directory if need be, makes it this plan's, and keeps other processes out meanwhile.
 
+        Of several processes that train together the first does so for all.
+
         Raises:
           InputError: it cannot be written, or another process works in it.
         """
+        if not processes.is_first():
+            yield
+            return
         if self._record.exists() and not os.access(self.path, os.W_OK):
             raise InputError(f"cannot write to {self.path}")
         with locks.alone(self.path / locks.FILE):

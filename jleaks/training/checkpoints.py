@@ -4,6 +4,9 @@ A checkpoint holds every model's state, how many epochs each has behind it, the 
 defines the numbers, and a checksum (CRC-32) of every leaf and of this description itself: a state that is
 not what was saved is never trained on.  Models of a fleet may be at different epochs: packs are trained
 one after another.
+
+Of several processes the first alone writes and reads them, and tells the others what it has read: all have
+the whole state on the host, and only one needs to see the directory.
 """
 
 import errno
@@ -20,6 +23,7 @@ import jax
 import numpy as np
 
 from jleaks.errors import InputError
+from jleaks.training import processes
 from jleaks.training.learner import State
 from jleaks.training.memory import readable
 
@@ -69,6 +73,8 @@ class Store:
         self._directory = Path(directory).absolute()
         self._fingerprint, self._line = fingerprint, line
         self._damaged: list[int] = []
+        if not processes.is_first():
+            return
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
             self._manager = ocp.CheckpointManager(
@@ -79,6 +85,11 @@ class Store:
                     preservation_policy=policies.LatestN(2),
                     # What a killed process left half written.
                     cleanup_tmp_directories=True,
+                    # Made above; of several processes only this one comes here.
+                    create=False,
+                    multiprocessing_options=ocp.options.MultiprocessingOptions(
+                        active_processes={0} if processes.count() > 1 else None
+                    ),
                 ),
             )
         except OSError as error:
@@ -93,6 +104,14 @@ class Store:
         Raises:
           InputError: the checkpoint belongs to another plan, or there are some and none is intact.
         """
+        found = self._latest(template) if processes.is_first() else None
+        if not processes.first(lambda: found is not None):
+            return None
+        epochs = np.zeros(len(template.losses), np.int32)
+        return processes.first_arrays(lambda: found, (template, epochs))
+
+    def _latest(self, template: State) -> tuple[State, np.ndarray] | None:
+        """Reads the latest intact checkpoint, if there is one."""
         damaged: dict[int, str] = {}
         for step in sorted(self._manager.all_steps(), reverse=True):
             try:
@@ -196,6 +215,8 @@ class Store:
         Raises:
           InputError: this checkpoint, or the one before, cannot be written.
         """
+        if not processes.is_first():
+            return
         step = int(epochs.sum())
         self._set_aside()
         if step in self._manager.all_steps():
@@ -245,6 +266,8 @@ class Store:
         Raises:
           InputError: the last checkpoint could not be written.
         """
+        if not processes.is_first():
+            return
         try:
             self._manager.wait_until_finished()
             self._manager.close()

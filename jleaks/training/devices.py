@@ -1,4 +1,4 @@
-"""Starting a process: a host device per core, programs kept for the next run, jleaks' CPU kernels.
+"""Starting a process: with others or alone, a host device per core, programs kept, jleaks' CPU kernels.
 
 The only place that changes JAX's configuration, and only when it is called: by launchers, or by
 `jleaks.start()`.
@@ -10,10 +10,14 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 from jleaks.errors import InputError
+from jleaks.fields import Count, Number, problems
 from jleaks.files import private_folder
+from jleaks.training import processes
 from jleaks.training.execution import Execution
 
 # Where compiled programs and kernels are kept unless one says otherwise.
@@ -50,6 +54,114 @@ def use_all_cores(num_cpu_devices: int | None = None, cache: Path = CACHE) -> No
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
+@dataclasses.dataclass(frozen=True)
+class Companions:
+    """Which processes train together: all are started with the same command, their devices are one fleet's.
+
+    Attributes:
+      distributed: Whether this process is one of several: "auto" asks srun (SLURM), mpirun (Open MPI) and
+        GKE's TPU pods, "on" whatever JAX can ask, "off" nobody.
+      coordinator: Where nobody can be asked, HOST:PORT of process 0, on which it listens.
+      num_processes: With --coordinator, how many there are.
+      process_id: With --coordinator, which of them this is, from 0.
+    """
+
+    distributed: Literal["auto", "on", "off"] = "auto"
+    coordinator: str | None = None
+    num_processes: Count | None = None
+    process_id: Number | None = None
+
+    def validate(self) -> "Companions":
+        """Checks the values.
+
+        Returns:
+          The companions themselves.
+
+        Raises:
+          InputError: names every problem at once.
+        """
+        found, number, own = problems(self), self.num_processes, self.process_id
+        stated = [name for name in _STATED if getattr(self, name) is not None]
+        if not found and stated:
+            if number is None or own is None or self.coordinator is None:
+                found.append(
+                    f"{' and '.join(stated)} stated alone: {', '.join(_STATED)} go together"
+                )
+            elif self.distributed == "off":
+                found.append(
+                    "distributed is off, but there is a coordinator: leave one of them out"
+                )
+            else:
+                host, _, port = self.coordinator.rpartition(":")
+                if not host or not port.isdecimal() or not 0 < int(port) < 1 << 16:
+                    found.append(f"coordinator is {self.coordinator!r}, expected HOST:PORT")
+                if own >= number:
+                    found.append(f"process_id is {own}, expected 0..{number - 1}")
+        if found:
+            raise InputError("; ".join(found))
+        return self
+
+    def started(self) -> tuple[int, str]:
+        """Returns how many processes were started together, and by what; 1 also where that is unknown."""
+        if self.num_processes is not None:
+            return self.num_processes, "--num_processes"
+        if self.distributed != "off":
+            for by, count, sign in _STARTERS:
+                found = os.environ.get(count, "")
+                number = int(found) if found.isdecimal() else len(found.split(","))
+                if sign in os.environ and number > 1:
+                    return number, by
+        return 1, "nobody"
+
+
+_STATED = ("coordinator", "num_processes", "process_id")
+# Who starts several processes: where their number is (or the names of their hosts), and the sign by which
+# JAX's own detection knows that there is one.
+_STARTERS = (
+    ("srun", "SLURM_NTASKS", "SLURM_STEP_NODELIST"),
+    ("mpirun", "OMPI_COMM_WORLD_SIZE", "OMPI_MCA_orte_hnp_uri"),
+    ("a TPU pod", "TPU_PROCESS_ADDRESSES", "TPU_PROCESS_ADDRESSES"),
+    ("a TPU pod", "TPU_WORKER_HOSTNAMES", "TPU_WORKER_HOSTNAMES"),
+)
+# Seconds in which all must have come.
+_MEETING = 300
+
+
+def _join(companions: Companions, lost: Callable[[str, int], None]) -> None:
+    """Connects this process with its companions, if it has any.
+
+    Raises:
+      InputError: they do not come, or have other devices.
+    """
+    number, by = companions.validate().started()
+    if number == 1 and companions.distributed != "on":
+        return
+    import jax
+    from jax._src import distributed
+
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    # Its handler of SIGTERM would take the place of ours.
+    jax.config.update("jax_enable_preemption_service", False)
+    stated = companions.coordinator is not None
+    try:
+        jax.distributed.initialize(
+            companions.coordinator,
+            companions.num_processes,
+            companions.process_id,
+            cluster_detection_method="deactivate" if stated else None,
+            initialization_timeout=_MEETING,
+        )
+    except (RuntimeError, ValueError, OSError) as error:
+        said = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"{number} processes were started by {by}, but do not come together: {said}; --distributed=off "
+            "for each by itself, or name the first with --coordinator"
+        ) from error
+    state = distributed.global_state
+    if state.num_processes > 1:
+        processes.join(state.client, str(state.coordinator_address), lost)
+
+
 def _has_gpu() -> bool:
     """Returns whether this machine has an NVIDIA GPU, whatever JAX sees."""
     if Path("/dev/nvidia0").exists():
@@ -65,6 +177,8 @@ def start(
     execution: Execution | None = None,
     num_cpu_devices: int | None = None,
     cache: Path = CACHE,
+    companions: Companions | None = None,
+    lost: Callable[[str, int], None] = lambda *_: None,
 ) -> Execution:
     """Starts JAX and chooses the kernels; to be called before anything is trained.
 
@@ -72,16 +186,20 @@ def start(
       execution: How fast; None for the automatic choice.
       num_cpu_devices: Number of host devices where there is no accelerator; None for one a core.
       cache: Folder in which compiled programs and kernels are kept.
+      companions: The processes that train together with this one; None for no others.
+      lost: See `jleaks.training.processes.join`.
 
     Returns:
       The execution with the choice of kernels, for whatever takes one.
 
     Raises:
       InputError: kernels are asked for that cannot be had, JAX has no devices, or it is set to compute
-        other numbers.
+        other numbers; the other processes cannot be found.
     """
     execution = (execution or Execution()).validate()
     use_all_cores(num_cpu_devices, cache)
+    if companions is not None:
+        _join(companions, lost)
     import jax
 
     from jleaks import settings

@@ -24,6 +24,7 @@ from jleaks import keys, settings
 from jleaks.errors import InputError
 from jleaks.keys import Key
 from jleaks.training import epoch as epoch_lib
+from jleaks.training import processes
 from jleaks.training.executables import Executable, ready
 from jleaks.training.learner import Data, Learner, Members, State
 from jleaks.training.placement import (
@@ -68,13 +69,20 @@ def make_mesh(num_devices: int | None = None) -> Mesh:
         set to compute other numbers.
     """
     settings.check()
-    if (processes := jax.process_count()) > 1:
+    if jax.process_count() != processes.count():
         raise InputError(
-            f"JAX was started as {processes} processes that share their devices, a fleet trains in one: "
-            "start each by itself, with a --workdir of its own"
+            f"JAX was started as {jax.process_count()} processes that share their devices, and jleaks "
+            "does not know of it: leave that to `jleaks sweep` or `jleaks bank`, or start each by itself, "
+            "with a --workdir of its own"
         )
-    devices = jax.devices()
+    # Those of one process side by side.
+    devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
     count = len(devices) if num_devices is None else num_devices
+    if processes.count() > 1 and count < len(devices):
+        raise InputError(
+            f"num_devices is {count}, {processes.count()} processes use all that they have, "
+            f"{len(devices)}: leave it unset"
+        )
     if count > len(devices):
         raise InputError(f"num_devices is {count}, JAX sees {len(devices)} ({devices[0].platform})")
     return Mesh(np.array(devices[:count]), ("model",), axis_types=(AxisType.Auto,))

@@ -9,6 +9,7 @@ import jax
 from jax.extend import core
 
 from jleaks.errors import InputError
+from jleaks.training import processes
 
 _MEMINFO = "proc/meminfo"
 _CGROUP = "proc/self/cgroup"
@@ -37,7 +38,7 @@ def device_memory(device: jax.Device, num_devices: int | None = None) -> int:
             f"{device.device_kind} does not say how much memory it has (XLA_PYTHON_CLIENT_ALLOCATOR is "
             f"{os.environ.get('XLA_PYTHON_CLIENT_ALLOCATOR', 'unset')}): unset it"
         )
-    return available_memory() // (num_devices or jax.local_device_count())
+    return available_memory() // (num_devices or jax.local_device_count()) // processes.sharing()
 
 
 def available_memory(root: Path = Path("/")) -> int:

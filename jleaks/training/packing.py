@@ -18,6 +18,7 @@ from jleaks import settings
 from jleaks.data import encodings
 from jleaks.errors import InputError
 from jleaks.models import kernels
+from jleaks.training import processes
 from jleaks.training.cost import measure
 from jleaks.training.execution import Execution
 from jleaks.training.learner import Data, Learner
@@ -282,10 +283,13 @@ def choose(
     cost = measure(learner, data.features, num_members, private)
     platform = devices[0].platform
     if memory is None:
-        memory = device_memory(devices[0], len(devices))
+        # Of other processes' devices nothing is known here; the least of all counts.
+        own = [device for device in devices if device.process_index == processes.index()]
+        memory = device_memory(own[0], len(own))
         if platform == "cpu":
             # The host's own state of every model, and a checkpoint's copy.
-            memory = max(0, memory - 2 * num_models * cost.state_bytes // len(devices))
+            memory = max(0, memory - 2 * num_models * cost.state_bytes // len(own))
+        memory = int(processes.numbers(memory).min())
     share = -(-num_models // len(devices))
     group, group_reason = _MAX_GROUP, "largest group"
     cache = _CACHE_BYTES.get(platform, 1 << 50)

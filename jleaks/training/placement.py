@@ -6,6 +6,8 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from jleaks.training import processes
+
 MODEL = PartitionSpec("model")
 SHARED = PartitionSpec()
 
@@ -38,12 +40,25 @@ def put_models(pack: Any, mesh: Mesh, group: int = 1, least: int = 0) -> tuple[A
     def pad(leaf: np.ndarray) -> np.ndarray:
         return np.concatenate([leaf, np.repeat(leaf[-1:], surplus, 0)]) if surplus else leaf
 
-    return jax.device_put(jax.tree.map(pad, pack), NamedSharding(mesh, MODEL)), count
+    return _put(jax.tree.map(pad, pack), NamedSharding(mesh, MODEL)), count
 
 
 def put_shared(tree: Any, mesh: Mesh) -> Any:
     """Places arrays whole on every device."""
-    return jax.device_put(tree, NamedSharding(mesh, SHARED))
+    return _put(tree, NamedSharding(mesh, SHARED))
+
+
+def _put(tree: Any, place: NamedSharding) -> Any:
+    if processes.count() == 1:
+        return jax.device_put(tree, place)
+
+    # Every process has the whole, and moves what its own devices hold of it; `device_put` would compare
+    # the wholes first.
+    def one(leaf: Any) -> jax.Array:
+        whole = np.asarray(leaf)
+        return jax.make_array_from_callback(whole.shape, place, lambda part: whole[part])
+
+    return jax.tree.map(one, tree)
 
 
 def like(tree: Any, mesh: Mesh, spec: PartitionSpec) -> Any:
@@ -53,7 +68,7 @@ def like(tree: Any, mesh: Mesh, spec: PartitionSpec) -> Any:
 
 
 def fetch(tree: Any, count: int) -> Any:
-    """Copies the first `count` models of a pack to the host, once, device by device."""
+    """Copies the first `count` models of a pack to the host, once, device by device; to all processes."""
     # All leaves are on their way before the first is waited for.
     for leaf in jax.tree.leaves(tree):
         leaf.copy_to_host_async()
@@ -65,4 +80,10 @@ def fetch(tree: Any, count: int) -> Any:
             span[...] = np.asarray(shard.data)[: len(span)]
         return found
 
-    return jax.tree.map(one, tree)
+    def gathered(leaf: jax.Array) -> np.ndarray:
+        # A process's devices lie side by side in the mesh.
+        shards = sorted(leaf.addressable_shards, key=lambda shard: shard.index[0].start or 0)
+        own = np.concatenate([np.asarray(shard.data) for shard in shards])
+        return processes.exchange(own).reshape(leaf.shape)[:count]
+
+    return jax.tree.map(one if processes.count() == 1 else gathered, tree)

@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
+from jleaks.training import processes
+
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 # Seconds after which a stop that went unheard is raised again, and one that could not be raised yet.
@@ -113,6 +115,10 @@ class StopSignal:
         # Nobody looked at it any more: what follows would go on as if nothing had been said.
         if kind is None and self.received is not None and self._inside_stoppable:
             _leave(self.received, None)
+
+    def agreed(self) -> bool:
+        """Whether a signal has arrived, at this process or one that trains with it; all ask together."""
+        return bool(processes.numbers(self.received is not None).any())
 
     def check(self, doing: str) -> None:
         """Stops here if a signal has arrived.

@@ -11,7 +11,7 @@ import numpy as np
 
 from jleaks.activity import doing
 from jleaks.errors import InputError
-from jleaks.training import divergence, epoch, packing
+from jleaks.training import divergence, epoch, packing, processes
 from jleaks.training import private as private_lib
 from jleaks.training.checkpoints import Store
 from jleaks.training.executables import TooLargeError
@@ -63,6 +63,11 @@ class FleetSpec:
 def _take(tree: _T, rows: slice | np.ndarray) -> _T:
     """Returns the models at `rows` of a stacked tree."""
     return jax.tree.map(lambda leaf: leaf[rows], tree)
+
+
+def _alike(error: Exception) -> bool:
+    """Whether memory ran out on all processes: programs are equal, but the others may have results."""
+    return processes.count() == 1 or isinstance(error, TooLargeError)
 
 
 class Trainer:
@@ -157,6 +162,11 @@ class Trainer:
             except (MemoryError, jax.errors.JaxRuntimeError) as error:
                 if not exhausted(error):
                     raise
+                if not _alike(error):
+                    raise InputError(
+                        f"{self._what(error)}; several processes cannot make packs smaller at once: say "
+                        f"--models_per_call, below {self.packing.models_per_call}"
+                    ) from error
                 (relieve or self._back_off)(error)
             else:
                 at = span.stop
@@ -270,7 +280,7 @@ class Trainer:
             try:
                 self._advance(progress, pack, behind, start, ceiling)
             except (MemoryError, jax.errors.JaxRuntimeError) as error:
-                if exhausted(error):
+                if exhausted(error) and _alike(error):
                     progress.keep_last_epoch(behind, pack)
                 raise
 
@@ -302,19 +312,20 @@ class Trainer:
             tick = time.monotonic()
             pack.fit(self.data, at, stop)
             now = time.monotonic()
-            per_epoch = (now - tick) / (stop - at)
             progress.trained += now - tick
             losses, bad = pack.losses()
             self._diverged(models, bad)
+            # More seldom where saving takes long, unless every call is to be saved.
+            rest = self._execution.checkpoint_seconds
+            due = now - progress.saved >= (rest and max(rest, _SAVING_SHARE * progress.saving))
+            # By the clock of one process: all go on alike.
+            per_epoch, due = processes.numbers((now - tick) / (stop - at), due)[0].tolist()
+            halted = self._stop.agreed()
             at = stop
             ahead = int((at - progress.epochs[models]).sum())
             whole = losses[bad < 0, at - 1]
             self._report_progress(progress, ahead, float(whole.mean()) if whole.size else math.nan)
             chunk = max(1, int(self._execution.chunk_seconds / max(per_epoch, 1e-6)))
-            halted = self._stop.received is not None
-            # More seldom where saving takes long, unless every call is to be saved.
-            rest = self._execution.checkpoint_seconds
-            due = now - progress.saved >= (rest and max(rest, _SAVING_SHARE * progress.saving))
             if halted or due or at == ceiling:
                 progress.keep(models, pack.fetch(), at)
             if progress.store is not None and (halted or due):
@@ -324,6 +335,8 @@ class Trainer:
             if halted:
                 if progress.store is not None:
                     progress.store.close()
+                # Nobody leaves before it is saved.
+                processes.barrier()
                 done = int(progress.epochs.sum())
                 raise Preempted(f"{self._spec.name}: stopped after {done} epochs")
 
@@ -354,7 +367,8 @@ class Trainer:
         asked = self.data if data is None else data
 
         def ask(pack: slice) -> dict[str, np.ndarray]:
-            self._stop.check(f"{self._spec.name} answered")
+            if self._stop.agreed():
+                raise Preempted(f"stopped while {self._spec.name} answered")
             own = answering and answering._replace(strength=answering.strength[pack])
             return self.fleet.query(asked, _take(state, pack), rows[pack], keep, self._block, own)
 

@@ -43,6 +43,7 @@ NOT_RUN = {
     "docs/clusters.md": [
         'jleaks cells --root=checkpoints/grid --grid="epochs=10,50',
         "jleaks cells --root=checkpoints/grid | xargs",
+        "srun -n 4 --gpus-per-task=1 jleaks sweep",
     ],
     "docs/defences.md": ["jleaks sweep --tasks=location --defence=dpsgd"],
     "docs/paper.md": ["python -m launch.paper --scale=paper"],

@@ -80,7 +80,8 @@ def make_executor(name: str, resources: Mapping[str, float]) -> Executor:
 def run_process(cell: Cell, stop: StopSignal) -> int:
     """Runs a cell as a process of its own (see `Runner`)."""
     # Run by name: the launchers are `launch` in a clone and `jleaks.launch` in a wheel.
-    words = [sys.executable, "-m", "jleaks", *cell.words]
+    # One process: several that were started together share the cells, not one cell.
+    words = [sys.executable, "-m", "jleaks", *cell.words, "--distributed=off"]
     # Of its own session, so that Ctrl-C reaches it once.
     process = subprocess.Popen(words, start_new_session=True)
     told = False
