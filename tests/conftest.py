@@ -93,9 +93,8 @@ def launch():
             cwd=ROOT,
             capture_output=True,
             text=True,
-            timeout=600,
             check=False,
-            **kwargs,
+            **{"timeout": 600, **kwargs},
         )
 
     run.root = ROOT

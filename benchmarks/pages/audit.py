@@ -7,12 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.harness import Command, Layout, Row, versions, where
-from benchmarks.pages import filled
+from benchmarks.pages import body, filled
 from benchmarks.peers.newcomer import ways_table
 from benchmarks.peers.peers import tools_table
 from jleaks import json_lines
 from jleaks.files import replace_file
-from jleaks.report.table import Table
 
 COMMAND = Command(
     "benchmarks.pages.audit",
@@ -36,11 +35,6 @@ def _made(rows: Sequence[Row]) -> str:
         f"(`{first['command']}`; {first['cores']} cores of {first['cpu']}, commit "
         f"{first['commit']}{busy}; {versions(first)}.)"
     )
-
-
-def _body(table: Table) -> str:
-    """Returns a table without its heading."""
-    return table.to_markdown().split("\n", 1)[1].strip()
 
 
 def _share(value: float) -> str:
@@ -114,11 +108,11 @@ def filled_page(
         for row in audits
         if "budget" in row and abs(row["limit"] - row["truth"]) < _NEAR and 0 < row["limit"] < 1
     ]
-    ways = f"{_body(ways_table(newcomers))}\n\n{_made(newcomers)}"
+    ways = f"{body(ways_table(newcomers))}\n\n{_made(newcomers)}"
     page = filled(page, "newcomer table", ways)
-    page = filled(page, "verdicts table", _body(_VERDICTS.table(verdicts)))
-    page = filled(page, "budget table", _body(_BUDGETS.table(budgets)))
-    return filled(page, "tools table", f"{_body(tools_table(tools))}\n\n{_made(tools)}")
+    page = filled(page, "verdicts table", body(_VERDICTS.table(verdicts)))
+    page = filled(page, "budget table", body(_BUDGETS.table(budgets)))
+    return filled(page, "tools table", f"{body(tools_table(tools))}\n\n{_made(tools)}")
 
 
 def main() -> int:

@@ -42,12 +42,17 @@ NOT_RUN = {
     "docs/audit.md": ["python examples/audit_forest.py", "python examples/audit_torch.py"],
     "docs/clusters.md": [
         'jleaks cells --root=checkpoints/grid --grid="epochs=10,50',
+        'pip install "jleaks[ray]"',
+        "for i in 0 1 2 3; do",
+        "kubectl apply",
         "jleaks cells --root=checkpoints/grid | xargs",
         "srun -n 4 --gpus-per-task=1 jleaks sweep",
+        "python -m benchmarks.checks.clusters",
     ],
     "docs/defences.md": ["jleaks sweep --tasks=location --defence=dpsgd"],
     "docs/paper.md": ["python -m launch.paper --scale=paper"],
     "docs/reliability.md": ["python -m benchmarks.checks.soak --minutes=20"],
+    "docs/scale.md": ["python -m benchmarks.scaling.scale", "python -m benchmarks.checks.cells"],
     "docs/watching.md": ['pip install -e ".[tensorboard]"'],
 }
 # What a reader does once, and the suite's machine has done: an environment, and the suite itself.

@@ -7,6 +7,7 @@ given, under the same paths.
 
 import importlib
 import os
+import signal
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -59,7 +60,11 @@ class _OnRay:
 
     def __call__(self, cells: Sequence[Cell], say: Say, stop: StopSignal) -> list[Cell]:
         ray: Any = importlib.import_module(self.needs)
+        # Ray's own handlers end the process at once.
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
         ray.init()
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
         task = ray.remote(max_retries=_RETRIES, retry_exceptions=[_StoppedError], **self._takes)(
             _task
         )

@@ -1,0 +1,30 @@
+"""What committed rows say of grids that schedulers ran, in docs/clusters.md.
+
+python -m benchmarks.pages.clusters --rows=results/clusters.jsonl --page=docs/clusters.md
+"""
+
+from benchmarks.checks.clusters import clusters_table
+from benchmarks.harness import Command, where
+from benchmarks.pages import body, made, write
+from jleaks import json_lines
+
+COMMAND = Command(
+    "benchmarks.pages.clusters",
+    __doc__,
+    rows=where("Rows of benchmarks.checks.clusters.", "results/clusters.jsonl"),
+    page=where("The page whose table is written.", "docs/clusters.md"),
+)
+
+
+def parts(path: str) -> dict[str, str]:
+    """Returns the page's table by its marker."""
+    rows = json_lines.read(path)
+    return {"clusters table": f"{body(clusters_table(rows))}\n\n{made(rows[0])}"}
+
+
+def main() -> int:
+    return write(COMMAND.page, parts(COMMAND.rows))
+
+
+if __name__ == "__main__":
+    COMMAND.run(main)
