@@ -41,6 +41,7 @@ test: $(STAMP)
 
 long: $(STAMP)
 	$(BIN)/python -m pytest -n 2 -m long
+	HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest -n 2 -m "long or not long" tests/fuzz
 
 newest: $(NEWEST)/.installed
 	rm -rf $(NEWEST)/run

@@ -198,8 +198,9 @@ def damage_tables(rows: Sequence[Row]) -> list[Any]:
     )
     disks = Layout(
         "A full disk",
-        "The sweep on a disk of so many megabytes, then continued on a larger one.",
+        "A command on a disk of so many megabytes, then continued on a larger one.",
         (
+            ("command", "{subject}"),
             ("MB", "{megabytes}"),
             ("status", "{status_when_full}"),
             ("said", "{said}"),

@@ -6,7 +6,7 @@ A small sweep, bank, experiment and audit are each run once undisturbed.  Then e
 again, killed at a moment drawn uniformly from the time that the undisturbed run took, by SIGKILL, SIGTERM
 or SIGINT in turn, until it ends by itself; what it leaves is compared with the undisturbed run's, number
 for number.  After some of the kills, and after the end, a file that was kept is damaged: the command goes
-on from what is intact, or refuses in one line that says what to delete, which is deleted then.  The sweep
+on from what is intact, or refuses in one line that says what to delete, which is deleted then.  The first
 is also run on a disk that is full.  A row tells of one run from its first start to its end.
 """
 
@@ -250,7 +250,7 @@ def _disturbed(subject: Subject, folder: Path, lasts: float, rng: np.random.Gene
     return {"status": status, "kills": kills, "damages": damages, "tracebacks": tracebacks}
 
 
-# Megabytes of disks on which the small sweep cannot finish.
+# Megabytes of disks on which none of them can finish.
 _FULL = (0.5, 1.5)
 
 
@@ -303,13 +303,14 @@ def main() -> int:
             print(f"{name} {run}: {len(row['kills'])} kills, {other or 'equal'}", flush=True)
             for event in (*row["damages"], *(k for k in row["kills"] if not _clean(k))):
                 print(f"  {event}", flush=True)
-        if "sweep" in names and COMMAND.damage:
+        if COMMAND.damage:
+            name = names[0]
             for megabytes in _FULL:
                 folder = Path(root) / "full" / str(megabytes)
                 folder.mkdir(parents=True)
-                found = _full(SUBJECTS["sweep"], folder, megabytes, references["sweep"][1])
+                found = _full(SUBJECTS[name], folder, megabytes, references[name][1])
                 if found is not None:
-                    rows.append({"subject": "sweep", **found})
+                    rows.append({"subject": name, **found})
                     print(f"disk of {megabytes} MB: {found}", flush=True)
     about = functools.partial(COMMAND.about, before, Execution())
     failed = [row for row in rows if not row["equal"] or row["tracebacks"]]
