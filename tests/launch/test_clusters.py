@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import re
 import signal
 import subprocess
@@ -80,7 +81,9 @@ def test_on_ray_a_signal_has_cells_save(launch, tmp_path):
         *("--executor=ray", "--resources=CPU=1", "--", "sweep", "--tasks=location"),
         *("--num_seeds=1", "--scale=0.02"),
     ]
-    process = subprocess.Popen(words, cwd=launch.root, stdout=subprocess.PIPE, text=True)
+    # Not on a cluster that somebody has begun here.
+    env = {**os.environ, "RAY_ADDRESS": "local"}
+    process = subprocess.Popen(words, cwd=launch.root, env=env, stdout=subprocess.PIPE, text=True)
     until = time.monotonic() + 180
     while not list(tmp_path.glob("*/fleets/*/[0-9]*")) and time.monotonic() < until:
         time.sleep(0.2)
