@@ -115,6 +115,11 @@ SWEEP = Table(
         _flag("delta_alone", "--delta=1e-6", ["--delta is 1e-06", "--target_epsilon"]),
         _flag("target_epsilon_0", "--target_epsilon=0", ["epsilon"]),
         _flag("data_dir_nowhere", "--data_dir=/nowhere/at/all", ["not prepared", "launch.prepare"]),
+        _flag(
+            "data_dir_store",
+            "--data_dir=gs://bucket/data",
+            ["--data_dir is gs://bucket/data", "gcsfuse"],
+        ),
         _flag("data_dir_empty", "--data_dir=", ["--data_dir"]),
         _flag("data_dir_escape", ["--data_dir={}/\x1b[2Jx", "--tasks=location"], ["not prepared"]),
         _flag("plugin_nowhere", "--plugin=nowhere.py", ["nowhere.py"]),

@@ -87,6 +87,27 @@ def test_a_stopped_bank_goes_on_where_it_was(whole, tmp_path, monkeypatch):
     assert bank.meta["packing"]["models_per_call"] == 2
 
 
+@pytest.mark.parametrize("name", ["phi", "correct"])
+def test_a_flipped_bit_of_what_was_answered_is_told(tmp_path, rng, name):
+    answers = {
+        "phi": rng.normal(size=(2, 2, 9)).astype(np.float32),
+        "correct": np.ones((2, 2, 9), bool),
+    }
+    kept = BankAnswers(tmp_path, "plan", 6, np.float32)
+    for _ in range(2):
+        kept.add(answers, {"query": 1.0})
+    assert BankAnswers(tmp_path, "plan", 6, np.float32).num_done == 4
+    path = tmp_path / f"{name}.npy"
+    content = bytearray(path.read_bytes())
+    # Of the third model of the first query, of six.
+    content[len(content) - (len(content) - 128) * 9 // 12] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(
+        InputError, match=f"{name} is not what was kept.*; delete {tmp_path} to ask"
+    ):
+        BankAnswers(tmp_path, "plan", 6, np.float32)
+
+
 def test_half_precision_is_another_plan_and_keeps_three_digits(whole, tmp_path):
     half = plan(answers="float16")
     assert half.fingerprint() != plan().fingerprint()

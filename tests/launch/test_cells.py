@@ -6,8 +6,6 @@ import subprocess
 import sys
 import time
 
-import pytest
-
 TINY = ["sweep", "--tasks=location", "--num_seeds=1", "--scale=0.02", "--attack_epochs=2"]
 
 
@@ -62,22 +60,6 @@ def test_a_stopped_shard_stops_its_cell_which_saves(launch, tmp_path):
     state = json.loads((root / "epochs=3000" / "progress.json").read_text())
     assert state["ended"] == "stopped"
     assert list(root.glob("*/fleets/*/[0-9]*"))
-
-
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        (["--grid=epochs=1,2"], "cells run no command, expected one of sweep"),
-        ([], "has no cells.json: jleaks cells --grid=... writes it"),
-        (["--grid=epochs=1,2", "--shard=2/2", "--", "sweep"], "--shard is '2/2', expected"),
-        (["--grid=epochs=1,2", "sweep"], "not a flag: sweep"),
-    ],
-)
-def test_bad_flags_are_one_line(launch, tmp_path, flags, message):
-    done = launch("launch.cells", f"--root={tmp_path / 'grid'}", *flags)
-    assert done.returncode == 2
-    assert message in done.stderr
-    assert not (tmp_path / "grid").exists()
 
 
 def test_a_cell_that_fails_is_named_and_the_others_run(launch, tmp_path):

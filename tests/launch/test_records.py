@@ -1,4 +1,4 @@
-"""The command that judges single records: what it writes, and its one line for what it cannot use."""
+"""The command that judges single records: what it writes."""
 
 import csv
 import json
@@ -51,20 +51,3 @@ def test_files_say_the_same_and_what_models_do_not_tell(launch, scores):
     frame = pd.read_parquet(folder / "records.parquet")
     assert frame["auc"].isna().sum() == 2
     assert frame["record"].tolist() == [int(row["record"]) for row in rows]
-
-
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        ((), "--bank names the file"),
-        (("--bank=none.npz",), "none.npz does not exist"),
-        (("--bank=none.npz", "--fprs=0.1,2"), "--fprs is 0.1,2, expected numbers strictly"),
-        (("--bank=none.npz", "--attacks=los"), "unknown attack 'los'"),
-        (("--bank=none.npz", "--confidence=1"), "confidence"),
-    ],
-)
-def test_what_cannot_be_used_is_one_line(launch, flags, message):
-    process = launch("jleaks", "records", *flags)
-    assert process.returncode == 2
-    (line,) = process.stderr.splitlines()
-    assert message in line
