@@ -12,7 +12,7 @@ from jleaks.errors import InputError
 from jleaks.experiments.claims import ATTACKS, Value, value_rank
 from jleaks.metrics.intervals import Interval, t_interval
 from jleaks.report.columns import COLUMNS
-from jleaks.report.groups import CONFIDENCE, grouped
+from jleaks.report.groups import CONFIDENCE, grouped, mean_of
 from jleaks.report.numbers import few_mark, interval_text, notes
 from jleaks.report.table import Cell, Table
 from jleaks.report.tables import seeds_text
@@ -40,8 +40,8 @@ class _Line(NamedTuple):
     def number(self, name: str) -> str:
         """Returns a column as the table has it: the mean over seeds of the mean over shadow tasks."""
         rows = [row for same in self.seeds.values() for row in same]
-        defined = [row for row in rows if row.get(name) is not None]
-        means = [_mean(row.get(name) for row in same) for same in self.seeds.values()]
+        defined = [row for row in rows if mean_of(row.get(name)) is not None]
+        means = [_mean(mean_of(row.get(name)) for row in same) for same in self.seeds.values()]
         column, interval = COLUMNS[name], _interval(tuple(means))
         others = [n for row in rows if (n := row.get("num_nonmembers")) is not None]
         return interval_text(

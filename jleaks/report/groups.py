@@ -158,13 +158,23 @@ def _results(name: str, design: Design, rows: Sequence[Any], folder: Path) -> Re
 
 
 def to_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Returns rows as a table: a column for each field and for each of `COLUMNS`, NaN where not defined."""
+    """Returns rows as a table: a column for each field and for each of `COLUMNS`, NaN where not defined.
+
+    Of what a row has estimated over several targets, the mean.
+    """
     rows = [grouped(row) for row in rows]
     others = dict.fromkeys(field for row in rows for field in row if field not in COLUMNS)
     fields = {field: pd.Series([row.get(field) for row in rows], dtype=object) for field in others}
-    numbers = {name: pd.Series([row.get(name) for row in rows], dtype=float) for name in COLUMNS}
+    numbers = {
+        name: pd.Series([mean_of(row.get(name)) for row in rows], dtype=float) for name in COLUMNS
+    }
     numbers[GAP] = numbers["train_accuracy"] - numbers["test_accuracy"]
     return pd.DataFrame(fields | numbers)
+
+
+def mean_of(value: Any) -> Any:
+    """Returns a field's number: of what a row has estimated over several targets, the mean."""
+    return value["mean"] if isinstance(value, Mapping) else value
 
 
 def grouped(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -209,7 +219,7 @@ def group_rows(rows: pd.DataFrame) -> list[Group]:
     def rank(group: Group) -> tuple[Any, ...]:
         return (
             tasks.index(group.task),
-            attacks.index(group.attack),
+            attacks.index(group.attack) if group.attack in ATTACKS else len(attacks),
             [tasks.index(name) for name in group.shadow_tasks],
             [(name, value_rank(value)) for name, value in group.variant],
         )

@@ -14,6 +14,7 @@ from jleaks.experiments import defend, engine
 from jleaks.experiments.paper_plan import PaperPlan
 from jleaks.metrics.intervals import t_interval
 from jleaks.report import defences as report
+from jleaks.report.cell_table import cell_table
 from jleaks.training import fleet
 from jleaks.training.execution import Execution
 from jleaks.training.recipe import Recipe
@@ -210,3 +211,20 @@ def test_tables_show_banks_and_canaries(with_banks, tmp_path):
         and (r["variant"]["attacker"], r["variant"]["records"]) == ("aware", "mislabelled")
     )
     assert f"{row['epsilon_thresholds']:.2f} of {row['epsilon_thresholds_ceiling']:.2f}" in line
+
+
+def test_cells_of_a_grid_show_banks_too(with_banks):
+    found = cell_table([{**row, "cell": {"epochs": "4"}} for row in with_banks])
+    (row,) = (
+        r
+        for r in with_banks
+        if (r["attack"], r["variant"]["defence"]) == ("lira_online", "none")
+        and r["variant"]["records"] == "candidates"
+    )
+    lines = [[cell.text for cell in line] for line in found.rows]
+    (line,) = (
+        line
+        for line in lines
+        if line[3] == "lira_online" and "defence none" in line[4] and "candidates" in line[4]
+    )
+    assert f"{row['auc']['mean']:.3f}" in " ".join(line)
