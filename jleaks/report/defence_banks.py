@@ -11,6 +11,7 @@ from typing import Any
 
 from jleaks.attacks.bank import CANDIDATES
 from jleaks.metrics.intervals import Interval
+from jleaks.report.numbers import UNDEFINED
 from jleaks.report.table import Cell, Table
 from jleaks.rows import Row
 
@@ -97,6 +98,8 @@ def _interval(estimate: Mapping[str, Any]) -> Interval:
 def shown(interval: Interval) -> str:
     """Returns a mean and half of its interval, where it has one."""
     half = (interval.high - interval.low) / 2 if interval.is_bounded else math.nan
+    if math.isnan(interval.mean):
+        return UNDEFINED
     return f"{interval.mean:.3f}" + ("" if math.isnan(half) else f" ±{half:.3f}")
 
 
@@ -105,7 +108,9 @@ def front(at: Sequence[tuple[float, float]]) -> set[int]:
     return {
         i
         for i, (accuracy, leak) in enumerate(at)
-        if not any(
+        # Of models that diverged there are no numbers.
+        if not math.isnan(accuracy + leak)
+        and not any(
             other != (accuracy, leak) and other[0] >= accuracy and other[1] <= leak for other in at
         )
     }

@@ -7,11 +7,13 @@ on one of them, by means.
 """
 
 import dataclasses
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -33,6 +35,7 @@ from jleaks.report.figures.style import (
     new_figure,
     png,
 )
+from jleaks.report.numbers import diverged_note
 from jleaks.report.table import Cell, Table
 from jleaks.report.titles import source_suffix, task_sources
 from jleaks.rows import Row
@@ -72,7 +75,7 @@ class Point:
     def strongest(self, metric: str) -> tuple[str, Interval]:
         """Returns the attacker of largest mean, and what it finds."""
         found = {who: leak for (name, who), leak in self.leaks.items() if name == metric}
-        who = max(found, key=lambda one: found[one].mean)
+        who = max(found, key=lambda one: (not math.isnan(found[one].mean), found[one].mean))
         return who, found[who]
 
 
@@ -158,8 +161,8 @@ def table(task: str, rows: Sequence[Row]) -> Table:
         f"(naive) or has (aware) the defence, adversary 3 (no shadow){_BESIDE if has_banks else ''}; "
         f"strongest: the largest mean of {'all' if has_banks else 'the three'}. Marked: on the Pareto "
         "front of test accuracy and that column, by means. epsilon: accounted, an upper bound at the row's "
-        "delta."
-    )
+        f"delta. {diverged_note(pd.DataFrame(rows))}"
+    ).rstrip()
     title = f"Defences on {task}{source_suffix([task], task_sources(rows))}"
     return Table(title, caption, tuple(heads), 3, tuple(cells))
 

@@ -93,6 +93,9 @@ def test_the_front_is_what_nobody_beats():
     found = [point(0.9, 0.8), point(0.8, 0.7), point(0.8, 0.75), point(0.7, 0.7), point(0.5, 0.6)]
     assert report.front(found, "auc") == {0, 1, 4}
     assert report.front([point(0.8, 0.7), point(0.8, 0.7)], "auc") == {0, 1}
+    # Where all models diverged there is nothing to compare.
+    nan = float("nan")
+    assert report.front([point(nan, nan), point(0.8, 0.7)], "auc") == {1}
     assert found[0].strongest("auc") == ("aware", t_interval([0.8]))
 
 
