@@ -35,7 +35,7 @@ COMMAND = Command(
     "benchmarks.checks.soak",
     __doc__,
     ("minutes", "seed"),
-    minutes=Flag("No run is begun after so many.", 20.0, 0.1),
+    minutes=Flag("No run is begun after so many, those that are undisturbed apart.", 20.0, 0.1),
     runs=Flag("No more runs of each command than so many.", 1000, 1),
     kills=Flag("A run is left alone after so many kills.", 6, 1),
     damage=Flag("Share of kills, and of ends, after which a file is damaged.", 0.5, 0),
@@ -278,7 +278,7 @@ def _status(subject: Subject, folder: Path) -> int:
 def main() -> int:
     names = COMMAND.names("commands", tuple(SUBJECTS))
     rng, before = np.random.default_rng(COMMAND.seed), machine()
-    until, rows = time.monotonic() + 60 * COMMAND.minutes, []
+    rows = []
     with tempfile.TemporaryDirectory() as root:
         references = {}
         for name in names:
@@ -290,6 +290,7 @@ def main() -> int:
             _run(SUBJECTS[name], warm)
             references[name] = _run(SUBJECTS[name], folder), SUBJECTS[name].outcome(folder)
             print(f"{name}: undisturbed, {references[name][0]:.1f} s", flush=True)
+        until = time.monotonic() + 60 * COMMAND.minutes
         for run, name in itertools.product(range(COMMAND.runs), names):
             if time.monotonic() > until:
                 break
