@@ -125,7 +125,10 @@ def help_text(program: str, doc: str) -> str:
 
 
 # Flags whose values are places on this machine.
-_PLACES = ("data_dir", "raw_dir", "workdir", "models_dir", "out_dir", "peers", "cache_dir")
+_PLACES = (
+    *("data_dir", "raw_dir", "workdir", "models_dir", "out_dir", "peers", "cache_dir"),
+    *("coordinator", "num_processes", "process_id"),
+)
 
 
 def public_flags() -> str:

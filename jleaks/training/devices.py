@@ -8,8 +8,10 @@ import dataclasses
 import hashlib
 import os
 import shutil
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
@@ -123,8 +125,24 @@ _STARTERS = (
     ("a TPU pod", "TPU_PROCESS_ADDRESSES", "TPU_PROCESS_ADDRESSES"),
     ("a TPU pod", "TPU_WORKER_HOSTNAMES", "TPU_WORKER_HOSTNAMES"),
 )
-# Seconds in which all must have come.
-_MEETING = 300
+# Seconds in which all must have come, and the exit status where they have not: as of other bad input.
+_MEETING, _MISSED = 300, 2
+
+
+def _check_free(port: int) -> None:
+    """Checks that this process may listen on a port; JAX would crash.
+
+    Raises:
+      InputError: it may not.
+    """
+    both = socket.has_dualstack_ipv6()
+    family = socket.AF_INET6 if both else socket.AF_INET
+    try:
+        socket.create_server(("", port), family=family, dualstack_ipv6=both).close()
+    except OSError as error:
+        raise InputError(
+            f"cannot listen on port {port} of --coordinator: {error.strerror}; name another"
+        ) from error
 
 
 def _join(companions: Companions, lost: Callable[[str, int], None]) -> None:
@@ -136,28 +154,49 @@ def _join(companions: Companions, lost: Callable[[str, int], None]) -> None:
     number, by = companions.validate().started()
     if number == 1 and companions.distributed != "on":
         return
+    if companions.process_id == 0:
+        _check_free(int(str(companions.coordinator).rpartition(":")[2]))
     import jax
     from jax._src import distributed
 
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     # Its handler of SIGTERM would take the place of ours.
     jax.config.update("jax_enable_preemption_service", False)
-    stated = companions.coordinator is not None
-    try:
-        jax.distributed.initialize(
-            companions.coordinator,
-            companions.num_processes,
-            companions.process_id,
-            cluster_detection_method="deactivate" if stated else None,
-            initialization_timeout=_MEETING,
+    stated, state = companions.coordinator is not None, distributed.global_state
+
+    def missed() -> tuple[int, str]:
+        return _MISSED, (
+            f"{number} processes were to meet at {state.coordinator_address} within {_MEETING} s, and did "
+            "not: start all of them and see that they reach it, or say --distributed=off"
         )
-    except (RuntimeError, ValueError, OSError) as error:
-        said = " ".join(str(error).split())[:200]
+
+    processes.on_abort(missed, lost)
+    failed: list[Exception] = []
+
+    def meet() -> None:
+        try:
+            jax.distributed.initialize(
+                companions.coordinator,
+                companions.num_processes,
+                companions.process_id,
+                cluster_detection_method="deactivate" if stated else None,
+                initialization_timeout=_MEETING,
+            )
+        except (RuntimeError, ValueError, OSError) as error:
+            failed.append(error)
+
+    # Not here: a signal would wait for the others.
+    meeting = threading.Thread(target=meet, daemon=True)
+    meeting.start()
+    while meeting.is_alive():
+        meeting.join(0.1)
+    if failed:
+        said = " ".join(str(failed[0]).split())[:200]
         raise InputError(
             f"{number} processes were started by {by}, but do not come together: {said}; --distributed=off "
             "for each by itself, or name the first with --coordinator"
-        ) from error
-    state = distributed.global_state
+        ) from failed[0]
+    processes.on_abort(lambda: None, lost)
     if state.num_processes > 1:
         processes.join(state.client, str(state.coordinator_address), lost)
 

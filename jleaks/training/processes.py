@@ -56,7 +56,8 @@ class _Group:
         self._ending = False
         self._heard = dict.fromkeys(range(self.count), ("", time.monotonic()))
         self._answered = time.monotonic()
-        self._catch_abort()
+        if self.index > 0:
+            on_abort(self._aborted, lost)
         threading.Thread(target=self._watch, daemon=True).start()
 
     def leave(self, status: int, line: str, *, told: bool = False) -> NoReturn:
@@ -129,30 +130,15 @@ class _Group:
             index, f"no sign of life for {_SILENT:.0f} s; the same command continues"
         )
 
-    def _catch_abort(self) -> None:
-        """Ends in one line where JAX's client would abort: the first process, its coordinator, is gone.
-
-        That client takes a callback for it, which fails before it is called (std::bad_cast, JAX 0.10); and
-        a handler of Python's runs too late.
-        """
-        if self.index == 0:
-            return
-
-        @ctypes.CFUNCTYPE(None, ctypes.c_int)
-        def aborted(_: int) -> None:
-            host, port = self.coordinator.rsplit(":", 1)
-            try:
-                socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
-            except OSError:
-                self._ending = True
-                line = self._named(0, "it is gone; the same command continues")
-                self._lost(line, LOST)
-                os._exit(LOST)
-            # Another reason, of which something else tells.
-            ctypes.CDLL(None).signal(int(signal.SIGABRT), ctypes.c_void_p(int(signal.SIG_DFL)))
-
-        self._aborted = aborted
-        ctypes.CDLL(None).signal(int(signal.SIGABRT), aborted)
+    def _aborted(self) -> _End | None:
+        """Says with what to end where JAX aborts, if that is because the first process is gone."""
+        host, port = self.coordinator.rsplit(":", 1)
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+        except OSError:
+            self._ending = True
+            return LOST, self._named(0, "it is gone; the same command continues")
+        return None
 
 
 _GROUP: _Group | None = None
@@ -176,6 +162,34 @@ def is_first() -> bool:
 def sharing() -> int:
     """Returns how many of the processes share this one's machine."""
     return 1 if _GROUP is None else _GROUP.sharing
+
+
+# What C's `signal` was handed: it keeps no reference.
+_HANDLER: list[Any] = []
+
+
+def on_abort(explain: Callable[[], _End | None], lost: Callable[[str, int], None]) -> None:
+    """Ends this process in one line where JAX's distributed client would abort it.
+
+    That client takes a callback for it, which fails before it is called (std::bad_cast, JAX 0.10); and
+    a handler of Python's runs too late.
+
+    Args:
+      explain: Returns exit status and line; None if something else is the reason, of which something else
+        tells.
+      lost: Called with line and status.
+    """
+    c_signal = ctypes.CDLL(None).signal
+
+    @ctypes.CFUNCTYPE(None, ctypes.c_int)
+    def aborted(_: int) -> None:
+        if (end := explain()) is not None:
+            lost(end[1], end[0])
+            os._exit(end[0])
+        c_signal(int(signal.SIGABRT), ctypes.c_void_p(int(signal.SIG_DFL)))
+
+    _HANDLER[:] = [aborted]
+    c_signal(int(signal.SIGABRT), aborted)
 
 
 def join(client: Any, coordinator: str, lost: Callable[[str, int], None]) -> None:
@@ -345,7 +359,9 @@ def end(status: int, line: str | None = None) -> None:
 
 def await_end(error: BaseException) -> None:
     """Waits for the end that the others' brings, where an error may be no more than its consequence."""
+    if _GROUP is None:
+        return
     import jax
 
-    if _GROUP is not None and isinstance(error, (jax.errors.JaxRuntimeError, ValueError)):
+    if isinstance(error, (jax.errors.JaxRuntimeError, ValueError)):
         time.sleep(_SILENT + 2 * _GRACE)

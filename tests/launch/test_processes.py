@@ -1,7 +1,9 @@
 """Several processes train one fleet: rows as from one, and an end in one line for all when one is lost."""
 
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -12,7 +14,7 @@ from conftest import ROOT, python_path
 from processes import ended, numbers, start, start_each
 
 from jleaks.errors import InputError
-from jleaks.training import processes
+from jleaks.training import devices, processes
 from jleaks.training.devices import Companions
 
 SWEEP = (
@@ -72,9 +74,13 @@ def alone(*words):
 
 
 def when_saved(running, workdir, then):
-    """Does something to processes once they have saved a checkpoint."""
-    deadline = time.monotonic() + 200
-    while not list(workdir.glob("fleets/*/[0-9]*")) and time.monotonic() < deadline:
+    """Does something to processes once they have saved a checkpoint of their own."""
+
+    def saved():
+        return {path.name for path in workdir.glob("fleets/*/*") if path.name.isdecimal()}
+
+    before, deadline = saved(), time.monotonic() + 200
+    while saved() <= before and time.monotonic() < deadline:
         assert all(process.poll() is None for process in running), ended(running)
         time.sleep(0.01)
     then()
@@ -102,7 +108,7 @@ def test_with_one_process_nothing_is_exchanged():
     processes.end(1, "returns")
 
 
-def test_killed_stopped_and_continued_two_processes_end_with_the_rows_of_one(tmp_path):
+def test_killed_and_continued_two_processes_end_with_the_rows_of_one(tmp_path):
     whole, workdir = tmp_path / "whole", tmp_path / "parts"
     alone(*SWEEP, "--num_cpu_devices=2", f"--workdir={whole}")
     words = (*SWEEP, "--num_cpu_devices=1", f"--workdir={workdir}")
@@ -112,15 +118,20 @@ def test_killed_stopped_and_continued_two_processes_end_with_the_rows_of_one(tmp
     line = "stopped: process 0 of 2: it is gone; the same command continues"
     assert said[1].splitlines()[-1] == line
     assert not (workdir / "rows.jsonl").exists()
-    running = start(2, *words)
-    statuses, said = when_saved(running, workdir, running[1].terminate)
-    assert statuses == [75, 75], said
-    assert "the same command continues" in said[0]
     statuses, said = ended(start(2, *words))
     assert statuses == [0, 0], said
     assert numbers(workdir) == numbers(whole)
     # The first alone speaks, but for what Gloo says.
     assert all("Gloo" in line for line in said[1].splitlines())
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("which", [0, 1])
+def test_one_that_is_told_to_stop_stops_both(tmp_path, which):
+    running = start(2, *SWEEP, "--num_cpu_devices=1", f"--workdir={tmp_path}")
+    statuses, said = when_saved(running, tmp_path, running[which].terminate)
+    assert statuses == [75, 75], said
+    assert re.search(r"location: stopped after \d+ epochs; the same command continues", said[0])
 
 
 @pytest.mark.long
@@ -229,6 +240,38 @@ def test_companions_that_cannot_be_are_refused(stated, said):
         Companions(**(stated if "alone" in said else good | stated)).validate()
 
 
+def test_a_port_that_is_taken_is_refused():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(InputError, match=f"cannot listen on port {port} of --coordinator"):
+            devices._join(Companions("auto", f"localhost:{port}", 2, 0), pytest.fail)
+
+
+MISSED = """
+import sys
+from jleaks.training import devices
+
+devices._MEETING = 1
+together = devices.Companions("auto", sys.argv[1], 2, 1)
+devices.start(num_cpu_devices=1, companions=together, lost=lambda line, _: print(line, flush=True))
+"""
+
+
+def test_companions_that_do_not_come_are_missed():
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        place = f"127.0.0.1:{probe.getsockname()[1]}"
+    done = subprocess.run(
+        [sys.executable, "-c", MISSED, place],
+        env=os.environ | {"PYTHONPATH": python_path(__file__)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    (line,) = done.stdout.splitlines()
+    assert line.startswith(
+        f"2 processes were to meet at {place} within 1 s, and did not: start all"
+    )
+
+
 SLURM = {"SLURM_STEP_NODELIST": "a,b", "SLURM_NTASKS": "2"}
 
 
@@ -264,9 +307,9 @@ def test_who_started_several_processes_is_seen(monkeypatch, environ, distributed
     "words",
     [
         ("paper", "--experiment=shadows", "--tasks=location"),
-        ("attack", "--bank=nowhere.npz"),
+        ("serve", "--task=location"),
     ],
-    ids=["paper", "attack"],
+    ids=["paper", "serve"],
 )
 def test_the_work_of_one_process_is_refused_to_several(launch, words):
     command, *flags = words
