@@ -85,7 +85,7 @@ def model_halves(bank: Bank) -> ModelHalves:
 
 def refusal(attack: Attack, bank: Bank) -> str | None:
     """Returns why an attack's scores cannot be made without a shadow, or None if they can."""
-    if attack.relative is not None:
+    if attack.needs_shadow:
         return "it sets a target beside its shadow, which differs from target to target"
     return missing(attack, bank)
 

@@ -49,6 +49,9 @@ class ShadowScores(NamedTuple):
 Score = Callable[[ReferenceStatistics, Options], Array]
 # From one model's raw scores of all its records [N] to its scores [N].
 Finish = Callable[[Array, Records, Options], Array]
+# From what is learned from, of a target and of its shadow [C, N] each, the shadow's members [N] and which
+# of its records tell [N], to scores of both, [N] each.
+Learn = Callable[[Array, Array, Array, Array], tuple[Array, Array]]
 # From one target's scores [N] to its scores beside those of a shadow [N].
 Relative = Callable[[Array, Records, ShadowScores], Array]
 # From a shadow's scores to the score from which a record is called a member.
@@ -83,6 +86,7 @@ class Ending(NamedTuple):
     relative: Relative | None
     threshold: Threshold | float
     variants: Variants | None
+    learn: Learn | None
 
 
 def best_on_shadow(shadow: ShadowScores) -> Array:
@@ -99,7 +103,7 @@ class Attack:
       title: Used in tables and figures.
       source: Where it was published.
       score: From the statistics to raw scores [T, N], larger for likelier members; with `variants`, to
-        what its forms share [C, T, N].
+        what its forms share [C, T, N]; with `learn`, to what it learns from [C, T, N].
       references: Which references it looks at: none, OUT, or IN and OUT.
       labels: Whether it must know a record's true class.
       queries: "one" query per record or "all" that the bank has.
@@ -110,6 +114,8 @@ class Attack:
       threshold: From the same attack's scores on a shadow to the threshold for precision and recall; or
         the threshold itself, where it is stated beforehand.
       variants: Forms among which a shadow decides, for each target.
+      learn: What learns on each target's shadow to make scores, without which the attack cannot be run;
+        None: nothing is learned.
     """
 
     name: str
@@ -124,11 +130,17 @@ class Attack:
     relative: Relative | None = None
     threshold: Threshold | float = best_on_shadow
     variants: Variants | None = None
+    learn: Learn | None = None
 
     @property
     def ending(self) -> Ending:
         """What comes after raw scores."""
-        return Ending(self.finish, self.relative, self.threshold, self.variants)
+        return Ending(self.finish, self.relative, self.threshold, self.variants, self.learn)
+
+    @property
+    def needs_shadow(self) -> bool:
+        """Whether there are no scores without a shadow, whose membership the attacker knows."""
+        return self.relative is not None or self.learn is not None
 
 
 def stored(name: str) -> Score:

@@ -32,6 +32,7 @@ _ARRAYS = (
     "entropy",
     "quantile",
     "canary",
+    "loss_iqr",
 )
 # NumPy's kinds of those that are not floats.
 _KINDS = {"member": "b", "population": "b", "correct": "b", "labels": "iu", "canary": "iu"}
@@ -69,6 +70,7 @@ class Bank:
       quantile: [M, N] what a network predicts of phi's quantile among non-members, or None.
       canary: [N] the number of the record's kind among the plan's canaries, from 1; 0 for no canary; None
         for a bank without any.
+      loss_iqr: [M, N] interquartile range of the record's loss over the model's training (nats), or None.
       twins: Models 2i and 2i + 1 are twins: each trained on the records that the other did not.
       num_targets: The first so many models may be attacked; the others are references alone, of which
         none need have trained on a record.  None for all.
@@ -87,6 +89,7 @@ class Bank:
     entropy: Float[np.ndarray, "models records"] | None = None
     quantile: Float[np.ndarray, "models records"] | None = None
     canary: Int[np.ndarray, "records"] | None = None
+    loss_iqr: Float[np.ndarray, "models records"] | None = None
     twins: bool = False
     num_targets: int | None = None
     meta: dict[str, Any] = dataclasses.field(default_factory=dict)

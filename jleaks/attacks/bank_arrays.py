@@ -96,7 +96,8 @@ def bytes_per_record(arrays: Arrays, attacks: Sequence[Attack], targets: int, me
     targets = -(-targets // mesh.size) * mesh.size
     # For targets and shadows, 4 bytes each: scores of all attacks, summaries of both sides for every query,
     # thirty more, and the membership indices.
-    rows = len(attacks) + sum(attack.variants is not None for attack in attacks)
+    several = (attack.variants is not None or attack.learn is not None for attack in attacks)
+    rows = len(attacks) + sum(several)
     # What attacks on one record look at, and the lists of one target's references.
     own = [attack.score for attack in attacks if isinstance(attack.score, PerRecord)]
     rows += sum(len(score.numbers) for score in own)

@@ -52,11 +52,14 @@ class Shared(NamedTuple):
         labels, valid, candidate = (arrays[name] for name in RECORDS)
         return cls(labels, valid, candidate, truth.member, truth.audited, truth.lists)
 
+    def told(self, role: str, at: Array) -> Array:
+        """The records that a role's model for target number `at` is audited on."""
+        return self.audited[role][at] if role in self.audited else self.candidate
+
     def rank(self, role: str, row: Array, at: Array) -> roc.Ranked:
         """Ranks the scores of a role's model for target number `at`, on the records it is audited on."""
-        candidate = self.audited[role][at] if role in self.audited else self.candidate
         listed = (side[at] for side in self.lists.indices[role])
-        return roc.rank(row, self.member[role][at], candidate, *listed)
+        return roc.rank(row, self.member[role][at], self.told(role, at), *listed)
 
 
 def finish(
@@ -67,7 +70,8 @@ def finish(
     Args:
       ending: What the attack does with raw scores.
       options: Parameters of attacks.
-      rows: Raw scores [N], or what variants share [C, N], by role; `at`, the target's number.
+      rows: Raw scores [N], or what variants share or is learned from [C, N], by role; `at`, the target's
+        number.
       shared: What all rows share.
       num_classes: K.
     """
@@ -75,6 +79,12 @@ def finish(
     shadow: Array | None = rows.get("shadow")
     records = Records(shared.labels, shared.valid, shared.candidate, num_classes)
     chosen = jnp.float32(jnp.nan)
+    if ending.learn is not None:
+        assert shadow is not None, "an attack that learns was not refused without a shadow"
+        known_member = shared.member["shadow"][rows["at"]]
+        target, shadow = ending.learn(
+            target, shadow, known_member, shared.told("shadow", rows["at"])
+        )
     if (variants := ending.variants) is not None:
         chosen = jnp.float32(variants.default(options))
         if shadow is not None:

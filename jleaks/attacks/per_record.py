@@ -37,7 +37,7 @@ from jleaks.registry import origin_of
 # What a model's answer about a record has, and whether it takes the true class.
 SIGNALS = {
     "phi": True, "log_p": True, "correct": True, "phi_t": True, "mentr": True, "maximum": False,
-    "entropy": False, "quantile": True,
+    "entropy": False, "quantile": True, "loss_iqr": True,
 }  # fmt: skip
 # Which references the arguments of a function are.
 _SIDES = {"inside": "in", "out": "out"}
@@ -74,6 +74,7 @@ class Own:
       maximum: Largest posterior.
       entropy: Negative entropy of the posterior (nats).
       quantile: What a regression predicts of phi's quantile among non-members.
+      loss_iqr: Interquartile range of the loss over the training.
       label: The true class.
     """
 

@@ -13,7 +13,9 @@ from jleaks.attacks import (
     informia,
     label_boundary,
     lira,
+    loss_trace,
     proxy,
+    rapid,
     rmia,
 )
 from jleaks.attacks.attack import Attack
@@ -23,7 +25,20 @@ from jleaks.registry import Registry
 
 ATTACKS: Registry[Attack] = Registry("attack", besides=("all",))
 
-_FAMILIES = (baseline, label_boundary, calibration, lira, proxy, rmia, informia, bavaria)
+_FAMILIES = (
+    *(
+        baseline,
+        label_boundary,
+        loss_trace,
+        calibration,
+        rapid,
+        lira,
+        proxy,
+        rmia,
+        informia,
+        bavaria,
+    ),
+)
 _OWN = {attack.name: attack for family in _FAMILIES for attack in family.ENTRIES}
 for _name in NAMES:
     ATTACKS.register(_name, _OWN[_name])

@@ -41,7 +41,7 @@ def refusal(
 ) -> str | None:
     """Returns why an attack cannot be run on the targets, or None if it can."""
     reason = missing(attack, bank) or lacking(attack, bank, references)
-    if reason is not None or attack.relative is None:
+    if reason is not None or not attack.needs_shadow:
         return reason
     why = no_shadow(attack, bank, shadows)
     return None if why is None else f"it needs shadows, which cannot be attacked: {why}"

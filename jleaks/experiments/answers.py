@@ -127,6 +127,12 @@ class Querier:
             subject.members.astype(np.int32),
             subject.key_data,
             subject.defence.trained() if subject.defence else None,
+            # What is kept beside the weights: others are known by what they were known by before.
+            *(
+                [subject.watch.points, subject.watch.records.astype(np.int32)]
+                if subject.watch
+                else ()
+            ),
             digits=24,
         )
 
@@ -244,16 +250,21 @@ class Querier:
             indices[i, : size[i]] = subject.members
         defences = [s.defence for s in subjects if s.defence is not None]
         # Of one fleet all are defended by the same fields, or none is.
-        training = {
+        training: dict[str, np.ndarray] = {
             field: np.array([defence.training[field] for defence in defences], np.float32)
             for field in (defences[0].training if defences else ())
         }
+        learner = packing.make_learner(
+            first.recipe, data.task.encoding, data.task.num_classes, self._execution
+        )
+        if first.watch is not None:
+            # Of one fleet all are watched at as many points.
+            learner = dataclasses.replace(learner, trace_points=first.watch.points)
+            training["watched"] = np.stack([s.watch.records for s in subjects if s.watch])
         return FleetSpec(
             name=first.task,
             names=[subject.name for subject in subjects],
-            learner=packing.make_learner(
-                first.recipe, data.task.encoding, data.task.num_classes, self._execution
-            ),
+            learner=learner,
             features=data.features,
             labels=data.labels,
             members=Members(indices, size, **training),

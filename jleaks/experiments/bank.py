@@ -12,6 +12,7 @@ from jaxtyping import Bool
 
 from jleaks.attacks import bank as bank_lib
 from jleaks.attacks.bank import Bank
+from jleaks.attacks.loss_trace import interquartile_range
 from jleaks.attacks.quantile import prediction, quantile_models
 from jleaks.attacks.signals import bank_signal_fn
 from jleaks.data import canaries
@@ -26,7 +27,7 @@ from jleaks.experiments.bank_answers import BankAnswers
 from jleaks.experiments.bank_plan import LEAST_MODELS, BankPlan
 from jleaks.experiments.engine import checked, reread, training
 from jleaks.experiments.library import models_per_fleet
-from jleaks.experiments.subjects import Subject
+from jleaks.experiments.subjects import Subject, Watch
 from jleaks.experiments.workdir import Workdir
 from jleaks.keys import Role, identity_key
 from jleaks.training import processes
@@ -117,11 +118,14 @@ def make_bank(
                 part = slice(start - first, min(start + at_once, numbers.stop) - first)
                 rows = np.broadcast_to(asked, (part.stop - part.start, len(asked)))
                 tick = time.monotonic()
-                some = jax.tree.map(lambda leaf, part=part: leaf[part], state)
+                whole = state._replace(trace={})
+                some = jax.tree.map(lambda leaf, part=part: leaf[part], whole)
                 defended = of_fleet(models[part], trainer, some, data)
                 answers = trainer.query(some, rows, keep, answering=defended)
                 for name in ("phi", "correct"):
                     answers[name] = np.ascontiguousarray(np.moveaxis(answers[name], 2, 0))
+                if plan.loss_trace:
+                    answers["loss_iqr"] = interquartile_range(state.trace["loss"][part])
                 seconds["query"] = time.monotonic() - tick
                 tick = time.monotonic()
                 if plan.num_population >= plan.quantile.batch_size:
@@ -263,6 +267,8 @@ def subjects(plan: BankPlan, split: Halves, numbers: Sequence[int]) -> list[Subj
         # Twins share the candidates: all train on equally many.
         defence = defence.tailored(plan.recipe, plan.num_candidates // 2)
     keys = [identity_key(plan.seed, plan.task, Role.BANK_MODEL, i) for i in numbers]
+    asked = np.concatenate([split.candidates, split.population])
+    watch = Watch(asked, plan.loss_trace) if plan.loss_trace else None
     return [
         Subject(
             name=f"model {i} of the bank of {plan.task}, seed {plan.seed}",
@@ -273,6 +279,7 @@ def subjects(plan: BankPlan, split: Halves, numbers: Sequence[int]) -> list[Subj
             key_data=key_data,
             defence=defence,
             seed=plan.seed,
+            watch=watch,
         )
         for i, key_data in zip(numbers, stack_key_data(keys), strict=True)
     ]

@@ -53,6 +53,8 @@ class BankPlan(BasePlan):
         three digits of each.
       canaries: Records made easy to tell that take the place of candidates, "KIND:COUNT,...", such as
         "mislabelled:100" (see `jleaks.data.canaries`); None for none.
+      loss_trace: Points of a model's training, evenly spaced over its epochs, after which its loss on every
+        record is looked at, for the attack `lt_iqr`; 0 for none.
     """
 
     kind: ClassVar[str] = "bank"
@@ -73,6 +75,7 @@ class BankPlan(BasePlan):
     data: tuple[str, ...] = ()
     answers: Literal["float32", "float16"] = "float32"
     canaries: str | None = None
+    loss_trace: Number = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "data", own_digests([self.task], self.data))
@@ -117,6 +120,11 @@ class BankPlan(BasePlan):
             from jleaks.data.canaries import problem
 
             found += [text] if (text := problem(self.canaries, self.num_candidates)) else []
+        if self.loss_trace and not 2 <= self.loss_trace <= self.recipe.epochs:
+            found.append(
+                f"loss_trace is {self.loss_trace}, expected 0 or from 2 points to one after each of the "
+                f"{self.recipe.epochs} epochs"
+            )
         if self.num_candidates // 2 < self.recipe.batch_size:
             found.append(
                 f"batch_size is {self.recipe.batch_size} but each model trains on only "

@@ -169,7 +169,9 @@ class Library:
                 missing = processes.first(lambda: self._missing(names))
                 trainer = self._fit_all(spec, names, missing)
         trainer = trainer or self._trainer(spec, self._reporter.progress)
-        state = self.load(names, epoch.template(spec.learner, spec.features))
+        watched = 0 if spec.members.watched is None else spec.members.watched.shape[1]
+        template = epoch.template(spec.learner, spec.features, num_watched=watched)
+        state = self.load(names, template)
         # Those that an earlier run marked; told by the state, which all processes have.
         if self._execution.on_divergence == "stop" and (marked := _diverged(spec, state)):
             raise divergence.error(list(marked.values()))
@@ -352,6 +354,9 @@ def _measured(spec: FleetSpec) -> tuple[training_cost.Cost, int]:
     shape = jax.ShapeDtypeStruct(spec.features.shape, spec.features.dtype)
     width, private = spec.members.indices.shape[1], spec.members.privacy is not None
     size = training_cost.measure(spec.learner, shape, width, private)
+    if spec.members.watched is not None:
+        trace = 4 * spec.learner.trace_points * spec.members.watched.shape[1]
+        size = dataclasses.replace(size, state_bytes=size.state_bytes + trace)
     return size, max(1, _MOST_BYTES // max(size.state_bytes, 1))
 
 

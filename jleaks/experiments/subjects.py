@@ -26,6 +26,19 @@ AnyDefence = Defence | tuple[str, Strength] | str
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class Watch:
+    """Records whose loss is kept while a network trains.
+
+    Attributes:
+      records: [n] their positions.
+      points: Points of the training, evenly spaced over its epochs, at which it is kept.
+    """
+
+    records: Int[np.ndarray, "watched"]
+    points: int
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class Subject:
     """One model and the records it is asked about: everything that defines its weights and answers.
 
@@ -40,6 +53,7 @@ class Subject:
       null_order: [n + m] of the null check (see `jleaks.data.splits.null_orders`): its answers are put
         into this order, after which the first n are called members; None for the truth.
       seed: Of the draw that it belongs to.
+      watch: Of which records its loss is kept while it trains; None for none.
     """
 
     name: str
@@ -51,6 +65,7 @@ class Subject:
     defence: Defence | None = None
     null_order: Int[np.ndarray, "rows"] | None = None
     seed: int = 0
+    watch: Watch | None = None
 
     @property
     def rows(self) -> Int[np.ndarray, "rows"]:

@@ -85,5 +85,6 @@ def not_finite(state: State) -> Bool[np.ndarray, "models"]:
 
 def clear(state: State, marked: Bool[np.ndarray, "models"]) -> None:
     """Makes zero, in place, what training has made of marked models, but for the step it failed at."""
-    for leaf in jax.tree.leaves((state.params, state.opt_state, state.averages, state.losses)):
+    made = state.params, state.opt_state, state.averages, state.losses, state.trace
+    for leaf in jax.tree.leaves(made):
         leaf[marked] = 0

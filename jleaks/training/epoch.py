@@ -25,6 +25,9 @@ from jleaks.training import step as step_lib
 from jleaks.training.learner import Batch, Data, Factors, Learner, Members, State
 from jleaks.training.objective import Mixed, Objective
 
+# Watched records that are answered at a time.
+_WATCHED = 500
+
 
 def init(
     learner: Learner, data: Data, members: Members, key: Key, mask: Float[Array, "top"] | None
@@ -50,11 +53,17 @@ def init(
         losses=jnp.zeros(learner.recipe.epochs, jnp.float32),
         bad_step=jnp.int32(-1),
         averages=variables.get("batch_stats", {}),
+        trace={}
+        if members.watched is None
+        else {"loss": jnp.zeros((learner.trace_points, len(members.watched)), jnp.float32)},
     )
 
 
 def template(
-    learner: Learner, features: jax.ShapeDtypeStruct | AnyArray, num_members: int = 1
+    learner: Learner,
+    features: jax.ShapeDtypeStruct | AnyArray,
+    num_members: int = 1,
+    num_watched: int = 0,
 ) -> State:
     """Returns shapes and types of one model's state; nothing is computed.
 
@@ -62,6 +71,7 @@ def template(
       learner: What all models of the fleet share.
       features: Shape and type of the dataset's records, [N, ...].
       num_members: Records in the model's training part.
+      num_watched: Records whose loss is kept over the training.
     """
     shape: Any = jax.ShapeDtypeStruct
 
@@ -73,7 +83,11 @@ def template(
         one,
         shape(features.shape, features.dtype),
         shape(features.shape[:1], np.int32),
-        Members(shape((num_members,), np.int32), shape((), np.int32)),
+        Members(
+            shape((num_members,), np.int32),
+            shape((), np.int32),
+            watched=shape((num_watched,), np.int32) if num_watched else None,
+        ),
         shape((2,), np.uint32),
         shape(features.shape[1:], np.float32) if posteriors else None,
     )
@@ -265,6 +279,45 @@ def fit(
 
     The bounds are values, not constants: chunks of any length run the same compiled program.
     """
-    return lax.fori_loop(
-        start, stop, lambda i, state: epoch(learner, data, members, key, state, i), state
+
+    def one(i: Array, state: State) -> State:
+        return watch(learner, data, members, epoch(learner, data, members, key, state, i), i)
+
+    return lax.fori_loop(start, stop, one, state)
+
+
+def watch(
+    learner: Learner, data: Data, members: Members, state: State, epoch: Int[Array, ""]
+) -> State:
+    """Keeps the watched records' losses if the training has come to one of its points.
+
+    Point p of P is after epoch ceil((p + 1) E / P) of E.
+
+    Args:
+      learner: What all models of the fleet share.
+      data: The dataset.
+      members: Says which records are watched.
+      state: The model after the epoch.
+      epoch: Index of the epoch that has ended.
+    """
+    if members.watched is None:
+        return state
+    points, epochs = learner.trace_points, learner.recipe.epochs
+    due = np.array([-(-(p + 1) * epochs // points) for p in range(points)]) == epoch + 1
+
+    def losses(rows: Int[Array, "block"]) -> Float[Array, "block"]:
+        logits = learner.logits(state, data.features[rows])
+        return learner.kernels.cross_entropy(logits, data.labels[rows])
+
+    def kept(trace: Float[Array, "points watched"]) -> Float[Array, "points watched"]:
+        assert members.watched is not None
+        count, block = len(members.watched), learner.records_per_block or _WATCHED
+        blocks = -(-count // block)
+        rows = jnp.pad(members.watched, (0, blocks * block - count), mode="edge")
+        found = lax.map(losses, rows.reshape(blocks, block)).reshape(-1)[:count]
+        return jnp.where(due[:, None], found, trace)
+
+    # The epoch is no model's own: where models advance together, too, points alone are paid for.
+    return state._replace(
+        trace={"loss": lax.cond(due.any(), kept, lambda trace: trace, state.trace["loss"])}
     )

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Int, Num
 from jleaks.arrays import AnyArray
 from jleaks.data import encodings
 from jleaks.errors import InputError
-from jleaks.fields import Count, Form, problems
+from jleaks.fields import Count, Form, Number, problems
 from jleaks.models import networks
 from jleaks.models.convolution import Precision
 from jleaks.models.kernels import XLA, Descend, Kernels
@@ -31,6 +31,8 @@ class State(NamedTuple):
       bad_step: Index of the first step whose loss was not finite, or -1.
       averages: Running means and variances of batch normalisation, by which the network is queried;
         an empty dict for networks without it.
+      trace: "loss", [P, n] cross-entropies of the watched records at P points of training, zero where still
+        to come; an empty dict where none are watched.
     """
 
     params: PyTree
@@ -39,6 +41,7 @@ class State(NamedTuple):
     losses: Float[Array, "epochs"]
     bad_step: Int[Array, ""]
     averages: PyTree
+    trace: PyTree
 
 
 class Members(NamedTuple):
@@ -56,6 +59,7 @@ class Members(NamedTuple):
         `jleaks.training.objective.Objective`); None for one that is not.
       mixup: [] both parameters of the beta distribution that mixup's shares are drawn from; None without.
       last_epoch: [] epochs after which the model stays as it is; None for all of the recipe's.
+      watched: [n] positions of records whose loss is kept over the training; None for none.
     """
 
     indices: Int[AnyArray, "*models members"]
@@ -70,6 +74,7 @@ class Members(NamedTuple):
     relax: Float[AnyArray, "*models"] | None = None
     mixup: Float[AnyArray, "*models"] | None = None
     last_epoch: Float[AnyArray, "*models"] | None = None
+    watched: Int[AnyArray, "*models watched"] | None = None
 
 
 class Data(NamedTuple):
@@ -123,6 +128,8 @@ class Learner:
       records_per_block: Records whose activations are alive at once (speed only); None for whole
         batches.
       kernels: What computes layers, gradients, order and optimiser (speed only).
+      trace_points: Points of the training, evenly spaced over its epochs, after which the loss of watched
+        records is kept.
     """
 
     recipe: Recipe
@@ -131,6 +138,7 @@ class Learner:
     form: Form = "native"
     records_per_block: Count | None = None
     kernels: Kernels = XLA
+    trace_points: Number = 0
     # What the recipe's network is: programs of one that was registered anew are not its own.
     _network: Network | None = dataclasses.field(init=False)
 

@@ -85,7 +85,8 @@ def test_thresholds_come_from_the_shadow(rng):
             trained = bank.phi[0, shadow, bank.member[shadow]]
             assert found == pytest.approx(np.log(sigmoid(trained)).mean())
         else:
-            scores = naive.score(name, bank, shadow, shadow_refs, variant=variant)[audited]
+            own = shadow, shadow_refs
+            scores = naive.score(name, bank, *own, *own, variant=variant)[audited]
             assert found == brute_force_tau(scores, bank.member[shadow, audited])
     with pytest.raises(ValueError, match="references of the target"):
         naive.threshold("loss", bank, 3, refs, 2, shadow_refs)

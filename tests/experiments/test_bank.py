@@ -159,7 +159,7 @@ def test_perturbed_queries_answer_less_confidently(trained):
 
 @pytest.mark.parametrize("null", ["shuffled", "untrained"])
 def test_on_a_null_bank_every_attack_fails(null, tmp_path):
-    bank = train_bank(plan(null=null), Execution(), str(tmp_path))
+    bank = train_bank(plan(null=null, loss_trace=4), Execution(), str(tmp_path))
     attacks = [attack for attack in ATTACKS.values() if missing(attack, bank) is None]
     found = np.asarray(evaluate(bank, attacks, *assign(bank), make_mesh(2)).auc).mean(1)
     # 8 independent pairs of targets of 200 members and 200 others each: the standard error of the

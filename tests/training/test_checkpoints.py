@@ -30,6 +30,7 @@ def state(seed):
         losses=rng.random((3, 4)).astype(np.float32),
         bad_step=np.full(3, -1, np.int32),
         averages={},
+        trace={},
     )
 
 
