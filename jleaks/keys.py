@@ -39,6 +39,8 @@ class Role(enum.IntEnum):
     STACK_SPLIT = 12
     REFERENCES = 13
     CANARIES = 14
+    CASCADE = 15
+    USAGE = 16
 
 
 class Stream(enum.IntEnum):

@@ -3,10 +3,11 @@
 Writes, for each input, rows.jsonl (one row per attack and target, TPRs with intervals that cover the TPR at
 the named FPR), summary.jsonl (means over targets with intervals over records), comparisons.jsonl (pairs of
 attacks), audit.jsonl (bounds on epsilon, AUCs with intervals over records), results.csv, tables.md,
-roc.npz, figures/roc.png and report.html, a page that needs no network; of a bank with canaries also
-canaries.jsonl (what the attacks of --audit find among these, and the epsilon that it shows).
-`jleaks/attacks/score_files.py` documents score files: logits, posteriors or phi, membership, labels, as npz
-or parquet.
+roc.npz, figures/roc.png and report.html, a page that needs no network.  Of a bank with canaries also
+canaries.jsonl: what the attacks of --audit find among these, and the epsilon that it shows.  With --usage,
+usage.jsonl: how well they tell which share of a data set was used.  Of a bank with a loss trace,
+triage.jsonl: whether it finds the members whom they find.  `jleaks/attacks/score_files.py` documents score
+files: logits, posteriors or phi, membership, labels, as npz or parquet.
 
 Attacks of your own, functions of one record, are registered by a --plugin (`jleaks/attacks/per_record.py`,
 `examples/own_attack.py`).
@@ -36,6 +37,7 @@ from .fields import Fields
 if TYPE_CHECKING:
     from jleaks.attacks.bank import Bank
     from jleaks.attacks.registry import Attack
+    from jleaks.experiments.bank_results import Row
 
 _SIGNALS = flags.DEFINE_list(
     "signals",
@@ -90,6 +92,13 @@ _RESAMPLES = flags.DEFINE_integer(
 _DELTA = flags.DEFINE_float(
     "delta", 1e-5, "Delta of the (epsilon, delta) audited.", module_name=WHAT
 )
+_USAGE = flags.DEFINE_list(
+    "usage",
+    [],
+    "Shares of a data set that was used, from 0 to 1: it is tried how well the attacks of --audit tell "
+    "them; empty for none.",
+    module_name=WHAT,
+)
 _DEVICES = Fields(Execution, ("num_devices",), SPEED, unset={"num_devices": "all"})
 _BLOCK = flags.DEFINE_integer(
     "records_per_block",
@@ -108,6 +117,7 @@ def main(_: list[str]) -> int:
     from jleaks.experiments import bank_results
     from jleaks.experiments.bank_audits import audit
     from jleaks.experiments.bank_groups import group_rows
+    from jleaks.experiments.triage import FINDERS, triage
     from jleaks.files import replace_file
     from jleaks.report.bank_tables import (
         bank_table,
@@ -115,6 +125,7 @@ def main(_: list[str]) -> int:
         epsilon_table,
         records_table,
     )
+    from jleaks.report.owner_tables import triage_table, usage_table
     from jleaks.report.record_tables import groups_table
     from jleaks.report.run_pages import write_page
     from jleaks.rows import OF_SUMMARY, write_csv, write_rows
@@ -128,6 +139,7 @@ def main(_: list[str]) -> int:
     audited = _named(_AUDIT.value, get_attacks)
     if _RESAMPLES.value == 1:
         raise InputError("--num_resamples is 1, expected 0 or at least 2")
+    shares = _shares()
     if not 0 <= _DELTA.value < 1:
         raise InputError(f"--delta is {_DELTA.value}, expected a number in [0, 1)")
     use_all_cores()
@@ -137,6 +149,11 @@ def main(_: list[str]) -> int:
     temperature = _TEMPERATURE.values()["temperature"]
     with doing("reading signals"):
         banks = {path: score_files.read(path, temperature) for path in _SIGNALS.value}
+    if shares:
+        from jleaks.experiments.data_usage import check
+
+        for bank in banks.values():
+            check(bank)
     for path, bank in banks.items():
         for note in bank.meta.get("notes", ()):
             log.line(note)
@@ -190,6 +207,14 @@ def main(_: list[str]) -> int:
                     *(bank, bounded, _REFERENCES.value, options, _DELTA.value),
                     num_resamples=_RESAMPLES.value,
                 )
+        found_usage = _used(bank, bounded, shares, options, functools.partial(_tell, log, path))
+        judges = [
+            one.name
+            for one in bounded
+            if one.references != "none" and {*FINDERS, one.name} <= run_names
+        ]
+        with doing("looking for the members at risk"):
+            risks = triage(bank, judges, _REFERENCES.value, options) if judges else []
         tables = [bank_table(summary)]
         if groups:
             tables.append(groups_table(groups))
@@ -199,12 +224,16 @@ def main(_: list[str]) -> int:
             tables.append(epsilon_table(audits))
             if _RESAMPLES.value:
                 tables.append(records_table(audits))
+        tables += [usage_table(found_usage)] if found_usage else []
+        tables += [triage_table(risks)] if risks else []
         written = [
             write_rows(folder / "rows.jsonl", rows, ()),
             write_rows(folder / "summary.jsonl", summary, OF_SUMMARY),
             write_rows(folder / "comparisons.jsonl", comparisons, (), may_be_empty=True),
             write_rows(folder / "audit.jsonl", audits, (), may_be_empty=True),
             *([write_rows(folder / "canaries.jsonl", groups, ())] if groups else []),
+            write_rows(folder / "usage.jsonl", found_usage, (), may_be_empty=True),
+            write_rows(folder / "triage.jsonl", risks, (), may_be_empty=True),
             write_csv(folder / "results.csv", rows, ()),
             replace_file(
                 folder / "tables.md", "\n".join(table.to_markdown() for table in tables).encode()
@@ -218,6 +247,40 @@ def main(_: list[str]) -> int:
         for file in written:
             log.line(f"wrote {file}")
     return 0
+
+
+def _shares() -> list[float]:
+    """Returns the shares of --usage."""
+    try:
+        found = [float(text) for text in _USAGE.value]
+    except ValueError:
+        found = [-1.0]
+    if not all(0 <= share <= 1 for share in found):
+        raise InputError(f"--usage is {','.join(_USAGE.value)}, expected numbers from 0 to 1")
+    return found
+
+
+def _used(
+    bank: "Bank",
+    attacks: Sequence["Attack"],
+    shares: Sequence[float],
+    options: Options,
+    tell: Callable[[str], None],
+) -> "list[Row]":
+    """Returns how well attacks tell the shares, by those that can be run without a shadow."""
+    from jleaks.attacks.across_halves import refusal
+    from jleaks.experiments.data_usage import data_usage
+
+    possible = []
+    for attack in attacks if shares else ():
+        if (why := refusal(attack, bank)) is None:
+            possible.append(attack)
+        else:
+            tell(f"{attack.name} left out of --usage: {why}")
+    if not possible:
+        return []
+    with doing("telling shares of data sets"):
+        return data_usage(bank, possible, shares, options=options)
 
 
 def _named(

@@ -21,6 +21,7 @@ from jleaks.report.bank_tables import (
 from jleaks.report.figures.cost import draw_cost, draw_roc
 from jleaks.report.figures.style import png
 from jleaks.report.html import Picture, RunPage, Section
+from jleaks.report.owner_tables import triage_table, usage_table
 from jleaks.rows import OF_SUMMARY, Row, read_rows
 
 _Rows = Sequence[Mapping[str, Any]]
@@ -30,8 +31,8 @@ def bank_page(folder: Path, command: str = "") -> RunPage:
     """Returns the page of what launch.attack wrote.
 
     Args:
-      folder: With summary.jsonl; comparisons.jsonl, audit.jsonl, cost.jsonl, roc.npz or a roc.png where
-        they were made.
+      folder: With summary.jsonl; comparisons.jsonl, audit.jsonl, usage.jsonl, triage.jsonl, cost.jsonl,
+        roc.npz or a roc.png where they were made.
       command: What made the rows, where they do not say so.
 
     Raises:
@@ -158,6 +159,10 @@ def _tables(folder: Path, summary: list[Row], audits: list[Row]) -> list[Any]:
         found.append(epsilon_table(audits))
         if all(row.get("auc") for row in audits):
             found.append(records_table(audits))
+    if usage := _read(folder / "usage.jsonl"):
+        found.append(usage_table(usage))
+    if risks := _read(folder / "triage.jsonl"):
+        found.append(triage_table(risks))
     if cost := _read(folder / "cost.jsonl"):
         found.append(cost_table(cost))
     return found

@@ -18,18 +18,25 @@ def launched(module: str, *flags: str) -> subprocess.CompletedProcess:
 
 def test_launchers_train_attack_and_report(tmp_path):
     made = launched(
-        "launch.bank", "--tasks=location", "--num_models=6", "--num_candidates=300", "--epochs=2",
-        "--num_population=40", "--num_queries=2", "--canaries=mislabelled:20", f"--workdir={tmp_path}",
+        "launch.bank", "--tasks=location", "--num_models=12", "--num_candidates=300", "--epochs=2",
+        "--num_population=40", "--num_queries=2", "--canaries=mislabelled:20", "--loss_trace=2",
+        f"--workdir={tmp_path}",
     )  # fmt: skip
     assert made.returncode == 0, made.stderr
-    done = launched("launch.attack", f"--signals={tmp_path}/location/bank.npz")
+    done = launched("launch.attack", f"--signals={tmp_path}/location/bank.npz", "--usage=0,1")
     assert done.returncode == 0, done.stderr
     assert "LiRA online" in done.stdout
-    assert "canaries among the records of 6 models" in done.stdout
+    assert "canaries among the records of 12 models" in done.stdout
+    assert "which share of a data set was used" in done.stdout
+    assert "are the members at risk found without references" in done.stdout
+    shown = (tmp_path / "location" / "report.html").read_text()
+    assert "which share of a data set was used" in shown
     for name in (
         "rows.jsonl",
         "summary.jsonl",
         "comparisons.jsonl",
+        "usage.jsonl",
+        "triage.jsonl",
         "results.csv",
         "tables.md",
         "roc.npz",

@@ -1,0 +1,106 @@
+"""Triage: does a score without references find the members that an attack with references finds?
+
+An owner who trained one model wants to know which of its records are at risk without training shadows
+(Pollock et al. 2024, arXiv 2411.05743; the authors' page).  At risk is a member that a strong attack calls
+one at a threshold of a stated FPR.  The members are ordered by another score, and of the first few it is
+counted how many are at risk: precision, and of those at risk how many are among them: recall.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from jleaks.attacks.bank import Bank
+from jleaks.attacks.evaluate_bank import scores
+from jleaks.attacks.options import Options
+from jleaks.attacks.references import assign
+from jleaks.attacks.registry import get_attacks
+from jleaks.experiments.bank_results import Row
+
+# Of the members, the first so many; FPRs of what is at risk.
+SHARES = (0.01, 0.03, 0.05, 0.1)
+FPRS = (0.01, 0.001)
+# Scores that an owner has without a shadow.
+FINDERS = ("lt_iqr", "loss")
+
+
+def at_risk(
+    found: Float[np.ndarray, "records"], member: Bool[np.ndarray, "records"], fpr: float
+) -> Bool[np.ndarray, "members"]:
+    """Returns which members an attack scores above all but `fpr` of one target's non-members."""
+    others = np.sort(found[~member])[::-1]
+    return found[member] > others[int(fpr * len(others) + 1e-9)]
+
+
+def first_of(order: Float[np.ndarray, "members"], share: float) -> np.ndarray:
+    """Returns the positions of the members with the largest values, ties in their order; at least one."""
+    count = max(1, int(share * len(order)))
+    return np.argsort(-order, kind="stable")[:count]
+
+
+def triage(
+    bank: Bank,
+    judges: Sequence[str],
+    num_references: int | None = None,
+    options: Options | None = None,
+) -> list[Row]:
+    """Returns one row per judge, finder, FPR and share of the members.
+
+    Fields: task, source, seed, num_models, num_references, attack (the judge), finder, fpr, share;
+    precision and recall, means over targets, with precision_least and precision_largest of one target;
+    chance, the share of all members that is at risk, which is what a random order finds; num_targets.
+
+    Args:
+      bank: With the signals of all finders.
+      judges: Names of attacks that say who is at risk.
+      num_references: Of each target; None for all.
+      options: Parameters of attacks.
+
+    Raises:
+      InputError: an attack cannot be run on this bank.
+    """
+    references, shadows = assign(bank, num_references)
+    attacks = get_attacks((*FINDERS, *judges))
+    found = scores(bank, attacks, references, shadows, options)
+    audited = references.audited(bank)
+    rows: list[Row] = []
+    for judge in judges:
+        for fpr in FPRS:
+            risks = [
+                at_risk(found[judge][t, mine], bank.member[t, mine], fpr)
+                for t, mine in enumerate(audited)
+            ]
+            for finder in FINDERS:
+                orders = [found[finder][t, mine & bank.member[t]] for t, mine in enumerate(audited)]
+                for share in SHARES:
+                    pairs = [
+                        (risk[first_of(order, share)].mean(), _recall(risk, order, share))
+                        for risk, order in zip(risks, orders, strict=True)
+                    ]
+                    precision, recall = np.array(pairs).T
+                    rows.append(
+                        {
+                            "task": bank.meta.get("task", "bank"),
+                            "source": bank.meta.get("source", "scores"),
+                            "seed": bank.meta.get("plan", {}).get("seed", 0),
+                            "num_models": bank.num_models,
+                            "num_references": references.models.shape[1],
+                            "attack": judge,
+                            "finder": finder,
+                            "fpr": fpr,
+                            "share": share,
+                            "precision": round(float(precision.mean()), 6),
+                            "precision_least": round(float(precision.min()), 6),
+                            "precision_largest": round(float(precision.max()), 6),
+                            "recall": round(float(recall.mean()), 6),
+                            "chance": round(float(np.mean([risk.mean() for risk in risks])), 6),
+                            "num_targets": len(risks),
+                        }
+                    )
+    return rows
+
+
+def _recall(risk: np.ndarray, order: np.ndarray, share: float) -> float:
+    """Returns the share of those at risk that are among the first; 1 where nobody is at risk."""
+    return float(risk[first_of(order, share)].sum() / risk.sum()) if risk.any() else 1.0
