@@ -8,7 +8,7 @@ from pathlib import Path
 from .app import INPUT_ERROR, run
 
 COMMANDS = (
-    *("sweep", "bank", "attack", "records", "paper", "defend", "audit", "gate", "serve"),
+    *("sweep", "bank", "attack", "records", "cascade", "paper", "defend", "audit", "gate", "serve"),
     *("cells", "gather", "prepare", "report", "status"),
 )
 

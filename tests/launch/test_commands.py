@@ -9,7 +9,7 @@ import zipfile
 import pytest
 
 COMMANDS = (
-    *("sweep", "bank", "attack", "records", "paper", "defend", "audit", "gate", "serve"),
+    *("sweep", "bank", "attack", "records", "cascade", "paper", "defend", "audit", "gate", "serve"),
     *("cells", "gather", "prepare", "report", "status"),
 )
 TINY = ("--tasks=location", "--num_seeds=1", "--scale=0.01", "--epochs=2", "--attack_epochs=1")
