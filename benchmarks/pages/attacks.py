@@ -5,7 +5,8 @@ python -m benchmarks.pages.attacks --results=results/bank --page=docs/attacks.md
 --results holds one directory per bank with summary.jsonl and roc.png (of launch.attack), and, where it was
 measured, cost.jsonl and cost.png (of benchmarks.attack_cost); beside them null.jsonl (of
 benchmarks.checks.null_banks), coverage.jsonl and coverage.png (of benchmarks.checks.coverage) and
-evaluator.jsonl (of benchmarks.evaluator).
+evaluator.jsonl (of benchmarks.evaluator); and in the folder claims beside it what
+`benchmarks.pages.claims` reads.
 """
 
 import dataclasses
@@ -17,7 +18,7 @@ from typing import Any
 from benchmarks.checks.coverage import coverage_table
 from benchmarks.evaluator.evaluator import evaluator_table, latest
 from benchmarks.harness import Command, Layout, versions, where
-from benchmarks.pages import filled, render
+from benchmarks.pages import claims, filled, render
 from jleaks import json_lines
 from jleaks.attacks.registry import ATTACKS
 from jleaks.data.tasks import TASKS
@@ -299,6 +300,7 @@ def page(folder: Path, beside: Path) -> str:
         what_was_run=_what_was_run(banks),
         side_by_side={title: _side_by_side(banks, metric) for title, metric in metrics.items()},
         ordering=_ordering(banks, folder),
+        claims=[table.to_markdown() for table in claims.tables(folder.parent / "claims", folder)],
         null=null.rstrip("\n"),
         coverage=_table(folder / "coverage.jsonl", coverage_table),
         speed=_table(folder / "evaluator.jsonl", lambda rows: evaluator_table(latest(rows))),
