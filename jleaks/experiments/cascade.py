@@ -145,7 +145,9 @@ def _read(path: Path) -> list[Row]:
 def _ask(querier: Querier, models: Sequence[Subject], split: Halves, temperature: float) -> Asked:
     """Trains models and asks them about all audited records."""
     spec = querier.fleet_spec(models)
-    trainer, state = querier.library.train(spec, [querier.name(model) for model in models])
+    trainer, state = querier.library.train(
+        spec, [querier.name(model) for model in models], sound=True
+    )
     keep = bank_signal_fn(temperature, perturbation(get_task(models[0].task), 1, 1.0))
     rows = np.broadcast_to(split.candidates, (len(models), len(split.candidates)))
     found = trainer.query(state, rows, keep)

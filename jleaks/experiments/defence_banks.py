@@ -97,7 +97,7 @@ def _trained(run: Context, plan: BankPlan) -> tuple[Bank, Row]:
     querier = Querier(run.querier.library, lambda _: data, run.execution)
     models = banks.subjects(plan, split, range(plan.num_models))
     trainer, state = querier.library.train(
-        querier.fleet_spec(models), list(map(querier.name, models))
+        querier.fleet_spec(models), list(map(querier.name, models)), sound=True
     )
     asked = np.concatenate([split.candidates, split.population])
     answers = trainer.query(

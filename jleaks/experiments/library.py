@@ -144,12 +144,16 @@ class Library:
                 self._index.setdefault(model["fingerprint"], (path, row, model))
             self._read.add(path)
 
-    def train(self, spec: FleetSpec, names: Sequence[str]) -> tuple[Trainer, State]:
+    def train(
+        self, spec: FleetSpec, names: Sequence[str], sound: bool = False
+    ) -> tuple[Trainer, State]:
         """Trains those models of a fleet that are not kept yet.
 
         Args:
           spec: The models, and all that defines their weights.
           names: Their fingerprints; equal ones are trained once.
+          sound: Whether a model that diverged ends the run even where such are marked, because its
+            answers could not be left out.
 
         Returns:
           A trainer with which the models can be asked, and their state, leaves [M, ...], without
@@ -173,8 +177,9 @@ class Library:
         template = epoch.template(spec.learner, spec.features, num_watched=watched)
         state = self.load(names, template)
         # Those that an earlier run marked; told by the state, which all processes have.
-        if self._execution.on_divergence == "stop" and (marked := _diverged(spec, state)):
-            raise divergence.error(list(marked.values()))
+        strict = sound or self._execution.on_divergence == "stop"
+        if strict and (marked := _diverged(spec, state)):
+            raise divergence.error(list(marked.values()), may_mark=not sound)
         return trainer, state
 
     def _missing(self, names: Sequence[str]) -> list[int]:

@@ -55,16 +55,20 @@ def found(
     }
 
 
-def error(diverged: Sequence[Divergence]) -> DivergedError:
-    """Returns the error that names models which have diverged."""
+def error(diverged: Sequence[Divergence], may_mark: bool = True) -> DivergedError:
+    """Returns the error that names models which have diverged.
+
+    Args:
+      diverged: At least one.
+      may_mark: Whether the run could go on without them.
+    """
     text = str(diverged[0])
     if others := diverged[1:]:
         named = ", ".join(one.name for one in others[:_NAMED])
         rest = "" if len(others) <= _NAMED else f" and {len(others) - _NAMED} more"
         text += f"; nor are those of {named}{rest}"
-    return DivergedError(
-        f"{text}; lower the learning rate, or go on without such models by --on_divergence=mark"
-    )
+    otherwise = ", or go on without such models by --on_divergence=mark" if may_mark else ""
+    return DivergedError(f"{text}; lower the learning rate{otherwise}")
 
 
 def told(diverged: Sequence[Divergence]) -> list[str]:

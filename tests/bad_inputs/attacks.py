@@ -152,6 +152,8 @@ _FLAGS = {
     ),
     "block_0": ([_FILE, "--records_per_block=0"], ["records_per_block"]),
     "devices": ([_FILE, "--num_devices=77"], ["num_devices is 77"]),
+    "usage_text": ([_FILE, "--usage=half"], ["--usage is half, expected numbers from 0 to 1"]),
+    "usage_beyond": ([_FILE, "--usage=0.5,2"], ["--usage is 0.5,2"]),
     "out_is_a_file": ([_FILE, "--out_dir={}/s.npz", "--attacks=loss"], ["s.npz"]),
     "out_empty": ([_FILE, "--out_dir="], ["--out_dir"]),
 }

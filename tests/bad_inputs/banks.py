@@ -32,6 +32,7 @@ BANK = Table(
         Bad("defence", ["--defence=walls"], ["walls", "dropout"]),
         Bad("defence_many", ["--defence=stacking"], "stacking"),
         Bad("delta_alone", ["--delta=1e-6"], "--delta is 1e-06, but there is no --target_epsilon"),
+        Bad("trace_1", ["--loss_trace=1"], "loss_trace is 1, expected 0 or from 2 points"),
         Bad("canaries_many", ["--canaries=clean:4000"], "canaries are clean:4000, 4000 of 200 candidates"),
         Bad("workdir_store", ["--workdir=s3://b/bank"], "--workdir is s3://b/bank, in an object store"),
         Bad("data_dir", ["--data_dir={}/none"], ["not prepared", "launch.prepare"]),
@@ -78,6 +79,23 @@ DEFEND = Table(
         Bad("plan", ["--defences=dropout"], "plan.json", text("out/plan.json", '{"plan": null}')),
     ],
     ("--workdir={}/out", "--kernels=xla", "--share=0.01", "--num_seeds=1", "--epochs=1"),
+)  # fmt: skip
+
+CASCADE = Table(
+    "cascade",
+    [
+        Bad("task", ["--tasks=sonar"], "unknown task 'sonar'"),
+        Bad("targets_0", ["--num_targets=0"], "num_targets is 0"),
+        Bad("shadows_odd", ["--num_shadows=3"], "num_shadows is 3"),
+        Bad("shadows_huge", ["--num_shadows=4000000000"], "num_shadows is 4000000000"),
+        Bad("epochs", ["--epochs=0"], "epochs is 0"),
+        Bad("seed_negative", ["--seed=-1"], "seed is -1"),
+        Bad("data_dir", ["--data_dir={}/none"], "not prepared"),
+        Bad("workdir_empty", ["--workdir="], "--workdir"),
+        Bad("plan", [], "plan.json", text("out/location/plan.json", "[]")),
+    ],
+    ("--workdir={}/out", "--kernels=xla", "--epochs=1", "--num_targets=2", "--num_shadows=4",
+     "--num_candidates=200", "--num_population=50"),
 )  # fmt: skip
 
 PAPER = Table(
