@@ -182,7 +182,7 @@ def test_dropout_is_the_entry_of_old_fingerprints():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("moon:1", "unknown defence 'moon'; allowed: none, .*dpsgd, .*dropout, stacking"),
+        ("moon:1", "unknown defence 'moon'; allowed: none, .*dpsgd, .*dropout, .*stacking"),
         ("dropout", "its strength .* is missing, expected numbers such as dropout:0.5"),
         ("dropout:x", "is 'x', expected numbers"),
         ("dropout:1.5", "expected one or two numbers in"),
