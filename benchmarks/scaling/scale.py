@@ -5,7 +5,7 @@ python -m benchmarks.scaling.scale --out=results/scale.jsonl
 Runs `jleaks sweep` of one task at some sizes, each a process of its own, and notes CPU seconds, memory,
 bytes of checkpoints, of kept models and of rows.  Laws, sums of a few terms with coefficients that are not
 negative, are fitted to the small runs; the large ones are predicted by them.  CPU seconds, as other work
-beside it slows the clock's but hardly those; the least of several repetitions counts.  Sizes are
+beside it slows the clock's far more than those; the least of several repetitions counts.  Sizes are
 models:records:epochs, the models two for each seed.
 """
 

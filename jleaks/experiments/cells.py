@@ -5,6 +5,7 @@ what it has.  So cells need no scheduler of ours: arrays of SLURM, xargs and the
 
 cells.json         the grid, and the command that its cells run
 NAME/              a cell's directory, by its values: "epochs=5,seed=1"
+NAME/.cell         who runs it, while somebody does (`jleaks.experiments.executors`)
 rows.jsonl         rows of all finished cells, each with its `cell`; written by `gather`
 """
 
