@@ -140,7 +140,7 @@ def test_without_shadows_the_answers_alone_are_attacked():
         ({"labels": None}, "labels and member are needed"),
         ({"fit": None}, "nothing answers|fit and predict are given together"),
         ({"predict": None}, "fit and predict are given together"),
-        ({"num_shadows": 2}, "num_shadows is 2, expected 0 or at least 4"),
+        ({"num_shadows": 2}, "num_shadows is 2, expected 0 or from 4 to"),
         ({"data": None}, "fit needs data"),
         ({"attacks": ("lira_online", "nonsense")}, "unknown attack 'nonsense'"),
         ({"answers": np.zeros((N, K)), "target": 3}, "target and answers are given"),
