@@ -222,7 +222,9 @@ def test_labels_without_anything_to_count_classes_have_a_bound(tmp_path, truth, 
 def test_temperatures_are_positive(tmp_path, truth, logits):
     np.savez(tmp_path / "scores.npz", logits=logits, **truth)
     for temperature in (-1.0, 0.0, float("nan"), float("inf")):
-        with pytest.raises(InputError, match=r"temperature is .*, expected a number from 1e-6 to 1e6"):
+        with pytest.raises(
+            InputError, match=r"temperature is .*, expected a number from 1e-6 to 1e6"
+        ):
             score_files.read(tmp_path / "scores.npz", temperature)
 
 
