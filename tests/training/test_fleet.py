@@ -17,11 +17,16 @@ from jleaks.training.fleet import Fleet, make_mesh
 from jleaks.training.learner import Members
 
 
+# Epochs after which models are compared.  Rounding, which is another on other processors, decides a maximum
+# pool or a rectifier near a tie; from there a convolutional network goes another way.
+EPOCHS = {"mlp": 3, "cnn": 1}
+
+
 @pytest.mark.parametrize("model", ["mlp", "cnn"])
 @pytest.mark.parametrize("ragged", [False, True])
 def test_fleet_on_four_devices_equals_each_model_alone(model, ragged):
     assert jax.local_device_count() == 4
-    c = fleet_spec(model, 5, ragged=ragged)
+    c = fleet_spec(model, 5, ragged=ragged, epochs=EPOCHS[model])
     state = trained(c)
     for i in range(5):
         assert_close(jax.tree.map(lambda leaf, at=i: leaf[at], state), alone(c, i))
@@ -54,7 +59,7 @@ def test_compiled_program_has_no_collective(model):
     ],
 )
 def test_numbers_do_not_depend_on_execution(model, executions):
-    c = fleet_spec(model, 6)
+    c = fleet_spec(model, 6, epochs=EPOCHS[model])
     reference = trained(c, num_devices=1, models_per_call=3, models_per_vmap=1)
     for execution in executions:
         assert_close(trained(c, **execution), reference)
