@@ -37,9 +37,11 @@ COMMAND = Command(
     task=Flag("Task of the synthetic records.", "location"),
     models=Flag("Of each bank, even.", 256, 8, even=True),
     members=Flag("Records that a model trains on.", 400, 50, even=True),
-    audited=Flag("Records audited, even.", 200, 2, even=True),
+    audited=Flag(
+        "Records audited, even; few beside --members: models share them.", 40, 2, even=True
+    ),
     epochs=Flag("Of training.", 8, 1),
-    draws=Flag("Repetitions with other records.", 5, 2),
+    draws=Flag("Repetitions with other records.", 10, 2),
     share=Flag("Share of the pool that a model trains on.", 0.5, kind=float),
     out=OUT,
 )
@@ -47,10 +49,12 @@ COMMAND = Command(
 _Z = 1.96
 _STATED = ("task", "models", "members", "audited", "epochs", "share")
 _LAYOUT = Layout(
-    "{task}: {members} members of {models} models out of a pool of {pool}",
-    "{audited} audited records, {draws} repetitions; +-: 95% over repetitions.  {cores} cores of {cpu}, "
+    "{task}: {models} models of {members} records, out of one pool and out of fresh ones",
+    "{audited} audited records, {draws} repetitions; ±: 95% over repetitions.  {cores} cores of {cpu}, "
     "commit {commit}.",
     [
+        ("Epochs", "{epochs}"),
+        ("Pool", "{pool}"),
         ("AUC,\none pool", "{auc_pool:.4f}"),
         ("corrected", "{auc_corrected:.4f}"),
         ("fresh\nrecords", "{auc_fresh:.4f}"),

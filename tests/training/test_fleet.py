@@ -16,7 +16,6 @@ from jleaks.training import fleet as fleet_lib
 from jleaks.training.fleet import Fleet, make_mesh
 from jleaks.training.learner import Members
 
-
 # Epochs after which models are compared.  Rounding, which is another on other processors, decides a maximum
 # pool or a rectifier near a tie; from there a convolutional network goes another way.
 EPOCHS = {"mlp": 3, "cnn": 1}
