@@ -91,7 +91,7 @@ _UNSET = {
 
 
 _COMPANIONS = Fields(
-    devices.Companions, ("distributed", "coordinator", "num_processes", "process_id"), SPEED
+    devices.Companions, ("distributed", "coordinator", "process_count", "process_id"), SPEED
 )
 
 
@@ -127,7 +127,7 @@ def help_text(program: str, doc: str) -> str:
 # Flags whose values are places on this machine.
 _PLACES = (
     *("data_dir", "raw_dir", "workdir", "models_dir", "out_dir", "peers", "cache_dir"),
-    *("coordinator", "num_processes", "process_id"),
+    *("coordinator", "process_count", "process_id"),
 )
 
 

@@ -22,7 +22,7 @@ def start_each(commands, **kwargs):
         subprocess.Popen(
             [
                 *(sys.executable, "-u", *words),
-                *(f"--coordinator=127.0.0.1:{port}", f"--num_processes={len(commands)}"),
+                *(f"--coordinator=127.0.0.1:{port}", f"--process_count={len(commands)}"),
                 f"--process_id={i}",
             ],
             cwd=ROOT,

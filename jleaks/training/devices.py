@@ -64,13 +64,13 @@ class Companions:
       distributed: Whether this process is one of several: "auto" asks srun (SLURM), mpirun (Open MPI) and
         GKE's TPU pods, "on" whatever JAX can ask, "off" nobody.
       coordinator: Where nobody can be asked, HOST:PORT of process 0, on which it listens.
-      num_processes: With --coordinator, how many there are.
+      process_count: With --coordinator, how many there are.
       process_id: With --coordinator, which of them this is, from 0.
     """
 
     distributed: Literal["auto", "on", "off"] = "auto"
     coordinator: str | None = None
-    num_processes: Count | None = None
+    process_count: Count | None = None
     process_id: Number | None = None
 
     def validate(self) -> "Companions":
@@ -82,7 +82,7 @@ class Companions:
         Raises:
           InputError: names every problem at once.
         """
-        found, number, own = problems(self), self.num_processes, self.process_id
+        found, number, own = problems(self), self.process_count, self.process_id
         stated = [name for name in _STATED if getattr(self, name) is not None]
         if not found and stated:
             if number is None or own is None or self.coordinator is None:
@@ -105,8 +105,8 @@ class Companions:
 
     def started(self) -> tuple[int, str]:
         """Returns how many processes were started together, and by what; 1 also where that is unknown."""
-        if self.num_processes is not None:
-            return self.num_processes, "--num_processes"
+        if self.process_count is not None:
+            return self.process_count, "--process_count"
         if self.distributed != "off":
             for by, count, sign in _STARTERS:
                 found = os.environ.get(count, "")
@@ -116,7 +116,7 @@ class Companions:
         return 1, "nobody"
 
 
-_STATED = ("coordinator", "num_processes", "process_id")
+_STATED = ("coordinator", "process_count", "process_id")
 # Who starts several processes: where their number is (or the names of their hosts), and the sign by which
 # JAX's own detection knows that there is one.
 _STARTERS = (
@@ -177,7 +177,7 @@ def _join(companions: Companions, lost: Callable[[str, int], None]) -> None:
         try:
             jax.distributed.initialize(
                 companions.coordinator,
-                companions.num_processes,
+                companions.process_count,
                 companions.process_id,
                 cluster_detection_method="deactivate" if stated else None,
                 initialization_timeout=_MEETING,

@@ -1,8 +1,11 @@
 """Banks on one pool beside banks on fresh records: who trains on what, and what is counted."""
 
 import numpy as np
+from conftest import ROOT
 
 from benchmarks.checks import pool_bias
+from benchmarks.pages import body, filled, made
+from jleaks import json_lines
 
 
 def test_the_third_bank_shares_audited_records_alone():
@@ -47,3 +50,10 @@ def test_an_area_is_as_uncertain_as_areas_are():
         scores = np.concatenate([rng.normal(1, 1, 32), rng.normal(0, 1, 32)])
         drawn.append(pool_bias._areas(scores[:, None], np.arange(64)[:, None] < 32)[0])
     assert np.isclose(np.std(drawn), pool_bias._deviation(np.mean(drawn), 64), rtol=0.15)
+
+
+def test_the_page_has_the_rows_that_are_committed():
+    rows = json_lines.read(ROOT / "results" / "records" / "pool_bias.jsonl")
+    page = (ROOT / "docs" / "records.md").read_text()
+    text = f"{body(pool_bias.bias_table(rows))}\n\n{made(rows[0])}"
+    assert filled(page, "pool bias", text) == page

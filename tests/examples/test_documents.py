@@ -51,6 +51,7 @@ NOT_RUN = {
     ],
     "docs/defences.md": ["jleaks sweep --tasks=location --defence=dpsgd"],
     "docs/paper.md": ["python -m launch.paper --scale=paper"],
+    "docs/records.md": ["python -m benchmarks.checks.pool_bias"],
     "docs/reliability.md": ["python -m benchmarks.checks.soak --minutes=20"],
     "docs/scale.md": ["python -m benchmarks.scaling.scale", "python -m benchmarks.checks.cells"],
     "docs/watching.md": ['pip install -e ".[tensorboard]"'],

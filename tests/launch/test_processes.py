@@ -35,7 +35,7 @@ from jleaks.training import devices, processes
 
 processes._MOST_BYTES = 1 << 10
 words = dict(word.lstrip("-").split("=") for word in sys.argv[1:])
-numbers = int(words["num_processes"]), int(words["process_id"])
+numbers = int(words["process_count"]), int(words["process_id"])
 together = devices.Companions("auto", words["coordinator"], *numbers)
 devices.start(num_cpu_devices=1, companions=together)
 own = processes.index()
@@ -211,11 +211,11 @@ def test_processes_that_are_started_differently_are_refused(tmp_path, flags, lin
 
 
 def test_flags_that_name_no_companions_are_refused(launch):
-    process = launch("launch.sweep", "--coordinator=localhost:7000", "--num_processes=2")
+    process = launch("launch.sweep", "--coordinator=localhost:7000", "--process_count=2")
     assert (process.returncode, process.stdout) == (2, "")
     (line,) = process.stderr.splitlines()
     expected = (
-        "coordinator and num_processes stated alone: coordinator, num_processes, process_id go"
+        "coordinator and process_count stated alone: coordinator, process_count, process_id go"
     )
     assert line.startswith(f"error: {expected}")
 
@@ -230,14 +230,14 @@ def test_flags_that_name_no_companions_are_refused(launch):
         ({"coordinator": "host:99999"}, "coordinator is 'host:99999', expected HOST:PORT"),
         ({"process_id": 2}, r"process_id is 2, expected 0\.\.1"),
         ({"process_id": -1}, "process_id is -1, expected at least 0"),
-        ({"num_processes": 0}, "num_processes is 0, expected at least 1"),
+        ({"process_count": 0}, "process_count is 0, expected at least 1"),
         ({"distributed": "off"}, "distributed is off, but there is a coordinator"),
         ({"distributed": "always"}, "distributed is always, expected one of auto, on, off"),
     ],
     ids=lambda value: "-".join(f"{k}={v}" for k, v in value.items()) if isinstance(value, dict) else "",
 )  # fmt: skip
 def test_companions_that_cannot_be_are_refused(stated, said):
-    good = {"coordinator": "host:70", "num_processes": 2, "process_id": 1}
+    good = {"coordinator": "host:70", "process_count": 2, "process_id": 1}
     with pytest.raises(InputError, match=said):
         Companions(**(stated if "alone" in said else good | stated)).validate()
 
