@@ -461,6 +461,9 @@ def run(
                 for name in _PLUGINS.value:
                     registry.load(name)
                 status, ended, stopped = main(argv), "finished", None
+                # Here what cannot be written is still caught.
+                if sys.stdout is not None:
+                    sys.stdout.flush()
         except Preempted as error:
             stopped = f"{error}; the same command continues"
             status, ended = _STOPPED_STATUS.value, "stopped"
