@@ -30,7 +30,8 @@ class CascadePlan(BasePlan):
       false_others: Members of a reference model that may be beyond the threshold for non-members.
       false_members: Non-members of one that may be beyond the threshold for members.
       most_anchored: Share of the records left that may become non-members for certain in a round.
-      anchor_sides: "authors": members become certain only in rounds in which no non-members do; "both".
+      anchor_sides: Sides on which records become certain: "both" in every round, or as the "authors" have
+        it, members only in rounds in which no non-members do.
       data: An entry "NAME=DIGEST" if the task brings its own data; found when a plan is made.
     """
 
