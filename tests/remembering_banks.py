@@ -50,6 +50,7 @@ def bank_of(member: np.ndarray, rng: np.random.Generator, null: tuple[int, ...] 
         maximum=1 / (1 + np.exp(-np.abs(phi))),
         entropy=np.abs(phi),
         quantile=np.zeros_like(phi),
+        loss_iqr=np.abs(phi) / 2,
     )
 
 
