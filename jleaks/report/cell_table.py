@@ -82,7 +82,9 @@ def _lines(rows: Sequence[Row], where: str) -> list[_Line]:
         same = {seed: [of[seed] for of in by_shadow.values()] for seed in sorted(shared)}
         if same:
             lines.append(_Line(task, attack, variant, same))
-    tasks, attacks = order_tasks(line.task for line in lines), list(ATTACKS)
+    tasks = order_tasks(line.task for line in lines)
+    # Those of banks, which are no case's, come last.
+    attacks = list(dict.fromkeys([*ATTACKS, *(line.attack for line in lines)]))
     return sorted(
         lines,
         key=lambda line: (
