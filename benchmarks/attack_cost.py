@@ -48,7 +48,8 @@ from jleaks.training.execution import Execution
 from jleaks.training.fleet import make_mesh
 from jleaks.training.recipe import Recipe
 from jleaks.training.reporter import Reporter, provenance
-from launch.app import Log, console, make_execution, use_all_cores
+from launch.app import make_execution, use_all_cores
+from launch.log import Log, console
 
 COMMAND = Command(
     "benchmarks.attack_cost",

@@ -17,7 +17,7 @@ from absl import flags
 
 from jleaks.errors import InputError
 from jleaks.report.table import Cell, Table
-from launch import app
+from launch import app, command_line
 
 if TYPE_CHECKING:
     from jleaks.training.execution import Execution
@@ -135,7 +135,9 @@ class Command:
         """Returns the command line that repeats a measurement."""
         values = {name: getattr(self, name) for name in self._sizes}
         texts = {n: ",".join(v) if isinstance(v, list) else v for n, v in values.items()}
-        shown = app.public_flags() or " ".join(f"--{name}={text}" for name, text in texts.items())
+        shown = command_line.public_flags() or " ".join(
+            f"--{name}={text}" for name, text in texts.items()
+        )
         return f"python -m {self.module} {shown}".rstrip()
 
     def about(self, before: Row, execution: "Execution") -> Row:
@@ -163,7 +165,7 @@ class Command:
 
     def finish(self, rows: Sequence[Row], *tables: Table) -> int:
         """Prints the tables and appends the rows to --out; returns the exit status."""
-        from launch.app import console
+        from launch.log import console
 
         output = console()
         for table in tables:

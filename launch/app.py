@@ -1,40 +1,27 @@
-"""What the launchers share: grouped --help, devices and kernels, what they print, one line of bad input."""
+"""What the launchers share: flags, grouped --help, devices and kernels, one line of bad input."""
 
 import dataclasses
 import errno
 import functools
-import os
-import shlex
 import sys
 import textwrap
-import threading
-import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from absl import app, flags, logging
-from rich.console import Console
-from rich.markup import escape
 
-from jleaks import activity as activities
 from jleaks import registry
-from jleaks.blackbox.address import plain, redacted
+from jleaks.blackbox.address import plain
 from jleaks.errors import STOPPED, DivergedError, InputError
 from jleaks.files import on_disk
-from jleaks.heartbeat import Heartbeat
 from jleaks.training import devices, processes
 from jleaks.training.execution import Execution
-from jleaks.training.metric_writers import MetricWriters
 from jleaks.training.preemption import Preempted, stoppable
 
+from .command_line import program
 from .fields import Fields
-
-if TYPE_CHECKING:
-    from jleaks.rows import Row
-    from jleaks.training.progress import Progress
-    from jleaks.training.reporter import Reporter
+from .log import close_logs, let_go_of_output
 
 # Exit statuses beside STOPPED; the last is the shells' own.
 FAILED, INPUT_ERROR, INTERRUPTED = 1, 2, 130
@@ -124,41 +111,6 @@ def help_text(program: str, doc: str) -> str:
     return "\n".join(lines)
 
 
-# Flags whose values are places on this machine.
-_PLACES = (
-    *("data_dir", "raw_dir", "workdir", "models_dir", "out_dir", "peers", "cache_dir"),
-    *("coordinator", "process_count", "process_id"),
-)
-
-
-def public_flags() -> str:
-    """Returns the command's flags as a reader may repeat them: without this machine's paths."""
-    shown = []
-    for flag in sys.argv[1:]:
-        name, _, value = flag.lstrip("-").partition("=")
-        if name == "data_dir" and value:
-            shown.append("--data_dir=data")
-        elif name not in _PLACES and not value.startswith("/"):
-            # An address may hold a password.
-            shown.append(redacted(flag))
-    return shlex.join(shown)
-
-
-def public_command() -> str:
-    """Returns the command for a report: as `command_line`, without this machine's paths."""
-    return f"{_program()} {public_flags()}".strip()
-
-
-def _program() -> str:
-    program = sys.argv[0]
-    return f"python -m launch.{Path(program).stem}" if program.endswith(".py") else program
-
-
-def command_line() -> str:
-    """Returns what was typed, by which a run continues, but for secrets in addresses."""
-    return shlex.join([*_program().split(), *map(redacted, sys.argv[1:])])
-
-
 def use_all_cores() -> None:
     """Makes one host device per core; must run before JAX starts its backends.
 
@@ -197,7 +149,7 @@ def check_alone() -> None:
     number, by = devices.Companions(**_COMPANIONS.values()).validate().started()
     if number > 1:
         raise InputError(
-            f"{number} processes were started together ({by}), {_program()} is the work of one: start one, "
+            f"{number} processes were started together ({by}), {program()} is the work of one: start one, "
             "or add --distributed=off to let each work by itself; sweep and bank share theirs"
         )
 
@@ -222,166 +174,8 @@ def start(execution: Execution, together: bool = False) -> Execution:
 
 def _lose(line: str, status: int) -> None:
     """Says why this process ends with the others."""
-    _close("stopped" if status in (STOPPED, _STOPPED_STATUS.value) else "failed")
+    close_logs("stopped" if status in (STOPPED, _STOPPED_STATUS.value) else "failed")
     print(f"stopped: {line}", file=sys.stderr, flush=True)
-
-
-class _Output(Console):
-    """The standard output, without which a run goes on: results are in files."""
-
-    def on_broken_pipe(self) -> None:
-        """Says no more, to nobody."""
-        self.quiet = True
-        _let_go_of_output()
-
-
-def _let_go_of_output() -> None:
-    """Writes what is still to be written nowhere: Python does so once more when it ends."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def console() -> Console:
-    """Returns the standard output; a log file is not a terminal, so tables get their room there.
-
-    Of several processes the first alone says what all do.
-    """
-    width = None if sys.stdout.isatty() else 160
-    return _Output(width=width, quiet=not processes.is_first())
-
-
-# Seconds between two lines of progress, between two beats, and between two looks at whether to.
-_EVERY, _BEAT, _LOOK = 10.0, 5.0, 0.5
-
-# Metrics of rows that metric writers get.
-_RESULTS = ("auc", "precision", "recall", "tpr_at_fpr_0.01")
-
-# The log whose run is under way: its end is the process's.
-_OPEN: list["Log"] = []
-
-
-class Log:
-    """What a run says while it works: lines, stamped with the time where there is no terminal.
-
-    A fleet's progress is at most one line every few seconds, its last one always.  While nothing else is
-    said, a line tells what is being done (`jleaks.activity`); on a terminal one line at the bottom does.
-    With a folder, a heartbeat is left there for `jleaks status`; metric writers (`--log_to`) get losses.
-    """
-
-    def __init__(
-        self,
-        console: Console,
-        every: float = _EVERY,
-        folder: str | os.PathLike[str] | None = None,
-    ):
-        self._console, self._every = console, every
-        self._said = self._beaten = time.monotonic()
-        self._last_progress = float("-inf")
-        self._now: dict[str, Any] = {}
-        self._work: Mapping[str, float] = {}
-        self._heart: Heartbeat | None = None
-        self._writers: MetricWriters | None = None
-        if folder is not None:
-            self.follow(folder)
-        self._bar = console.status("") if console.is_terminal else None
-        self._ended = threading.Event()
-        _OPEN.append(self)
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._thread.start()
-
-    @property
-    def reporter(self) -> "Reporter":
-        """What a run reports to."""
-        from jleaks.training.reporter import Reporter
-
-        return Reporter(self.line, self.progress, self._expect)
-
-    def _expect(self, work: Mapping[str, float]) -> None:
-        self._work = work
-
-    def follow(self, folder: str | os.PathLike[str]) -> None:
-        """Leaves the heartbeat, and what --log_to writes, in the directory of a run from here on.
-
-        Raises:
-          InputError: --log_to names no writer, or one whose package is not installed.
-        """
-        if not processes.is_first():
-            return
-        self._end_run("finished")
-        self._heart, self._now = Heartbeat(folder, command_line(), public_command()), {}
-        self._writers = MetricWriters(flags.FLAGS["log_to"].value or [], folder)
-
-    def _end_run(self, ended: str) -> None:
-        if self._writers is not None:
-            self._writers.close()
-        if self._heart is not None:
-            self._heart.beat(**self._now, ended=ended)
-
-    def results(self, rows: "Sequence[Row]") -> None:
-        """Hands the means of what attacks reached to the metric writers, by task and attack."""
-        if self._writers is None:
-            return
-        found: dict[str, list[float]] = {}
-        for row in rows:
-            name = row["attack"] if row["adversary"] is None else f"adversary {row['adversary']}"
-            for metric in _RESULTS:
-                if isinstance(value := row.get(metric), float):
-                    found.setdefault(f"{row['task']}/{name}/{metric}", []).append(value)
-        self._writers.write(0, {name: sum(v) / len(v) for name, v in found.items()})
-
-    def line(self, text: str) -> None:
-        """Prints a finished sentence."""
-        self._now["said"] = text
-        self._print(text)
-
-    def _print(self, text: str) -> None:
-        self._said = time.monotonic()
-        stamp = "" if self._console.is_terminal else time.strftime("%H:%M:%S ")
-        self._console.print(f"{stamp}{text}", highlight=False, markup=False, soft_wrap=True)
-
-    def progress(self, p: "Progress") -> None:
-        """Prints where a fleet's training stands."""
-        from jleaks.training.reporter import remaining
-
-        now = time.monotonic()
-        left = remaining(p, self._work)
-        self._now |= {**dataclasses.asdict(p), "run_eta": left}
-        if self._writers is not None:
-            self._writers.write(p.done, {f"{p.fleet}/loss": p.loss})
-        if p.done < p.total and now - self._last_progress < self._every:
-            return
-        self._last_progress = now
-        self.line(
-            f"  {p.fleet}: {p.done}/{p.total} model-epochs ({100 * p.done / p.total:.0f}%), "
-            f"loss {p.loss:.4f}, {p.seconds:.0f} s, {p.eta:.0f} s to go"
-            + ("" if left is None else f", {left:.0f} s for all fleets")
-        )
-
-    def close(self, ended: str) -> None:
-        """Ends the display, and notes how the run ended: "finished", "stopped" or "failed"."""
-        self._ended.set()
-        self._thread.join()
-        if self._bar is not None:
-            self._bar.stop()
-        self._end_run(ended)
-
-    def _watch(self) -> None:
-        """Tells what is being done while nothing is said; a thread of its own."""
-        while not self._ended.wait(_LOOK):
-            now, activity = time.monotonic(), activities.current()
-            text = "" if activity is None else f"{activity.text} ({now - activity.began:.0f} s)"
-            if self._heart is not None and now - self._beaten >= _BEAT:
-                self._beaten = now
-                self._heart.beat(**self._now, doing=text)
-            if self._bar is not None:
-                self._bar.update(escape(text))
-                (self._bar.start if text else self._bar.stop)()
-            elif text and now - self._said >= self._every:
-                self._print(f"  {text} ...")
-
-
-def _close(ended: str) -> None:
-    while _OPEN:
-        _OPEN.pop().close(ended)
 
 
 def _say(error: object) -> None:
@@ -468,45 +262,45 @@ def run(
             stopped = f"{error}; the same command continues"
             status, ended = _STOPPED_STATUS.value, "stopped"
         except KeyboardInterrupt:
-            _close("failed")
+            close_logs("failed")
             said = "interrupted; the same command continues from what was saved"
             _say(said)
             processes.end(INTERRUPTED, said)
             return INTERRUPTED
         except (InputError, DivergedError) as error:
-            _close("failed")
+            close_logs("failed")
             _say(error)
             status = INPUT_ERROR if isinstance(error, InputError) else FAILED
             processes.end(status, str(error))
             return status
         except MemoryError as error:
-            _close("failed")
+            close_logs("failed")
             said = f"there is not enough memory ({error or 'no more is said'}): ask for less"
             _say(said)
             processes.end(INPUT_ERROR, said)
             return INPUT_ERROR
         except OSError as error:
-            _close("failed")
+            close_logs("failed")
             if isinstance(error, BrokenPipeError):
                 # Whoever read the output has read enough.
-                _let_go_of_output()
+                let_go_of_output()
                 return FAILED
             if error.filename is None and error.errno != errno.ENOSPC:
                 raise
             # A path of the user's that no reader or writer has looked at; or the output, on a full disk.
             said = f"cannot use {error.filename or 'the output'!s:.200}: {error.strerror}"
             _say(said)
-            _let_go_of_output()
+            let_go_of_output()
             processes.end(INPUT_ERROR, said)
             return INPUT_ERROR
         except BaseException as error:
             processes.await_end(error)
-            _close("failed")
+            close_logs("failed")
             if processes.count() > 1:
                 traceback.print_exc()
                 processes.end(FAILED, f"{type(error).__name__}: {error}")
             raise
-        _close(ended)
+        close_logs(ended)
         if stopped is not None and processes.is_first():
             print(stopped)
         processes.end(status, stopped)

@@ -12,8 +12,9 @@ from jleaks import locks, registry
 from jleaks.blackbox.pace import FORMS, INCOMPLETE, Form, Incomplete, Limits
 from jleaks.errors import InputError
 
-from .app import WHERE, Log
+from .app import WHERE
 from .fields import Fields
+from .log import Log
 
 if TYPE_CHECKING:
     from jleaks.blackbox.asked import Asked

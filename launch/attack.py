@@ -31,8 +31,10 @@ from jleaks.experiments.bank_plan import BankPlan
 from jleaks.rows import GUARANTEE
 from jleaks.training.execution import Execution
 
-from .app import SPEED, WHAT, WHERE, Log, console, public_command, run, use_all_cores
+from .app import SPEED, WHAT, WHERE, run, use_all_cores
+from .command_line import public_command
 from .fields import Fields
+from .log import Log, console
 
 if TYPE_CHECKING:
     from jleaks.attacks.bank import Bank

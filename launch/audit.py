@@ -40,20 +40,11 @@ from jleaks.experiments.plan import Plan
 from jleaks.training.preemption import StopSignal
 
 from . import asking, own_audit
-from .app import (
-    FAILED,
-    WHAT,
-    WHERE,
-    Log,
-    console,
-    define_execution,
-    make_execution,
-    public_command,
-    run,
-    start,
-)
+from .app import FAILED, WHAT, WHERE, define_execution, make_execution, run, start
 from .attack_recipe import make_attack_recipe
+from .command_line import public_command
 from .fields import Fields
+from .log import Log, console
 
 if TYPE_CHECKING:
     from rich.console import Console

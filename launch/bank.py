@@ -13,8 +13,9 @@ from absl import flags
 from jleaks.data.tasks import get_task
 from jleaks.experiments.bank_plan import BankPlan, default_sizes
 
-from .app import WHAT, WHERE, Log, console, define_execution, make_execution, run, start
+from .app import WHAT, WHERE, define_execution, make_execution, run, start
 from .fields import Fields
+from .log import Log, console
 from .privacy import with_target
 from .recipe import make_recipe
 from .tasks import DATA_DIR, define_own_data, define_tasks, read_tasks, source, told

@@ -16,18 +16,10 @@ from jleaks.data.tasks import get_task
 from jleaks.experiments.bank_plan import default_sizes
 from jleaks.experiments.cascade_plan import CascadePlan
 
-from .app import (
-    WHAT,
-    WHERE,
-    Log,
-    console,
-    define_execution,
-    make_execution,
-    public_command,
-    run,
-    start,
-)
+from .app import WHAT, WHERE, define_execution, make_execution, run, start
+from .command_line import public_command
 from .fields import Fields
+from .log import Log, console
 from .recipe import make_recipe
 from .tasks import DATA_DIR, define_own_data, define_tasks, read_tasks, source, told
 

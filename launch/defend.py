@@ -16,19 +16,11 @@ from jleaks.errors import InputError
 from jleaks.experiments import paper_plan
 from jleaks.experiments.defend_plan import DefendPlan
 
-from .app import (
-    WHAT,
-    WHERE,
-    Log,
-    console,
-    define_execution,
-    make_execution,
-    public_command,
-    run,
-    start,
-)
+from .app import WHAT, WHERE, define_execution, make_execution, run, start
 from .attack_recipe import make_attack_recipe
+from .command_line import public_command
 from .fields import Fields
+from .log import Log, console
 from .recipe import chosen_model, make_recipe
 from .tasks import DATA_DIR, define_own_data, define_tasks, read_tasks, source, told
 

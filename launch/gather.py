@@ -13,7 +13,8 @@ from absl import flags
 
 from jleaks.errors import InputError
 
-from .app import FAILED, WHERE, console, run
+from .app import FAILED, WHERE, run
+from .log import console
 
 # `jleaks gather DIR` is `jleaks gather --root=DIR`.
 POSITIONAL = "root"

@@ -13,7 +13,9 @@ from jleaks.activity import doing
 from jleaks.errors import InputError
 
 from . import asking
-from .app import WHAT, WHERE, Log, public_flags
+from .app import WHAT, WHERE
+from .command_line import public_flags
+from .log import Log
 from .network import own_network
 from .recipe import make_recipe
 

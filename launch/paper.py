@@ -17,19 +17,11 @@ from jleaks.experiments.experiment import EXPERIMENTS, resolve
 from jleaks.experiments.paper_plan import SMOKE_ATTACK, PaperPlan
 from jleaks.experiments.paper_plan import make_plan as plan_of_scale
 
-from .app import (
-    WHAT,
-    WHERE,
-    Log,
-    console,
-    define_execution,
-    make_execution,
-    public_flags,
-    run,
-    start,
-)
+from .app import WHAT, WHERE, define_execution, make_execution, run, start
 from .attack_recipe import make_attack_recipe
+from .command_line import public_flags
 from .fields import Fields
+from .log import Log, console
 from .network import choose_network
 from .tasks import DATA_DIR, define_task_seeds, define_tasks, read_seeds, read_tasks, source
 

@@ -21,8 +21,10 @@ from jleaks.errors import InputError
 from jleaks.experiments.bank_plan import BankPlan
 from jleaks.training.execution import Execution
 
-from .app import SPEED, WHAT, WHERE, console, public_flags, run, use_all_cores
+from .app import SPEED, WHAT, WHERE, run, use_all_cores
+from .command_line import public_flags
 from .fields import Fields
+from .log import console
 
 _BANK = flags.DEFINE_string(
     "bank",

@@ -11,19 +11,11 @@ from absl import flags
 from jleaks.experiments.plan import Plan
 from jleaks.training import processes
 
-from .app import (
-    WHAT,
-    WHERE,
-    Log,
-    console,
-    define_execution,
-    make_execution,
-    public_command,
-    run,
-    start,
-)
+from .app import WHAT, WHERE, define_execution, make_execution, run, start
 from .attack_recipe import make_attack_recipe
+from .command_line import public_command
 from .fields import Fields
+from .log import Log, console
 from .privacy import with_target
 from .recipe import chosen_model, make_recipe
 from .tasks import (

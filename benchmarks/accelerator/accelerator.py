@@ -33,7 +33,7 @@ from jleaks.fields import Precision
 from jleaks.report.table import Table
 from jleaks.training.execution import Execution
 from jleaks.training.reporter import provenance
-from launch.app import console
+from launch.log import console
 
 COMMAND = Command(
     "benchmarks.accelerator",

@@ -39,7 +39,8 @@ from jleaks.report.table import Table
 from jleaks.training.fleet import make_mesh, stack_key_data
 from jleaks.training.recipe import ATTACK_RECIPES, Recipe
 from jleaks.training.reporter import Reporter
-from launch.app import Log, console, make_execution, start
+from launch.app import make_execution, start
+from launch.log import Log, console
 
 _GRID = ("activations", "schedules", "learning_rates", "batch_sizes")
 COMMAND = Command(

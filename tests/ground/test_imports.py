@@ -29,7 +29,7 @@ ROOMS = (
     "benchmarks",
 )
 # All that benchmarks know of the launchers: how a process starts, and what it prints on.
-LAUNCH_FOR_BENCHMARKS = {"launch.app"}
+LAUNCH_FOR_BENCHMARKS = {"launch.command_line", "launch.log", "launch.app"}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,6 +15,7 @@ from jleaks import heartbeat, npz
 from jleaks.activity import doing
 from jleaks.training.progress import Progress
 from launch import app, status
+from launch.log import Log, close_logs
 
 TINY = ["--tasks=location", "--num_seeds=1", "--scale=0.01", "--epochs=2", "--attack_epochs=1"]
 
@@ -24,12 +25,12 @@ def log(tmp_path, monkeypatch):
     """A log of no terminal whose lines come after a tenth of a second of silence."""
     app.define_execution()
     app.flags.FLAGS.mark_as_parsed()
-    monkeypatch.setattr(app, "_LOOK", 0.02)
-    monkeypatch.setattr(app, "_BEAT", 0.05)
+    monkeypatch.setattr("launch.log._LOOK", 0.02)
+    monkeypatch.setattr("launch.log._BEAT", 0.05)
     out = io.StringIO()
-    found = app.Log(Console(file=out, width=80), every=0.1, folder=tmp_path)
+    found = Log(Console(file=out, width=80), every=0.1, folder=tmp_path)
     yield found, out, tmp_path
-    app._close("finished")
+    close_logs("finished")
     assert not found._thread.is_alive()
 
 
@@ -63,7 +64,7 @@ def test_progress_is_in_the_heartbeat_and_its_end_is_told(log):
         in lines
     )
     assert lines[0].startswith("state: running for 0 s (process ")
-    app._close("stopped")
+    close_logs("stopped")
     lines = list(status.lines(folder, time.time()))
     assert lines[0].startswith("state: stopped by a signal")
     assert lines[-1].startswith("continue with: ")

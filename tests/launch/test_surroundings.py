@@ -34,7 +34,7 @@ def run(tmp_path):
 def test_a_run_goes_on_without_a_reader(launch, nobody):
     code = (
         "import sys\n"
-        "from launch.app import console\n"
+        "from launch.log import console\n"
         "output = console()\n"
         "for _ in range(3):\n"
         "    output.print('a line', highlight=False)\n"
