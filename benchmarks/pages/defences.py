@@ -9,8 +9,7 @@ import os
 from pathlib import Path
 
 from benchmarks.harness import Command, versions, where
-from benchmarks.pages import filled
-from jleaks.files import replace_file
+from benchmarks.pages import write
 from jleaks.report.defences import by_task, tables
 from jleaks.rows import OF_EXPERIMENT, read_rows
 
@@ -44,11 +43,8 @@ def measured(results: Path, folder: Path) -> str:
 
 
 def main() -> int:
-    target = Path(COMMAND.page)
-    found = measured(Path(COMMAND.results), target.parent)
-    replace_file(target, filled(target.read_text(), TABLES, found).encode())
-    print(f"wrote {target}")
-    return 0
+    page = Path(COMMAND.page)
+    return write(COMMAND.page, {TABLES: measured(Path(COMMAND.results), page.parent)})
 
 
 if __name__ == "__main__":

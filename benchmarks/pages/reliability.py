@@ -9,9 +9,8 @@ from pathlib import Path
 
 from benchmarks.checks.soak import tables
 from benchmarks.harness import Command, Layout, versions, where
-from benchmarks.pages import filled
+from benchmarks.pages import write
 from jleaks import json_lines
-from jleaks.files import replace_file
 
 COMMAND = Command(
     "benchmarks.pages.reliability",
@@ -50,11 +49,7 @@ def inputs() -> str:
 
 
 def main() -> int:
-    target = Path(COMMAND.page)
-    text = filled(target.read_text(), TABLE, measured(Path(COMMAND.soak)))
-    replace_file(target, filled(text, INPUTS, inputs()).encode())
-    print(f"wrote {target}")
-    return 0
+    return write(COMMAND.page, {TABLE: measured(Path(COMMAND.soak)), INPUTS: inputs()})
 
 
 if __name__ == "__main__":

@@ -2,10 +2,11 @@
 
 Calibration by what other models lose on the record helps for hard records and throws away what the loss
 itself says of easy ones.  An attack network learns from a shadow, whose members the attacker knows, how to
-weigh both: minus the loss, and by how much the OUT references lose more (He et al. 2024, arXiv 2409.00426;
-the authors' code, whose features are these).  Their network has 512, 256 and 128 units and dropout, and
-learns for 150 epochs; two features need no such thing: this one has the attack models' 64, and takes 1,500
-steps at most, whatever the number of records.
+weigh both: minus the loss, and by how much the OUT references lose more (He et al. 2024, arXiv 2409.00426).
+The features are those of a reimplementation (zealscott/IMIA), the training that of the authors' script;
+neither the paper nor their own features could be read.  Their network has 512, 256 and 128 units and
+dropout, and learns for 150 epochs; two features need no such thing: this one has the attack models' 64, and
+takes 1,500 steps at most, whatever the number of records.
 
 The networks are a fleet inside the evaluator's one call: a target's shadow is one of its references, and
 what is compared with the shadow leaves out the target and its twin.

@@ -1,6 +1,5 @@
 """Shadow models of a flax network: a fleet, trained side by side and kept in a library."""
 
-import dataclasses
 import os
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -14,8 +13,8 @@ from jleaks.auditing.records import Records
 from jleaks.data.dataset import Dataset
 from jleaks.data.perturbations import perturbation
 from jleaks.data.tasks import TASKS, Task, get_task
-from jleaks.experiments.answers import Querier
 from jleaks.experiments.library import Library
+from jleaks.experiments.querier import Querier
 from jleaks.experiments.subjects import Subject
 from jleaks.keys import Role, identity_key
 from jleaks.training.execution import Execution
@@ -67,8 +66,7 @@ def train_fleet(
       Preempted: a stop signal arrived; the same call continues.
       DivergedError: a model's loss was not finite.
     """
-    # A marked shadow would be one whose answers mean nothing.
-    execution = dataclasses.replace(execution or Execution(), on_divergence="stop").validate()
+    execution = (execution or Execution()).validate()
     task, data = _dataset(records)
     everything = np.arange(records.num_records)
     subjects = [
@@ -85,11 +83,8 @@ def train_fleet(
     with StopSignal() as stop:
         library = Library(folder, execution, Reporter(tell, lambda p: tell(_progress(p))), stop)
         querier = Querier(library, lambda _: data, execution)
-        spec = querier.fleet_spec(subjects)
-        trainer, state = library.train(spec, [querier.name(subject) for subject in subjects])
         keep = bank_signal_fn(TEMPERATURE, perturbation(task, 1, 1.0))
-        rows = np.broadcast_to(everything, (len(subjects), len(everything)))
-        answers = trainer.query(state, rows, keep)
+        answers = querier.signals(subjects, everything, keep)
         seconds = querier.cost(subjects).wall_seconds
     # One query: the record itself.
     for name in ("phi", "correct"):

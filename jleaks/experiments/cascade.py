@@ -29,10 +29,10 @@ from jleaks.attacks.signals import bank_signal_fn
 from jleaks.data.perturbations import perturbation
 from jleaks.data.splits import Halves
 from jleaks.data.tasks import get_task
-from jleaks.experiments.answers import Querier
 from jleaks.experiments.bank import lay_out, subjects
 from jleaks.experiments.cascade_plan import CascadePlan
 from jleaks.experiments.engine import checked, reread, training
+from jleaks.experiments.querier import Querier
 from jleaks.experiments.subjects import Subject
 from jleaks.experiments.workdir import Workdir
 from jleaks.keys import Role, identity_generator, identity_key
@@ -144,13 +144,8 @@ def _read(path: Path) -> list[Row]:
 
 def _ask(querier: Querier, models: Sequence[Subject], split: Halves, temperature: float) -> Asked:
     """Trains models and asks them about all audited records."""
-    spec = querier.fleet_spec(models)
-    trainer, state = querier.library.train(
-        spec, [querier.name(model) for model in models], sound=True
-    )
     keep = bank_signal_fn(temperature, perturbation(get_task(models[0].task), 1, 1.0))
-    rows = np.broadcast_to(split.candidates, (len(models), len(split.candidates)))
-    found = trainer.query(state, rows, keep)
+    found = querier.signals(models, split.candidates, keep)
     member = np.stack([np.isin(split.candidates, model.members) for model in models])
     seconds = querier.cost(models).device_seconds
     return Asked(found["phi"][..., 0], found["phi_t"], member, seconds)

@@ -17,10 +17,10 @@ from jleaks.attacks.evaluate_cases import evaluate_scores
 from jleaks.attacks.signals import STATISTICS
 from jleaks.errors import InputError
 from jleaks.experiments.adversaries import by_attack_models, by_random_points
-from jleaks.experiments.answers import random_point_sets
 from jleaks.experiments.case import Access, Case
 from jleaks.experiments.case_attacks import CASE_ATTACKS, Answered, Attack, CaseAttack
 from jleaks.experiments.context import Context, Job, P
+from jleaks.experiments.querier import random_point_sets
 from jleaks.experiments.shokri import by_class
 from jleaks.experiments.subjects import AnySubject, Composed, Subject, truth
 from jleaks.metrics.case_metrics import row_fields

@@ -7,9 +7,10 @@ from typing import Any, Generic, TypeVar, cast
 import numpy as np
 
 from jleaks.data.tasks import get_task
-from jleaks.experiments.answers import Answers, Querier
+from jleaks.experiments.answers import Answers
 from jleaks.experiments.paper_plan import PaperPlan
 from jleaks.experiments.plan import Plan
+from jleaks.experiments.querier import Querier
 from jleaks.experiments.subjects import (
     AnySubject,
     Composed,

@@ -21,11 +21,10 @@ from jleaks.attacks.signals import bank_signal_fn
 from jleaks.data.tasks import get_task
 from jleaks.defences.defence import get_defence
 from jleaks.experiments import bank as banks
-from jleaks.experiments.answering import of_fleet
-from jleaks.experiments.answers import Querier
 from jleaks.experiments.bank_groups import group_rows
 from jleaks.experiments.bank_plan import BankPlan, default_sizes
 from jleaks.experiments.context import Context, model_kind
+from jleaks.experiments.querier import Querier
 from jleaks.experiments.subjects import guarantee
 from jleaks.metrics.bank_metrics import FPRS
 
@@ -96,16 +95,8 @@ def _trained(run: Context, plan: BankPlan) -> tuple[Bank, Row]:
     data, split = banks.cut(plan, run.querier.datasets(plan.task))
     querier = Querier(run.querier.library, lambda _: data, run.execution)
     models = banks.subjects(plan, split, range(plan.num_models))
-    trainer, state = querier.library.train(
-        querier.fleet_spec(models), list(map(querier.name, models)), sound=True
-    )
     asked = np.concatenate([split.candidates, split.population])
-    answers = trainer.query(
-        state,
-        np.broadcast_to(asked, (len(models), len(asked))),
-        bank_signal_fn(plan.temperature, plan.perturbation()),
-        answering=of_fleet(models, trainer, state, data),
-    )
+    answers = querier.signals(models, asked, bank_signal_fn(plan.temperature, plan.perturbation()))
     answers |= {name: np.moveaxis(answers[name], 2, 0) for name in ("phi", "correct")}
     arrays: dict[str, Any] = {**answers, **banks.of_records(plan, data, split)}
     known = guarantee(models[0])

@@ -18,7 +18,6 @@ from jleaks.data.tasks import Task, get_task
 from jleaks.defences.defence import DEFENCES
 from jleaks.errors import InputError
 from jleaks.experiments import paper  # noqa: F401 - the experiments that it registers
-from jleaks.experiments.answers import Querier
 from jleaks.experiments.base_plan import BasePlan
 from jleaks.experiments.case import Case
 from jleaks.experiments.case_attacks import CASE_ATTACKS
@@ -27,6 +26,7 @@ from jleaks.experiments.context import Context, Job, P
 from jleaks.experiments.experiment import EXPERIMENTS, Experiment, get_experiment
 from jleaks.experiments.library import Library
 from jleaks.experiments.paper_plan import PaperPlan
+from jleaks.experiments.querier import Querier
 from jleaks.experiments.remote import Endpoint
 from jleaks.experiments.subjects import SubjectLayout
 from jleaks.experiments.workdir import Workdir

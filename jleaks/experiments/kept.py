@@ -15,12 +15,12 @@ from jleaks.data.tasks import get_task
 from jleaks.defences.defence import get_defence
 from jleaks.errors import InputError
 from jleaks.experiments.answering import of_one
-from jleaks.experiments.answers import Querier
 from jleaks.experiments.bank import lay_out, subjects
 from jleaks.experiments.bank_plan import BankPlan
 from jleaks.experiments.library import Library
 from jleaks.experiments.paper_plan import PaperPlan
 from jleaks.experiments.plan import Plan
+from jleaks.experiments.querier import Querier
 from jleaks.experiments.subjects import Subject, SubjectLayout
 from jleaks.fingerprint import FORMAT
 from jleaks.keys import seed_problem

@@ -17,7 +17,8 @@ from jleaks.blackbox.client import endpoint
 from jleaks.blackbox.pace import Limits
 from jleaks.blackbox.server import make_app, serving
 from jleaks.experiments.answering import of_one
-from jleaks.experiments.answers import Answers, Querier, from_posteriors
+from jleaks.experiments.answers import Answers, from_posteriors
+from jleaks.experiments.querier import Querier
 from jleaks.experiments.subjects import AnySubject, Subject
 
 # Records of one request.

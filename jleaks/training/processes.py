@@ -25,12 +25,10 @@ from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 
-from jleaks.errors import InputError
+from jleaks.errors import STOPPED, InputError
 
 T = TypeVar("T")
 
-# Exit status of a process that has lost another: BSD's EX_TEMPFAIL, "try again".
-LOST = 75
 # Seconds between two signs of life, after which a process without any is taken for dead, and between a
 # process's failure and the end of the others, which may fail at the same place by themselves.
 _BEAT, _SILENT, _GRACE = 1.0, 30.0, 4.0
@@ -126,7 +124,7 @@ class _Group:
             self._tell("verdict/0", *ends[0])
 
     def _silent(self, index: int) -> _End:
-        return LOST, self._named(
+        return STOPPED, self._named(
             index, f"no sign of life for {_SILENT:.0f} s; the same command continues"
         )
 
@@ -137,7 +135,7 @@ class _Group:
             socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
         except OSError:
             self._ending = True
-            return LOST, self._named(0, "it is gone; the same command continues")
+            return STOPPED, self._named(0, "it is gone; the same command continues")
         return None
 
 

@@ -11,8 +11,8 @@ from jleaks.data.synthetic import synthetic
 from jleaks.defences.defence import answering, get_defence
 from jleaks.defences.hamp import NUM_POINTS
 from jleaks.errors import InputError
-from jleaks.experiments.answers import Querier
 from jleaks.experiments.library import Library
+from jleaks.experiments.querier import Querier
 from jleaks.experiments.subjects import Subject, defended
 from jleaks.keys import Role, identity_key
 from jleaks.models.forest import ForestRecipe

@@ -8,8 +8,9 @@ import pytest
 from jleaks import npz
 from jleaks.data.synthetic import synthetic
 from jleaks.errors import InputError
-from jleaks.experiments.answers import Querier, from_posteriors
+from jleaks.experiments.answers import from_posteriors
 from jleaks.experiments.library import Library, fingerprint
+from jleaks.experiments.querier import Querier
 from jleaks.experiments.subjects import Subject
 from jleaks.keys import Role, identity_key
 from jleaks.models.forest import ForestRecipe

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from jleaks import npz
 from jleaks.attacks import bank as bank_lib
 from jleaks.attacks.registry import get_attacks
 from jleaks.errors import InputError
@@ -124,3 +125,15 @@ def test_half_precision_is_another_plan_and_keeps_three_digits(whole, tmp_path):
         for found in (record_risks(on_disk, attacks), record_risks(whole, attacks))
     ]
     assert np.abs(areas[0] - areas[1]).mean() < 0.02
+
+
+def test_of_some_models_alone_the_file_has_theirs(tmp_path):
+    phi, correct = np.arange(36.0).reshape(2, 6, 3), np.arange(18).reshape(6, 3) % 2 == 0
+    kept = BankAnswers(tmp_path / "answers", "x", 6, np.float32)
+    kept.add({"phi": phi[:, :4], "correct": correct[:4]}, {})
+    kept.add({"phi": phi[:, 4:], "correct": correct[4:]}, {})
+    chosen = np.array([True, False, True, True, False, True])
+    kept.save(tmp_path / "bank.npz", {}, {}, chosen)
+    arrays, _ = npz.load(tmp_path / "bank.npz", "")
+    np.testing.assert_array_equal(arrays["phi"], phi[:, chosen])
+    np.testing.assert_array_equal(arrays["correct"], correct[chosen])

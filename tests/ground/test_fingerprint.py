@@ -10,11 +10,11 @@ import pytest
 
 from jleaks.data.synthetic import synthetic
 from jleaks.errors import InputError
-from jleaks.experiments.answers import Querier
 from jleaks.experiments.bank_plan import BankPlan
 from jleaks.experiments.library import Library
 from jleaks.experiments.paper_plan import make_plan
 from jleaks.experiments.plan import Plan
+from jleaks.experiments.querier import Querier
 from jleaks.experiments.subjects import SubjectLayout
 from jleaks.fingerprint import FORMAT, fingerprint, stated
 from jleaks.keys import Role, identity_key
