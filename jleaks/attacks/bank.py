@@ -150,6 +150,15 @@ class Bank:
         return self.phi.shape[1]
 
     @property
+    def about(self) -> dict[str, Any]:
+        """What every row says of it: task, source and seed."""
+        return {
+            "task": self.meta.get("task", "bank"),
+            "source": self.meta.get("source", "scores"),
+            "seed": self.meta.get("plan", {}).get("seed", 0),
+        }
+
+    @property
     def format(self) -> int:
         """Of the fingerprint in `meta` (see `jleaks.fingerprint`)."""
         return self.meta.get("format", self.meta.get("plan", {}).get("format", 1))

@@ -60,9 +60,7 @@ def group_rows(
             values = np.where(mine, found[attack.name][:, records].astype(np.float64), np.nan)
             truth = member[:, records]
             row: Row = {
-                "task": bank.meta.get("task", "bank"),
-                "source": bank.meta.get("source", "scores"),
-                "seed": bank.meta.get("plan", {}).get("seed", 0),
+                **bank.about,
                 "attack": attack.name,
                 "records": group,
                 "num_models": bank.num_models,

@@ -56,9 +56,7 @@ def attack_rows(
         for target in range(metrics.auc.shape[1]):
             p, n = int(metrics.positives[a, target]), int(metrics.negatives[a, target])
             row: Row = {
-                "task": bank.meta.get("task", "bank"),
-                "source": bank.meta.get("source", "scores"),
-                "seed": bank.meta.get("plan", {}).get("seed", 0),
+                **bank.about,
                 "attack": attack.name,
                 "target": target,
                 "num_models": bank.num_models,

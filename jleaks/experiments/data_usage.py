@@ -95,11 +95,8 @@ def data_usage(
         )
     found = _scores(across)
     alike = np.abs(relations(bank))[np.ix_(across.halves.order, across.halves.order)] > RELATED
-    task, seed = bank.meta.get("task", "bank"), bank.meta.get("plan", {}).get("seed", 0)
     about = {
-        "task": task,
-        "source": bank.meta.get("source", "scores"),
-        "seed": seed,
+        **bank.about,
         "num_models": bank.num_models,
         "num_records": count,
         "confidence": confidence,
@@ -110,7 +107,7 @@ def data_usage(
         for place, target in enumerate(across.halves.order.tolist()):
             like = (across.halves.first == across.halves.first[place]) & ~alike[place]
             like[place] = False
-            generator = identity_generator(seed, task, Role.USAGE, target)
+            generator = identity_generator(about["seed"], about["task"], Role.USAGE, target)
             for share in shares:
                 mine = planted(member[place], share, count, generator)
                 told = usage(

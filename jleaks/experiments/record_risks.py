@@ -175,9 +175,7 @@ def _columns(
 
 def _about(bank: Bank) -> dict[str, Any]:
     return {
-        "task": bank.meta.get("task", "bank"),
-        "source": bank.meta.get("source", "scores"),
-        "seed": bank.meta.get("plan", {}).get("seed", 0),
+        **bank.about,
         "num_models": bank.num_models,
     }
 

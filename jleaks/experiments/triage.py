@@ -81,9 +81,7 @@ def triage(
                     precision, recall = np.array(pairs).T
                     rows.append(
                         {
-                            "task": bank.meta.get("task", "bank"),
-                            "source": bank.meta.get("source", "scores"),
-                            "seed": bank.meta.get("plan", {}).get("seed", 0),
+                            **bank.about,
                             "num_models": bank.num_models,
                             "num_references": references.models.shape[1],
                             "attack": judge,
