@@ -12,9 +12,11 @@ using Floats = std::vector<float>;
 
 constexpr Adam kAdam{0.9f, 0.999f, 0.1f, 0.001f, 1e-8f, 0, 1e-3f, 1, 1};
 
+// Of the inputs, each `every`th is other than zero.
 template <typename Number>
-void Layer(Index batch, Index inputs, Index outputs) {
-  std::vector<Number> x(batch * inputs, Number(1));
+void Layer(Index batch, Index inputs, Index outputs, Index every) {
+  std::vector<Number> x(batch * inputs);
+  for (Index i = 0; i < batch * inputs; i += every) x[i] = Number(1);
   Floats w(inputs * outputs, 0.1f), mean(inputs * outputs), square(inputs * outputs), dw(inputs * outputs);
   Floats bias(outputs), bias_mean(outputs), bias_square(outputs), dbias(outputs);
   Floats y(batch * outputs), dy(batch * outputs, 0.1f), share(batch * outputs), dx(batch * inputs), losses(batch);
@@ -42,8 +44,10 @@ int main() {
   for (Index batch : {1, 2, 7, 13, 100}) {
     for (Index inputs : {1, 2, 5, 11, 12, 13, 17, 30, 129, 800}) {
       for (Index outputs : {1, 2, 3, 16, 17, 31, 33, 100}) {
-        Layer<std::uint8_t>(batch, inputs, outputs);
-        Layer<float>(batch, inputs, outputs);
+        for (Index every : {1, 3, 5, 100}) {
+          Layer<std::uint8_t>(batch, inputs, outputs, every);
+          Layer<float>(batch, inputs, outputs, every);
+        }
       }
     }
   }

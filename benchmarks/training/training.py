@@ -232,8 +232,9 @@ def make_row(
 _LAYOUT = Layout(
     "Training shadow models on {cores} cores of {cpu}",
     "Medians over {turns} turns (least-largest), commit {commit}, {source} records.  Timed: models that "
-    "were trained at once; their time is multiplied up to all.  Step: of one model.  GFLOP/s: of "
-    "necessary operations; their share of the best matrix product in the same process.  Times: as fast as "
+    "were trained at once; their time is multiplied up to all.  Step: of one model.  GFLOP/s: of the "
+    "operations of records without zeros, with which jleaks leaves products out; their share of the best "
+    "matrix product in the same process.  Times: as fast as "
     "PyTorch with fused Adam, and as the faster torch.func, turn by turn.  Models per hour: of the "
     "paper's {epochs} epochs on its parts.  First call: seconds that only it takes, the longest, without "
     "kept programs.  Loss and accuracy: mean and standard error over models after a few epochs.  "

@@ -21,16 +21,19 @@ IMAGES = [
 
 
 def dense_inputs(rng, shape, kind):
+    *few, kind = kind.split()
     batch, inputs, outputs = shape
     x = rng.integers(0, 256 if kind == "bytes" else 2, (batch, inputs)).astype(np.uint8)
     if kind == "floats":
         x = rng.normal(size=(batch, inputs)).astype(np.float32)
+    if few:
+        x *= rng.random(x.shape) < 0.1
     w = rng.normal(size=(inputs, outputs)).astype(np.float32) / np.sqrt(inputs)
     return x, w / (128 if kind == "bytes" else 1), rng.normal(size=outputs).astype(np.float32)
 
 
 @pytest.mark.parametrize("tanh", [False, True])
-@pytest.mark.parametrize("kind", ["floats", "bits", "bytes"])
+@pytest.mark.parametrize("kind", ["floats", "bits", "bytes", "few floats", "few bits", "few bytes"])
 @pytest.mark.parametrize("shape", DENSE)
 def test_a_dense_layer_equals_float64(rng, shape, kind, tanh):
     x, w, b = dense_inputs(rng, shape, kind)
@@ -43,9 +46,25 @@ def test_a_dense_layer_equals_float64(rng, shape, kind, tanh):
     dz = wide[3] * (1 - y**2) if tanh else wide[3]
     for one, other in zip(back(jnp.asarray(dy)), (wide[0].T @ dz, dz.sum(0)), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4 * np.abs(other).max())
-    if kind == "floats":
+    if x.dtype == np.float32:
         _, back = jax.vjp(lambda x: host.dense(x, w, b, tanh), x)
         np.testing.assert_allclose(back(jnp.asarray(dy))[0], dz @ wide[1].T, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["bits", "bytes", "floats"])
+@pytest.mark.parametrize("outputs", [16, 33, 128, 200])
+def test_zeros_that_are_left_out_change_no_bit(rng, kind, outputs):
+    x, w, b = dense_inputs(rng, (50, 446, outputs), f"few {kind}")
+    x[:, 100:300] = x[7] = 0
+    dy = rng.normal(size=(50, outputs)).astype(np.float32)
+    found, back = jax.vjp(lambda w, b: host.dense(jnp.asarray(x), w, b, False), w, b)
+    # Behind records without zeros nothing is left out; those have no part in the gradient.
+    behind = np.concatenate([np.ones_like(x[:49]), x])
+    expected, reference = jax.vjp(lambda w, b: host.dense(jnp.asarray(behind), w, b, False), w, b)
+    np.testing.assert_array_equal(found, expected[49:])
+    zeros = np.zeros((49, outputs), np.float32)
+    for one, other in zip(back(dy), reference(np.concatenate([zeros, dy])), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def pooled(x, kernel, bias, border):
@@ -141,7 +160,7 @@ def layer(rng, shape):
 
 
 @pytest.mark.parametrize("tanh", [False, True])
-@pytest.mark.parametrize("kind", ["floats", "bits"])
+@pytest.mark.parametrize("kind", ["floats", "bits", "few floats", "few bits"])
 @pytest.mark.parametrize("shape", [*DENSE, (900, 17, 5)])
 def test_a_layers_descent_is_its_gradient_and_then_adam(rng, shape, kind, tanh):
     x = jnp.asarray(dense_inputs(rng, shape, kind)[0])

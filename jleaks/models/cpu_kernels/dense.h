@@ -5,6 +5,7 @@
 #include "adam.h"
 #include "lanes.h"
 #include "product.h"
+#include "sparse.h"
 
 namespace jleaks {
 
@@ -37,7 +38,11 @@ struct Dense {
       Lanes z = sums + Load(bias + column, width);
       Store(out, tanh ? Tanh(z) : z, width);
     };
-    Multiply(ByRows<Number>{x, inputs}, {w, outputs, 1}, y, batch, inputs, outputs, kDepth, finish);
+    if (NonZeros rows = ListRows(x, batch, inputs, outputs)) {
+      MultiplySparse(rows, w, y, batch, inputs, outputs, finish);
+    } else {
+      Multiply(ByRows<Number>{x, inputs}, {w, outputs, 1}, y, batch, inputs, outputs, kDepth, finish);
+    }
   }
 
   // Gradient before the activation, from that after it.
@@ -61,6 +66,16 @@ struct Dense {
     Multiply(ByRows<float>{dz, outputs}, {w, 1, outputs}, dx, batch, outputs, inputs);
   }
 
+  // Sums over the records of x[i, k] dz[i, n], which `finish` brings to their places in c[inputs, outputs].
+  template <typename Number, typename Finish>
+  void WeightGradient(const Number* x, const float* dz, float* c, Index longest, const Finish& finish) const {
+    if (NonZeros rows = ListRows(x, batch, inputs, outputs)) {
+      MultiplySparse(ListColumns(rows, batch, inputs), dz, c, inputs, batch, outputs, finish);
+    } else {
+      Multiply(ByColumns<Number>{x, inputs}, {dz, outputs, 1}, c, inputs, batch, outputs, longest, finish);
+    }
+  }
+
   // dw[inputs, outputs], dbias[outputs] and, unless null, dx[batch, inputs].
   template <typename Number>
   void Gradients(const Number* x, const float* w, const float* y, const float* dy, float* dw,
@@ -68,7 +83,8 @@ struct Dense {
     const float* dz = Inner(y, dy);
     BiasGradient(dz, dbias);
     if (dx) InputGradient(dz, w, dx);
-    Multiply(ByColumns<Number>{x, inputs}, {dz, outputs, 1}, dw, inputs, batch, outputs);
+    auto keep = [](Lanes sums, float* out, Index, Index width) { Store(out, sums, width); };
+    WeightGradient(x, dz, dw, kDepth, keep);
   }
 
   // Takes a step of Adam along the gradients, those of the weights a tile at a time: they are never
@@ -81,7 +97,7 @@ struct Dense {
     auto finish = [&](Lanes sums, float* out, Index, Index width) {
       adam.Step(w, out - w.params, sums, width);
     };
-    Multiply(ByColumns<Number>{x, inputs}, {dz, outputs, 1}, w.params, inputs, batch, outputs, batch, finish);
+    WeightGradient(x, dz, w.params, batch, finish);
     float* dbias = Scratch<3>(outputs);
     BiasGradient(dz, dbias);
     // Weight decay concerns weights alone.

@@ -43,6 +43,17 @@ inline Lanes Fill(float x) { return Lanes{} + x; }
 inline Lanes Max(Lanes a, Lanes b) { return a > b ? a : b; }
 inline Lanes Min(Lanes a, Lanes b) { return a < b ? a : b; }
 
+// a b + c, rounded once where the machine can; compilers that may choose choose differently from loop to loop.
+inline Lanes MultiplyAdd(Lanes a, Lanes b, Lanes c) {
+#if defined(__AVX512F__)
+  return _mm512_fmadd_ps(a, b, c);
+#elif defined(__AVX__) && defined(__FMA__)
+  return _mm256_fmadd_ps(a, b, c);
+#else
+  return a * b + c;
+#endif
+}
+
 inline Lanes Sqrt(Lanes x) {
   Lanes root;
   for (Index i = 0; i < kLanes; ++i) root[i] = __builtin_sqrtf(x[i]);
@@ -96,16 +107,16 @@ inline void Store(float* p, Lanes v, Index width) {
 }
 
 // Memory of a thread that is kept from call to call; `Role`s do not overlap.
-template <int Role>
-float* Scratch(Index size) {
-  thread_local std::unique_ptr<float[]> memory;
+template <int Role, typename Number = float>
+Number* Scratch(Index size) {
+  thread_local std::unique_ptr<Number[]> memory;
   thread_local Index held = 0;
   if (held < size) {
-    memory.reset(new float[size + 64 / sizeof(float)]);
+    memory.reset(new Number[size + 64 / sizeof(Number)]);
     held = size;
   }
   auto address = reinterpret_cast<std::uintptr_t>(memory.get());
-  return reinterpret_cast<float*>((address + 63) & ~std::uintptr_t{63});
+  return reinterpret_cast<Number*>((address + 63) & ~std::uintptr_t{63});
 }
 
 template <int R, int V>
