@@ -82,15 +82,6 @@ _AUDIT = flags.DEFINE_list(
     "Attacks whose scores bound epsilon from below; empty for none.",
     module_name=WHAT,
 )
-_RESAMPLES = flags.DEFINE_integer(
-    "num_resamples",
-    200,
-    "Number of resamples in the bootstrap over records, for the AUC of each target under the attacks of "
-    "--audit; 0 for none.",
-    lower_bound=0,
-    upper_bound=100_000,
-    module_name=WHAT,
-)
 _DELTA = flags.DEFINE_float(
     "delta", 1e-5, "Delta of the (epsilon, delta) audited.", module_name=WHAT
 )
@@ -139,8 +130,6 @@ def main(_: list[str]) -> int:
     # In the order in which they are named: of a pair the first is compared with the second.
     compared = _named(_COMPARE.value, get_attacks)
     audited = _named(_AUDIT.value, get_attacks)
-    if _RESAMPLES.value == 1:
-        raise InputError("--num_resamples is 1, expected 0 or at least 2")
     shares = _shares()
     if not 0 <= _DELTA.value < 1:
         raise InputError(f"--delta is {_DELTA.value}, expected a number in [0, 1)")
@@ -205,10 +194,7 @@ def main(_: list[str]) -> int:
                 groups = group_rows(bank, bounded, found.references, found.shadows, options)
         if bounded:
             with doing("bounding epsilon"):
-                audits = audit(
-                    *(bank, bounded, _REFERENCES.value, options, _DELTA.value),
-                    num_resamples=_RESAMPLES.value,
-                )
+                audits = audit(bank, bounded, _REFERENCES.value, options, _DELTA.value)
         found_usage = _used(bank, bounded, shares, options, functools.partial(_tell, log, path))
         judges = [
             one.name

@@ -32,7 +32,7 @@ from jleaks.files import replace_file
 from jleaks.metrics.bank_metrics import BankMetrics
 from jleaks.metrics.estimates import over_targets, tpr_over_records
 from jleaks.metrics.intervals import Interval, clopper_pearson, paired_t_interval, t_interval
-from jleaks.metrics.resampling import mean_over_targets, paired_targets
+from jleaks.metrics.over_targets import mean_over_targets, paired_targets
 from jleaks.report.figures import style
 from jleaks.report.table import Table
 from jleaks.training.execution import Execution

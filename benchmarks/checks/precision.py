@@ -35,7 +35,7 @@ from jleaks.experiments.bank_plan import BankPlan, default_sizes
 from jleaks.experiments.plan import Plan
 from jleaks.metrics.estimates import over_targets
 from jleaks.metrics.intervals import Interval, paired_t_interval
-from jleaks.metrics.resampling import OverTargets, paired_targets
+from jleaks.metrics.over_targets import OverTargets, paired_targets
 from jleaks.models.registry import NETWORKS
 from jleaks.report.numbers import few_mark, interval_text, notes
 from jleaks.report.table import Cell, Table

@@ -89,8 +89,8 @@ class PageBank:
         if (here / "audit.jsonl").exists():
             audits = read_rows(here / "audit.jsonl", ())
             found.append(epsilon_table(audits))
-            # Rows of earlier commits have no bootstrap.
-            found += [records_table(audits)] if audits[0].get("num_resamples") else []
+            # Rows of earlier commits have no intervals.
+            found += [records_table(audits)] if audits[0].get("auc") else []
         return [table.to_markdown() for table in found]
 
     def cost(self, results: Path) -> str:
@@ -262,11 +262,6 @@ _NULL = Layout(
         ("Its standard error", "{standard_error:.5f}"),
         ("Interval over records covers 0.5", "{coverage_of_mean:.3f}", UNDEFINED),
         ("t interval over targets covers 0.5", "{coverage:.3f}", UNDEFINED),
-        (
-            "Bootstrap over one target's records covers 0.5",
-            "{coverage_over_records:.3f}",
-            UNDEFINED,
-        ),
         ("Epsilon bound over thresholds above 0", "{over_thresholds:.3f}", UNDEFINED),
         ("of one run", "{one_run:.3f}", UNDEFINED),
     ],

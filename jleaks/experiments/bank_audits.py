@@ -12,7 +12,7 @@ from jleaks.attacks.registry import Attack
 from jleaks.experiments.bank_results import Row
 from jleaks.metrics.epsilon import epsilon_one_run, epsilon_over_thresholds
 from jleaks.metrics.gaussian_dp import mu_one_run, mu_over_thresholds
-from jleaks.metrics.resampling import bootstrap_records
+from jleaks.metrics.over_targets import auc_over_records
 from jleaks.rows import GUARANTEE
 
 
@@ -23,7 +23,6 @@ def audit(
     options: Options | None = None,
     delta: float = 1e-5,
     confidence: float = 0.95,
-    num_resamples: int = 200,
 ) -> list[Row]:
     """Returns one row per attack and target: lower bounds on epsilon and mu, and an interval of the AUC.
 
@@ -36,7 +35,7 @@ def audit(
     `mu_thresholds`, `mu_one_run`: on the mu of Gaussian differential privacy, likewise; `epsilon_of_mu_...`
     the epsilon that goes with it at `delta`, null for a delta of 0 (see `jleaks.metrics.gaussian_dp`).
 
-    `auc`: mean, low and high of a bootstrap over the target's records, given its references.
+    `auc`: mean, low and high over the target's records, given its references.
 
     Args:
       bank: Answers and membership.
@@ -45,7 +44,6 @@ def audit(
       options: Parameters of attacks.
       delta: The delta of (epsilon, delta)-DP.
       confidence: Of each bound and interval.
-      num_resamples: Of the bootstrap; 0 for none.
 
     Raises:
       InputError: an attack cannot be run on this bank, or an argument is out of range.
@@ -71,14 +69,7 @@ def audit(
                 "thresholds": mu_over_thresholds(row, member, at, confidence),
                 "one_run": mu_one_run(row, member, at, confidence),
             }
-            interval = None
-            if num_resamples:
-                found_auc = bootstrap_records(
-                    row, member, seed=target, confidence=confidence, num_resamples=num_resamples
-                )
-                interval = {
-                    name: round(getattr(found_auc, name), 6) for name in ("mean", "low", "high")
-                }
+            area = auc_over_records(row, member, confidence)
             rows.append(
                 {
                     "task": bank.meta.get("task", "bank"),
@@ -104,8 +95,9 @@ def audit(
                         f"epsilon_of_mu_{name}": round(mu.epsilon, 6) if delta else None
                         for name, mu in mus.items()
                     },
-                    "auc": interval,
-                    "num_resamples": num_resamples,
+                    "auc": {
+                        side: round(getattr(area, side), 6) for side in ("mean", "low", "high")
+                    },
                 }
             )
     return rows

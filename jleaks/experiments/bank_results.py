@@ -21,7 +21,7 @@ from jleaks.files import replacing
 from jleaks.metrics.bank_metrics import FPRS, GRID, BankMetrics
 from jleaks.metrics.estimates import MEASURES, means, over_targets, tpr_over_records
 from jleaks.metrics.intervals import Interval
-from jleaks.metrics.resampling import paired_targets
+from jleaks.metrics.over_targets import paired_targets
 
 # Metrics of a row that are averaged over targets.
 METRICS = (*MEASURES, *(f"fpr_realised_{fpr}" for fpr in FPRS))
@@ -105,7 +105,7 @@ def summarise(
 ) -> list[Row]:
     """Returns one row per attack: means over targets with 95% intervals over records.
 
-    Each of `METRICS` is an object: mean; low and high (see `jleaks.metrics.resampling.mean_over_targets`;
+    Each of `METRICS` is an object: mean; low and high (see `jleaks.metrics.over_targets.mean_over_targets`;
     null for the realised FPR, which is what these records happen to give); n, of how many targets: those
     for which it is defined.  `intervals` says what they are over.
 
@@ -157,7 +157,8 @@ def compare(
     """Returns one row per pair of attacks: how far the first is ahead on the same targets.
 
     Each of `COMPARED` is an object: mean, low and high of first - second over records (see
-    `jleaks.metrics.resampling.paired_targets`); n targets; ahead, behind: on how many of them the first is.
+    `jleaks.metrics.over_targets.paired_targets`); n targets; ahead, behind: on how many of them the first
+    is.
 
     Args:
       rows: Of one bank.

@@ -35,7 +35,7 @@ import scipy.special
 from jleaks.errors import InputError
 from jleaks.metrics.guesses import Design, Sides, guesses
 from jleaks.metrics.intervals import Values, check_confidence, clopper_pearson
-from jleaks.metrics.resampling import by_membership
+from jleaks.metrics.over_targets import by_membership
 
 DELTA = 1e-5
 

@@ -6,7 +6,7 @@ from jaxtyping import Float
 from jleaks.metrics.bank_metrics import FPRS, INFLUENCES, BankMetrics
 from jleaks.metrics.intervals import Interval
 from jleaks.metrics.operating_points import Counts, counts, interpolated, tpr_interval
-from jleaks.metrics.resampling import OverTargets, mean_over_targets
+from jleaks.metrics.over_targets import OverTargets, mean_over_targets
 
 # What is averaged over targets, as rows name it.
 MEASURES = (

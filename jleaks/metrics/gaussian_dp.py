@@ -27,7 +27,7 @@ from jleaks.errors import InputError
 from jleaks.metrics.epsilon import quantile_thresholds
 from jleaks.metrics.guesses import Design, guesses
 from jleaks.metrics.intervals import Values, check_confidence, clopper_pearson
-from jleaks.metrics.resampling import by_membership
+from jleaks.metrics.over_targets import by_membership
 
 _TOLERANCE = 1e-6
 # Beyond it Phi is 1 in double precision: no finite number of records tells.

@@ -13,7 +13,7 @@ from jaxtyping import Bool
 
 from jleaks.errors import InputError
 from jleaks.metrics.intervals import Values
-from jleaks.metrics.resampling import by_membership
+from jleaks.metrics.over_targets import by_membership
 
 Design = Literal["pairs", "coins"]
 Sides = Literal["both", "members"]

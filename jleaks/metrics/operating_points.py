@@ -25,7 +25,7 @@ from jleaks.metrics.intervals import (
     check_confidence,
     clopper_pearson,
 )
-from jleaks.metrics.resampling import by_membership
+from jleaks.metrics.over_targets import by_membership
 
 # Where an FPR allows fewer non-members than this, tables mark the TPR as biased upwards.
 FEW = 5

@@ -234,7 +234,7 @@ def _bounds(rows: Sequence[Mapping[str, Any]], field: str) -> list[Cell]:
 
 
 def records_table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """Returns the AUC of single targets with its interval over records, from bootstrapped audits."""
+    """Returns the AUC of single targets with its interval over records."""
     body = []
     for attack in dict.fromkeys(r["attack"] for r in rows):
         mine = sorted((r for r in rows if r["attack"] == attack), key=lambda r: r["auc"]["mean"])
@@ -248,12 +248,21 @@ def records_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     first = rows[0]
     return Table(
         title=f"{first['task']}: AUC of single targets",
-        caption=f"{first['confidence']:.0%} percentile bootstrap over the records of each target, "
-        f"{first['num_resamples']} resamples, members and non-members apart; given the target and its "
-        "references.",
+        caption=f"{first['confidence']:.0%} over the records of each target{_by_resampling(first)}, "
+        "given the target and its references.",
         heads=("Attack", "AUC of all targets", "Target", "AUC", "Low", "High"),
         num_text_columns=2,
         rows=tuple(body),
+    )
+
+
+def _by_resampling(row: Mapping[str, Any]) -> str:
+    """Returns how rows of earlier versions came to their intervals."""
+    count = row.get("num_resamples")
+    return (
+        f" by a percentile bootstrap, {count} resamples, members and non-members apart"
+        if count
+        else ""
     )
 
 

@@ -134,9 +134,6 @@ _FLAGS = {
     "no_attack": ([_FILE, "--attacks="], ["attack"]),
     "compare": ([_FILE, "--compare=x"], ["unknown attack 'x'"]),
     "audit": ([_FILE, "--audit=x"], ["unknown attack 'x'"]),
-    "resamples_1": ([_FILE, "--num_resamples=1"], ["--num_resamples is 1"]),
-    "resamples_negative": ([_FILE, "--num_resamples=-1"], ["num_resamples"]),
-    "resamples_huge": ([_FILE, "--num_resamples=100000000000"], ["num_resamples"]),
     "delta_1": ([_FILE, "--delta=1"], ["--delta is 1"]),
     "delta_nan": ([_FILE, "--delta=nan"], ["--delta is nan"]),
     "temperature_negative": ([_FILE, "--temperature=-1"], ["temperature is -1"]),
@@ -169,7 +166,7 @@ ATTACK = Table(
         ),
     ],
     # What is accepted by mistake shall be over soon.
-    ("--out_dir={}/out", "--attacks=loss", "--compare=", "--audit=", "--num_resamples=0"),
+    ("--out_dir={}/out", "--attacks=loss", "--compare=", "--audit="),
 )
 
 _BANK = "--bank={}/s.npz"

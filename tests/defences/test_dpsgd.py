@@ -299,7 +299,7 @@ def test_a_bank_keeps_what_is_guaranteed_beside_what_is_found(tmp_path):
     epsilon = loss_epsilon(1.0, 0.5, 2, 1e-5)
     assert (bank.meta["epsilon"], bank.meta["noise"], bank.meta["rate"]) == (epsilon, 1.0, 0.5)
     for delta, expected in ((1e-5, epsilon), (1e-6, None)):
-        rows = bank_audits.audit(bank, [ATTACKS["loss"]], delta=delta, num_resamples=0)
+        rows = bank_audits.audit(bank, [ATTACKS["loss"]], delta=delta)
         assert {row.get("epsilon") for row in rows} == {expected}
         assert {(row["noise"], row["delta"]) for row in rows} == {(1.0, delta)}
 

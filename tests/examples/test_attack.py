@@ -55,10 +55,7 @@ def test_scores_are_the_loop_s_and_tell_members_of_models_that_remember(rng, tmp
 def test_the_launcher_runs_it_beside_the_others_in_every_table(rng, tmp_path, launch, file):
     slow = saved(tmp_path / "bank.npz", rng, null=True)
     flags = ("--attacks=loss,gap_to_best,loss", "--compare=gap_to_best,loss", "--audit=gap_to_best")
-    done = launch(
-        *("launch.attack", f"--plugin={file}", f"--signals={tmp_path}/bank.npz", *flags),
-        "--num_resamples=20",
-    )
+    done = launch(*("launch.attack", f"--plugin={file}", f"--signals={tmp_path}/bank.npz", *flags))
     assert done.returncode == 0, done.stderr
     rows = list(csv.DictReader((tmp_path / "results.csv").read_text().splitlines()))
     assert [row["attack"] for row in rows] == ["loss"] * 6 + ["gap_to_best"] * 6

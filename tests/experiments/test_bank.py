@@ -380,7 +380,7 @@ def test_summaries_say_how_the_models_were_trained(trained):
 
 def test_audits_have_bounds_and_intervals_over_records(answers):
     attacks = [ATTACKS["loss"]]
-    found = audit(answers, attacks, num_resamples=50)
+    found = audit(answers, attacks)
     assert [r["target"] for r in found] == list(range(8))
     aucs = np.asarray(evaluate(answers, attacks, *assign(answers), make_mesh(1)).auc)[0]
     for r in found:
@@ -391,4 +391,3 @@ def test_audits_have_bounds_and_intervals_over_records(answers):
     rows = records_table(found).rows
     assert [row[1].text for row in rows] == ["least", "median", "largest"]
     assert float(rows[0][3].text) == pytest.approx(aucs.min(), abs=1e-4)
-    assert {r["auc"] for r in audit(answers, attacks, num_resamples=0)} == {None}

@@ -88,7 +88,7 @@ def test_the_lead_of_a_bank_is_the_attack_that_is_surest(folders):
     assert "NIST SP 800-226" in text
 
 
-def test_a_bank_without_bootstrap_has_a_page_without_its_table(tmp_path):
+def test_a_bank_without_intervals_of_targets_has_a_page_without_their_table(tmp_path):
     bank = shutil.copytree(COMMITTED / "bank" / "location", tmp_path / "bank")
     path = bank / "audit.jsonl"
     json_lines.write(path, [row | {"auc": None} for row in json_lines.read(path)])

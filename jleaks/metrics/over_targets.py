@@ -1,9 +1,7 @@
-"""Uncertainty over records and over targets: what `jleaks.metrics.intervals` has no values for.
+"""Means over targets that share records: their intervals, and which of two attacks is ahead on them.
 
-The bootstrap over records answers how far the AUC of *one* attack on *one* target would
-move with other records; it says nothing about another model trained the same way.  Means over the targets
-of one bank, and which of two attacks is ahead on them, have intervals over the records that all targets
-share.
+All intervals answer how far a value would move with other records; none says anything of other models
+trained the same way.  One target alone is the mean over one.
 """
 
 import dataclasses
@@ -15,9 +13,6 @@ import scipy.special
 
 from jleaks.errors import InputError
 from jleaks.metrics.intervals import Interval, Values, check_confidence, share_interval
-
-# Entries of the largest array of one block of resamples: bounds the memory, not the result.
-_BLOCK = 4_000_000
 
 
 def by_membership(
@@ -52,79 +47,6 @@ def by_membership(
             "and one non-member"
         )
     return values[truth], values[~truth]
-
-
-def _auc(members: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Mann-Whitney with ties counted half, [B], from records per level [B, L], highest first."""
-    above = members.cumsum(axis=1) - members / 2
-    return (above * others).sum(axis=1) / (members.sum(axis=1) * others.sum(axis=1))
-
-
-def bootstrap_records(
-    scores: Values,
-    member: np.ndarray,
-    seed: int = 0,
-    *,
-    confidence: float = 0.95,
-    num_resamples: int = 1_000,
-) -> Interval:
-    """Returns the AUC of one attack on one target with an interval over its records.
-
-    Percentile bootstrap (Efron 1979), stratified: p members and n non-members are drawn with
-    replacement from their own kind, the AUC is computed on them, and the quantiles
-    (1 ± confidence) / 2 of `num_resamples` such values are the bounds.  Ties are exact, as in
-    `jleaks.metrics.case_metrics`: records of equal score move together, and count half.
-
-    Assumes records drawn independently given the model; an AUC of 1 has the interval [1, 1].  For the TPR
-    at a named FPR `jleaks.metrics.operating_points.tpr_of_scores` is exact, for the TPR at a threshold
-    chosen elsewhere `jleaks.metrics.intervals.clopper_pearson`.
-
-    Args:
-      scores: [records], finite, larger means likelier a member.
-      member: [records] of booleans: the truth.
-      seed: The same seed gives the same interval.
-      confidence: Nominal coverage of the AUC over records drawn alike.
-      num_resamples: Number of resamples.
-
-    Returns:
-      An interval with the AUC of the given records as `mean`, the standard deviation of the
-      resampled AUC (its standard error) as `std` and the number of records as `n`.
-
-    Raises:
-      InputError: scores or membership are not as `by_membership` takes them, or an argument is out
-        of range.
-    """
-    check_confidence(confidence)
-    if num_resamples < 2:
-        raise InputError(f"{num_resamples} bootstrap resamples; expected at least 2")
-    inside, outside = by_membership(scores, member)
-    # A level is a distinct score, highest first: all that a ranking keeps of the scores.
-    distinct, level = np.unique(-np.concatenate([inside, outside]), return_inverse=True)
-    strata = level[: inside.size], level[inside.size :]
-    L = distinct.size
-
-    def resampled(stratum: np.ndarray, rng: np.random.Generator, size: int) -> np.ndarray:
-        drawn = stratum[rng.integers(0, stratum.size, size=(size, stratum.size))]
-        cells = drawn + np.arange(size)[:, None] * L
-        return np.bincount(cells.ravel(), minlength=size * L).reshape(size, L)
-
-    rngs = np.random.default_rng(seed).spawn(2)
-    block = max(1, _BLOCK // level.size)
-    values = np.concatenate(
-        [
-            _auc(
-                *(
-                    resampled(stratum, rng, min(block, num_resamples - start))
-                    for stratum, rng in zip(strata, rngs, strict=True)
-                )
-            )
-            for start in range(0, num_resamples, block)
-        ]
-    )
-    mean = float(_auc(*(np.bincount(stratum, minlength=L)[None] for stratum in strata))[0])
-    low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
-    std = float(values.std(ddof=1))
-    return Interval(mean, float(low), float(high), std, level.size, "bootstrap over records")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -204,6 +126,41 @@ def mean_over_targets(estimate: OverTargets, confidence: float = 0.95) -> Interv
         for share in (lower, mean)
     )
     return Interval(above.mean, min(below.low, above.low), above.high, error, n, "records")
+
+
+def auc_over_records(
+    scores: Values, member: Sequence[int] | np.ndarray, confidence: float = 0.95
+) -> Interval:
+    """Returns the AUC of one attack on one target with its interval over records.
+
+    A record's influence is its placement less the AUC, over the number of its kind: of a member the share
+    of non-members below it, of a non-member that of members above it, ties half (DeLong et al. 1988).
+    The interval is that of `mean_over_targets`.  For the TPR at a named FPR
+    `jleaks.metrics.operating_points.tpr_of_scores` is exact, for the TPR at a threshold chosen elsewhere
+    `jleaks.metrics.intervals.clopper_pearson`.
+
+    Args:
+      scores: [records], finite, larger means likelier a member.
+      member: [records] of booleans: the truth.
+      confidence: Nominal coverage of the AUC over records drawn alike.
+
+    Raises:
+      InputError: scores or membership are not as `by_membership` takes them, or `confidence` is out of
+        range.
+    """
+    check_confidence(confidence)
+    members, others = map(np.sort, by_membership(scores, member))
+
+    def above(sorted_scores: np.ndarray, of: np.ndarray) -> np.ndarray:
+        """The share of sorted scores that are below each of others, ties half."""
+        sides = (np.searchsorted(sorted_scores, of, side) for side in ("left", "right"))
+        return np.add(*sides) / (2 * sorted_scores.size)
+
+    placements = above(others, members), 1 - above(members, others)
+    auc = float(placements[0].mean())
+    influence = np.concatenate([(of - auc) / of.size for of in placements])
+    least = min(members.size, others.size)
+    return mean_over_targets(OverTargets([auc], influence, least), confidence)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,9 +9,9 @@ from scipy import stats
 
 from jleaks.errors import InputError
 from jleaks.metrics.intervals import clopper_pearson
-from jleaks.metrics.resampling import (
+from jleaks.metrics.over_targets import (
     OverTargets,
-    bootstrap_records,
+    auc_over_records,
     clustered_error,
     mean_over_targets,
     paired_targets,
@@ -120,10 +120,26 @@ def test_bad_pairs_are_named():
         paired_targets(one, one, 2.0)
 
 
-def test_the_bootstrap_of_one_target_agrees_with_placements(rng):
-    member = np.arange(600) < 300
-    scores = rng.normal(size=600) + member
+@pytest.mark.parametrize("decimals", [0, 1, 8])
+def test_one_target_is_its_placements(rng, decimals):
+    member = np.arange(600) < 200
+    scores = np.round(rng.normal(size=600) + member, decimals)
     auc, influence = slow.placements(scores, member)
-    found = bootstrap_records(scores, member, num_resamples=2_000)
-    assert found.mean == pytest.approx(auc)
-    assert found.std == pytest.approx(clustered_error(np.array(influence))[0], rel=0.06)
+    found = auc_over_records(scores, member)
+    low, high = slow.korn_graubard(auc, np.array(influence))
+    assert (found.mean, found.low, found.high) == pytest.approx((auc, low, high))
+    assert found.std == pytest.approx(clustered_error(np.array(influence))[0])
+
+
+def test_an_area_of_one_is_as_certain_as_its_fewer_records():
+    found = auc_over_records(np.arange(40.0), np.arange(40) >= 30)
+    expected = clopper_pearson(10, 10)
+    assert (found.mean, found.low, found.high) == (1, pytest.approx(expected.low), 1)
+
+
+def test_areas_are_covered(rng):
+    """Of normal scores one apart, whose area is known: 95% of intervals hold it."""
+    truth, member = stats.norm.cdf(1 / math.sqrt(2)), np.arange(120) < 60
+    found = [auc_over_records(rng.normal(size=120) + member, member) for _ in range(2_000)]
+    covered = np.mean([one.low <= truth <= one.high for one in found])
+    assert covered == pytest.approx(0.95, abs=0.015)
