@@ -81,6 +81,10 @@ def _programs():
     jax.clear_caches()
 
 
+# A program has the same text, buffers and placement whatever LLVM makes of it: for tests of these alone.
+ROUGH = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+
+
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
