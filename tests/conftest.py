@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forkserver
 import jax
 import numpy as np
 import pytest
@@ -18,6 +19,8 @@ if jax.config.jax_compilation_cache_dir is None:
     jax.config.update("jax_compilation_cache_dir", str(ROOT / ".pytest_cache" / "programs"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+# Of pytest's, and another in every test.
+TESTED = {"PYTEST_CURRENT_TEST": ""}
 # Shapes and types at every boundary are checked under test only, in modules imported from here on.
 _SHAPED = (
     *("attacks", "blackbox", "data", "metrics", "models", "report"),
@@ -78,23 +81,47 @@ def _programs():
     jax.clear_caches()
 
 
+# A program has the same text, buffers and placement whatever LLVM makes of it: for tests of these alone.
+ROUGH = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+
+
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
 
 
-@pytest.fixture
-def launch():
-    """Runs a launcher as a user does; returns the finished process."""
+@pytest.fixture(scope="session")
+def launcher():
+    """Gives the server that forks launchers, started when it is first needed."""
+    started = []
 
-    def run(module, *flags, **kwargs):
+    def found():
+        if not started:
+            started.append(forkserver.Server(ROOT))
+        return started[0]
+
+    yield found
+    for server in started:
+        server.close()
+
+
+@pytest.fixture
+def launch(launcher):
+    """Runs a launcher as a user does; returns the finished process.
+
+    It is forked from one that has imported jleaks, unless an environment or the like is the test's.
+    """
+
+    def run(module, *flags, timeout=600, **kwargs):
+        words = ["-m", module, *map(str, flags)]
+        if not kwargs and {**os.environ, **TESTED} == {**launcher().environment, **TESTED}:
+            return launcher().run(words, ROOT, timeout)
         return subprocess.run(
-            [sys.executable, "-m", module, *map(str, flags)],
-            cwd=ROOT,
+            [sys.executable, *words],
             capture_output=True,
             text=True,
             check=False,
-            **{"timeout": 600, **kwargs},
+            **{"cwd": ROOT, "timeout": timeout, **kwargs},
         )
 
     run.root = ROOT

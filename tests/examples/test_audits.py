@@ -39,7 +39,7 @@ def test_answers_alone(tmp_path):
     assert found["train_accuracy"] > found["test_accuracy"]
 
 
-def test_a_model_behind_an_api_with_shadows_trained_here(tmp_path):
+def test_a_model_behind_an_api_with_shadows_trained_here(launch, tmp_path):
     script = EXAMPLES / "serve_digits.py"
     server = subprocess.Popen(
         [sys.executable, script, tmp_path, "0"], stdout=subprocess.PIPE, text=True
@@ -53,14 +53,8 @@ def test_a_model_behind_an_api_with_shadows_trained_here(tmp_path):
             "--num_cpu_devices=1",
         ]  # fmt: skip
         for sent in ("1797 records were sent", "0 records were sent"):
-            done = subprocess.run(
-                [sys.executable, "-m", "launch.audit", *flags, f"--out_dir={tmp_path / 'audit'}"],
-                cwd=ROOT,
-                capture_output=True,
-                text=True,
-                check=True,
-                timeout=300,
-            )
+            done = launch("launch.audit", *flags, f"--out_dir={tmp_path / 'audit'}", timeout=300)
+            assert done.returncode == 0, done.stderr
             assert sent in done.stdout
     finally:
         server.terminate()

@@ -15,6 +15,7 @@ import sys
 import time
 from typing import NamedTuple
 
+import forkserver
 import numpy as np
 import pandas as pd
 import pytest
@@ -157,9 +158,12 @@ class Clone:
         )
         programs = folder / "bin"
         programs.mkdir()
+        # Most of their time would be imports: they are forked from a process that has all.
+        self.launcher = forkserver.Server(self.folder)
+        ask = [sys.executable, "-S", "-E", forkserver.__file__, "ask", self.launcher.address]
         for name, words in {"python": "", "jleaks": "-m jleaks "}.items():
             program = programs / name
-            program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {words}"$@"\n')
+            program.write_text(f'#!/bin/sh\nexec {shlex.join(ask)} {words}"$@"\n')
             program.chmod(0o755)
         self.environment = {
             **os.environ,
@@ -240,6 +244,7 @@ class Clone:
         for server in self.servers:
             server.send_signal(signal.SIGTERM)
             server.wait(60)
+        self.launcher.close()
 
 
 def own_files(folder):
