@@ -31,7 +31,7 @@ from jleaks.experiments.bank_plan import BankPlan
 from jleaks.rows import GUARANTEE
 from jleaks.training.execution import Execution
 
-from .app import SPEED, WHAT, WHERE, run, use_all_cores
+from .app import SPEED, WHAT, WHERE, run, start
 from .command_line import public_command
 from .fields import Fields
 from .log import Log, console
@@ -133,8 +133,7 @@ def main(_: list[str]) -> int:
     shares = _shares()
     if not 0 <= _DELTA.value < 1:
         raise InputError(f"--delta is {_DELTA.value}, expected a number in [0, 1)")
-    use_all_cores()
-    execution = Execution(**_DEVICES.values()).validate()
+    execution = start(Execution(**_DEVICES.values()).validate())
     output = console()
     log = Log(output)
     temperature = _TEMPERATURE.values()["temperature"]
@@ -209,9 +208,7 @@ def main(_: list[str]) -> int:
         if comparisons:
             tables.append(comparison_table(comparisons))
         if audits:
-            tables.append(epsilon_table(audits))
-            if _RESAMPLES.value:
-                tables.append(records_table(audits))
+            tables += [epsilon_table(audits), records_table(audits)]
         tables += [usage_table(found_usage)] if found_usage else []
         tables += [triage_table(risks)] if risks else []
         written = [

@@ -4,8 +4,11 @@ Imports inside functions and for annotations count too, unless a test says "at i
 """
 
 import ast
+import builtins
 import dataclasses
+import dis
 import functools
+import types
 from pathlib import Path
 
 import pytest
@@ -235,3 +238,25 @@ class C:
 def test_circles_are_found():
     assert circle({"a": {"b"}, "b": {"c"}, "c": set()}) is None
     assert circle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
+
+
+def missing_names(source, path):
+    """Names that code looks for in its module and nobody puts there; linters do not look behind shapes."""
+
+    def codes(code):
+        yield code
+        for const in code.co_consts:
+            if isinstance(const, types.CodeType):
+                yield from codes(const)
+
+    module = compile(source, path, "exec")
+    told = [(i.opname, i.argval) for code in codes(module) for i in dis.get_instructions(code)]
+    known = {name for op, name in told if op in ("STORE_NAME", "STORE_GLOBAL")} | set(dir(builtins))
+    return {name for op, name in told if op == "LOAD_GLOBAL"} - known - {"__file__", "__name__"}
+
+
+def test_every_name_is_defined():
+    assert missing_names("import a\n\ndef f():\n    return a.b + len(c)\n", "x.py") == {"c"}
+    for folder in ("jleaks", "launch", "benchmarks", "examples", "tests"):
+        for path in (ROOT / folder).rglob("*.py"):
+            assert not missing_names(path.read_text(), str(path)), path
