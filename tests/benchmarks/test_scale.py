@@ -59,7 +59,8 @@ def test_a_small_sweep_is_measured(launch, tmp_path):
     refused = launch("benchmarks.scaling.scale", *flags)
     assert refused.returncode == 2
     assert "--fitted names fewer than 3 sizes" in refused.stderr
-    found = scale.measure(Size(2, 400, 2), 1)
+    # Long enough that files are looked at while it trains.
+    found = scale.measure(Size(2, 400, 3000), 1)
     assert found["rows"] == 4
     assert found["checkpoint_bytes"] > found["kept_bytes"] > 100_000
     assert found["peak_mib"] > 100
