@@ -6,6 +6,7 @@
 #include "convolution.h"
 #include "cross_entropy.h"
 #include "dense.h"
+#include "places.h"
 
 using namespace jleaks;
 using Floats = std::vector<float>;
@@ -40,6 +41,14 @@ void Images(Index size, Index channels, Index features, Index border) {
   conv.InputGradient(kernel.data(), hits.data(), dy.data(), dx.data());
 }
 
+void Ranks(Index records, Index most) {
+  Floats scores(records), others(most);
+  std::vector<std::int32_t> outside(most), above(records), let_in(records);
+  for (Index i = 0; i < records; ++i) scores[i] = float(i * 7 % 5);
+  for (Index i = 0; i < most; ++i) outside[i] = std::int32_t(i % 3 ? i : 1 << 30);
+  Row{scores.data(), outside.data(), records, most}.Places(others.data(), above.data(), let_in.data());
+}
+
 int main() {
   for (Index batch : {1, 2, 7, 13, 100}) {
     for (Index inputs : {1, 2, 5, 11, 12, 13, 17, 30, 129, 800}) {
@@ -58,6 +67,9 @@ int main() {
         Images(size, channels, features, 2);
       }
     }
+  }
+  for (Index records : {1, 2, 63, 5000}) {
+    for (Index most : {1, 64, 5000}) Ranks(records, most);
   }
   std::puts("inside");
 }

@@ -12,7 +12,7 @@ import numpy as np
 from benchmarks import harness
 from benchmarks.evaluator import contenders, peers
 from benchmarks.evaluator.contenders import ATTACKS, Answers
-from launch.app import use_all_cores
+from launch.app import start
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,7 +152,9 @@ def time_jleaks(answers: Answers, turn: Turn, names: tuple[str, ...]) -> Found:
 
     Scores and AUC are kept of the turn's targets alone.
     """
-    use_all_cores()
+    from jleaks.training.execution import Execution
+
+    start(Execution())
     from jleaks.attacks.bank import Bank
     from jleaks.attacks.evaluate_bank import evaluate, scores
     from jleaks.attacks.options import Options

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 from jax.sharding import Mesh
 
@@ -85,7 +86,13 @@ def blocks(arrays: Arrays, size: int) -> Iterator[tuple[slice, Arrays]]:
 
 def rows_together(mesh: Mesh) -> int:
     """Returns how many rows, one attack's scores of one target each, a device evaluates at once."""
-    return 1 if mesh.devices.flat[0].platform == "cpu" else _ROWS_TOGETHER
+    return 1 if of_cpu(mesh) else _ROWS_TOGETHER
+
+
+def of_cpu(mesh: Mesh | None) -> bool:
+    """Says whether a mesh, or JAX's first device without one, is of CPU devices."""
+    platform = jax.default_backend() if mesh is None else mesh.devices.flat[0].platform
+    return platform == "cpu"
 
 
 def bytes_per_record(arrays: Arrays, attacks: Sequence[Attack], targets: int, mesh: Mesh) -> int:

@@ -5,11 +5,19 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+from jax.sharding import Mesh
 from jaxtyping import Array
 
 from jleaks.attacks.attack import Attack, Ending
 from jleaks.attacks.bank import Bank
-from jleaks.attacks.bank_arrays import Arrays, bank_arrays, drawn_arrays, reference_arrays
+from jleaks.attacks.bank_arrays import (
+    Arrays,
+    bank_arrays,
+    drawn_arrays,
+    of_cpu,
+    reference_arrays,
+    rows_together,
+)
 from jleaks.attacks.bank_scores import Truth
 from jleaks.attacks.options import Options
 from jleaks.attacks.reference_statistics import ReferenceStatistics
@@ -17,6 +25,7 @@ from jleaks.attacks.references import References
 from jleaks.attacks.requirements import no_shadow, refusal
 from jleaks.errors import InputError
 from jleaks.metrics import bank_metrics
+from jleaks.models.cpu_kernels import library
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +38,7 @@ class Programs:
       options: Their parameters.
       num_classes: K.
       together: Targets and rows that a device works on at once.
+      on_host: Whether rows are ranked by jleaks' kernels for CPU devices, which gives the same places.
     """
 
     attacks: tuple[Attack, ...]
@@ -36,6 +46,7 @@ class Programs:
     options: Options
     num_classes: int
     together: int = 1
+    on_host: bool = False
 
     def of(self, role: str) -> list[int]:
         """Places of the attacks that are run on a role's models."""
@@ -105,9 +116,9 @@ def layout_of(
     references: References,
     shadows: References | None,
     options: Options | None,
-    together: int = 1,
+    mesh: Mesh | None = None,
 ) -> Layout:
-    """Refuses what cannot be run, and lays out the rest; see `Programs` for `together`."""
+    """Refuses what cannot be run, and lays out the rest, for a mesh or for JAX's first device."""
     for attack in attacks:
         if (reason := refusal(attack, bank, references, shadows)) is not None:
             raise InputError(f"{attack.name} cannot be run: {reason}")
@@ -130,5 +141,8 @@ def layout_of(
             {role: reference_arrays(refs) for role, refs in roles.items()},
             Truth(members, drawn, bank_metrics.lists(members, audited)),
         ),
-        Programs(tuple(attacks), attackable, parameters, bank.num_classes, together),
+        Programs(
+            *(tuple(attacks), attackable, parameters, bank.num_classes),
+            *(1 if mesh is None else rows_together(mesh), library.loaded() and of_cpu(mesh)),
+        ),
     )

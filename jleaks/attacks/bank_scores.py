@@ -11,6 +11,7 @@ from jleaks.attacks.bank_arrays import RECORDS, Arrays
 from jleaks.attacks.options import Options
 from jleaks.metrics import roc
 from jleaks.metrics.bank_metrics import Lists
+from jleaks.models.cpu_kernels import operations as host
 
 
 class Truth(NamedTuple):
@@ -37,6 +38,7 @@ class Shared(NamedTuple):
       member: As of `Truth`.
       audited: As of `Truth`.
       lists: As of `Truth`.
+      places_fn: What finds a record's place among others.
     """
 
     labels: Array
@@ -45,12 +47,14 @@ class Shared(NamedTuple):
     member: dict[str, Array]
     audited: dict[str, Array]
     lists: Lists
+    places_fn: roc.Places
 
     @classmethod
-    def of(cls, arrays: Arrays, truth: Truth) -> "Shared":
-        """Takes what a bank's arrays say of the records (`bank_arrays.RECORDS`)."""
+    def of(cls, arrays: Arrays, truth: Truth, on_host: bool) -> "Shared":
+        """Takes what a bank's arrays say of the records (`bank_arrays.RECORDS`), and who ranks them."""
         labels, valid, candidate = (arrays[name] for name in RECORDS)
-        return cls(labels, valid, candidate, truth.member, truth.audited, truth.lists)
+        places_fn = host.places if on_host else roc.places
+        return cls(labels, valid, candidate, truth.member, truth.audited, truth.lists, places_fn)
 
     def told(self, role: str, at: Array) -> Array:
         """The records that a role's model for target number `at` is audited on."""
@@ -58,8 +62,9 @@ class Shared(NamedTuple):
 
     def rank(self, role: str, row: Array, at: Array) -> roc.Ranked:
         """Ranks the scores of a role's model for target number `at`, on the records it is audited on."""
-        listed = (side[at] for side in self.lists.indices[role])
-        return roc.rank(row, self.member[role][at], self.told(role, at), *listed)
+        inside, outside = (side[at] for side in self.lists.indices[role])
+        told = self.told(role, at)
+        return roc.rank(row, self.member[role][at], told, inside, outside, self.places_fn)
 
 
 def finish(

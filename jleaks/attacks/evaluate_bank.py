@@ -26,7 +26,6 @@ from jleaks.attacks.bank_arrays import (
     Arrays,
     blocks,
     fitting,
-    rows_together,
 )
 from jleaks.attacks.bank_layout import Layout, Programs, Targets, layout_of
 from jleaks.attacks.bank_scores import (
@@ -77,7 +76,7 @@ def evaluate(
       InputError: an attack cannot be run on this bank.
       NonFiniteScoresError: an attack has scores that cannot be ranked.
     """
-    layout = layout_of(bank, attacks, references, shadows, options, rows_together(mesh))
+    layout = layout_of(bank, attacks, references, shadows, options, mesh)
     block = records_per_block or fitting(layout.arrays, attacks, len(references.targets), mesh)
     evaluate_all = (
         _whole if block >= len(bank.labels) else functools.partial(_streamed, block=block)
@@ -95,7 +94,7 @@ def lowered(
     mesh: Mesh,
 ) -> jax.stages.Lowered:
     """Returns the program of `evaluate` for a bank as a whole, to be compiled for devices not there."""
-    layout = layout_of(bank, attacks, references, shadows, None, rows_together(mesh))
+    layout = layout_of(bank, attacks, references, shadows, None, mesh)
     shared = placement.like((layout.arrays, layout.drawn), mesh, placement.SHARED)
     mine = placement.like(_spread(layout.targets, mesh.size), mesh, placement.MODEL)
     return _whole_program(layout.programs, mesh).lower(*shared, mine)
@@ -148,7 +147,7 @@ def _refuse(
 def _score_program(programs: Programs) -> Any:
     def score(arrays: Arrays, drawn: dict[str, Any], targets: Targets) -> list[Array]:
         found = _raw_of_roles(programs, arrays, drawn, targets)
-        shared = Shared.of(arrays, targets.truth)
+        shared = Shared.of(arrays, targets.truth, programs.on_host)
         rows_of = []
         for attack, raw in zip(programs.attacks, found, strict=True):
             rows = {**raw, "at": jnp.arange(len(raw["target"]))}
@@ -237,7 +236,9 @@ def _whole_program(programs: Programs, mesh: Mesh) -> Any:
     ) -> tuple[BankMetrics, Array]:
         targets, weight = mine
         raw = _raw_of_roles(programs, arrays, drawn, targets)
-        return _metrics_of(programs, raw, Shared.of(arrays, targets.truth), weight)
+        return _metrics_of(
+            programs, raw, Shared.of(arrays, targets.truth, programs.on_host), weight
+        )
 
     return fleet.spread("evaluate bank", evaluate, mesh, ("shared", "shared", "models"))
 
@@ -310,7 +311,7 @@ def _rows_program(programs: Programs, mesh: Mesh) -> Any:
         arrays: Arrays, mine: tuple[tuple[dict[str, Array], Truth], Array]
     ) -> tuple[BankMetrics, Array]:
         (raw, truth), weight = mine
-        return _metrics_of(programs, [raw], Shared.of(arrays, truth), weight)
+        return _metrics_of(programs, [raw], Shared.of(arrays, truth, programs.on_host), weight)
 
     return fleet.spread("evaluate rows", rows, mesh, ("shared", "models"))
 

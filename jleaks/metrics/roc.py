@@ -8,7 +8,7 @@ Conventions: a score is larger for likelier members; records of equal score move
 the empirical ROC); TPR at FPR f is the largest TPR among thresholds whose realised FPR is at most f.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -64,17 +64,48 @@ class Ranked(NamedTuple):
         return self.up_to[2 * self.tie]
 
 
+Places = Callable[[Array, Array], tuple[Array, Array, Array]]
+
+
+def places(
+    row: Float[Array, "records"], outside: Int[Array, "most_others"]
+) -> tuple[Float[Array, "most_others"], Int[Array, "records"], Int[Array, "records"]]:
+    """Returns `others`, `above` and `let_in` of `Ranked`, by a sort of the others and a binary search.
+
+    How many are beside a record follows from where ties end.
+
+    Args:
+      row: Scores.
+      outside: Positions of the others, filled up with `NOBODY`.
+    """
+    others = sorting.ascending(-row.at[outside].get(mode="fill", fill_value=-jnp.inf))
+    _, tie_end = _ties(others)
+    above = jnp.searchsorted(others, -row, side="left")
+    beside = others[jnp.minimum(above, len(others) - 1)] == -row
+    return others, above, jnp.where(beside, tie_end[above], above)
+
+
+def _ties(others: Array) -> tuple[Array, Array]:
+    """Returns `tie` and `tie_end` of `Ranked`."""
+    n = len(others)
+    place = jnp.arange(n + 1, dtype=jnp.int32)
+    new = jnp.concatenate([jnp.ones(1, bool), others[1:] != others[:-1], jnp.ones(1, bool)])
+    starts = jnp.where(new, place, n)
+    tie_end = lax.cummin(jnp.concatenate([starts[1:], starts[-1:]]), reverse=True)
+    return lax.cummax(jnp.where(new, place, 0)), tie_end
+
+
 def rank(
     row: Float[AnyArray, "records"],
     member: Bool[AnyArray, "records"],
     candidate: Bool[AnyArray, "records"],
     inside: Int[AnyArray, "most_members"] | None = None,
     outside: Int[AnyArray, "most_others"] | None = None,
+    places_fn: Places = places,
 ) -> Ranked:
     """Ranks a target's records among its non-members.
 
-    One binary search finds how many of these are above a record; how many are beside it follows from
-    where ties end.  A member between two places lies at twice its place in `up_to`, one beside
+    A member between two places lies at twice its place in `up_to`, one beside
     non-members halfway through them, so that one cumulated histogram tells members above a tie from
     those in it and those below.
 
@@ -85,6 +116,7 @@ def rank(
       inside: Positions of the members that count, filled up behind with `NOBODY`; None to find them here,
         at the price of a longer sort.
       outside: Of the non-members, likewise.
+      places_fn: `places`, or a kernel that computes the same.
     """
     row, member, candidate = jnp.asarray(row), jnp.asarray(member), jnp.asarray(candidate)
     is_member, is_other = member & candidate, ~member & candidate
@@ -92,16 +124,9 @@ def rank(
         everybody = jnp.arange(len(row), dtype=jnp.int32)
         inside = jnp.where(is_member, everybody, NOBODY)
         outside = jnp.where(is_other, everybody, NOBODY)
-    others = sorting.ascending(-row.at[outside].get(mode="fill", fill_value=-jnp.inf))
+    others, above, let_in = places_fn(row, jnp.asarray(outside))
     n = len(others)
-    place = jnp.arange(n + 1, dtype=jnp.int32)
-    new = jnp.concatenate([jnp.ones(1, bool), others[1:] != others[:-1], jnp.ones(1, bool)])
-    tie = lax.cummax(jnp.where(new, place, 0))
-    starts = jnp.where(new, place, n)
-    tie_end = lax.cummin(jnp.concatenate([starts[1:], starts[-1:]]), reverse=True)
-    above = jnp.searchsorted(others, -row, side="left")
-    beside = others[jnp.minimum(above, n - 1)] == -row
-    let_in = jnp.where(beside, tie_end[above], above)
+    tie, tie_end = _ties(others)
     at = (above + let_in).at[inside].get(mode="fill", fill_value=2 * n + 1)
     up_to = jnp.cumsum(jnp.zeros(2 * n + 1, jnp.int32).at[at].add(1, mode="drop"))
     return Ranked(

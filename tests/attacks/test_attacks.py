@@ -7,7 +7,7 @@ import naive_attacks as naive
 import numpy as np
 import pytest
 
-from jleaks.attacks import evaluate_bank, sides, signals, sums
+from jleaks.attacks import bank_layout, evaluate_bank, sides, signals, sums
 from jleaks.attacks.attack import Attack
 from jleaks.attacks.bank import Bank
 from jleaks.attacks.baseline import class_thresholds
@@ -208,6 +208,20 @@ def test_blocks_of_records_change_nothing():
         np.testing.assert_allclose(
             getattr(parts, name), getattr(whole, name), rtol=1e-3, atol=1e-3, err_msg=name
         )
+
+
+@pytest.mark.parametrize("name", ["plain", "ties"])
+@pytest.mark.usefixtures("kernels")
+def test_rows_ranked_by_the_kernels_are_ranked_alike(name, monkeypatch):
+    _, bank, references, shadows = case(name)
+    # What is compared with nobody has the same scores, to the bit, in any program.
+    names = ("loss", "class_thresholds", *(("rmia_offline", "lira_online") * (name == "plain")))
+    args = bank, [ATTACKS[name] for name in names], references, shadows, make_mesh(2)
+    ours = evaluate(*args)
+    monkeypatch.setattr(bank_layout.library, "loaded", lambda: False)
+    for found, expected, field in zip(ours, evaluate(*args), ours._fields, strict=True):
+        np.testing.assert_array_equal(found[:2], expected[:2], err_msg=field)
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5, err_msg=field)
 
 
 def test_one_compiled_call_evaluates_every_attack_on_every_target():

@@ -6,6 +6,7 @@ import numpy as np
 import optax
 import pytest
 
+from jleaks.metrics import roc
 from jleaks.models.convolution import convolve, max_pool
 from jleaks.models.cpu_kernels import operations as host
 
@@ -263,3 +264,33 @@ def test_shared_weights_are_batched_like_all_others(rng):
     w, b = jnp.asarray(rng.normal(size=(6, 5)), jnp.float32), jnp.ones(5)
     found = jax.vmap(host.dense, (0, None, None, None))(x, w, b, False)
     np.testing.assert_allclose(found, x @ w + b, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("records", "others"), [(1, 1), (7, 3), (500, 200), (4096, 4096)])
+@pytest.mark.parametrize("decimals", [0, 1, 9])
+def test_places_among_others_equal_xla(rng, records, others, decimals):
+    row = np.round(rng.normal(size=records), decimals).astype(np.float32)
+    row[rng.random(records) < 0.1] = -0.0
+    # Scores that no audited record has.
+    row[rng.random(records) < 0.02] = np.inf
+    row[rng.random(records) < 0.02] = -np.inf
+    for count in (0, others // 2, others):
+        outside = np.full(others, roc.NOBODY, np.int32)
+        outside[:count] = np.sort(rng.permutation(records)[:count])
+        found = host.places(jnp.asarray(row), jnp.asarray(outside))
+        for one, other in zip(
+            found, roc.places(jnp.asarray(row), jnp.asarray(outside)), strict=True
+        ):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_places_by_hand_and_of_several_rows_at_once():
+    row = jnp.float32([3, 1, 2, 2, 0, jnp.nan])
+    others, above, let_in = host.places(row, jnp.int32([1, 2, 4, roc.NOBODY]))
+    np.testing.assert_array_equal(others, np.float32([-2, -1, 0, np.inf]))
+    np.testing.assert_array_equal(above[:5], [0, 1, 0, 0, 2])
+    np.testing.assert_array_equal(let_in[:5], [0, 2, 1, 1, 3])
+    rows, lists = jnp.stack([row, -row]), jnp.int32([[1, 2, 4], [0, 3, roc.NOBODY]])
+    for i, several in enumerate(zip(*jax.vmap(host.places)(rows, lists), strict=True)):
+        for one, other in zip(several, host.places(rows[i], lists[i]), strict=True):
+            np.testing.assert_array_equal(one, other)

@@ -7,6 +7,7 @@
 #include "dense.h"
 #include "lanes.h"
 #include "order.h"
+#include "places.h"
 #include "random.h"
 #include "xla/ffi/api/ffi.h"
 
@@ -181,6 +182,16 @@ ffi::Error OrderWords(WordBuffer words, Out<Ints> order) {
   return ffi::Error::Success();
 }
 
+ffi::Error RankPlaces(Floats scores, Ints outside, Out<Floats> others, Out<Ints> above, Out<Ints> let_in) {
+  Shape rows(scores, 1), lists(outside, 1);
+  for (Index i = 0; i < rows.models; ++i) {
+    Index at = i * rows[0], list = i * lists[0];
+    Row{scores.typed_data() + at, outside.typed_data() + list, rows[0], lists[0]}.Places(
+        others->typed_data() + list, above->typed_data() + at, let_in->typed_data() + at);
+  }
+  return ffi::Error::Success();
+}
+
 ffi::Error RandomWords(WordBuffer key, Out<WordBuffer> words) {
   Shape keys(key, 1);
   Index size = words->element_count() / std::max<Index>(keys.models, 1);
@@ -251,6 +262,8 @@ JLEAKS_HANDLER(cross_entropy, CrossEntropies,
 JLEAKS_HANDLER(adam, AdamUpdate,
                FLOATS FLOATS FLOATS FLOATS FLOATS TO_FLOATS TO_FLOATS TO_FLOATS ADAM);
 JLEAKS_HANDLER(order, OrderWords, .Arg<jleaks::WordBuffer>().Ret<jleaks::Ints>());
+JLEAKS_HANDLER(places, RankPlaces,
+               FLOATS.Arg<jleaks::Ints>() TO_FLOATS.Ret<jleaks::Ints>().Ret<jleaks::Ints>());
 JLEAKS_HANDLER(bits, RandomWords, .Arg<jleaks::WordBuffer>().Ret<jleaks::WordBuffer>());
 JLEAKS_HANDLER(drop, DropFactors, .Arg<jleaks::WordBuffer>() FLOATS TO_FLOATS);
 JLEAKS_HANDLER(gather, GatherRecords,

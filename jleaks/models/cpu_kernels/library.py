@@ -39,6 +39,7 @@ HANDLERS = (
     "gather",
     "gather_floats",
     "order",
+    "places",
 )
 # Sums may be fused and taken in any order; infinities and NaN keep their meaning.
 _OPTIONS = (

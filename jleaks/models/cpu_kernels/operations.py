@@ -263,6 +263,15 @@ def order(words: UInt32[Array, "n"]) -> Int[Array, "n"]:
     return _call("order", jax.ShapeDtypeStruct(words.shape, jnp.int32), words)
 
 
+def places(
+    row: Float[Array, "records"], outside: Int[Array, "most_others"]
+) -> tuple[Float[Array, "most_others"], Int[Array, "records"], Int[Array, "records"]]:
+    """Returns what `jleaks.metrics.roc.places` does, by one radix sort; NaN is behind all others."""
+    counts = jax.ShapeDtypeStruct(row.shape, jnp.int32)
+    results = (_floats(*outside.shape), counts, counts)
+    return _call("places", results, row, outside)
+
+
 def bits(key: Array, shape: tuple[int, ...]) -> UInt32[Array, "..."]:
     """Returns `jax.random.bits(key, shape)` for a typed Threefry key and fewer than 2^32 words."""
     return _call("bits", jax.ShapeDtypeStruct(shape, jnp.uint32), jax.random.key_data(key))
