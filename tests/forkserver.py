@@ -23,8 +23,6 @@ import tempfile
 import warnings
 from pathlib import Path
 
-_ALIKE = ("jleaks.__main__",)
-
 
 class Server:
     """A running server.
@@ -148,17 +146,17 @@ def _serve(connection):
     os._exit(0)
 
 
-def _preload():
+def preload(*names):
+    """Imports all of jleaks and further modules, once for all processes that will be forked."""
     import jleaks
 
     for module in pkgutil.walk_packages(jleaks.__path__, "jleaks."):
         importlib.import_module(module.name)
-    for name in ("absl.app", "pandas", "scipy.stats", "matplotlib.figure", "pyarrow.parquet"):
+    for name in ("pandas", "scipy.stats", "pyarrow.parquet", *names):
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
-    # What is run by its name is not imported before.
-    for name in _ALIKE:
-        sys.modules.pop(name, None)
+    gc.collect()
+    gc.freeze()
 
 
 def _accept(listener):
@@ -190,9 +188,9 @@ def main():
         streams = (0, 1, 2)
         status = ask(address, words, os.getcwd(), dict(os.environ), streams, began=_stopped_alike)
         sys.exit(status if status >= 0 else 128 - status)
-    _preload()
-    gc.collect()
-    gc.freeze()
+    preload("absl.app", "matplotlib.figure")
+    # What is run by its name is not imported before.
+    sys.modules.pop("jleaks.__main__", None)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(address)

@@ -5,25 +5,14 @@ Reads orders as lines of JSON and answers each with one.  A child parses its fla
 """
 
 import contextlib
-import gc
-import importlib
 import json
 import os
-import pkgutil
 import signal
 import sys
 import traceback
 import warnings
 
-
-def _preload():
-    import jleaks
-
-    for module in pkgutil.walk_packages(jleaks.__path__, "jleaks."):
-        importlib.import_module(module.name)
-    for name in ("launch.commands", "pandas", "scipy.stats", "pyarrow.parquet", "uvicorn"):
-        with contextlib.suppress(ImportError):
-            importlib.import_module(name)
+from forkserver import preload
 
 
 def _child(order):
@@ -56,9 +45,7 @@ def main():
     # JAX warns of its threads; there are none yet.
     warnings.filterwarnings("ignore", "os.fork")
     warnings.filterwarnings("ignore", "This process .* is multi-threaded")
-    _preload()
-    gc.collect()
-    gc.freeze()
+    preload("launch.commands", "uvicorn")
     print("ready", flush=True)
     for line in sys.stdin:
         pid = os.fork()
