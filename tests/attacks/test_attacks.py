@@ -325,7 +325,7 @@ def test_rows_evaluated_together_change_nothing(monkeypatch, records_per_block):
     attacks = [ATTACKS[name] for name in ("class_thresholds", "rmia_offline", "lira_online")]
     args = bank, attacks, references, shadows
     apart = evaluate(*args, make_mesh(2), records_per_block=records_per_block)
-    for module in ("bank_arrays", "evaluate_bank"):
+    for module in ("bank_arrays", "bank_layout"):
         monkeypatch.setattr(f"jleaks.attacks.{module}.rows_together", lambda _: 4)
     for program in (evaluate_bank._rows_program, evaluate_bank._whole_program):
         monkeypatch.setattr(evaluate_bank, program.__name__, program.__wrapped__)
