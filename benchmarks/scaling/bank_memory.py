@@ -27,6 +27,7 @@ COMMAND = Command(
     ("task", "models", "answers"),
     task=Flag("Task of the banks.", "location"),
     models=Flag("Numbers of models, ascending and even.", ["64", "128", "256", "512"]),
+    more=Flag("More flags of `jleaks bank`, separated by spaces.", ""),
     answers=Flag("What answers are kept as.", "float32", kind=("float32", "float16")),
     attacks=Flag("Attacks by which records are judged.", ["lira_offline", "lira_online"]),
     workdir=where("Where banks are kept, so that a stopped run goes on; default: deleted behind."),
@@ -38,7 +39,7 @@ _EVERY = 0.5
 
 _LAYOUT = Layout(
     "{task}: banks of growing size",
-    "{cores} cores of {cpu}, commit {commit}, other work beside it.  Anonymous memory at its peak, in MiB.",
+    "{cores} cores of {cpu}, commit {commit}.  Anonymous memory at its peak, in MiB.",
     [
         ("Models", "{models:,}"),
         ("File, MiB", "{file_mib:,.0f}"),
@@ -98,7 +99,7 @@ def measure(count: int, folder: Path) -> Row:
     place = folder / str(count)
     bank = measured(
         "bank", f"--tasks={COMMAND.task}", f"--num_models={count}", f"--workdir={place}",
-        f"--answers={COMMAND.answers}", *data,
+        f"--answers={COMMAND.answers}", *COMMAND.more.split(), *data,
     )  # fmt: skip
     path = place / COMMAND.task / "bank.npz"
     judged = measured(
@@ -109,6 +110,7 @@ def measure(count: int, folder: Path) -> Row:
         "task": COMMAND.task,
         "models": count,
         "answers": COMMAND.answers,
+        "more": COMMAND.more,
         "file_mib": path.stat().st_size / 2**20,
         "bank_seconds": bank[0],
         "bank_mib": bank[1],
