@@ -50,8 +50,10 @@ def make_plans() -> list[BankPlan]:
 
     plans = []
     for name in read_tasks(_TASKS):
-        candidates, population = default_sizes(num_records(name, source(), DATA_DIR.value))
-        values = {"num_candidates": candidates, "num_population": population, **_FIELDS.values()}
+        values = _FIELDS.values()
+        have = num_records(name, source(), DATA_DIR.value)
+        candidates, population = default_sizes(have, values.get("num_targets", 0))
+        values = {"num_candidates": candidates, "num_population": population, **values}
         values["defence"] = with_target(values.get("defence"))
         recipe = make_recipe(get_task(name))
         plans.append(BankPlan(task=name, source=source(), recipe=recipe, **values).validate())

@@ -193,7 +193,7 @@ def _side_by_side(banks: list[PageBank], metric: str) -> str:
     """Returns a table of the main attacks on all banks, and below it what its signs mean."""
     lines = [_line(["Attack", "Needs", *(bank.title for bank in banks)])]
     lines.append(_line(["---", "---", *["---:"] * len(banks)]))
-    needs = {"none": "-", "out": "OUT", "in and out": "IN, OUT"}
+    needs = {"none": "-", "out": "OUT", "proxies and out": "proxies, OUT", "in and out": "IN, OUT"}
     by = [{r["attack"]: r for r in bank.rows} for bank in banks]
     texts: list[str] = []
     for attack in _MAIN:

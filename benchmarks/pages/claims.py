@@ -2,7 +2,8 @@
 
 A part of docs/attacks.md (see `benchmarks.pages.attacks`).  For each task there is a folder beside the
 banks' results with what launch.attack wrote of one bank that has a loss trace (comparisons, triage, usage)
-and what launch.cascade wrote, its rows as cascade_SIDES.jsonl.
+and of one of protocol `disjoint` (its comparisons as comparisons_disjoint.jsonl), and what launch.cascade
+wrote, its rows as cascade_SIDES.jsonl.
 """
 
 from collections.abc import Mapping, Sequence
@@ -72,7 +73,7 @@ def _rows(path: Path) -> Rows:
 
 def claims(task: Path, cost: Path) -> list[Claim]:
     """Returns every claim on which there are rows."""
-    pairs = {(r["attack"], r["minus"]): r for r in _rows(task / "comparisons.jsonl")}
+    pairs = _pairs(task / "comparisons.jsonl")
     found = [
         *_of_triage(_rows(task / "triage.jsonl")),
         _ahead(
@@ -86,6 +87,7 @@ def claims(task: Path, cost: Path) -> list[Claim]:
             "Du et al., NDSS 2026",
             "proxies tell what members look like, which LiRA offline does not ask; RMIA hardly needs it",
         ),
+        *_of_two_parts(task / "comparisons_disjoint.jsonl"),
         _ahead(
             pairs, "informia_online", ("rmia_online",), "InfoRMIA dominates RMIA",
             "arXiv 2510.05582",
@@ -97,6 +99,23 @@ def claims(task: Path, cost: Path) -> list[Claim]:
         found.append(_few(_rows(cost)))
     found.append(_share(_rows(task / "usage.jsonl")))
     return [*found, *(_cascade(_rows(path)) for path in sorted(task.glob("cascade_*.jsonl")))]
+
+
+def _pairs(path: Path) -> dict[tuple[str, str], Any]:
+    return {(r["attack"], r["minus"]): r for r in _rows(path)}
+
+
+def _of_two_parts(path: Path) -> list[Claim]:
+    if not path.exists():
+        return []
+    return [
+        _ahead(
+            _pairs(path), "pmia_class", ("lira_offline", "rmia_offline"),
+            "The same in its own setting, targets and references on disjoint parts",
+            "Du et al., NDSS 2026",
+            "there all references are OUT, which LiRA's estimate of OUT gains from, too",
+        )
+    ]  # fmt: skip
 
 
 def _of_triage(rows: Rows) -> list[Claim]:

@@ -46,6 +46,7 @@ def train_bank(
     num_candidates: int | None = None,
     num_population: int | None = None,
     num_queries: int = 1,
+    num_targets: int = 0,
     seed: int = 0,
     workdir: str | os.PathLike[str] | None = None,
     execution: Execution | None = None,
@@ -61,6 +62,9 @@ def train_bank(
       num_candidates: N, the number of records audited; None for all but the population, up to 50,000.
       num_population: Records held out from all models; None for a sixth, up to 10,000.
       num_queries: Queries per record; the attacks that perturb records need more than one.
+      num_targets: Protocol `disjoint`: the first so many models are targets, which train on halves of one
+        half of the candidates; the others, their references, on halves of the other half.  0: all models
+        train on halves of all candidates, and each is a target.
       seed: Of the bank.
       workdir: Where models and the bank are kept, so that a stopped run goes on; None for nowhere.
       execution: How fast.
@@ -72,7 +76,7 @@ def train_bank(
       DivergedError: a model's loss was not finite.
     """
     source: Origin = "synthetic" if data_dir is None else "prepared"
-    candidates, population = default_sizes(num_records(task, source, data_dir))
+    candidates, population = default_sizes(num_records(task, source, data_dir), num_targets)
     plan = BankPlan(
         task=task,
         num_models=num_models,
@@ -82,6 +86,7 @@ def train_bank(
         source=source,
         recipe=recipe or dataclasses.replace(Recipe(), model=get_task(task).model),
         num_queries=num_queries,
+        num_targets=num_targets,
     )
     with tempfile.TemporaryDirectory() as scratch:
         folder = str(workdir or scratch)
@@ -143,12 +148,12 @@ class AttackedBank:
         """Returns one row per audited record of one target: position, label, member, each attack's score.
 
         Args:
-          target: Which model of the bank; the rows begin with what the first attack scores highest.
+          target: Which of the models attacked; the rows begin with what the first attack scores highest.
         """
         found = scores(self.bank, self.attacks, self.references, self.shadows, self.options)
         at = np.flatnonzero(self.references.audited(self.bank)[target])
         columns = {name: values[target, at] for name, values in found.items()}
-        member = self.bank.member[target, at]
+        member = self.bank.member[self.references.targets[target], at]
         table = pd.DataFrame(
             {"record": at, "label": self.bank.labels[at], "member": member, **columns}
         )

@@ -61,6 +61,12 @@ def model_halves(bank: Bank) -> ModelHalves:
       InputError: there are too few models for two of either kind in each half.
     """
     m = bank.num_models
+    if bank.target_part is not None:
+        raise InputError(
+            f"{bank.meta.get('task', 'bank')}: targets and references trained on different parts (protocol "
+            "disjoint), but the risk of single records and shares of data sets are read from models that "
+            "stand for each other; expected a bank without --num_targets"
+        )
     order, groups = np.arange(m), np.arange(m) // 2
     twins = bank.twins
     if not twins:

@@ -10,7 +10,7 @@ from jleaks.attacks.options import Options
 from jleaks.attacks.reference_statistics import ReferenceStatistics
 from jleaks.metrics.roc import Ranked, best_threshold
 
-Needs = Literal["none", "out", "in and out"]
+Needs = Literal["none", "out", "proxies and out", "in and out"]
 
 
 class Records(NamedTuple):
@@ -104,7 +104,8 @@ class Attack:
       source: Where it was published.
       score: From the statistics to raw scores [T, N], larger for likelier members; with `variants`, to
         what its forms share [C, T, N]; with `learn`, to what it learns from [C, T, N].
-      references: Which references it looks at: none, OUT, or IN and OUT.
+      references: Which references it looks at: none, OUT, OUT and what those that trained on other records
+        answer about these (proxies), or IN and OUT.
       labels: Whether it must know a record's true class.
       queries: "one" query per record or "all" that the bank has.
       signals: Arrays that the bank must have besides phi.

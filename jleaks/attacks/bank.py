@@ -33,11 +33,15 @@ _ARRAYS = (
     "quantile",
     "canary",
     "loss_iqr",
+    "target_part",
 )
 # NumPy's kinds of those that are not floats.
-_KINDS = {"member": "b", "population": "b", "correct": "b", "labels": "iu", "canary": "iu"}
+_KINDS = {
+    **dict.fromkeys(("member", "population", "correct", "target_part"), "b"),
+    **dict.fromkeys(("labels", "canary"), "iu"),
+}
 # Of records alone: models have no part in them.
-_OF_RECORDS = ("labels", "population", "canary")
+_OF_RECORDS = ("labels", "population", "canary", "target_part")
 # What may be known of a bank beside its arrays, and its type.
 _META = {
     "task": str,
@@ -71,6 +75,9 @@ class Bank:
       canary: [N] the number of the record's kind among the plan's canaries, from 1; 0 for no canary; None
         for a bank without any.
       loss_iqr: [M, N] interquartile range of the record's loss over the model's training (nats), or None.
+      target_part: [N] of protocol `disjoint` (see `jleaks.data.splits`): the records on some of which the
+        targets trained, and no reference did; models without a record in it are the references.  None where
+        every model is a target and the others' reference.
       twins: Models 2i and 2i + 1 are twins: each trained on the records that the other did not.
       num_targets: The first so many models may be attacked; the others are references alone, of which
         none need have trained on a record.  None for all.
@@ -90,6 +97,7 @@ class Bank:
     quantile: Float[np.ndarray, "models records"] | None = None
     canary: Int[np.ndarray, "records"] | None = None
     loss_iqr: Float[np.ndarray, "models records"] | None = None
+    target_part: Bool[np.ndarray, "records"] | None = None
     twins: bool = False
     num_targets: int | None = None
     meta: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -129,6 +137,8 @@ class Bank:
             )
         if self.member[:, self.population].any():
             found.append("a population record is a member of some model")
+        if self.target_part is not None:
+            return found + self._disjoint_problems(self.target_part)
         for model, row in enumerate(self.member[: self.num_targets, ~self.population]):
             if row.all() or not row.any():
                 found.append(
@@ -140,6 +150,23 @@ class Bank:
             found.append("models 2i and 2i + 1 are not twins: some record is in both or neither")
         return found
 
+    def _disjoint_problems(self, part: np.ndarray) -> list[str]:
+        """Returns one sentence per thing in which the bank is not of protocol `disjoint`."""
+        if (part & self.population).any():
+            return ["a population record is in the targets' part"]
+        rest = ~part & ~self.population
+        own, other = self.member[:, part], self.member[:, rest]
+        is_target = own.any(1)
+        if (is_target & other.any(1)).any():
+            model = int((is_target & other.any(1)).argmax())
+            return [f"model {model} trained on records of the targets' part and of the references'"]
+        if is_target.all() or not is_target.any():
+            return [f"all models are {'targets' if is_target.all() else 'references'}"]
+        empty = np.where(is_target, own.all(1), other.all(1) | ~other.any(1))
+        if empty.any():
+            return [f"model {empty.argmax()} has no members, or no others, in its part"]
+        return ["models of two parts are not twins throughout"] if self.twins else []
+
     def _overlap(self) -> np.ndarray:
         audited = self.member[:, ~self.population]
         return (audited[0::2] == audited[1::2]).sum(-1)
@@ -148,6 +175,18 @@ class Bank:
     def num_models(self) -> int:
         """M."""
         return self.phi.shape[1]
+
+    @property
+    def judged(self) -> Bool[np.ndarray, "records"]:
+        """The records that targets are audited on."""
+        return ~self.population if self.target_part is None else self.target_part
+
+    @property
+    def targets(self) -> Int[np.ndarray, "targets"]:
+        """The models that are attacked: all, or of protocol `disjoint` those of the targets' part."""
+        if self.target_part is None:
+            return np.arange(self.num_models)
+        return np.flatnonzero(self.member[:, self.target_part].any(1))
 
     @property
     def about(self) -> dict[str, Any]:
@@ -170,10 +209,10 @@ class Bank:
           InputError: the bank's plan does not say of which kinds its canaries are.
         """
         if self.canary is None:
-            return {CANDIDATES: ~self.population}
+            return {CANDIDATES: self.judged}
         kinds = canaries.read(str(self.meta.get("plan", {}).get("canaries")))
         return {
-            CANDIDATES: ~self.population & (self.canary == 0),
+            CANDIDATES: self.judged & (self.canary == 0),
             **{kind: self.canary == i for i, (kind, _) in enumerate(kinds, start=1)},
         }
 

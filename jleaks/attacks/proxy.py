@@ -4,14 +4,14 @@ LiRA's likelihood ratio needs models that trained on the record.  Where the atta
 from the target's there is none: what trained models answer about *proxies*, records of the attacker's own,
 takes the place of IN; OUT is the record's own.  The paper could not be read here: this is its score as its
 abstract and public summaries have it, with all records, or those of the record's class, for proxies (its
-third choice, the nearest in feature space, needs features that a bank does not have).  On a bank, whose
-models also trained on the record itself, their answers about it are left out.
+third choice, the nearest in feature space, needs features that a bank does not have).  Where references
+also trained on the record itself, their answers about it are left out; in protocol `disjoint` none did.
 """
 
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from jleaks.attacks.attack import Attack, Score
+from jleaks.attacks.attack import Attack, Needs, Score
 from jleaks.attacks.lira import fit, log_normal
 from jleaks.attacks.reference_statistics import VARIANCE_FLOOR, ReferenceStatistics
 from jleaks.attacks.sums import Moments
@@ -59,10 +59,9 @@ def _score(same_class: bool) -> Score:
 
 _SOURCE = "PMIA, NDSS 2026"
 
-# On a bank there are IN answers about other records where there are some about the record itself.
+_PROXIES: Needs = "proxies and out"
+
 ENTRIES = (
-    Attack("pmia_all", "PMIA, all proxies", _SOURCE, _score(same_class=False), "in and out"),
-    Attack(
-        "pmia_class", "PMIA, proxies of the class", _SOURCE, _score(same_class=True), "in and out"
-    ),
+    Attack("pmia_all", "PMIA, all proxies", _SOURCE, _score(same_class=False), _PROXIES),
+    Attack("pmia_class", "PMIA, proxies of the class", _SOURCE, _score(same_class=True), _PROXIES),
 )

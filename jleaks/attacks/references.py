@@ -10,6 +10,8 @@ members from others even for a target that remembers nothing.  So:
 - if the number of references that trained on a record still depends on whether the target did, each record
   gets the same number of references on either side, drawn by the key; records that have fewer are not
   audited on that target.
+
+In protocol `disjoint` the models of the targets' part are compared with those of the other part alone.
 """
 
 import dataclasses
@@ -116,10 +118,16 @@ class References:
 
 def relations(bank: Bank) -> Float[np.ndarray, "models models"]:
     """Returns the correlation of every two models' memberships over the audited records."""
-    member = bank.member[:, ~bank.population].astype(np.float32)
-    member -= member.mean(1, keepdims=True)
-    member /= np.sqrt((member**2).sum(1, keepdims=True))
-    return member @ member.T
+    return _correlations(bank.member[:, ~bank.population])
+
+
+def _correlations(member: Bool[np.ndarray, "models records"]) -> Float[np.ndarray, "models models"]:
+    """Correlations of memberships; 0 with a model that trained on all of the records or none."""
+    centered = member.astype(np.float32)
+    centered -= centered.mean(1, keepdims=True)
+    length = np.sqrt((centered**2).sum(1, keepdims=True))
+    centered /= np.where(length == 0, 1, length)
+    return centered @ centered.T
 
 
 def twins(related: Float[np.ndarray, "models models"]) -> Int[np.ndarray, "models"] | None:
@@ -130,6 +138,15 @@ def twins(related: Float[np.ndarray, "models models"]) -> Int[np.ndarray, "model
     return opposite.argmax(1)
 
 
+def _circle(related: np.ndarray) -> Int[np.ndarray, "models"]:
+    """Returns all models, pairs of twins together where they are twins."""
+    twin = twins(related)
+    if twin is None:
+        return np.arange(len(related))
+    firsts = [i for i in range(len(related)) if i < twin[i]]
+    return np.array([j for i in firsts for j in (i, twin[i])])
+
+
 def _orders(related: np.ndarray, num_targets: int) -> list[np.ndarray]:
     """Returns for each target the models that may be its references, in a circle that starts behind it.
 
@@ -137,12 +154,7 @@ def _orders(related: np.ndarray, num_targets: int) -> list[np.ndarray]:
     trained on any record.
     """
     m = len(related)
-    twin = twins(related)
-    if twin is None:
-        circle = np.arange(m)
-    else:
-        firsts = [i for i in range(m) if i < twin[i]]
-        circle = np.array([j for i in firsts for j in (i, twin[i])])
+    twin, circle = twins(related), _circle(related)
     place = np.empty(m, int)
     place[circle] = np.arange(m)
     alike = np.abs(related) > RELATED
@@ -156,6 +168,8 @@ def _orders(related: np.ndarray, num_targets: int) -> list[np.ndarray]:
 
 def most_references(bank: Bank) -> int:
     """Returns how many references every target can have."""
+    if bank.target_part is not None:
+        return bank.num_models - len(bank.targets)
     return min(len(order) for order in _orders(relations(bank), bank.num_models))
 
 
@@ -177,8 +191,17 @@ def assign(bank: Bank, num_references: int | None = None) -> tuple[References, R
     Raises:
       InputError: there are not so many models.
     """
-    related = relations(bank)
-    orders = _orders(related, bank.num_models)
+    targets, judged, theirs = bank.targets, bank.target_part, None
+    if judged is None:
+        related = relations(bank)
+        orders = _orders(related, bank.num_models)
+    else:
+        theirs = ~judged & ~bank.population
+        related = _correlations(bank.member[:, theirs])
+        pool = np.setdiff1d(np.arange(bank.num_models), targets)
+        circle = pool[_circle(related[np.ix_(pool, pool)])]
+        # Every target begins with another pair, for a shadow of its own.
+        orders = [np.roll(circle, -2 * i) for i in range(len(targets))]
     most = min(len(order) for order in orders)
     count = most if num_references is None else num_references
     if not (1 <= count <= most or count == most):
@@ -188,7 +211,7 @@ def assign(bank: Bank, num_references: int | None = None) -> tuple[References, R
         )
     m = bank.num_models
     models = np.stack([order[:count] for order in orders]).astype(np.int32)
-    of_targets = _drawn(bank, References(np.arange(m, dtype=np.int32), models, m))
+    of_targets = _drawn(bank, References(targets.astype(np.int32), models, m, judged=judged))
     if not count:
         return of_targets, None
     shadows = models[:, 0]
@@ -196,14 +219,14 @@ def assign(bank: Bank, num_references: int | None = None) -> tuple[References, R
     rest = [row[1:][~alike[row[0], row[1:]]] for row in models]
     fewest = min(len(row) for row in rest)
     others = np.stack([row[:fewest] for row in rest])
-    return of_targets, _drawn(bank, References(shadows, others, m))
+    return of_targets, _drawn(bank, References(shadows, others, m, judged=theirs))
 
 
 def _drawn(bank: Bank, references: References) -> References:
     """Adds a draw where the numbers of references would tell the targets' membership."""
     if not references.models.size:
         return references
-    audited = ~bank.population
+    audited = references._candidate(bank)
     counts = references._counts(bank)
     member = bank.member[references.targets][:, audited]
     if not counts_tell(counts[:, audited], member):

@@ -20,11 +20,15 @@ def missing(attack: Attack, bank: Bank) -> str | None:
 def lacking(attack: Attack, bank: Bank, references: References) -> str | None:
     """Returns what the references lack for an attack, or None if it can be run."""
     inside, outside = references.sides(bank)
+    trained = bool(references.models.size and bank.member[references.models[0]].any())
     for needed, found, what in (
         (attack.references != "none", outside, "that did not train on a record"),
         (attack.references == "in and out", inside, "that trained on a record"),
+        (attack.references == "proxies and out", trained, "that trained on any record"),
     ):
         if needed and not found:
+            if bank.target_part is not None:
+                return f"protocol disjoint has no reference {what} of a target's part"
             return f"no reference {what} is left but those whose membership tells the target's"
     return None
 

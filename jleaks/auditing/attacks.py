@@ -132,9 +132,9 @@ def attack_from_outside(
     records = np.arange(len(bank.labels))
     audited, theirs = records < num_audited, records >= num_audited
     shadows = np.arange(1, bank.num_models)
-    possible = [one for one in attacks if one.references != "in and out"]
+    possible = [one for one in attacks if one.references in ("none", "out")]
     if len(possible) < len(attacks):
-        names = ", ".join(one.name for one in attacks if one.references == "in and out")
+        names = ", ".join(one.name for one in attacks if one not in possible)
         notes.append(f"{names} left out: no shadow trained on an audited record")
     if not theirs.any() or not knows_others:
         # They rank a record among all others, of which the audited model must remember no more than a

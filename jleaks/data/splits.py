@@ -7,6 +7,9 @@ Protocol `bank` (Carlini et al. 2022, section V): every model of a bank trains o
 Models come in pairs of *twins*: the second trains on the records that the first does not.  Every record is
 then in exactly half of the models; and if a target's references are all models but itself and its twin,
 exactly half of them hold any record, whether or not the target does: the count says nothing.
+
+Protocol `disjoint`: the pool itself is halved.  Targets train on halves of the one part, their references
+on halves of the other: for attackers who cannot train on a target's records.
 """
 
 import dataclasses
@@ -88,14 +91,17 @@ class Halves:
     """One draw of a bank's membership.
 
     Attributes:
-      candidates: [N] int32 records that are audited.
+      candidates: [N] int32 records that are audited, and of protocol `disjoint` the references' own.
       population: [P] int32 records held out from all models, disjoint from the candidates.
       member: [M, N] bool: model m trains on candidate n; models 2i and 2i + 1 are twins.
+      target_part: Of protocol `disjoint`, [N] bool: the candidates of which targets train on halves, and on
+        which they are audited; None where every model trains on a half of all.
     """
 
     candidates: np.ndarray
     population: np.ndarray
     member: np.ndarray
+    target_part: np.ndarray | None = None
 
 
 def halves(
@@ -106,8 +112,9 @@ def halves(
     num_candidates: int,
     num_population: int,
     role: Role = Role.BANK_SPLIT,
+    num_targets: int = 0,
 ) -> Halves:
-    """Draws a bank's membership; pair i of twins depends on task, seed and i alone.
+    """Draws a bank's membership; pair i of twins depends on task, seed, sizes of the parts and i alone.
 
     Args:
       task: Name of the task; with `seed` it identifies the draw.
@@ -117,6 +124,8 @@ def halves(
       num_candidates: N, even.
       num_population: P.
       role: What the draw is for: `BANK_SPLIT`, or `NULL` for the null check's membership.
+      num_targets: Of protocol `disjoint`, how many models, the first ones, are targets, even; N is a
+        multiple of 4 then.  0 for protocol `bank`.
 
     Raises:
       InputError: M or N is not even and positive, or the data has fewer than N + P records.
@@ -136,12 +145,18 @@ def halves(
     order = np.asarray(
         jax.random.permutation(identity_key(seed, task, Role.BANK_SPLIT), num_records), np.int32
     )
+    size = num_candidates // 2 if num_targets else num_candidates
     member = np.zeros((num_models, num_candidates), bool)
     for pair in range(num_models // 2):
         key = identity_key(seed, task, role, 1 + pair)
-        ranks = np.asarray(jax.random.permutation(key, num_candidates))
-        member[2 * pair] = ranks < num_candidates // 2
-        member[2 * pair + 1] = ~member[2 * pair]
+        ranks = np.asarray(jax.random.permutation(key, size))
+        # The targets' part comes first.
+        part = slice(0, size) if not num_targets or 2 * pair < num_targets else slice(size, None)
+        member[2 * pair, part] = ranks < size // 2
+        member[2 * pair + 1, part] = ranks >= size // 2
     return Halves(
-        order[:num_candidates], order[num_candidates : num_candidates + num_population], member
+        order[:num_candidates],
+        order[num_candidates : num_candidates + num_population],
+        member,
+        np.arange(num_candidates) < size if num_targets else None,
     )

@@ -156,11 +156,9 @@ def make_bank(
             },
             {
                 **_meta(plan, execution, data, kept),
-                **accounted(
-                    subjects(plan, split, [0])[0].defence, plan.recipe, plan.num_candidates // 2
-                ),
+                **accounted(subjects(plan, split, [0])[0].defence, plan.recipe, plan.num_members),
                 "num_classes": data.task.num_classes,
-                "twins": True,
+                "twins": not plan.num_targets,
                 **({"notes": _left_out(diverged)} if diverged else {}),
             },
             chosen,
@@ -169,7 +167,7 @@ def make_bank(
     bank = _read(outcome.path)
     members, others = bank.accuracy()
     reporter.line(
-        f"{plan.task}: {bank.num_models} models of {plan.num_candidates // 2} records in "
+        f"{plan.task}: {bank.num_models} models of {plan.num_members} records in "
         f"{kept.seconds['training']:.1f} s; accuracy {members:.3f} on members, {others:.3f} on "
         "non-members"
     )
@@ -241,7 +239,7 @@ def cut(plan: BankPlan, data: Dataset) -> tuple[Dataset, Halves]:
       InputError: the data has too few records.
     """
     sizes = plan.num_models, plan.num_candidates, plan.num_population
-    split = halves(plan.task, plan.seed, data.num_records, *sizes)
+    split = halves(plan.task, plan.seed, data.num_records, *sizes, num_targets=plan.num_targets)
     if plan.canaries is not None:
         data = canaries.planted(data, split.candidates, plan.canaries, plan.seed)
     return data, split
@@ -257,6 +255,8 @@ def of_records(plan: BankPlan, data: Dataset, split: Halves) -> dict[str, np.nda
     if plan.canaries is not None:
         numbers = canaries.numbered(plan.canaries, plan.task, plan.seed, plan.num_candidates)
         found["canary"] = np.pad(numbers, (0, plan.num_population))
+    if split.target_part is not None:
+        found["target_part"] = np.pad(split.target_part, (0, plan.num_population))
     return found
 
 
@@ -265,7 +265,7 @@ def subjects(plan: BankPlan, split: Halves, numbers: Sequence[int]) -> list[Subj
     defence = None if plan.defence is None else get_defence(plan.defence)
     if defence is not None:
         # Twins share the candidates: all train on equally many.
-        defence = defence.tailored(plan.recipe, plan.num_candidates // 2)
+        defence = defence.tailored(plan.recipe, plan.num_members)
     keys = [identity_key(plan.seed, plan.task, Role.BANK_MODEL, i) for i in numbers]
     asked = np.concatenate([split.candidates, split.population])
     watch = Watch(asked, plan.loss_trace) if plan.loss_trace else None
@@ -290,7 +290,9 @@ def _membership(plan: BankPlan, split: Halves, total: int) -> np.ndarray:
     member = split.member
     if plan.null == "shuffled":
         sizes = (plan.num_models, plan.num_candidates, plan.num_population)
-        member = halves(plan.task, plan.seed, total, *sizes, role=Role.NULL).member
+        member = halves(
+            plan.task, plan.seed, total, *sizes, role=Role.NULL, num_targets=plan.num_targets
+        ).member
     return np.pad(member, ((0, 0), (0, plan.num_population)))
 
 

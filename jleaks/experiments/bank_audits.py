@@ -58,9 +58,8 @@ def audit(
         guarantee.pop("epsilon", None)
     rows = []
     for name, of_attack in found.items():
-        for target in range(bank.num_models):
-            mine = audited[target]
-            row, member = of_attack[target, mine].astype(np.float64), bank.member[target, mine]
+        for target, mine, values in zip(references.targets, audited, of_attack, strict=True):
+            row, member = values[mine].astype(np.float64), bank.member[target, mine]
             over = epsilon_over_thresholds(row, member, delta, confidence)
             one = epsilon_one_run(row, member, delta, confidence)
             # No epsilon goes with a mu at a delta of 0.
@@ -75,7 +74,7 @@ def audit(
                     "task": bank.meta.get("task", "bank"),
                     "source": bank.meta.get("source", "scores"),
                     "attack": name,
-                    "target": target,
+                    "target": int(target),
                     **guarantee,
                     "delta": delta,
                     "confidence": confidence,

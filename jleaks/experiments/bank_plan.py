@@ -55,6 +55,9 @@ class BankPlan(BasePlan):
         "mislabelled:100" (see `jleaks.data.canaries`); None for none.
       loss_trace: Points of a model's training, evenly spaced over its epochs, after which its loss on every
         record is looked at, for the attack `lt_iqr`; 0 for none.
+      num_targets: Protocol `disjoint`: so many models, even, are targets and train on halves of one half of
+        the candidates; the others, their references, train on halves of the other half.  0 for the protocol
+        in which every model trains on a half of all candidates, a target and the others' reference.
     """
 
     kind: ClassVar[str] = "bank"
@@ -76,6 +79,7 @@ class BankPlan(BasePlan):
     answers: Literal["float32", "float16"] = "float32"
     canaries: str | None = None
     loss_trace: Number = 0
+    num_targets: Number = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "data", own_digests([self.task], self.data))
@@ -105,6 +109,8 @@ class BankPlan(BasePlan):
             )
         if self.num_candidates < 2 or self.num_candidates % 2:
             found.append(f"num_candidates is {self.num_candidates}, expected an even number >= 2")
+        if self.num_targets:
+            found += self._disjoint_problems()
         most = self.perturbation().most_queries
         if most is not None and self.num_queries > most:
             found.append(f"num_queries is {self.num_queries}, {self.task} has {most} at most")
@@ -125,14 +131,39 @@ class BankPlan(BasePlan):
                 f"loss_trace is {self.loss_trace}, expected 0 or from 2 points to one after each of the "
                 f"{self.recipe.epochs} epochs"
             )
-        if self.num_candidates // 2 < self.recipe.batch_size:
+        if self.num_members < self.recipe.batch_size:
             found.append(
                 f"batch_size is {self.recipe.batch_size} but each model trains on only "
-                f"{self.num_candidates // 2} records; lower --batch_size"
+                f"{self.num_members} records; lower --batch_size"
             )
         if found:
             raise InputError(f"{self.task}: {'; '.join(found)}")
         return self
+
+    def _disjoint_problems(self) -> list[str]:
+        """Returns one sentence for each thing that protocol `disjoint` does not allow."""
+        found = []
+        if self.num_targets % 2 or self.num_targets > self.num_models - LEAST_MODELS:
+            found.append(
+                f"num_targets is {self.num_targets} of {self.num_models} models, expected an even number "
+                f"that leaves at least {LEAST_MODELS} references"
+            )
+        if self.num_candidates % 4:
+            found.append(
+                f"num_candidates is {self.num_candidates}, expected a multiple of 4 with --num_targets: "
+                "targets and references train on halves of either half"
+            )
+        if self.canaries is not None:
+            found.append(
+                f"canaries are {self.canaries}, num_targets is {self.num_targets}; expected one of them: "
+                "references that cannot train on a target's records cannot on its canaries"
+            )
+        return found
+
+    @property
+    def num_members(self) -> int:
+        """How many records each model trains on."""
+        return self.num_candidates // (4 if self.num_targets else 2)
 
     def digests(self) -> dict[str, str]:
         """Returns the digest of the file of a user's defence."""
@@ -146,7 +177,8 @@ class BankPlan(BasePlan):
         return perturbation(get_task(self.task), self.num_queries, self.noise)
 
 
-def default_sizes(num_records: int) -> tuple[int, int]:
+def default_sizes(num_records: int, num_targets: int = 0) -> tuple[int, int]:
     """Returns how many candidates and population records are taken from `num_records`."""
+    parts = 4 if num_targets else 2
     population = min(num_records // _POPULATION_SHARE, _MOST_POPULATION)
-    return min((num_records - population) // 2 * 2, _MOST_CANDIDATES), population
+    return min((num_records - population) // parts * parts, _MOST_CANDIDATES), population

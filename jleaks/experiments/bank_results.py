@@ -58,10 +58,10 @@ def attack_rows(
             row: Row = {
                 **bank.about,
                 "attack": attack.name,
-                "target": target,
+                "target": int(references.targets[target]),
                 "num_models": bank.num_models,
                 "num_references": references.models.shape[1] if uses else 0,
-                "num_in": sides[0] if attack.references == "in and out" else 0.0,
+                "num_in": sides[0] if attack.references not in ("none", "out") else 0.0,
                 "num_out": sides[1] if uses else 0.0,
                 "variant": _variant(attack, float(metrics.variant[a, target])),
                 "num_members": p,

@@ -141,7 +141,7 @@ def _columns(
 ) -> dict[str, np.ndarray]:
     """One value per record of a block."""
     found = across.halves
-    together = attack.references == "in and out"
+    together = attack.references in ("in and out", "proxies and out")
     parts = [record_risk.Half(raw[half], member[half]) for half in (found.first, ~found.first)]
     ranks = [record_risk.rank_sum(part, found.twins) for part in parts]
     separations = [record_risk.sides(part).separation for part in parts]

@@ -63,16 +63,16 @@ def triage(
     references, shadows = assign(bank, num_references)
     attacks = get_attacks((*FINDERS, *judges))
     found = scores(bank, attacks, references, shadows, options)
-    audited = references.audited(bank)
+    audited, members = references.audited(bank), bank.member[references.targets]
     rows: list[Row] = []
     for judge in judges:
         for fpr in FPRS:
             risks = [
-                at_risk(found[judge][t, mine], bank.member[t, mine], fpr)
+                at_risk(found[judge][t, mine], members[t, mine], fpr)
                 for t, mine in enumerate(audited)
             ]
             for finder in FINDERS:
-                orders = [found[finder][t, mine & bank.member[t]] for t, mine in enumerate(audited)]
+                orders = [found[finder][t, mine & members[t]] for t, mine in enumerate(audited)]
                 for share in SHARES:
                     pairs = [
                         (risk[first_of(order, share)].mean(), _recall(risk, order, share))

@@ -112,6 +112,7 @@ def _sentence(row: Mapping[str, Any]) -> str:
     what = {
         "none": "no reference model",
         "out": "OUT references",
+        "proxies and out": "OUT references and proxies",
         "in and out": "IN and OUT references",
     }
     return (
@@ -122,7 +123,12 @@ def _sentence(row: Mapping[str, Any]) -> str:
 
 
 def _cards(best: Mapping[str, Any], audits: _Rows) -> list[tuple[str, str, str]]:
-    auc, needs = best["auc"], {"none": "no references", "out": "OUT references"}
+    auc = best["auc"]
+    needs = {
+        "none": "no references",
+        "out": "OUT references",
+        "proxies and out": "OUT references and proxies",
+    }
     found = [
         (
             "Strongest attack",

@@ -25,6 +25,7 @@ from jleaks.report.table import Cell, Table
 _GROUPS = {
     "none": "no reference model",
     "out": "references that did not train on the record",
+    "proxies and out": "references that did not, and what others say of proxies",
     "in and out": "references that did and did not",
 }
 _METRICS = (

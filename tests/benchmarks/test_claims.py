@@ -82,8 +82,10 @@ def cascade(gains):
     return rows
 
 
-def found(tmp_path, pairs, precision, bias, gains):
+def found(tmp_path, pairs, precision, bias, gains, disjoint=None):
     task = tmp_path / "location"
+    if disjoint:
+        written(task, "comparisons_disjoint.jsonl", comparisons(**disjoint))
     written(task, "comparisons.jsonl", comparisons(**pairs))
     written(task, "triage.jsonl", triage(precision))
     written(task, "usage.jsonl", usage(bias))
@@ -101,6 +103,12 @@ def test_claims_that_rows_bear_out(tmp_path):
     }
     met = found(tmp_path, pairs, {"lt_iqr": 0.9, "loss": 0.1}, 0.0, [0.01, 0.02])
     assert met == ["yes"] * 8
+    # Of protocol disjoint there is a line more.
+    met = found(
+        tmp_path, pairs, {"lt_iqr": 0.9, "loss": 0.1}, 0.0, [0.01, 0.02],
+        {**pairs, "pmia_class_less_lira_offline": -0.05},
+    )  # fmt: skip
+    assert met == [*["yes"] * 4, "no", *["yes"] * 4]
 
 
 def test_claims_that_rows_refute_or_leave_open(tmp_path):

@@ -52,7 +52,10 @@ NOT_RUN = {
     ],
     "docs/defences.md": ["jleaks sweep --tasks=location --defence=dpsgd"],
     "docs/paper.md": ["python -m launch.paper --scale=paper"],
-    "docs/records.md": ["python -m benchmarks.checks.pool_bias"],
+    "docs/records.md": [
+        "python -m benchmarks.checks.pool_bias",
+        "python -m benchmarks.scaling.bank_memory",
+    ],
     "docs/reliability.md": ["python -m benchmarks.checks.soak --minutes=20"],
     "docs/scale.md": ["python -m benchmarks.scaling.scale", "python -m benchmarks.checks.cells"],
     "docs/watching.md": ['pip install -e ".[tensorboard]"'],

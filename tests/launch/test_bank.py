@@ -55,3 +55,25 @@ def test_launchers_train_attack_and_report(tmp_path):
         *(("rmia_offline", 4), ("lira_online", 4)),
     ]
     assert records[2]["flops"] == 4 * records[0]["flops"] > 0
+
+
+def test_targets_and_references_of_two_parts(tmp_path):
+    made = launched(
+        "launch.bank", "--tasks=location", "--num_models=10", "--num_candidates=400", "--epochs=20",
+        "--num_population=40", "--num_queries=1", "--num_targets=4", f"--workdir={tmp_path}",
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    assert "10 models of 100 records" in made.stdout
+    path = tmp_path / "location" / "bank.npz"
+    done = launched("launch.attack", f"--signals={path}", "--audit=lira_offline,lira_online")
+    assert done.returncode == 0, done.stderr
+    assert "lira_online left out: protocol disjoint has no reference" in done.stdout
+    rows = {row["attack"]: row for row in json_lines.read(tmp_path / "location" / "summary.jsonl")}
+    assert rows["pmia_all"]["needs"] == "proxies and out"
+    assert rows["pmia_all"]["num_targets"] == 4
+    assert rows["lira_offline"]["num_references"] == 6
+    assert rows["lira_offline"]["auc"]["mean"] > 0.6
+    assert "OUT references" in (tmp_path / "location" / "report.html").read_text()
+    refused = launched("launch.records", f"--bank={path}")
+    assert refused.returncode == 2
+    assert "expected a bank without --num_targets" in refused.stderr

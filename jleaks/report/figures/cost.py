@@ -34,7 +34,12 @@ SHOWN = (
     "class_thresholds",
     "loss",
 )
-_DASHES: dict[str, Any] = {"in and out": "-", "out": (0, (5, 2)), "none": (0, (1, 1.2))}
+_DASHES: dict[str, Any] = {
+    "in and out": "-",
+    "proxies and out": (0, (5, 1, 1, 1)),
+    "out": (0, (5, 2)),
+    "none": (0, (1, 1.2)),
+}
 
 
 def _compact(seconds: float) -> str:
