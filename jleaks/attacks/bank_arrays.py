@@ -15,6 +15,8 @@ from jleaks.metrics import bank_metrics
 from jleaks.training.packing import device_memory
 
 _MEMORY_SHARE = 0.4
+# What targets that are attacked at once may take on CPU devices: more saves nothing there.
+_TARGETS_BYTES = 1 << 31
 # Rows that a device which is no CPU evaluates at once: one after the other they would be a thousand small
 # kernels each.
 _ROWS_TOGETHER = 64
@@ -119,9 +121,31 @@ def bytes_per_record(arrays: Arrays, attacks: Sequence[Attack], targets: int, me
     return kept + mesh.size * (given + 4 * models * (8 + 4 * lists))
 
 
-def fitting(arrays: Arrays, attacks: Sequence[Attack], targets: int, mesh: Mesh) -> int:
-    """Returns how many records can be scored and evaluated at a time."""
+def targets_at_once(
+    arrays: Arrays, attacks: Sequence[Attack], targets: int, mesh: Mesh
+) -> int | None:
+    """Returns how many targets can be attacked at a time on all records; None if not one a device."""
+    records, size = arrays["member"].shape[1], mesh.size
+    least, more = (
+        records * bytes_per_record(arrays, attacks, number, mesh) for number in (size, 2 * size)
+    )
+    spare = _memory(mesh) - least
+    if spare < 0:
+        return None
+    if of_cpu(mesh):
+        spare = min(spare, _TARGETS_BYTES)
+    most = int(spare // (more - least) + 1) * size
+    # As many in every call.
+    calls = -(-targets // most)
+    return -(-targets // (calls * size)) * size
+
+
+def records_at_once(arrays: Arrays, attacks: Sequence[Attack], targets: int, mesh: Mesh) -> int:
+    """Returns how many records can be scored at a time for all targets."""
     records = arrays["member"].shape[1]
-    memory = device_memory(mesh.devices.flat[0]) * mesh.size
     per_record = bytes_per_record(arrays, attacks, targets, mesh)
-    return max(1, min(records, int(_MEMORY_SHARE * memory / per_record)))
+    return max(1, min(records, int(_memory(mesh) / per_record)))
+
+
+def _memory(mesh: Mesh) -> float:
+    return _MEMORY_SHARE * device_memory(mesh.devices.flat[0]) * mesh.size

@@ -1,9 +1,9 @@
 """The bank's evaluator: every attack on every model of a bank, in one compiled call.
 
 Targets are spread over the devices: each attacks its own with the answers of all models, which every device
-has, and nothing passes between them.  *Scores* need one record's answers from all models, *metrics* one
-target's scores of all records: a bank that does not fit is scored in blocks of records, whose scores wait
-on the host.
+has, and nothing passes between them.  Where not all targets fit, the call is made for some after the other.
+*Scores* need one record's answers from all models, *metrics* one target's scores of all records: a bank of
+which not even these fit is scored in blocks of records, whose scores wait on the host.
 """
 
 import dataclasses
@@ -25,7 +25,8 @@ from jleaks.attacks.bank_arrays import (
     RECORDS,
     Arrays,
     blocks,
-    fitting,
+    records_at_once,
+    targets_at_once,
 )
 from jleaks.attacks.bank_layout import Layout, Programs, Targets, layout_of
 from jleaks.attacks.bank_scores import (
@@ -70,18 +71,19 @@ def evaluate(
         shadows (`no_shadow`) have no threshold, which is NaN.
       mesh: Devices to spread the work over.
       options: Parameters of attacks.
-      records_per_block: Records scored at a time; None for all if they fit.
+      records_per_block: Records scored at a time; None for all, if they fit for a target a device.
 
     Raises:
       InputError: an attack cannot be run on this bank.
       NonFiniteScoresError: an attack has scores that cannot be ranked.
     """
     layout = layout_of(bank, attacks, references, shadows, options, mesh)
-    block = records_per_block or fitting(layout.arrays, attacks, len(references.targets), mesh)
-    evaluate_all = (
-        _whole if block >= len(bank.labels) else functools.partial(_streamed, block=block)
-    )
-    metrics = evaluate_all(layout, mesh)
+    given = layout.arrays, attacks, len(references.targets), mesh
+    at_once = targets_at_once(*given)
+    if at_once and (records_per_block or len(bank.labels)) >= len(bank.labels):
+        metrics = _whole(layout, mesh, at_once)
+    else:
+        metrics = _streamed(layout, mesh, records_per_block or records_at_once(*given))
     _refuse(attacks, metrics.non_finite, metrics.first_non_finite, references)
     return metrics
 
@@ -257,12 +259,26 @@ def _gathered(found: tuple[BankMetrics, Array], count: int) -> BankMetrics:
     return metrics._replace(influence=sums.sum(0))
 
 
-def _whole(layout: Layout, mesh: Mesh) -> BankMetrics:
-    """Evaluates all targets on all records at once."""
+def _in_calls(
+    program: Any, shared: Sequence[Any], targets: Any, count: int, per_call: int, mesh: Mesh
+) -> BankMetrics:
+    """Evaluates so many targets, `per_call` of them at a time, on all records."""
+    calls = []
+    for start in range(0, count, per_call):
+        some = jax.tree.map(lambda leaf, at=start: leaf[at : at + per_call], targets)
+        mine, _ = placement.put_models(_spread(some, per_call), mesh)
+        calls.append(_gathered(program(*shared, mine), min(per_call, count - start)))
+    influence = sum(call.influence for call in calls)
+    rest = [call._replace(influence=()) for call in calls]
+    whole = jax.tree.map(lambda *leaves: np.concatenate(leaves, 1), *rest)
+    return whole._replace(influence=influence)
+
+
+def _whole(layout: Layout, mesh: Mesh, per_call: int) -> BankMetrics:
+    """Evaluates targets, `per_call` of them at a time, on all records at once."""
     shared = placement.put_shared((layout.arrays, layout.drawn), mesh)
-    mine, _ = placement.put_models(_spread(layout.targets, mesh.size), mesh)
-    count = len(layout.targets.truth.lists.near)
-    return _gathered(_whole_program(layout.programs, mesh)(*shared, mine), count)
+    program, targets = _whole_program(layout.programs, mesh), layout.targets
+    return _in_calls(program, shared, targets, len(targets.truth.lists.near), per_call, mesh)
 
 
 @functools.cache
@@ -333,13 +349,7 @@ def _streamed(layout: Layout, mesh: Mesh, block: int) -> BankMetrics:
             attackable=programs.attackable[i : i + 1],
         )
         mine = {role: raw[i] for role, raw in found.items() if i in raw}, truth
-        calls = []
-        for start in range(0, targets, per_call):
-            some = jax.tree.map(lambda leaf, at=start: leaf[at : at + per_call], mine)
-            rows, _ = placement.put_models(_spread(some, per_call), mesh)
-            calls.append(
-                _gathered(_rows_program(alone, mesh)(shared, rows), min(per_call, targets - start))
-            )
-        whole = jax.tree.map(lambda *leaves: np.concatenate(leaves, 1), *calls)
-        parts.append(whole._replace(influence=sum(call.influence for call in calls)))
+        parts.append(
+            _in_calls(_rows_program(alone, mesh), (shared,), mine, targets, per_call, mesh)
+        )
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)

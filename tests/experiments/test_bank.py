@@ -363,12 +363,44 @@ def test_a_bank_that_does_not_fit_is_evaluated_in_blocks(answers, monkeypatch):
     references, shadows = assign(answers)
     whole = evaluate(answers, attacks, references, shadows, make_mesh(2))
     arrays = bank_arrays.bank_arrays(answers, attacks, (references, shadows))
+    # On two devices, of which 0.4 is taken: enough for 20 of 90 records.
     per_record = bank_arrays.bytes_per_record(arrays, attacks, 8, make_mesh(2))
-    monkeypatch.setattr(bank_arrays, "device_memory", lambda _: 50 * per_record)
+    monkeypatch.setattr(bank_arrays, "device_memory", lambda _: 25 * per_record)
     before = fleet.TRACES["score block"]
     parts = evaluate(answers, attacks, references, shadows, make_mesh(2))
     assert fleet.TRACES["score block"] > before
     np.testing.assert_allclose(parts.auc, whole.auc, atol=1e-3)
+
+
+@pytest.mark.parametrize("num_targets", [2, 4])
+def test_targets_that_do_not_fit_together_are_attacked_some_at_a_time(
+    answers, monkeypatch, num_targets
+):
+    attacks = [ATTACKS[name] for name in ("rmia_offline", "class_thresholds", "lira_online")]
+    references, shadows = assign(answers)
+    args = answers, attacks, references, shadows
+    whole = evaluate(*args, make_mesh(2))
+    arrays = bank_arrays.bank_arrays(answers, attacks, (references, shadows))
+    enough = bank_arrays.bytes_per_record(arrays, attacks, num_targets, make_mesh(2)) * 90
+    monkeypatch.setattr(bank_arrays, "device_memory", lambda _: enough / 2 / 0.4 + 1)
+    before = fleet.TRACES["evaluate bank"], fleet.TRACES["score block"]
+    parts = evaluate(*args, make_mesh(2))
+    after = fleet.TRACES["evaluate bank"], fleet.TRACES["score block"]
+    assert (after[0] - before[0], after[1] - before[1]) == (1, 0)
+    for name in whole._fields:
+        np.testing.assert_allclose(
+            getattr(parts, name), getattr(whole, name), rtol=1e-5, atol=1e-6, err_msg=name
+        )
+
+
+@pytest.mark.parametrize(("targets", "expected"), [(4, 4), (5, 6), (7, 4), (16, 6), (1, 2)])
+def test_calls_of_equally_many_targets(answers, monkeypatch, targets, expected):
+    arrays = bank_arrays.bank_arrays(answers, [ATTACKS["loss"]], assign(answers))
+    mesh = make_mesh(2)
+    # For six targets, three a device.
+    enough = bank_arrays.bytes_per_record(arrays, [ATTACKS["loss"]], 6, mesh) * 90
+    monkeypatch.setattr(bank_arrays, "device_memory", lambda _: enough / 2 / 0.4 + 1)
+    assert bank_arrays.targets_at_once(arrays, [ATTACKS["loss"]], targets, mesh) == expected
 
 
 def test_summaries_say_how_the_models_were_trained(trained):
