@@ -31,7 +31,7 @@ COMMAND = Command(
 
 # Aerni, Zhang & Tramer 2024 (arXiv 2404.17399): what they report, and of what.
 _PUBLISHED = {
-    "title": "LiRA, Aerni et al. 2024: CIFAR-10, WideResNet",
+    "title": "LiRA, Aerni et al. 2024: CIFAR-10",
     "models": 20_000,
     "risk": {"mean": 0.0398, "max": 0.9989},
 }

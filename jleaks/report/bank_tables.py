@@ -131,6 +131,8 @@ def bank_table(summary: Sequence[Mapping[str, Any]]) -> Table:
             )
         )
     first = summary[0]
+    there = {"none", "out", "in and out", *(row["needs"] for row in summary)}
+    groups = [text for name, text in _GROUPS.items() if name in there]
     realised = ", ".join(
         f"{max(r[f'fpr_realised_{fpr}']['mean'] or 0 for r in summary):.5f} at {fpr * 100:g}%"
         for fpr in FPRS
@@ -140,7 +142,7 @@ def bank_table(summary: Sequence[Mapping[str, Any]]) -> Table:
         f"{first['num_members']:,.0f} members and {first['num_nonmembers']:,.0f} non-members each.  "
         f"{interval_note(summary)}  {_signs(body, 4)}Precision, recall and balanced accuracy at the "
         "threshold chosen on a shadow model.  Largest realised FPR (mean over targets): "
-        f"{realised}.  Rules separate what the attacker has: {'; '.join(_GROUPS.values())}.  Marked: "
+        f"{realised}.  Rules separate what the attacker has: {'; '.join(groups)}.  Marked: "
         "the largest of each group."
     )
     return Table(
