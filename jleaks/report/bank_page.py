@@ -107,33 +107,30 @@ def _bounds(
     return f"95% interval over records {low} to {high}"
 
 
+_NEEDS = {
+    "none": "no reference model",
+    "out": "OUT references",
+    "proxies and out": "OUT references and proxies",
+    "in and out": "IN and OUT references",
+}
+
+
 def _sentence(row: Mapping[str, Any]) -> str:
     attack, tpr, auc = ATTACKS[row["attack"]], row["tpr_at_fpr_0.01"], row["auc"]
-    what = {
-        "none": "no reference model",
-        "out": "OUT references",
-        "proxies and out": "OUT references and proxies",
-        "in and out": "IN and OUT references",
-    }
     return (
-        f"{attack.title} ({what[row['needs']]}) recognises {statements.percent(tpr['mean'])} of a model's "
-        f"members ({_bounds(tpr, row)}) while accusing one outsider in a hundred; "
+        f"{attack.title} ({_NEEDS[row['needs']]}) recognises {statements.percent(tpr['mean'])} of a "
+        f"model's members ({_bounds(tpr, row)}) while accusing one outsider in a hundred; "
         f"{statements.pointing(auc['mean'])}."
     )
 
 
 def _cards(best: Mapping[str, Any], audits: _Rows) -> list[tuple[str, str, str]]:
     auc = best["auc"]
-    needs = {
-        "none": "no references",
-        "out": "OUT references",
-        "proxies and out": "OUT references and proxies",
-    }
     found = [
         (
             "Strongest attack",
             ATTACKS[best["attack"]].title,
-            needs.get(best["needs"], "IN and OUT references"),
+            _NEEDS[best["needs"]],
         ),
         ("AUC", f"{auc['mean']:.3f}", f"{_bounds(auc, best, '{:.3f}'.format)}; 0.5 is guessing"),
     ]

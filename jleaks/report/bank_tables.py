@@ -131,6 +131,7 @@ def bank_table(summary: Sequence[Mapping[str, Any]]) -> Table:
             )
         )
     first = summary[0]
+    # Proxies are told of where an attack asks for them: rows of earlier versions do not.
     there = {"none", "out", "in and out", *(row["needs"] for row in summary)}
     groups = [text for name, text in _GROUPS.items() if name in there]
     realised = ", ".join(

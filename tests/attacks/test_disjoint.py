@@ -1,6 +1,7 @@
 """Protocol `disjoint`: targets are compared with models that trained on none of their records."""
 
 import dataclasses
+import itertools
 
 import naive_attacks as naive
 import numpy as np
@@ -10,6 +11,7 @@ from remembering_banks import auc_of, bank_of, sigma
 from jleaks.attacks.across_halves import model_halves
 from jleaks.attacks.bank import Bank, load
 from jleaks.attacks.evaluate_bank import scores
+from jleaks.attacks.options import NAMES
 from jleaks.attacks.references import assign, most_references
 from jleaks.attacks.registry import ATTACKS
 from jleaks.attacks.requirements import refusal
@@ -120,6 +122,11 @@ def test_online_attacks_are_refused():
     assert why == "protocol disjoint has no reference that trained on a record of a target's part"
     with pytest.raises(InputError, match="expected a bank without --num_targets"):
         model_halves(bank)
+
+
+def test_tables_that_rule_attacks_off_by_their_needs_have_each_group_once():
+    groups = [needs for needs, _ in itertools.groupby(ATTACKS[name].references for name in NAMES)]
+    assert groups == ["none", "out", "proxies and out", "in and out"]
 
 
 def test_bounds_are_of_targets_alone():
