@@ -14,6 +14,8 @@ from jaxtyping import install_import_hook
 
 ROOT = Path(__file__).resolve().parents[1]
 jax.config.update("jax_num_cpu_devices", 4)
+# A GPU is shared with the processes that tests start: none takes most of it beforehand.
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 if jax.config.jax_compilation_cache_dir is None:
     # What one worker or one module has compiled, the others read: most of the suite's time is compilation.
     jax.config.update("jax_compilation_cache_dir", str(ROOT / ".pytest_cache" / "programs"))

@@ -137,6 +137,7 @@ _SENTENCES = {
     "peak": "peak of a {of} {rate}",
     "start": "first step {seconds_to_first_step} s after the process began",
     "knee": "knee at {num_models} of {measured} models, best {best} model steps/s",
+    "kernels": "{num_models} models, {launches} kernels a step, {microseconds} us; longest {longest_first}",
     "best form": "{form} is the best form of convolution ({rates})",
     "extrapolated": "{num_models} models, {epochs} epochs would train in {training_seconds:,.0f} s",
     "bank": "bank in seconds: {spent}; attacks {evaluation_seconds}",
@@ -153,6 +154,9 @@ def _spoken(row: Row) -> Row:
         return {"rate": f"{row['per_second'] / size:,.2f} {unit}"}
     if row["what"] == "knee":
         return {"best": f"{row['best_model_steps_per_second']:,.0f}"}
+    if row["what"] == "kernels":
+        top = row["longest"][:3]
+        return {"longest_first": ", ".join(f"{k['name']} {k['microseconds']}" for k in top)}
     if row["what"] == "best form":
         rates = row["model_steps_per_second"].items()
         return {"rates": ", ".join(f"{form} {rate:,.0f}" for form, rate in rates)}

@@ -8,8 +8,9 @@ from typing import Any
 import jax
 
 from benchmarks import harness
-from benchmarks.accelerator.banks import evaluated, traffic, whole_bank
-from benchmarks.accelerator.fleets import Case, Torch, steps_per_model, turns
+from benchmarks.accelerator.banks import evaluated, evaluation, traffic, whole_bank
+from benchmarks.accelerator.fleets import Case, Timed, Torch, steps_per_model, turns
+from benchmarks.accelerator.kernels import summed, traced
 from benchmarks.accelerator.roofline import peak_bytes, peak_flops
 from benchmarks.accelerator.session import Scale, Session
 from jleaks.data.tasks import get_task
@@ -194,13 +195,44 @@ def _evaluator(session: Session) -> None:
     session.guarded(about, functools.partial(traffic, size))
 
 
+def _kernels(session: Session) -> None:
+    if jax.default_backend() == "cpu":
+        # Threads have no streams.
+        return
+    models, records = session.scale.wide
+    plan = wide_plan(session.scale, _preferred(session.precisions))
+    precision = plan.recipe.precision
+    cases = [
+        *(_case(session, "kernels", "cifar10", precision=precision, form=form)
+          for form in session.scale.forms[:2]),
+        _case(session, "kernels", "purchase100", precision=precision),
+        Case("kernels", plan.task, plan.recipe, "native", models, None, records // 2),
+    ]  # fmt: skip
+    for case in cases:
+
+        def found(case: Case = case) -> dict[str, Any]:
+            timed = Timed(case)
+            timed.turn()
+            steps = timed.steps * -(-case.num_models // (case.group or case.num_models))
+            return summed(traced(timed.turn), steps)
+
+        session.guarded({**case.about(), "what": "kernels"}, found)
+    about = {"what": "kernels", "section": "kernels", "network": "evaluator", "num_models": models}
+
+    def judged() -> dict[str, Any]:
+        return summed(traced(evaluation(models, records, session.scale.attacks)), 1)
+
+    session.guarded({**about, "num_records": records}, judged)
+
+
 def _torch(session: Session) -> None:
     scale, contenders = session.scale, Torch()
     names = dict.fromkeys((_preferred(session.precisions), *session.precisions))
     try:
-        for task in ("purchase100", *scale.tasks[:1]):
-            form = session.forms.get(task, scale.forms[0])
-            for name in [name for name in names if name != "default"]:
+        # PyTorch has no such setting as "default".
+        for name in [name for name in names if name != "default"]:
+            for task in ("purchase100", *scale.tasks[:1]):
+                form = session.forms.get(task, scale.forms[0])
                 case = _case(session, "torch", task, precision=name, form=form)
                 about = {**case.about(), "what": "ratio"}
                 session.guarded(
@@ -216,6 +248,7 @@ SECTIONS: dict[str, Callable[[Session], None]] = {
     "purchase": _mlps("purchase", "purchase100"),
     "wide": _wide,
     "cifar": _cnns("cifar", "cifar10"),
+    "kernels": _kernels,
     "resnet": _resnets,
     "evaluator": _evaluator,
     "torch": _torch,
@@ -225,6 +258,6 @@ SECTIONS: dict[str, Callable[[Session], None]] = {
 
 # The share of the time that each may take.
 SHARES = {
-    "peaks": 1, "purchase": 5, "wide": 4, "cifar": 5, "resnet": 5, "evaluator": 2, "torch": 4,
-    "location": 3, "mnist": 3,
+    "peaks": 1, "purchase": 5, "wide": 4, "cifar": 5, "kernels": 3, "resnet": 5, "evaluator": 2,
+    "torch": 4, "location": 3, "mnist": 3,
 }  # fmt: skip

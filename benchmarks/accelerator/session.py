@@ -29,7 +29,7 @@ class Scale(NamedTuple):
       copied: Bytes of the peak's array.
       models: Numbers of models of an MLP fleet, the most telling first.
       images: Of a CNN fleet, likewise.
-      forms: Of convolution.
+      forms: Of convolution, jleaks' choice first.
       common: Models of the fleets whose precisions, forms and groups are compared; of CNN fleets.
       turns: Of the largest MLP fleets, also in so many groups that take turns.
       records: Most records of a training part.
@@ -46,7 +46,7 @@ class Scale(NamedTuple):
     copied: int = 1 << 30
     models: tuple[int, ...] = (256, 1, 64, 1024, 16, 4, 512, 128, 32, 2, 8)
     images: tuple[int, ...] = (1, 128, 8, 256, 64, 512, 4, 16, 2)
-    forms: tuple[Form, ...] = ("native", "im2col", "products", "rows")
+    forms: tuple[Form, ...] = ("products", "native", "im2col", "rows")
     common: tuple[int, int] = (256, 32)
     turns: tuple[int, ...] = (4, 16)
     records: int = 10_000

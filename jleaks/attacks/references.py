@@ -93,7 +93,10 @@ class References:
             return float(self.draw.inside), float(self.draw.outside)
         if not self.models.size:
             return 0.0, 0.0
-        inside = float(self._counts(bank)[:, self._candidate(bank)].mean())
+        candidate = self._candidate(bank)
+        # A reference counts once for each of its records: no product over all records is needed.
+        trained = self.use.sum(0, dtype=np.float64) @ bank.member[:, candidate].sum(1)
+        inside = float(trained / (len(self.targets) * max(int(candidate.sum()), 1)))
         return inside, self.models.shape[1] - inside
 
     def _candidate(self, bank: Bank) -> Bool[np.ndarray, "records"]:

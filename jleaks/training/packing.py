@@ -249,12 +249,16 @@ def make_learner(
             f"records_per_block is {execution.records_per_block}, but {recipe.model} takes every batch "
             "as a whole: leave it unset"
         )
-    on_cpu = (platform or jax.default_backend()) == "cpu"
+    platform = platform or jax.default_backend()
+    small = learner.network.layers == "small convolutions"
     chosen = kernels.choose(execution.kernels, platform)
     block = execution.records_per_block
-    if block is None and on_cpu and learner.network.layers == "small convolutions":
+    if block is None and small and platform == "cpu":
         block = chosen.cnn_block
-    form = execution.convolution or ("products" if on_cpu else "native")
+    # On a GPU the paper's CNNs train faster together, as products, than one after another in cuDNN's
+    # kernels (docs/accelerators.md); a residual network's products would not fit, nor a TPU's.
+    products = platform == "cpu" or (platform == "gpu" and small)
+    form = execution.convolution or ("products" if products else "native")
     return dataclasses.replace(learner, form=form, records_per_block=block, kernels=chosen)
 
 
