@@ -79,7 +79,7 @@ Activation = Literal["tanh", "relu"]
 # What happens at random to the images of a batch (see `jleaks.data.augmentation`).
 Augmentation = Literal["none", "crops", "flips and crops"]
 # How convolutions are computed (see `jleaks.models.convolution`).
-Form = Literal["native", "im2col", "rows", "products"]
+Form = Literal["native", "im2col", "rows", "products", "columns"]
 # What computes layers, gradients, order and optimiser: XLA, or `jleaks.models.cpu_kernels.operations`.
 KernelsName = Literal["xla", "host"]
 

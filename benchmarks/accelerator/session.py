@@ -46,7 +46,7 @@ class Scale(NamedTuple):
     copied: int = 1 << 30
     models: tuple[int, ...] = (256, 1, 64, 1024, 16, 4, 512, 128, 32, 2, 8)
     images: tuple[int, ...] = (1, 128, 8, 256, 64, 512, 4, 16, 2)
-    forms: tuple[Form, ...] = ("products", "native", "im2col", "rows")
+    forms: tuple[Form, ...] = ("columns", "native", "products", "im2col", "rows")
     common: tuple[int, int] = (256, 32)
     turns: tuple[int, ...] = (4, 16)
     records: int = 10_000

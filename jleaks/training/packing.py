@@ -17,6 +17,7 @@ import jax
 from jleaks import settings
 from jleaks.data import encodings
 from jleaks.errors import InputError
+from jleaks.fields import Form
 from jleaks.models import kernels
 from jleaks.training import processes
 from jleaks.training.cost import measure
@@ -257,8 +258,10 @@ def make_learner(
         block = chosen.cnn_block
     # On a GPU the paper's CNNs train faster together, as products, than one after another in cuDNN's
     # kernels (docs/accelerators.md); a residual network's products would not fit, nor a TPU's.
-    products = platform == "cpu" or (platform == "gpu" and small)
-    form = execution.convolution or ("products" if products else "native")
+    automatic: Form = "products" if platform == "cpu" else "native"
+    if platform == "gpu" and small:
+        automatic = "columns"
+    form = execution.convolution or automatic
     return dataclasses.replace(learner, form=form, records_per_block=block, kernels=chosen)
 
 

@@ -9,7 +9,7 @@ from naive_convolution import naive_convolution
 from jleaks.models.convolution import convolve, max_pool
 
 
-@pytest.mark.parametrize("form", ["im2col", "rows", "products"])
+@pytest.mark.parametrize("form", ["im2col", "rows", "products", "columns"])
 @pytest.mark.parametrize("padding", ["SAME", "VALID"])
 @pytest.mark.parametrize("channels", [1, 3, 32])
 def test_forms_agree_in_value_and_gradient(rng, form, padding, channels):
@@ -29,7 +29,7 @@ def test_forms_agree_in_value_and_gradient(rng, form, padding, channels):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("form", ["native", "im2col", "rows", "products"])
+@pytest.mark.parametrize("form", ["native", "im2col", "rows", "products", "columns"])
 @pytest.mark.parametrize(("size", "strides"), [(3, 1), (3, 2), (1, 1), (1, 2), (5, 3)])
 def test_strided_convolutions_equal_a_loop(rng, form, size, strides):
     for height, width, channels in ((8, 7, 2), (9, 10, 9)):
@@ -41,7 +41,7 @@ def test_strided_convolutions_equal_a_loop(rng, form, size, strides):
             np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("form", ["im2col", "rows"])
+@pytest.mark.parametrize("form", ["im2col", "rows", "columns"])
 def test_gradients_of_strided_forms_agree(rng, form):
     x = rng.normal(size=(2, 8, 7, 4)).astype(np.float32)
     kernel = rng.normal(size=(3, 3, 4, 5)).astype(np.float32)

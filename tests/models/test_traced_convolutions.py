@@ -54,7 +54,7 @@ def names(jaxpr):
             yield from names(inner)
 
 
-@pytest.mark.parametrize("form", ["im2col", "rows", "products"])
+@pytest.mark.parametrize("form", ["im2col", "rows", "products", "columns"])
 @pytest.mark.parametrize(
     "wrap", [lambda fn: fn, jax.jit, jax.checkpoint], ids=["plain", "jit", "checkpoint"]
 )

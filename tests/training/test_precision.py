@@ -29,7 +29,7 @@ from jleaks.training.recipe import Recipe
 
 # Bits of mantissa, the implicit one excluded.
 BITS = {"tensorfloat32": 10, "bfloat16": 7}
-FORMS = ("native", "im2col", "rows", "products")
+FORMS = ("native", "im2col", "rows", "products", "columns")
 narrow = pytest.mark.parametrize("name", BITS)
 
 
