@@ -155,6 +155,9 @@ def _wide(session: Session) -> None:
         plan = wide_plan(session.scale, name)
         members = plan.num_candidates // 2
         case = Case("wide", plan.task, plan.recipe, "native", plan.num_models, None, members)
+        if session.full and name == preferred:
+            about = {"what": "bank", "section": "wide", "task": plan.task, "precision": name}
+            session.guarded(about, functools.partial(whole_bank, plan, session.scale.attacks))
         row = session.fleet(case)
         if row is not None:
             kept = {k: row[k] for k in ("section", "task", "network", "precision", "num_models")}
@@ -165,9 +168,6 @@ def _wide(session: Session) -> None:
             )  # fmt: skip
         if name != preferred:
             continue
-        if session.full:
-            about = {"what": "bank", "section": "wide", "task": plan.task, "precision": name}
-            session.guarded(about, functools.partial(whole_bank, plan, session.scale.attacks))
         for part in session.scale.turns:
             session.fleet(case._replace(group=plan.num_models // part))
 
