@@ -92,7 +92,8 @@ def make_bank(
     with training(work, execution, lambda _: data, reporter) as (querier, stop):
         dtype = np.float16 if plan.answers == "float16" else np.float32
         kept = BankAnswers(work.path / "answers", plan.fingerprint(), plan.num_models, dtype)
-        per_fleet = models_per_fleet(querier.fleet_spec(subjects(plan, split, range(2))))
+        spec = querier.fleet_spec(subjects(plan, split, range(2)))
+        per_fleet = models_per_fleet(spec, plan.num_models)
         # The fleets in which the library would train them all: models held in memory at a time.
         for first in range(0, plan.num_models, per_fleet):
             numbers = range(first, min(first + per_fleet, plan.num_models))

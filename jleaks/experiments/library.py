@@ -221,7 +221,8 @@ class Library:
         if not missing:
             return None
         trainer = None
-        size, most = _measured(spec)
+        size = _measured(spec)
+        most = _of_even_fleets(size, len(missing))
         per_record = size.flops_per_epoch / spec.members.indices.shape[1]
         for start in range(0, len(missing), most):
             at = np.array(missing[start : start + most])
@@ -354,20 +355,29 @@ def _diverged(spec: FleetSpec, state: State) -> dict[int, divergence.Divergence]
     return divergence.found(spec.names, np.asarray(state.bad_step), steps)
 
 
-def _measured(spec: FleetSpec) -> tuple[training_cost.Cost, int]:
-    """Returns what one model of a fleet takes, and how many the host's memory may hold in training."""
+def _measured(spec: FleetSpec) -> training_cost.Cost:
+    """Returns what training one model of a fleet takes."""
     shape = jax.ShapeDtypeStruct(spec.features.shape, spec.features.dtype)
     width, private = spec.members.indices.shape[1], spec.members.privacy is not None
     size = training_cost.measure(spec.learner, shape, width, private)
     if spec.members.watched is not None:
         trace = 4 * spec.learner.trace_points * spec.members.watched.shape[1]
         size = dataclasses.replace(size, state_bytes=size.state_bytes + trace)
-    return size, max(1, _MOST_BYTES // max(size.state_bytes, 1))
+    return size
 
 
-def models_per_fleet(spec: FleetSpec) -> int:
-    """Returns how many models like those of a fleet are trained, and held in memory, at a time."""
-    return _measured(spec)[1]
+def _of_even_fleets(size: training_cost.Cost, count: int) -> int:
+    """Returns the models of one fleet: as few fleets as the host's memory allows, of about one size.
+
+    A small last one would be compiled for, and would leave an accelerator idle.
+    """
+    most = max(1, _MOST_BYTES // max(size.state_bytes, 1))
+    return -(-count // -(-count // most))
+
+
+def models_per_fleet(spec: FleetSpec, count: int) -> int:
+    """Returns how many of so many models like those of a fleet are trained, and held in memory, at a time."""
+    return _of_even_fleets(_measured(spec), count)
 
 
 class _Spent:

@@ -193,7 +193,9 @@ def convolve(
     columns = [slice(j, j + (out_w - 1) * strides + 1, strides) for j in range(kw)]
     if form == "columns":
         planes = jnp.moveaxis(x, -1, 0)
-        windows = jnp.concatenate([planes[:, :, i, j] for i in rows for j in columns])
+        # In two steps: what takes one piece of few is faster than what takes one of many.
+        strips = jnp.concatenate([planes[..., j] for j in columns])
+        windows = jnp.concatenate([strips[:, :, i] for i in rows])
         flat = windows.reshape(kh * kw * channels, -1)
         out = multiply(flat, kernel.reshape(-1, features), precision, stands=True)
         return out.reshape(batch, out_h, out_w, features)
