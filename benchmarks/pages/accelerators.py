@@ -1,4 +1,4 @@
-"""The tables and the figure of docs/accelerators.md from committed rows of compiled programs.
+"""The tables and the figure of docs/accelerators.md from committed rows: compiled, and measured.
 
 python -m benchmarks.pages.accelerators --page=docs/accelerators.md
 """
@@ -12,6 +12,7 @@ from benchmarks.accelerator import topologies
 from benchmarks.accelerator.compiled import tables
 from benchmarks.harness import Command, Row, where
 from benchmarks.pages import filled
+from benchmarks.pages.on_devices import measured_of, measured_tables
 from jleaks import json_lines
 from jleaks.files import replace_file
 from jleaks.report.figures import style
@@ -20,10 +21,11 @@ COMMAND = Command(
     "benchmarks.pages.accelerators",
     __doc__,
     compiled=where("Rows of benchmarks.accelerator.compiled.", "results/speed/compiled.jsonl"),
+    measured=where("Rows of benchmarks.accelerator.", "results/speed/accelerator.jsonl"),
     page=where("The page whose tables are written.", "docs/accelerators.md"),
 )
 _FIGURE = "images/compiled.png"
-_TITLE = "A model's step: predicted, and the least that its bytes and FLOPs allow"
+_TITLE = "A model's step: predicted, measured, and the least that its bytes and FLOPs allow"
 
 
 def least_microseconds(row: Row) -> float | None:
@@ -41,8 +43,8 @@ def least_microseconds(row: Row) -> float | None:
     return 1e6 * max(seconds)
 
 
-def figure_of(rows: Sequence[Row]) -> Figure:
-    """Draws predicted microseconds beside the least, a panel for each device."""
+def figure_of(rows: Sequence[Row], measured: Sequence[Row]) -> Figure:
+    """Draws predicted microseconds beside the least and the measured, a panel for each device."""
     shown = [(r, least) for r in rows if (least := least_microseconds(r)) and r.get("microseconds")]
     devices = list(dict.fromkeys(row["device"] for row, _ in shown))
     counts = [sum(row["device"] == device for row, _ in shown) for device in devices]
@@ -56,6 +58,8 @@ def figure_of(rows: Sequence[Row]) -> Figure:
             axes.plot([least, row["microseconds"]], [at, at], color=style.GREY, lw=1.2, zorder=1)
             axes.plot(least, at, "|", color=style.GREY, markersize=11, markeredgewidth=2)
             axes.plot(row["microseconds"], at, "o", color=style.BLUE, markersize=6)
+            if (found := measured_of(row, measured)) is not None:
+                axes.plot(found, at, "D", color=style.ORANGE, markersize=5)
         axes.set_yticks(range(len(mine)), [row["case"] for row, _ in mine])
         axes.set_xscale("log")
         axes.set_ylabel(device)
@@ -65,26 +69,29 @@ def figure_of(rows: Sequence[Row]) -> Figure:
     style.head_and_caption(
         figure,
         _TITLE,
-        "Dots: predicted from compiled programs. Bars: the least. Nothing was run. What a TPU's core "
+        "Dots: predicted from compiled programs. Diamonds: measured. Bars: the least. What a TPU's core "
         "keeps in its own memory from step to step need not move.",
     )
     return figure
 
 
-def filled_page(page: str, rows: Sequence[Row]) -> str:
+def filled_page(page: str, rows: Sequence[Row], measured: Sequence[Row]) -> str:
     """Returns the page with its tables between their markers.
 
     Raises:
       InputError: a marker is not there, once.
     """
     parts = [f"![{_TITLE}]({_FIGURE})", *(table.to_markdown() for table in tables(rows))]
-    return filled(page, "compiled tables", "\n\n".join(parts))
+    page = filled(page, "compiled tables", "\n\n".join(parts))
+    found = measured_tables(measured, rows)
+    return filled(page, "measured tables", "\n\n".join(table.to_markdown() for table in found))
 
 
 def main() -> int:
-    target, rows = Path(COMMAND.page), list(json_lines.read(COMMAND.compiled))
-    drawn = replace_file(target.parent / _FIGURE, style.png(figure_of(rows)))
-    replace_file(target, filled_page(target.read_text(), rows).encode())
+    target = Path(COMMAND.page)
+    rows, measured = (list(json_lines.read(p)) for p in (COMMAND.compiled, COMMAND.measured))
+    drawn = replace_file(target.parent / _FIGURE, style.png(figure_of(rows, measured)))
+    replace_file(target, filled_page(target.read_text(), rows, measured).encode())
     print(f"wrote {target}, {drawn}")
     return 0
 

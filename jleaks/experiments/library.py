@@ -376,7 +376,7 @@ def _of_even_fleets(size: training_cost.Cost, count: int) -> int:
 
 
 def models_per_fleet(spec: FleetSpec, count: int) -> int:
-    """Returns how many of so many models like those of a fleet are trained, and held in memory, at a time."""
+    """Returns how many of so many models like a fleet's are trained, and held in memory, at a time."""
     return _of_even_fleets(_measured(spec), count)
 
 

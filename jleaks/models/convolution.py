@@ -181,7 +181,10 @@ def convolve(
         return _narrow_native(padding, strides, precision, x, kernel)
     if form in ("products", "columns"):
         short = channels <= _IM2COL_CHANNELS or kh == 1 or strides > 1
-        form = {"products": "im2col", "columns": "columns"}[form] if short else "rows"
+        if not short:
+            form = "rows"
+        elif form == "products":
+            form = "im2col"
     border = padding
     if isinstance(padding, str):
         border = lax.padtype_to_pads(x.shape[1:3], (kh, kw), (strides, strides), padding)
