@@ -21,6 +21,10 @@ COMMAND = Command(
     "benchmarks.pages.accelerators",
     __doc__,
     compiled=where("Rows of benchmarks.accelerator.compiled.", "results/speed/compiled.jsonl"),
+    then=where(
+        "Rows of benchmarks.accelerator.compiled, of the programs that were measured.",
+        "results/speed/compiled_measured.jsonl",
+    ),
     measured=where("Rows of benchmarks.accelerator.", "results/speed/accelerator.jsonl"),
     page=where("The page whose tables are written.", "docs/accelerators.md"),
 )
@@ -75,23 +79,32 @@ def figure_of(rows: Sequence[Row], measured: Sequence[Row]) -> Figure:
     return figure
 
 
-def filled_page(page: str, rows: Sequence[Row], measured: Sequence[Row]) -> str:
+def filled_page(
+    page: str, rows: Sequence[Row], then: Sequence[Row], measured: Sequence[Row]
+) -> str:
     """Returns the page with its tables between their markers.
+
+    Args:
+      page: The page.
+      rows: Programs as they are now.
+      then: Programs as they were when they were measured.
+      measured: What was measured.
 
     Raises:
       InputError: a marker is not there, once.
     """
     parts = [f"![{_TITLE}]({_FIGURE})", *(table.to_markdown() for table in tables(rows))]
     page = filled(page, "compiled tables", "\n\n".join(parts))
-    found = measured_tables(measured, rows)
+    found = measured_tables(measured, then)
     return filled(page, "measured tables", "\n\n".join(table.to_markdown() for table in found))
 
 
 def main() -> int:
     target = Path(COMMAND.page)
-    rows, measured = (list(json_lines.read(p)) for p in (COMMAND.compiled, COMMAND.measured))
+    paths = COMMAND.compiled, COMMAND.then, COMMAND.measured
+    rows, then, measured = (list(json_lines.read(path)) for path in paths)
     drawn = replace_file(target.parent / _FIGURE, style.png(figure_of(rows, measured)))
-    replace_file(target, filled_page(target.read_text(), rows, measured).encode())
+    replace_file(target, filled_page(target.read_text(), rows, then, measured).encode())
     print(f"wrote {target}, {drawn}")
     return 0
 

@@ -49,9 +49,8 @@ def least_of(row: Row) -> str:
 
 _BESIDE = Layout(
     "Predicted without a device, and measured",
-    "Microseconds of one model's step. Predicted from compiled programs as below; measured: all models of "
-    "the fleet together, in one call, the median of three. CNNs were measured before their ReLU moved "
-    "behind the pooling.",
+    "Microseconds of one model's step. Predicted from the compiled programs of that time; measured: all "
+    "models of the fleet, in one call, the median of three.",
     [
         ("Case", "{case}"),
         ("Precision", "{precision}"),
@@ -158,7 +157,7 @@ def measured_tables(rows: Sequence[Row], compiled: Sequence[Row]) -> list[Table]
 
     Args:
       rows: Of benchmarks.accelerator, of every device.
-      compiled: Of benchmarks.accelerator.compiled.
+      compiled: Of benchmarks.accelerator.compiled, of the programs that were measured.
     """
     beside = [
         {**row, "measured": found}

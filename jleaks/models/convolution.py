@@ -30,7 +30,7 @@ the two remainders (2^-16 of a product at most).
 
 import functools
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -48,6 +48,17 @@ _BITS: dict[Narrow, tuple[int, int]] = {"tensorfloat32": (8, 10), "bfloat16": (8
 # such operands exactly.
 Precision = Literal["float32"] | Narrow | None
 
+
+class Rounded(NamedTuple):
+    """A kernel whose numbers are of the narrow format already: what takes it does not round it again.
+
+    On an accelerator rounding is a pass over all weights; the optimiser's step, which has them at hand, can
+    do it on the way (`jleaks.training.step.prepared`).
+    """
+
+    value: Array
+
+
 # `products` picks im2col up to this many input channels: measured on XLA:CPU for 5x5 kernels, stride 1.
 _IM2COL_CHANNELS = 8
 
@@ -60,7 +71,7 @@ def rounded(x: Float[AnyArray, "..."], narrow: Narrow) -> Float[Array, "..."]:
 
 def multiply(
     x: Float[AnyArray, "rows inputs"] | Float[AnyArray, "inputs rows"],
-    kernel: Float[AnyArray, "inputs features"],
+    kernel: Float[AnyArray, "inputs features"] | Rounded,
     precision: Precision = None,
     stands: bool = False,
 ) -> Float[Array, "rows features"]:
@@ -72,10 +83,17 @@ def multiply(
       precision: Of the operands, here and in the gradient.
       stands: Whether each row of the product's first operand is a column of `x`.
     """
-    x = jnp.asarray(x)
+    x, (kernel, ready) = jnp.asarray(x), _unwrapped(kernel)
     if precision is None or precision == "float32":
         return jnp.matmul(x.T if stands else x, kernel, precision=precision)
-    return _narrow_product(precision, stands, x, jnp.asarray(kernel))
+    return _narrow_product(precision, stands, ready, x, kernel)
+
+
+def _unwrapped(kernel: AnyArray | Rounded) -> tuple[Array, bool]:
+    """Returns a kernel's numbers, and whether they are rounded."""
+    if isinstance(kernel, Rounded):
+        return kernel.value, True
+    return jnp.asarray(kernel), False
 
 
 def _product(narrow: Narrow, x: Array, kernel: Array) -> Array:
@@ -87,22 +105,23 @@ def _product(narrow: Narrow, x: Array, kernel: Array) -> Array:
     return jnp.matmul(x, kernel, precision=narrow)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _narrow_product(narrow: Narrow, stands: bool, x: Array, kernel: Array) -> Array:
-    return _narrow_product_forward(narrow, stands, x, kernel)[0]
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
+def _narrow_product(narrow: Narrow, stands: bool, ready: bool, x: Array, kernel: Array) -> Array:
+    return _narrow_product_forward(narrow, stands, ready, x, kernel)[0]
 
 
 def _narrow_product_forward(
-    narrow: Narrow, stands: bool, x: Array, kernel: Array
+    narrow: Narrow, stands: bool, ready: bool, x: Array, kernel: Array
 ) -> tuple[Array, tuple[Array, Array]]:
     # Rounded as it lies: a transpose next to a product costs nothing.
-    x, kernel = rounded(x, narrow), rounded(kernel, narrow)
+    x, kernel = rounded(x, narrow), kernel if ready else rounded(kernel, narrow)
     return _product(narrow, x.T if stands else x, kernel), (x, kernel)
 
 
 def _narrow_product_backward(
-    narrow: Narrow, stands: bool, operands: tuple[Array, Array], dy: Array
+    narrow: Narrow, stands: bool, ready: bool, operands: tuple[Array, Array], dy: Array
 ) -> tuple[Array, Array]:
+    del ready  # Rounding has derivative one.
     (x, kernel), dy = operands, rounded(dy, narrow)
     dx = _product(narrow, dy, kernel.T)
     return dx.T if stands else dx, _product(narrow, x if stands else x.T, dy)
@@ -151,7 +170,7 @@ _narrow_native.defvjp(_narrow_native_forward, _narrow_native_backward)
 
 def convolve(
     x: Float[AnyArray, "batch height width channels"],
-    kernel: Float[AnyArray, "kernel_height kernel_width channels features"],
+    kernel: Float[AnyArray, "kernel_height kernel_width channels features"] | Rounded,
     padding: Padding,
     form: Form,
     precision: Precision = None,
@@ -161,7 +180,7 @@ def convolve(
 
     Args:
       x: Images, NHWC.
-      kernel: HWIO.
+      kernel: HWIO; in form `native` rounded again where it is rounded already, which changes nothing.
       padding: "SAME" (zeros; every `strides`-th position has a value, and where the border cannot be
         split evenly its larger part is below and to the right), "VALID", or zeros above and below, left
         and right.
@@ -173,8 +192,9 @@ def convolve(
     Raises:
       ValueError: there is no such form.
     """
+    x, (kernel, ready) = jnp.asarray(x), _unwrapped(kernel)
     kh, kw, channels, features = kernel.shape
-    x, kernel = jnp.asarray(x), jnp.asarray(kernel)
+    wrapped_fn = Rounded if ready else jnp.asarray
     if form == "native":
         if precision is None or precision == "float32":
             return _native(x, kernel, padding, strides, precision)
@@ -200,18 +220,18 @@ def convolve(
         strips = jnp.concatenate([planes[..., j] for j in columns])
         windows = jnp.concatenate([strips[:, :, i] for i in rows])
         flat = windows.reshape(kh * kw * channels, -1)
-        out = multiply(flat, kernel.reshape(-1, features), precision, stands=True)
+        out = multiply(flat, wrapped_fn(kernel.reshape(-1, features)), precision, stands=True)
         return out.reshape(batch, out_h, out_w, features)
     if form == "im2col":
         windows = jnp.concatenate([x[:, i, j] for i in rows for j in columns], axis=-1)
         flat = windows.reshape(-1, kh * kw * channels)
-        out = multiply(flat, kernel.reshape(-1, features), precision)
+        out = multiply(flat, wrapped_fn(kernel.reshape(-1, features)), precision)
         return out.reshape(batch, out_h, out_w, features)
     if form == "rows":
         strips = jnp.concatenate([x[:, :, j] for j in columns], axis=-1)
         flat = strips.reshape(-1, kw * channels)
         by_row = kernel.transpose(1, 2, 0, 3).reshape(kw * channels, kh * features)
-        out = multiply(flat, by_row, precision)
+        out = multiply(flat, wrapped_fn(by_row), precision)
         out = out.reshape(batch, height, out_w, kh, features)
         total = out[:, rows[0], :, 0]
         for i in range(1, kh):

@@ -14,7 +14,14 @@ from jaxtyping import Array
 
 from jleaks.errors import InputError
 from jleaks.fields import Form, KernelsName
-from jleaks.models.convolution import Padding, Precision, convolve, max_pool, multiply
+from jleaks.models.convolution import (
+    Padding,
+    Precision,
+    Rounded,
+    convolve,
+    max_pool,
+    multiply,
+)
 from jleaks.models.cpu_kernels import library
 from jleaks.models.cpu_kernels import operations as host
 
@@ -40,8 +47,8 @@ class Kernels(NamedTuple):
       cnn_block: Records of a CNN's batch that a CPU computes at once; None for all.
     """
 
-    dense: Callable[[Array, Array, Array, str | None, Precision], Array]
-    convolve_relu_pool: Callable[[Array, Array, Array, Padding, Form, Precision], Array]
+    dense: Callable[[Array, Array | Rounded, Array, str | None, Precision], Array]
+    convolve_relu_pool: Callable[[Array, Array | Rounded, Array, Padding, Form, Precision], Array]
     cross_entropy: Callable[[Array, Array], Array]
     gather: Callable[[Any, Array, bool], Array]
     bits: Callable[[Array, tuple[int, ...]], Array]
@@ -52,13 +59,15 @@ class Kernels(NamedTuple):
     cnn_block: int | None
 
 
-def _xla_dense(x: Array, w: Array, b: Array, activation: str | None, precision: Precision) -> Array:
+def _xla_dense(
+    x: Array, w: Array | Rounded, b: Array, activation: str | None, precision: Precision
+) -> Array:
     y = multiply(x.astype(jnp.float32), w, precision) + b
     y = jnp.tanh(y) if activation == "tanh" else y
     return jax.nn.relu(y) if activation == "relu" else y
 
 
-def _cpu_dense(x: Array, w: Array, b: Array, activation: str | None, _: Precision) -> Array:
+def _cpu_dense(x: Array, w: Any, b: Array, activation: str | None, _: Precision) -> Array:
     # The kernel ends with tanh or nothing.
     y = host.dense(x, w, b, activation == "tanh")
     return jax.nn.relu(y) if activation == "relu" else y

@@ -230,8 +230,8 @@ def epoch(
     # Once an epoch: on an accelerator every gather of a step is a kernel of its own.
     ordered = None if order is None else learned(order)
 
-    def step(i: Array, carry: tuple[State, Array]) -> tuple[State, Array]:
-        state, total = carry
+    def step(i: Array, carry: tuple[State, Array, Any]) -> tuple[State, Array, Any]:
+        state, total, ready = carry
         active = i < num_steps
         if members.last_epoch is not None:
             active &= epoch < jnp.int32(members.last_epoch)
@@ -252,14 +252,16 @@ def epoch(
         else:
             now, taught = (lax.dynamic_slice(a, (i * batch,), (batch,)) for a in ordered)
             drawn = draw(learner, data, members, key, state, now, taught, epoch, i)
-            loss, new = step_lib.step(learner, state, drawn, factor, active)
+            loss, new = step_lib.step(learner, state, drawn, factor, active, ready)
         failed = active & ~jnp.isfinite(loss) & (state.bad_step < 0)
         bad_step = jnp.where(failed, epoch * num_steps + i, state.bad_step)
         state = new._replace(bad_step=bad_step)
-        return state, total + jnp.where(active, loss, 0.0)
+        ready = step_lib.prepared(learner, state.params)
+        return state, total + jnp.where(active, loss, 0.0), ready
 
     max_steps = members.indices.shape[0] // batch
-    state, total = lax.fori_loop(0, max_steps, step, (state, jnp.float32(0)))
+    begun = state, jnp.float32(0), step_lib.prepared(learner, state.params)
+    state, total, _ = lax.fori_loop(0, max_steps, step, begun)
     loss = total / jnp.float32(num_steps)
     if members.last_epoch is not None:
         loss = jnp.where(epoch < jnp.int32(members.last_epoch), loss, state.losses[epoch - 1])

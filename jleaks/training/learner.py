@@ -130,6 +130,8 @@ class Learner:
       kernels: What computes layers, gradients, order and optimiser (speed only).
       trace_points: Points of the training, evenly spaced over its epochs, after which the loss of watched
         records is kept.
+      rounds_once: Whether kernels are rounded to a narrow format as they are updated, not in every
+        product that takes them (speed only); for networks all of whose kernels products take.
     """
 
     recipe: Recipe
@@ -139,6 +141,7 @@ class Learner:
     records_per_block: Count | None = None
     kernels: Kernels = XLA
     trace_points: Number = 0
+    rounds_once: bool = False
     # What the recipe's network is: programs of one that was registered anew are not its own.
     _network: Network | None = dataclasses.field(init=False)
 

@@ -262,7 +262,11 @@ def make_learner(
     if platform == "gpu" and small:
         automatic = "columns"
     form = execution.convolution or automatic
-    return dataclasses.replace(learner, form=form, records_per_block=block, kernels=chosen)
+    once = platform != "cpu" and learner.network.layers != "other"
+    once &= recipe.precision == "tensorfloat32"
+    return dataclasses.replace(
+        learner, form=form, records_per_block=block, kernels=chosen, rounds_once=once
+    )
 
 
 def choose(

@@ -8,6 +8,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from jleaks.arrays import AnyArray
+from jleaks.models.convolution import Rounded, rounded
 from jleaks.models.kernels import Descend
 from jleaks.training import optimizer
 from jleaks.training.learner import Batch, Learner, State
@@ -60,8 +61,21 @@ def _decay(learner: Learner, params: PyTree, batch: Batch) -> Float[Array, ""]:
     return batch.objective.decay.sum() / learner.recipe.batch_size * sum(squares, jnp.float32(0))
 
 
+def prepared(learner: Learner, params: PyTree) -> PyTree | None:
+    """Returns parameters with their kernels rounded, as products take them; None if each product rounds.
+
+    In a loop of steps they are what the next step reads: rounded in the same pass that makes them.
+    """
+    narrow = learner.recipe.precision
+    if not learner.rounds_once or narrow not in ("tensorfloat32", "bfloat16"):
+        return None
+    return jax.tree.map(
+        lambda leaf: Rounded(rounded(leaf, narrow)) if leaf.ndim > 1 else leaf, params
+    )
+
+
 def gradient(
-    learner: Learner, state: State, batch: Batch
+    learner: Learner, state: State, batch: Batch, ready: PyTree | None = None
 ) -> tuple[Float[Array, ""], PyTree, PyTree]:
     """Mean loss of one batch and its gradient, summed over the learner's blocks.
 
@@ -69,6 +83,8 @@ def gradient(
       learner: What all models of the fleet share.
       state: The model.
       batch: B records.
+      ready: What `prepared` made of the model's parameters: rounding has derivative one, so the gradient
+        is theirs, too.
 
     Returns:
       The loss, its gradient, and the running averages after the batch.
@@ -82,19 +98,26 @@ def gradient(
         loss = mean_loss(learner, logits, block)
         return loss + _decay(learner, params, block) if _decays(block) else loss, averages
 
-    grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
+    # A penalty on weights is one on those that are not rounded.
+    at = state.params if ready is None or _decays(batch) else ready
+
+    def grad_fn(block: Batch) -> tuple[tuple[Array, PyTree], PyTree]:
+        found, grads = jax.value_and_grad(loss_fn, has_aux=True)(at, block)
+        leaves = jax.tree.leaves(grads)
+        return found, jax.tree.unflatten(jax.tree.structure(state.params), leaves)
+
     size, blocks = learner.recipe.batch_size, learner.num_blocks
     if batch.objective is not None and batch.objective.relax is not None:
         # RelaxLoss asks for the mean loss of the whole.
         blocks = 1
     if blocks == 1:
-        (loss, averages), grads = grad_fn(state.params, batch)
+        (loss, averages), grads = grad_fn(batch)
         return loss, grads, averages
     if state.averages:
         raise ValueError("a batch that is normalised as a whole cannot be split into blocks")
 
     def add(total: PyTree, block: Batch) -> tuple[PyTree, None]:
-        (loss, _), grads = grad_fn(state.params, block)
+        (loss, _), grads = grad_fn(block)
         return jax.tree.map(jnp.add, total, (loss, grads)), None
 
     split = jax.tree.map(lambda a: a.reshape(blocks, size // blocks, *a.shape[1:]), batch)
@@ -109,6 +132,7 @@ def step(
     batch: Batch,
     factor: Float[AnyArray, ""],
     active: Bool[AnyArray, ""],
+    ready: PyTree | None = None,
 ) -> tuple[Float[Array, ""], State]:
     """Takes one step of the recipe's optimiser; a model that is not active stays as it is.
 
@@ -118,6 +142,7 @@ def step(
       batch: B records.
       factor: Of the learning rate.
       active: Whether this model takes the step.
+      ready: What `prepared` made of the model's parameters.
 
     Returns:
       The mean loss before the step, and the model after it.
@@ -126,7 +151,7 @@ def step(
     if learner.descend and not _decays(batch):
         adam = optimizer.HostAdam(recipe, state.opt_state, factor, active)
         return _fused_step(learner, learner.descend, state, batch, adam)
-    loss, grads, averages = gradient(learner, state, batch)
+    loss, grads, averages = gradient(learner, state, batch, ready)
     params, opt_state = optimizer.update(
         recipe, learner.kernels.adam, grads, state.opt_state, state.params, factor, active
     )

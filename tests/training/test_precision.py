@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from fleets import assert_close, fleet_spec, trained
+from fleets import assert_close, assert_identical, fleet_spec, trained
 from naive_convolution import naive_convolution
 
 from benchmarks.checks.precision import compared, contenders
@@ -309,3 +309,29 @@ def test_the_formats_of_plans_are_those_of_products():
         how = Learner(Recipe(precision=name), "binary", 3, kernels=CPU).module.how
         assert (how.precision or "default") == name
         assert how.layers is (XLA if name in BITS else CPU)
+
+
+@pytest.mark.parametrize("narrow", ["tensorfloat32", "bfloat16"])
+@pytest.mark.parametrize(
+    ("model", "form"), [("mlp", "products"), ("cnn", "columns"), ("cnn", "native")]
+)
+def test_kernels_rounded_as_they_are_updated_train_the_same_models(model, form, narrow):
+    c = fleet_spec(model, 3, ragged=True, form=form, block=10)
+    recipe = dataclasses.replace(c.learner.recipe, precision=narrow, l2=1e-3)
+    learner = dataclasses.replace(c.learner, recipe=recipe)
+    once = dataclasses.replace(learner, rounds_once=True)
+    one, other = (trained(dataclasses.replace(c, learner=each)) for each in (learner, once))
+    assert_identical(one, other)
+
+
+def test_a_penalty_on_weights_is_one_on_those_that_are_not_rounded():
+    c = fleet_spec("mlp", 3)
+    members = c.members._replace(decay=np.full(3, 0.01, np.float32))
+    recipe = dataclasses.replace(c.learner.recipe, precision="tensorfloat32")
+    found = [
+        trained(dataclasses.replace(
+            c, members=members, learner=dataclasses.replace(c.learner, recipe=recipe, rounds_once=once)
+        ))
+        for once in (False, True)
+    ]  # fmt: skip
+    assert_identical(*found)
