@@ -179,7 +179,7 @@ def _mega(field: str) -> Any:
 
 
 _LAYOUT = Layout(
-    "Programs compiled for {device}; nothing was run on one",
+    "Programs compiled for {device}, without one",
     "Bytes: operands and results of every kernel of a step, of one model (of what is sliced, the slices); "
     "least: what benchmarks.accelerator.roofline counts.  Graphs: CUDA graphs of a step, and kernels "
     "outside of them.  Predicted from {assumed}.  Compiled by jaxlib {jaxlib} at commit {commit}, "

@@ -131,6 +131,7 @@ _CALLED = {
     r"fprop_implicit_gemm": "cuDNN convolution",
     r"ImplicitGemm": "cuDNN implicit product",
     r"RadixSort": "sort",
+    r"convertTensor": "cuDNN conversion",
     r"gemm.*(ffma|simt)": "product outside of matrix units",
     r"xmma_gemm|cutlass.*gemm|^gemm_fusion": "product",
 }
