@@ -222,7 +222,8 @@ class Library:
             return None
         trainer = None
         size = _measured(spec)
-        most = _of_even_fleets(size, len(missing))
+        # Of all, not of those that are missing: whoever continues must find the fleets that were begun.
+        most = _of_even_fleets(size, spec.num_models)
         per_record = size.flops_per_epoch / spec.members.indices.shape[1]
         for start in range(0, len(missing), most):
             at = np.array(missing[start : start + most])

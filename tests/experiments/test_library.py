@@ -14,9 +14,10 @@ from conftest import python_path
 from jleaks import npz
 from jleaks.data.synthetic import synthetic
 from jleaks.errors import InputError
+from jleaks.experiments import library as library_module
 from jleaks.experiments.library import Cost, Library, fingerprint
 from jleaks.keys import Role, identity_key
-from jleaks.training import epoch, packing
+from jleaks.training import cost, epoch, packing
 from jleaks.training.execution import Execution
 from jleaks.training.fleet import stack_key_data
 from jleaks.training.learner import Members
@@ -90,6 +91,27 @@ def test_equal_names_in_one_call_are_trained_once(tmp_path):
     _, state = library.train(spec_of([0, 0]), names_of([0, 0]))
     assert library.num_trained == 1
     assert all(np.array_equal(leaf[0], leaf[1]) for leaf in leaves(state))
+
+
+def test_who_continues_trains_in_the_fleets_that_were_begun(tmp_path, monkeypatch):
+    one = spec_of([0])
+    size = cost.measure(one.learner, one.features, one.members.indices.shape[1])
+    # Of ten models four fit: fleets of four, four and two.
+    monkeypatch.setattr(library_module, "_MOST_BYTES", 4 * size.state_bytes)
+    fleets, fit = [], Library._fit
+
+    def noted(library, spec, names, *rest):
+        fleets.append(list(names))
+        return fit(library, spec, names, *rest)
+
+    monkeypatch.setattr(Library, "_fit", noted)
+    numbers = list(range(10))
+    open_library(tmp_path / "whole").train(spec_of(numbers), names_of(numbers))
+    assert [len(names) for names in fleets] == [4, 4, 2]
+    # As if it had been stopped when the first was done.
+    open_library(tmp_path / "begun").train(spec_of(numbers[:4]), names_of(numbers[:4]))
+    open_library(tmp_path / "begun").train(spec_of(numbers), names_of(numbers))
+    assert fleets[3:] == fleets[:3]
 
 
 def test_a_stopped_training_continues_bit_for_bit(tmp_path):
