@@ -42,6 +42,9 @@ DELTA = 1e-5
 # Shares of all records called members at the thresholds tried: dense where attacks are strong.
 SHARES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.97, 0.99)
 
+# Places of a maximum that are tried at once.
+_LOOKED_AT = 64
+
 _TRIALS = (
     "Each record's answer counts as an independent trial; for one training run that is a model of "
     "the data, not a theorem. "
@@ -287,10 +290,27 @@ def _p_value(v: int, r: int, m: int, epsilon: float, delta: float) -> float:
     beta = float(scipy.special.bdtrc(v - 1, r, q)) if v else 1.0
     if delta == 0 or beta == 1:
         return beta
-    i = np.arange(1, v + 1)
-    # bdtrc takes no negative count; P[W >= 0] is 1.
-    at_least = np.where(i < v, scipy.special.bdtrc(np.maximum(v - i - 1, 0), r, q), 1.0)
-    return min(1.0, beta + 2 * m * delta * float(np.max((at_least - beta) / i)))
+    return min(1.0, beta + 2 * m * delta * _densest(v, r, q, beta))
+
+
+def _densest(v: int, r: int, q: float, beta: float) -> float:
+    """Returns max_{i = 1..v} P[v > W >= v - i] / i, where beta is P[W >= v].
+
+    The mean of the i probabilities below v.  Those of a binomial law rise to its mode and fall behind it,
+    so the mean rises with i as long as what is added is larger, and falls from then on: between the
+    neighbours of the largest of a few there is no second hill.
+    """
+    low, high = 1, v
+    while True:
+        step = max(1, (high - low) // _LOOKED_AT)
+        i = np.append(np.arange(low, high, step), high)
+        # bdtrc takes no negative count; P[W >= 0] is 1.
+        at_least = np.where(i < v, scipy.special.bdtrc(np.maximum(v - i - 1, 0), r, q), 1.0)
+        found = (at_least - beta) / i
+        best = int(found.argmax())
+        if step == 1:
+            return float(found[best])
+        low, high = int(i[max(best - 1, 0)]), int(i[min(best + 1, i.size - 1)])
 
 
 @functools.lru_cache(1024)

@@ -4,9 +4,11 @@ import math
 
 import numpy as np
 import pytest
+import scipy.special
 import scipy.stats
 
 from jleaks.errors import InputError
+from jleaks.metrics import epsilon as epsilon_module
 from jleaks.metrics.epsilon import (
     SHARES,
     epsilon_from_counts,
@@ -349,3 +351,16 @@ def test_bad_input_is_named(call_fn, message):
     with pytest.raises(InputError, match=message) as error:
         call_fn()
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("r", [1, 2, 5, 63, 64, 65, 400, 6000])
+@pytest.mark.parametrize("epsilon", [0.0, 0.1, 1.0, 4.0, 12.0])
+def test_the_densest_probabilities_are_those_that_looking_at_all_finds(r, epsilon):
+    q = scipy.special.expit(epsilon)
+    for share in (0.0, 0.3, 0.5, 0.51, 0.6, 0.8, 0.95, 0.999, 1.0):
+        v = max(1, round(share * r))
+        beta = scipy.stats.binom.sf(v - 1, r, q)
+        i = np.arange(1, v + 1)
+        every = (scipy.stats.binom.sf(v - i - 1, r, q) - beta) / i
+        found = epsilon_module._densest(v, r, q, scipy.special.bdtrc(v - 1, r, q))
+        assert found == pytest.approx(every.max(), rel=1e-9, abs=1e-15)
