@@ -93,6 +93,13 @@ _TASK = flags.DEFINE_string(
 _SHADOW_TASK = flags.DEFINE_string(
     "shadow_task", None, "Task of the shadow, if it is another: adversary 2.", module_name=WHAT
 )
+_DEFENCE = flags.DEFINE_string(
+    "defence",
+    None,
+    'Defence that is put before what was answered, "NAME:STRENGTH", such as "top_k:1": the attacker\'s '
+    "shadows answer behind it, too.",
+    module_name=WHAT,
+)
 _SEED = flags.DEFINE_integer(
     "seed", 0, "Seed of the attack model and of random points.", module_name=WHAT
 )
@@ -159,7 +166,7 @@ def _attack(
         from jleaks.blackbox import files
 
         random = files.read(_RANDOM.value, "target", headerless=True)
-        attacker = attacker._replace(random=random)
+        attacker = attacker._replace(random=_behind(random))
     # Before anything is asked.
     attacker.check()
     found = _find(log, stop)
@@ -185,6 +192,11 @@ def _check_own() -> None:
     for name in ("target", "target_members", "records", "random", "shadow", "shadow_members"):
         if flags.FLAGS[name].value:
             raise InputError(f"--{name} is given with --data, which has records and membership")
+    if _DEFENCE.value is not None:
+        raise InputError(
+            "--defence is put before what a black box answered; a model of your own answers behind its "
+            "own: let --predict do it, so that shadows answer alike"
+        )
 
 
 def _check_flags() -> None:
@@ -217,6 +229,11 @@ def _check_flags() -> None:
         raise InputError("--random and --num_random_points are given, expected one of them")
     if problem := seed_problem(_SEED.value, "--seed"):
         raise InputError(problem)
+    if _DEFENCE.value is not None:
+        from jleaks.blackbox.posteriors import of_answers
+
+        # Before anything is asked.
+        of_answers(_DEFENCE.value)
     if _POINTS.value:
         get_task(_TASK.value)
         if _POINTS.value < MIN_RANDOM_POINTS:
@@ -231,8 +248,17 @@ def _shadow() -> "Posteriors | None":
 
     members, nonmembers = (flag.value for flag in _SHADOW_PAIR)
     if members is not None and nonmembers is not None:
-        return files.read_pair(members, nonmembers)
-    return files.read(_SHADOW.value[0], "shadow") if len(_SHADOW.value) == 1 else None
+        return _behind(files.read_pair(members, nonmembers))
+    return _behind(files.read(_SHADOW.value[0], "shadow")) if len(_SHADOW.value) == 1 else None
+
+
+def _behind(given: "Posteriors") -> "Posteriors":
+    """Returns what would have been answered behind --defence."""
+    if _DEFENCE.value is None:
+        return given
+    from jleaks.blackbox.posteriors import defended, of_answers
+
+    return defended(given, of_answers(_DEFENCE.value))
 
 
 def _compared(target: "Posteriors", log: Log) -> "Audit":
@@ -244,7 +270,7 @@ def _compared(target: "Posteriors", log: Log) -> "Audit":
         raise InputError(f"{target.name} needs label and member to be compared with shadows")
     shadows = []
     for path in _SHADOW.value:
-        shadow = files.read(path, "shadow")
+        shadow = _behind(files.read(path, "shadow"))
         if shadow.num_records != target.num_records or (
             shadow.label is not None and not np.array_equal(shadow.label, target.label)
         ):
@@ -273,11 +299,13 @@ def _find(log: Log, stop: StopSignal) -> _Found:
 
     members, nonmembers = (flag.value for flag in _TARGET_PAIR)
     if members is not None and nonmembers is not None:
-        return _Found(files.read_pair(members, nonmembers), None)
+        return _Found(_behind(files.read_pair(members, nonmembers)), None)
     if _TARGET.value is not None:
-        return _Found(files.read(_TARGET.value, "target"), None)
+        return _Found(_behind(files.read(_TARGET.value, "target")), None)
     assert _RECORDS.value is not None
-    return _ask(files.read_records(_RECORDS.value), log, stop)
+    found = _ask(files.read_records(_RECORDS.value), log, stop)
+    # What was answered is kept as it was answered.
+    return _Found(_behind(found.target), None if found.random is None else _behind(found.random))
 
 
 def _ask(records: "Records", log: Log, stop: StopSignal) -> _Found:

@@ -11,6 +11,7 @@ from jleaks.attacks import probabilities
 from jleaks.attacks.probabilities import Form, merged
 from jleaks.blackbox.box import read_answer
 from jleaks.data.truth import Labels, read_flags, read_labels
+from jleaks.defences.defence import DEFENCES, Defence, applied, get_defence
 from jleaks.errors import InputError
 
 
@@ -67,6 +68,42 @@ class Posteriors:
             return None
         right = self.posteriors.argmax(1) == self.label
         return float(right[self.member == member].mean())
+
+
+def of_answers(given: str) -> Defence:
+    """Returns a defence, "NAME:STRENGTH", that can be put before answers that were given without it.
+
+    Raises:
+      InputError: there is none such, or it needs the model itself.
+    """
+    found = get_defence(given)
+    if found.answer is None or found.training or found.composite or found.tailor:
+        raise InputError(
+            f"{given} is not a defence of answers alone: answers do not tell what a model that was trained "
+            "otherwise would have answered"
+        )
+    if found.points:
+        raise InputError(
+            f"{given} asks the model itself about random points: put it before the model, as "
+            f"`jleaks serve --defence={given}` does, and audit what is answered then"
+        )
+    return found
+
+
+def defended(given: Posteriors, defence: Defence) -> Posteriors:
+    """Returns what a black box would have answered behind a defence that `of_answers` returned.
+
+    Raises:
+      InputError: there are labels alone, or the defence is not for so many classes.
+    """
+    if given.is_one_hot:
+        raise InputError(f"{given.name} has labels alone: {defence} is for posteriors")
+    DEFENCES.find(defence.name).check(defence.strength, given.num_classes)
+    return dataclasses.replace(
+        given,
+        posteriors=applied(defence, given.posteriors),
+        notes=(*given.notes, f"{given.name}: attacked behind {defence}"),
+    )
 
 
 def make_posteriors(

@@ -92,6 +92,10 @@ _FLAGS = {
     "out_is_a_file": ([_TARGET, "--out_dir={}/p.npz"], ["p.npz"]),
     "empty_target": (["--target="], ["--target"]),
     "suffix": (["--target={}/p.mat"], ["p.mat"]),
+    "defence_none_such": ([_TARGET, "--defence=topk:1"], ["topk", "top_k"]),
+    "defence_strength": ([_TARGET, "--defence=top_k"], ["top_k", "classes", "missing"]),
+    "defence_training": ([_TARGET, "--defence=relaxloss:0.5"], ["relaxloss:0.5 is not a defence of answers alone"]),
+    "defence_points": ([_TARGET, "--defence=hamp_output:1"], ["jleaks serve --defence=hamp_output:1"]),
 }  # fmt: skip
 _FUNCTIONS = {
     "nowhere": ("--target_callable={}/none.py:f", "none.py"),
@@ -132,6 +136,7 @@ _OWN = ["--data={}/own.csv", "--fit={}/train.py:fit", "--predict={}/train.py:pre
 _OWN_FLAGS = {
     "no_way_to_train": (["--data={}/own.csv"], ["needs a way to train shadow models"]),
     "network_nowhere": (["--data={}/own.csv", "--network=n.py:N"], ["n.py"]),
+    "defence": ([*_OWN, "--defence=top_k:1"], ["--defence is put before what a black box answered"]),
     "policy_alone": ([*_OWN, "--policy=p.toml"], ["what a --shadow_budget is spent for"]),
     "budget": ([*_OWN, "--budget=16"], ["of shadow models say --shadow_budget"]),
     "two_budgets": ([*_OWN, "--shadow_budget=16"], ["--shadow_budget and --num_shadows"]),
