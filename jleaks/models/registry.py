@@ -46,7 +46,8 @@ class Network:
         whole.
       draws: Whether it draws random numbers of its own in training, for which it gets a key.
       layers: What kernels may take it for: "dense", fully connected layers one after another; "small
-        convolutions", which CPUs compute fastest a few images at a time; or "other".
+        convolutions", which CPUs compute fastest a few images at a time; or "other".  The first two leave
+        every product to the layers of `how`, to which kernels may come `Rounded` already.
     """
 
     make: MakeFn
