@@ -23,7 +23,7 @@ SWEEP = (
 )
 BANK = (
     *("-m", "launch.bank", "--tasks=location", "--num_models=6", "--num_candidates=60"),
-    *("--num_population=40", "--epochs=3", "--batch_size=20", "--num_queries=2"),
+    *("--num_population=60", "--epochs=3", "--batch_size=20", "--num_queries=2"),
 )
 
 # What the processes of a group have of each other, one line each.
