@@ -8,8 +8,9 @@ One device, synthetic records of the tasks' shapes.  Fleets of 1 to 1,024 of the
 every precision and form of convolution: models and steps a second, FLOP/s and bytes a second beside the
 measured peaks, which of the two binds (`roofline.py` says what is counted), memory, compilation,
 time to the first step, the knee (fewest models within 5% of the best rate).  The 256 models of the wide
-Purchase-100 bank: some epochs, all of it with --full.  PyTorch, one model after another on the same device,
-eager and as CUDA graphs, in turns with jleaks.
+Purchase-100 bank: some epochs, all of it with --full.  Which kernels the time goes to,
+by JAX's profiler.  PyTorch, one model after another on the same device, eager and as CUDA graphs, in
+turns with jleaks.
 
 Each section runs in a process of its own and ends at its share of --minutes; each row is written as soon
 as it is measured, and what fails becomes a row with the reason.

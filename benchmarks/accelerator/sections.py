@@ -8,7 +8,13 @@ from typing import Any
 import jax
 
 from benchmarks import harness
-from benchmarks.accelerator.banks import evaluated, evaluation, traffic, whole_bank
+from benchmarks.accelerator.banks import (
+    evaluated,
+    evaluation,
+    synthetic_bank,
+    traffic,
+    whole_bank,
+)
 from benchmarks.accelerator.fleets import Case, Timed, Torch, steps_per_model, turns
 from benchmarks.accelerator.kernels import summed, traced
 from benchmarks.accelerator.roofline import peak_bytes, peak_flops
@@ -220,7 +226,9 @@ def _kernels(session: Session) -> None:
     about = {"what": "kernels", "section": "kernels", "network": "evaluator", "num_models": models}
 
     def judged() -> dict[str, Any]:
-        return summed(traced(evaluation(models, records, session.scale.attacks)), 1)
+        evaluate_fn = evaluation(synthetic_bank(models, records), session.scale.attacks)
+        evaluate_fn()
+        return summed(traced(evaluate_fn), 1)
 
     session.guarded({**about, "num_records": records}, judged)
 

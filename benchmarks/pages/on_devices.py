@@ -11,12 +11,12 @@ from jleaks.report.table import Table
 _FLEET = ("network", "precision", "form", "num_models", "group", "batch")
 
 
-def latest(rows: Sequence[Row], what: str, fields: Sequence[str] = _FLEET) -> list[Row]:
+def latest(rows: Sequence[Row], what: str) -> list[Row]:
     """Returns the rows about one thing that did not fail, the last one of each case on each device."""
     found = {}
     for row in rows:
         if row["what"] == what and "failed" not in row:
-            key = row["device"], *(row.get(name) for name in fields)
+            key = row["device"], *(row.get(name) for name in _FLEET)
             # Where it stood first.
             found[key] = row
     return list(found.values())
@@ -39,12 +39,6 @@ def measured_of(compiled: Row, rows: Sequence[Row]) -> float | None:
         if same and compiled["device"] in named(row).lower():
             return per_model_step(row)
     return None
-
-
-def least_of(row: Row) -> str:
-    """Says what a model's step would take at the roofline of measured peaks."""
-    share = row.get("share_of_roofline")
-    return "-" if share is None else f"{share * per_model_step(row):,.2f}"
 
 
 _BESIDE = Layout(
@@ -102,10 +96,11 @@ _RATIOS = Layout(
 
 _BANKS = Layout(
     "A whole bank, and its attacks",
-    "Seconds, compilation included: training, answers of every model to every record, quantile "
-    "regressions, all of it with the files; then seven attacks on all models, compiled first and again.",
+    "Networks of 1,024 and 512. Seconds, compilation included: training, answers of every model to every "
+    "record, quantile regressions, all of it with the files; then seven attacks on all models, compiled "
+    "first and again.",
     [
-        ("Network", "mlp-1024-512"),
+        ("Task", "{task}"),
         ("Device", named),
         ("Models", "{num_models:,}"),
         ("Records", "{num_records:,}"),
