@@ -54,6 +54,7 @@ class Stream(enum.IntEnum):
     SAMPLE = 5
     NOISE = 6
     MIXUP = 7
+    PRELIMINARY = 8
 
 
 def identity_key(seed: int, task: str, role: Role, index: int = 0) -> Key:

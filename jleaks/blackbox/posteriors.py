@@ -77,10 +77,10 @@ def of_answers(given: str) -> Defence:
       InputError: there is none such, or it needs the model itself.
     """
     found = get_defence(given)
-    if found.answer is None or found.training or found.composite or found.tailor:
+    if not found.of_answers_alone:
         raise InputError(
             f"{given} is not a defence of answers alone: answers do not tell what a model that was trained "
-            "otherwise would have answered"
+            "otherwise, or with others beside it, would have answered"
         )
     if found.points:
         raise InputError(

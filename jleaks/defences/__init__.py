@@ -7,8 +7,20 @@ training.py   label smoothing, confidence penalty, HAMP's training, weight decay
               mixup
 hamp.py       HAMP's output step, alone and with its training
 answers.py    temperature, rounding, top-k of the answers
+selena.py     Tang et al. 2022: distilled from networks that did not see a record
+memguard.py   Jia et al. 2019: answers about which an attack network of the defender's is undecided
+preliminary.py  networks that a defence trains first
 dpsgd.py      Abadi et al. 2016, by a stated noise or a target epsilon
 """
 
 # For the entries that their modules register.
-from jleaks.defences import answers, dpsgd, dropout, hamp, stacking, training  # noqa: F401
+from jleaks.defences import (  # noqa: F401
+    answers,
+    dpsgd,
+    dropout,
+    hamp,
+    memguard,
+    selena,
+    stacking,
+    training,
+)

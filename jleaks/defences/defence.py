@@ -14,6 +14,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt32
 
+from jleaks.defences.preliminary import Preliminary
 from jleaks.errors import InputError
 from jleaks.models.forest import ForestRecipe
 from jleaks.registry import Registry
@@ -65,7 +66,7 @@ class Composite:
 
 @dataclasses.dataclass(frozen=True)
 class Defence:
-    """A defence at one strength.  At least one of the first three, or `tailor`, says what it does.
+    """A defence at one strength.  One of the first three, `tailor` or `preliminary` says what it does.
 
     Attributes:
       answer: What happens to a model's answers: pure, from logits [..., K] to logits; None for nothing.  Of
@@ -78,6 +79,8 @@ class Defence:
       points: Random points about which the model itself is asked first, undefended, whatever they are for:
         the logarithms of its posteriors [points, K], flattened, stand behind the strength that `answer` is
         made with; 0 for none.
+      preliminary: Networks that are trained first, from whose answers this one's labels, or what `answer`
+        is made with, are learned; None for none.
       name: Of the entry that made it.
       strength: What it was made with.
     """
@@ -87,6 +90,7 @@ class Defence:
     composite: Composite | None = None
     tailor: Callable[[Recipe, int], Mapping[str, Any]] | None = None
     points: int = 0
+    preliminary: Preliminary | None = None
     name: str = ""
     strength: Strength = ()
 
@@ -108,8 +112,17 @@ class Defence:
     def trained(self) -> Any:
         """Returns what of it defines a model's weights, as JSON values; None where that is nothing."""
         found = {name: np.asarray(value).tolist() for name, value in self.training.items()}
+        if self.preliminary is not None and self.preliminary.labels is not None:
+            digests = DEFENCES.digests(self.name)
+            found[self.name] = [*np.ravel(self.strength).tolist(), *digests.values()]
         # Alone, dropout's ratios are what fingerprints had before there were other defences.
         return found["dropout"] if found.keys() == {"dropout"} else found or None
+
+    @property
+    def of_answers_alone(self) -> bool:
+        """Whether all that it does is done to answers, however the model that gave them was trained."""
+        changes = self.training or self.composite or self.tailor or self.preliminary
+        return self.answer is not None and not changes
 
 
 def _check_training(name: str, training: Mapping[str, Any]) -> None:
@@ -148,7 +161,8 @@ class Family:
             raise InputError(f"{self.name}: {self.strength} is {strength}, expected finite numbers")
         made = self._made(strength)
         _check_training(self.name, made.training)
-        if not (made.answer or made.composite or made.training or made.tailor):
+        labels = made.preliminary is not None and made.preliminary.labels is not None
+        if not (made.answer or made.composite or made.training or made.tailor or labels):
             raise InputError(f"{self.name} defends nothing: give answer, training or composite")
         exact: Strength = tuple(map(float, values)) if np.ndim(strength) else float(values[0])
         return dataclasses.replace(made, name=self.name, strength=exact)
@@ -168,9 +182,12 @@ class Family:
         """
         like = jax.ShapeDtypeStruct((2, num_classes), np.float32)
         number = jax.ShapeDtypeStruct(np.shape(strength), np.float32)
-        if (points := self._made(strength).points) > 0:
-            size = np.size(strength) + points * num_classes
-            number = jax.ShapeDtypeStruct((size,), np.float32)
+        made = self._made(strength)
+        behind = made.points * num_classes
+        if made.preliminary is not None and made.preliminary.numbers is not None:
+            behind += made.preliminary.numbers(num_classes)
+        if behind:
+            number = jax.ShapeDtypeStruct((np.size(strength) + behind,), np.float32)
         try:
             found = jax.eval_shape(self.apply, number, like)
         except InputError:
@@ -263,18 +280,23 @@ def fleet_kind(given: Defence | None) -> tuple[tuple[str, ...], str]:
     """Returns what models of one fleet share: which training is changed, and whose answers they are."""
     if given is None:
         return ((), "")
-    return (tuple(given.training), given.name if given.answer is not None else "")
+    trained = tuple(given.training)
+    if given.preliminary is not None and given.preliminary.labels is not None:
+        trained = (*trained, "soft_labels")
+    return (trained, given.name if given.answer is not None else "")
 
 
 def answering(
     found: Sequence[Defence | None],
     points_fn: Callable[[int], Float[np.ndarray, "models points k"]] | None = None,
+    learned_fn: Callable[[], Float[np.ndarray, "models numbers"]] | None = None,
 ) -> Answering | None:
     """Returns what happens to the answers of models of one `fleet_kind`; None for nothing.
 
     Args:
       found: The defence of each model.
       points_fn: From a number of random points to the models' own posteriors, where defences have `points`.
+      learned_fn: Returns what was learned for each model, where defences have a `preliminary` for it.
 
     Raises:
       InputError: their strengths are not of one form.
@@ -286,13 +308,19 @@ def answering(
         told = " and ".join(dict.fromkeys(map(str, defences)))
         raise InputError(f"{told} are strengths of different forms, expected equally many numbers")
     strength = np.array([given.strength for given in defences], np.float32)
+    behind = []
     if (count := defences[0].points) > 0:
         assert points_fn is not None, (
             "answers that need the model's own are made by experiments.answering"
         )
-        points = np.log(np.maximum(points_fn(count), np.finfo(np.float32).tiny))
-        flat = (part.reshape(len(defences), -1) for part in (strength, points))
-        strength = np.concatenate(list(flat), axis=1)
+        behind.append(np.log(np.maximum(points_fn(count), np.finfo(np.float32).tiny)))
+    before = defences[0].preliminary
+    if before is not None and before.learn is not None:
+        assert learned_fn is not None, "what is learned of others is made by experiments.answering"
+        behind.append(learned_fn())
+    if behind:
+        flat = [part.reshape(len(defences), -1) for part in (strength, *behind)]
+        strength = np.concatenate(flat, axis=1)
     return Answering(DEFENCES.find(defences[0].name).apply, strength)
 
 

@@ -10,22 +10,14 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from jleaks.defences.defence import AnswerFn, Defence, defence
+from jleaks.defences.order_hash import order_hash
 from jleaks.defences.training import hamp_training
 from jleaks.errors import InputError
 
 NUM_POINTS = 64
-
-
-def _mixed(order: Int[Array, "*batch k"]) -> Array:
-    """Returns a number that the order of the classes decides, below 2^32."""
-    k = order.shape[-1]
-    # Products of distinct odd numbers: any two orders are unlikely to agree.
-    factors = np.random.default_rng(k).integers(1, 2**31, k, dtype=np.uint32) * 2 + 1
-    mixed = (order.astype(jnp.uint32) * factors).sum(-1)
-    return (mixed ^ (mixed >> 15)) * np.uint32(2654435761)
 
 
 def replaced(points: Float[Array, "points k"], share: Any = 1.0) -> AnswerFn:
@@ -39,7 +31,7 @@ def replaced(points: Float[Array, "points k"], share: Any = 1.0) -> AnswerFn:
 
     def answer(logits: Float[Array, "*batch k"]) -> Float[Array, "*batch k"]:
         order = jnp.argsort(jnp.argsort(-logits, axis=-1), axis=-1)
-        mixed = _mixed(order)
+        mixed = order_hash(order)
         # High bits say which point, low ones whether.
         mine = sizes[(mixed >> 16) % len(sizes)]
         found = jnp.take_along_axis(mine, order, axis=-1)

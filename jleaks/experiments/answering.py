@@ -1,6 +1,6 @@
 """What happens to the answers of defended models, where it takes the models' own answers to know."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -14,9 +14,16 @@ from jleaks.training.fleet import Answering
 from jleaks.training.learner import Learner, State
 from jleaks.training.trainer import Trainer
 
+# Returns what the defences of some subjects learned of networks that they trained first, [P, numbers].
+LearnedFn = Callable[[Sequence[Subject]], np.ndarray]
+
 
 def of_fleet(
-    subjects: Sequence[Subject], trainer: Trainer, state: State, data: Dataset
+    subjects: Sequence[Subject],
+    trainer: Trainer,
+    state: State,
+    data: Dataset,
+    learned_fn: LearnedFn,
 ) -> Answering | None:
     """Returns what happens to the answers of some of a fleet's models; None for nothing.
 
@@ -25,6 +32,7 @@ def of_fleet(
       trainer: Of their fleet.
       state: Of these models, leaves [P, ...].
       data: Of their task.
+      learned_fn: Where defences train networks first.
 
     Raises:
       InputError: see `jleaks.defences.defence.answering`.
@@ -37,10 +45,13 @@ def of_fleet(
         rows = np.broadcast_to(np.arange(count), (len(subjects), count))
         return trainer.query(state, rows, posterior_signals, on_devices)["posteriors"]
 
-    return defence.answering([subject.defence for subject in subjects], ask)
+    defences = [subject.defence for subject in subjects]
+    return defence.answering(defences, ask, lambda: learned_fn(subjects))
 
 
-def of_one(subject: Subject, learner: Learner, state: State, data: Dataset) -> Answering | None:
+def of_one(
+    subject: Subject, learner: Learner, state: State, data: Dataset, learned_fn: LearnedFn
+) -> Answering | None:
     """Returns the same of one model whose state has no model axis.
 
     Raises:
@@ -50,7 +61,7 @@ def of_one(subject: Subject, learner: Learner, state: State, data: Dataset) -> A
     def ask(count: int) -> np.ndarray:
         return LearnerBox(learner, state).answer(_points(data, count))[None]
 
-    return defence.answering([subject.defence], ask)
+    return defence.answering([subject.defence], ask, lambda: learned_fn([subject]))
 
 
 def _points(data: Dataset, count: int) -> np.ndarray:

@@ -22,7 +22,6 @@ from jleaks.data.splits import Halves, halves
 from jleaks.defences.defence import get_defence
 from jleaks.defences.dpsgd import accounted
 from jleaks.errors import DivergedError, InputError
-from jleaks.experiments.answering import of_fleet
 from jleaks.experiments.bank_answers import BankAnswers
 from jleaks.experiments.bank_plan import LEAST_MODELS, BankPlan
 from jleaks.experiments.engine import checked, reread, training
@@ -100,15 +99,15 @@ def make_bank(
             if numbers.stop <= kept.num_done:
                 continue
             models = subjects(plan, split, numbers)
-            spec = querier.fleet_spec(models)
             seconds = {}
             if plan.null == "untrained":
                 tick = time.monotonic()
+                spec = querier.fleet_spec(models)
                 trainer = Trainer(spec, execution, reporter.progress, stop, reporter.line)
                 state = trainer.initial()
                 seconds["training"] = time.monotonic() - tick
             else:
-                trainer, state = querier.library.train(spec, [querier.name(m) for m in models])
+                trainer, state = querier.train(models)
                 seconds["training"] = querier.cost(models).wall_seconds
             kept.packing = dataclasses.asdict(trainer.packing)
             if kept.num_done > first:
@@ -121,7 +120,7 @@ def make_bank(
                 tick = time.monotonic()
                 whole = state._replace(trace={})
                 some = jax.tree.map(lambda leaf, part=part: leaf[part], whole)
-                defended = of_fleet(models[part], trainer, some, data)
+                defended = querier.answering(models[part], trainer, some)
                 answers = trainer.query(some, rows, keep, answering=defended)
                 for name in ("phi", "correct"):
                     answers[name] = np.ascontiguousarray(np.moveaxis(answers[name], 2, 0))

@@ -136,7 +136,7 @@ def kept_model(
         subject.members,
         subject.others,
         fingerprint=querier.identity(subject),
-        answering=of_one(subject, learner, one, data),
+        answering=of_one(subject, learner, one, data, querier.learned),
     )
 
 
@@ -151,10 +151,10 @@ def _answering_by(subject: Subject, given: str) -> Subject:
             f"the {subject.name} has a defence, {subject.defence}; expected a model without one for {given}"
         )
     found = get_defence(given)
-    if found.answer is None or found.training or found.composite or found.tailor:
+    if not found.of_answers_alone:
         raise InputError(
-            f"{given} changes training, expected a defence of answers alone; a run with --defence={given} "
-            "trains a model that can be served"
+            f"{given} changes training or trains other models first, expected a defence of answers alone; "
+            f"a run with --defence={given} trains a model that can be served"
         )
     return dataclasses.replace(subject, defence=found)
 

@@ -182,6 +182,10 @@ class Library:
             raise divergence.error(list(marked.values()), may_mark=not sound)
         return trainer, state
 
+    def has(self, names: Sequence[str]) -> bool:
+        """Returns whether models with all of these fingerprints are kept."""
+        return processes.first(lambda: not self._missing(names))
+
     def _missing(self, names: Sequence[str]) -> list[int]:
         """Returns the positions of models that are not kept, each fingerprint once."""
         first = {name: i for i, name in reversed(list(enumerate(names)))}
@@ -361,10 +365,10 @@ def _measured(spec: FleetSpec) -> training_cost.Cost:
     shape = jax.ShapeDtypeStruct(spec.features.shape, spec.features.dtype)
     width, private = spec.members.indices.shape[1], spec.members.privacy is not None
     size = training_cost.measure(spec.learner, shape, width, private)
+    more = spec.label_bytes
     if spec.members.watched is not None:
-        trace = 4 * spec.learner.trace_points * spec.members.watched.shape[1]
-        size = dataclasses.replace(size, state_bytes=size.state_bytes + trace)
-    return size
+        more += 4 * spec.learner.trace_points * spec.members.watched.shape[1]
+    return dataclasses.replace(size, state_bytes=size.state_bytes + more)
 
 
 def _of_even_fleets(size: training_cost.Cost, count: int) -> int:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,9 @@ from jleaks.defences.defence import (
     applied,
     fleet_kind,
 )
+from jleaks.defences.preliminary import Told
 from jleaks.errors import InputError
+from jleaks.experiments import preliminary
 from jleaks.experiments.answering import of_fleet
 from jleaks.experiments.answers import Answers, from_posteriors
 from jleaks.experiments.library import Cost, Library
@@ -31,10 +33,10 @@ from jleaks.fingerprint import fingerprint
 from jleaks.models.forest import Forest, ForestRecipe
 from jleaks.training import packing
 from jleaks.training.execution import Execution
-from jleaks.training.fleet import SignalFn
-from jleaks.training.learner import Members
+from jleaks.training.fleet import Answering, SignalFn
+from jleaks.training.learner import Members, State
 from jleaks.training.recipe import Recipe
-from jleaks.training.trainer import FleetSpec
+from jleaks.training.trainer import FleetSpec, Trainer
 
 
 class Querier:
@@ -53,6 +55,8 @@ class Querier:
         self._forests: dict[str, Forest] = {}
         # Seconds that growing each forest took.
         self._grown: dict[str, float] = {}
+        # What defences learned of networks that they trained first, by the network and its defence.
+        self._learned: dict[tuple[str, str], np.ndarray] = {}
 
     def name(self, subject: Subject) -> str:
         """Returns the fingerprint of a subject's weights."""
@@ -129,17 +133,63 @@ class Querier:
         Raises:
           DivergedError: a network's loss was not finite.
         """
-        names = [self.name(subject) for subject in subjects]
-        trainer, state = self.library.train(self.fleet_spec(subjects), names, sound=True)
-        data = self.datasets(subjects[0].task)
+        trainer, state = self.train(subjects, sound=True)
         asked = np.broadcast_to(rows, (len(subjects), len(rows)))
-        return trainer.query(state, asked, keep, answering=of_fleet(subjects, trainer, state, data))
+        return trainer.query(state, asked, keep, answering=self.answering(subjects, trainer, state))
+
+    def train(self, subjects: Sequence[Subject], sound: bool = False) -> tuple[Trainer, State]:
+        """Trains networks of one fleet, and before them whatever their defences train first.
+
+        Args:
+          subjects: The networks.
+          sound: As of `Library.train`, which says what is returned.
+        """
+        names = [self.name(subject) for subject in subjects]
+        spec = self.fleet_spec(subjects)
+        soft = spec.members.soft_labels
+        if soft is not None and not self.library.has(names):
+            for i, found in enumerate(self._told(subjects)):
+                defence = subjects[i].defence
+                assert defence is not None
+                assert defence.preliminary is not None
+                assert defence.preliminary.labels is not None
+                soft[i, : len(subjects[i].members)] = defence.preliminary.labels(found)
+        return self.library.train(spec, names, sound)
+
+    def answering(
+        self, subjects: Sequence[Subject], trainer: Trainer, state: State
+    ) -> Answering | None:
+        """Returns what happens to the answers of a fleet's networks (see `answering.of_fleet`)."""
+        data = self.datasets(subjects[0].task)
+        return of_fleet(subjects, trainer, state, data, self.learned)
+
+    def learned(self, subjects: Sequence[Subject]) -> Float[np.ndarray, "subjects numbers"]:
+        """Returns what the subjects' defences learn of networks that they train first, to answer by."""
+        named = [(self.name(subject), str(subject.defence)) for subject in subjects]
+        new = [i for i, name in enumerate(named) if name not in self._learned]
+        for i, found in zip(new, self._told([subjects[i] for i in new]), strict=True):
+            defence = subjects[i].defence
+            assert defence is not None
+            assert defence.preliminary is not None
+            assert defence.preliminary.learn is not None
+            self._learned[named[i]] = np.asarray(defence.preliminary.learn(found), np.float32)
+        return np.stack([self._learned[name] for name in named])
+
+    def _told(self, subjects: Sequence[Subject]) -> Iterator[Told]:
+        """Trains what the subjects' defences train first; yields what it tells of one after another."""
+        labels = [self.datasets(s.task).labels[s.members] for s in subjects]
+        first = [preliminary.networks(s, own) for s, own in zip(subjects, labels, strict=True)]
+        if everyone := [network for own in first for network in own]:
+            # What they answer could not be left out.
+            self.train(everyone, sound=True)
+        for subject, own in zip(subjects, labels, strict=True):
+            yield preliminary.told(subject, own, self.query)
 
     def cost(self, subjects: Sequence[AnySubject]) -> Cost:
         """Returns what training all of these took; they were asked before."""
         total = Cost(0.0, 0.0, 0.0)
         for subject in subjects:
-            for part in _parts(subject):
+            for part in self._trained_for(subject):
                 name = self.name(part)
                 if isinstance(part.recipe, Recipe):
                     total = total + self.library.cost(name)
@@ -188,9 +238,13 @@ class Querier:
                 key = part.task, part.recipe, fleet_kind(part.defence)
                 groups.setdefault(key, []).append(part)
         for networks in groups.values():
-            self.library.train(
-                self.fleet_spec(networks), [self.name(network) for network in networks]
-            )
+            self.train(networks)
+
+    def _trained_for(self, subject: AnySubject) -> Iterator[Subject]:
+        """Yields all models that were trained for a subject."""
+        for part in _parts(subject):
+            yield part
+            yield from preliminary.networks(part, self.datasets(part.task).labels[part.members])
 
     def judged(self, subject: AnySubject, answers: Answers) -> Answers:
         """Returns a subject's answers, as those of a marked model if one of its networks diverged."""
@@ -221,6 +275,10 @@ class Querier:
             # Of one fleet all are watched at as many points.
             learner = dataclasses.replace(learner, trace_points=first.watch.points)
             training["watched"] = np.stack([s.watch.records for s in subjects if s.watch])
+        if "soft_labels" in fleet_kind(first.defence)[0]:
+            # They are learned where networks are trained.
+            shape = (*indices.shape, data.task.num_classes)
+            training["soft_labels"] = np.zeros(shape, np.float32)
         return FleetSpec(
             name=first.task,
             names=[subject.name for subject in subjects],
@@ -238,8 +296,7 @@ class Querier:
         top: int | None,
         points: Sequence[np.ndarray] | None,
     ) -> list[Answers]:
-        spec = self.fleet_spec(subjects)
-        trainer, state = self.library.train(spec, [self.name(subject) for subject in subjects])
+        trainer, state = self.train(subjects)
         keep: SignalFn = posterior_signals if top is None else signal_fn(top)
         indices = np.stack(rows).astype(np.int32)
         data = None
@@ -251,7 +308,7 @@ class Querier:
             indices = np.arange(count * len(points), dtype=np.int32).reshape(-1, count)
         answers = trainer.query(
             *(state, indices, keep, data),
-            of_fleet(subjects, trainer, state, self.datasets(subjects[0].task)),
+            self.answering(subjects, trainer, state),
         )
         for name, array in answers.items():
             for subject, values in zip(subjects, array, strict=True):

@@ -46,10 +46,10 @@ class Endpoint:
 
     def _one(self, subject: AnySubject) -> Answers:
         assert isinstance(subject, Subject)
-        data, name = self._querier.datasets(subject.task), self._querier.name(subject)
+        data = self._querier.datasets(subject.task)
         identity = self._querier.identity(dataclasses.replace(subject, null_order=None))
-        spec = self._querier.fleet_spec([subject])
-        _, state = self._querier.library.train(spec, [name])
+        learner = self._querier.fleet_spec([subject]).learner
+        _, state = self._querier.train([subject])
         about = About(
             task=subject.task,
             num_classes=data.task.num_classes,
@@ -59,7 +59,8 @@ class Endpoint:
             fingerprint=identity,
         )
         one = jax.tree.map(lambda leaf: leaf[0], state)
-        box = LearnerBox(spec.learner, one, answering=of_one(subject, spec.learner, one, data))
+        answering = of_one(subject, learner, one, data, self._querier.learned)
+        box = LearnerBox(learner, one, answering=answering)
         with (
             KeptAnswers(self._folder / "answers.sqlite") as kept,
             serving(make_app(box, about)) as url,

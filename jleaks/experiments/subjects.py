@@ -136,7 +136,7 @@ def defended(subject: Subject, given: AnyDefence | None, split_key: KeyData) -> 
     if given is None:
         return subject
     defence = get_defence(given)
-    of_network = defence.training or defence.tailor or defence.composite or defence.points
+    of_network = not defence.of_answers_alone or defence.points
     if isinstance(subject.recipe, ForestRecipe) and of_network:
         raise InputError(f"{subject.name} is a forest; {defence} defends networks alone")
     if defence.composite is None:

@@ -154,6 +154,7 @@ def draw(
     labels: Num[Array, "batch"],
     epoch: Int[Array, ""],
     step: Int[Array, ""],
+    soft_labels: Float[Array, "batch k"] | None = None,
 ) -> Batch:
     """Returns the batch of one step, with everything random about it.
 
@@ -170,6 +171,7 @@ def draw(
       labels: [B] what is learned of these records.
       epoch: Index of the epoch.
       step: Index of the step within it.
+      soft_labels: [B, K] what is learned in the place of classes; None for these.
     """
     step_key = functools.partial(_step_key, key, epoch, step)
     records = learner.kernels.gather(data.features, rows, not learner.reads_bytes)
@@ -186,21 +188,25 @@ def draw(
         # In an order drawn for the epoch, the next record is a random one.
         partners = jnp.roll(records, 1, 0), jnp.roll(labels, 1)
         mixed = Mixed(*partners, jnp.broadcast_to(share, labels.shape))
-    return Batch(records, labels, factors, own, _objective(members, labels, epoch), mixed)
+    objective = _objective(members, labels, epoch, soft_labels)
+    return Batch(records, labels, factors, own, objective, mixed)
 
 
-def _objective(members: Members, labels: Array, epoch: Int[Array, ""]) -> Objective | None:
+def _objective(
+    members: Members, labels: Array, epoch: Int[Array, ""], soft_labels: Array | None
+) -> Objective | None:
     """Returns what is changed of a batch's loss, from each record's point of view; None for nothing."""
     given = {
         name: getattr(members, name)
         for name in ("smoothing", "entropy", "penalty", "decay", "relax")
         if getattr(members, name) is not None
     }
-    if not given:
+    if not given and soft_labels is None:
         return None
     even = {"even": epoch % 2 == 0} if "relax" in given else {}
     return Objective(
-        **{name: jnp.broadcast_to(value, labels.shape) for name, value in (given | even).items()}
+        soft_labels=soft_labels,
+        **{name: jnp.broadcast_to(value, labels.shape) for name, value in (given | even).items()},
     )
 
 
@@ -223,9 +229,10 @@ def epoch(
     order = None if members.privacy is not None else shuffled(learner, members, key, epoch)
     num_steps = members.size // batch
 
-    def learned(at: Int[Array, "records"]) -> tuple[Int[Array, "records"], Num[Array, "records"]]:
+    def learned(at: Int[Array, "records"]) -> tuple[Array, Array, Array | None]:
         rows = members.indices[at]
-        return rows, data.labels[rows] if members.answers is None else members.answers[at]
+        labels = data.labels[rows] if members.answers is None else members.answers[at]
+        return rows, labels, None if members.soft_labels is None else members.soft_labels[at]
 
     # Once an epoch: on an accelerator every gather of a step is a kernel of its own.
     ordered = None if order is None else learned(order)
@@ -241,7 +248,9 @@ def epoch(
                 learner,
                 members,
                 state,
-                lambda at, own: draw(learner, data, members, own, state, *learned(at), epoch, i),
+                lambda at, own: draw(
+                    learner, data, members, own, state, *learned(at)[:2], epoch, i
+                ),
                 (
                     _step_key(key, epoch, i, Stream.SAMPLE),
                     _step_key(key, epoch, i, Stream.NOISE),
@@ -250,8 +259,10 @@ def epoch(
                 active,
             )
         else:
-            now, taught = (lax.dynamic_slice(a, (i * batch,), (batch,)) for a in ordered)
-            drawn = draw(learner, data, members, key, state, now, taught, epoch, i)
+            now, labels, soft = jax.tree.map(
+                lambda a: lax.dynamic_slice_in_dim(a, i * batch, batch), ordered
+            )
+            drawn = draw(learner, data, members, key, state, now, labels, epoch, i, soft)
             loss, new = step_lib.step(learner, state, drawn, factor, active, ready)
         failed = active & ~jnp.isfinite(loss) & (state.bad_step < 0)
         bad_step = jnp.where(failed, epoch * num_steps + i, state.bad_step)

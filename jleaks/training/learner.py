@@ -58,6 +58,8 @@ class Members(NamedTuple):
       smoothing, entropy, penalty, decay, relax: [] of a loss that is changed (see
         `jleaks.training.objective.Objective`); None for one that is not.
       mixup: [] both parameters of the beta distribution that mixup's shares are drawn from; None without.
+      soft_labels: [n, K] posteriors that are learned of these records in the place of their classes; None
+        for classes.
       last_epoch: [] epochs after which the model stays as it is; None for all of the recipe's.
       watched: [n] positions of records whose loss is kept over the training; None for none.
     """
@@ -73,6 +75,7 @@ class Members(NamedTuple):
     decay: Float[AnyArray, "*models"] | None = None
     relax: Float[AnyArray, "*models"] | None = None
     mixup: Float[AnyArray, "*models"] | None = None
+    soft_labels: Float[AnyArray, "*models members k"] | None = None
     last_epoch: Float[AnyArray, "*models"] | None = None
     watched: Int[AnyArray, "*models watched"] | None = None
 

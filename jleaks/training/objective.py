@@ -2,7 +2,8 @@
 
 Label smoothing (Szegedy et al. 2016, section 7), the confidence penalty (Pereyra et al. 2017, equation 2),
 HAMP's high-entropy soft labels (Chen & Pattabiraman 2024, section IV-A), RelaxLoss (Chen, Yu & Fritz 2022,
-algorithm 1), mixup (Zhang et al. 2018) and a penalty on squared weights.
+algorithm 1), mixup (Zhang et al. 2018), distillation (Hinton et al. 2015, at a temperature of one) and a
+penalty on squared weights.
 """
 
 import math
@@ -41,6 +42,7 @@ class Objective(NamedTuple):
         followed any further down.
       even: [B] whether the epoch is even, counted from zero: RelaxLoss then goes up, otherwise it flattens
         posteriors.
+      soft_labels: [B, K] posteriors that are learned in the place of the classes.
     """
 
     smoothing: Float[Array, "batch"] | None = None
@@ -49,6 +51,7 @@ class Objective(NamedTuple):
     decay: Float[Array, "batch"] | None = None
     relax: Float[Array, "batch"] | None = None
     even: Bool[Array, "batch"] | None = None
+    soft_labels: Float[Array, "batch k"] | None = None
 
 
 def soft_share(level: Float[Array, "batch"], num_classes: int) -> Float[Array, "batch"]:
@@ -86,6 +89,8 @@ def changed(
       labels: Classes.
       losses: Cross-entropies.
     """
+    if objective.soft_labels is not None:
+        losses = -(objective.soft_labels * jax.nn.log_softmax(logits)).sum(-1)
     if objective.smoothing is not None:
         losses = _smoothed(logits, losses, objective.smoothing)
     if objective.entropy is not None:

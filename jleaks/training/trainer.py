@@ -59,6 +59,12 @@ class FleetSpec:
         """M."""
         return len(self.names)
 
+    @property
+    def label_bytes(self) -> int:
+        """Of the soft labels of one model."""
+        soft = self.members.soft_labels
+        return 0 if soft is None else soft[0].size * soft.dtype.itemsize
+
 
 def _take(tree: _T, rows: slice | np.ndarray) -> _T:
     """Returns the models at `rows` of a stacked tree."""
@@ -118,7 +124,10 @@ class Trainer:
         data, width = Data(spec.features, spec.labels), spec.members.indices.shape[1]
         devices = list(self._mesh.devices.flat)
         self.packing = packing.choose(
-            spec.learner, data, width, spec.num_models, devices, execution, memory, private
+            *(spec.learner, data, width, spec.num_models, devices, execution),
+            memory=memory,
+            private=private,
+            label_bytes=spec.label_bytes,
         )
         if self.packing.data_bytes > self.packing.memory_bytes:
             raise InputError(
