@@ -9,8 +9,8 @@ Where the defender's own examples come from: the authors hold records back that 
 on.  Here two further networks, each trained on one random half of the training part, answer about both
 halves, so that the model itself keeps all of its records and its accuracy.
 
-What differs, too: the attack network sees sorted posteriors and has hidden layers of 64 and 32 units, the
-authors' 256, 128 and 64.
+What differs, too: the attack network has hidden layers of 64 and 32 units, the authors' 256, 128 and 64.
+A search turns at kinks: answers that are computed in another batch may differ by some thousandths.
 """
 
 import itertools
