@@ -79,6 +79,8 @@ class Defence:
       points: Random points about which the model itself is asked first, undefended, whatever they are for:
         the logarithms of its posteriors [points, K], flattened, stand behind the strength that `answer` is
         made with; 0 for none.
+      held_back: Share of a training part that is not trained on, but compared with (`Members.reference`); a
+        bank's models compare with its population instead.
       preliminary: Networks that are trained first, from whose answers this one's labels, or what `answer`
         is made with, are learned; None for none.
       name: Of the entry that made it.
@@ -90,6 +92,7 @@ class Defence:
     composite: Composite | None = None
     tailor: Callable[[Recipe, int], Mapping[str, Any]] | None = None
     points: int = 0
+    held_back: float = 0.0
     preliminary: Preliminary | None = None
     name: str = ""
     strength: Strength = ()

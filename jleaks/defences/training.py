@@ -1,6 +1,7 @@
 """Defences that change how a model is trained, and leave its answers alone.
 
-The losses are in `jleaks.training.objective`.  An attacker who knows of one trains shadows with it.
+The losses are in `jleaks.training.objective` and `jleaks.training.adversarial`.  An attacker who knows of
+one trains shadows with it.
 """
 
 from typing import Any
@@ -89,3 +90,25 @@ def relaxloss(alpha: float) -> Defence:
 def mixup(parameter: float) -> Defence:
     """Mixes every record of a batch, encoded, with another by one share (Zhang et al. 2018, section 2)."""
     return Defence(training={"mixup": _number("mixup's parameter", parameter, 0, open_low=True)})
+
+
+@defence("adversarial", strength="weight[, share]", tried=("1", "3", "10"))
+def adversarial(strength: float | tuple[float, float]) -> Defence:
+    """Adversarial regularisation (Nasr, Shokri & Houmansadr 2018).
+
+    Args:
+      strength: Weight of the adversary's gain in the loss (the authors' is 3 on Purchase-100); share of the
+        training part that is kept for comparison with members, and not trained on: 0.2 if left out.
+    """
+    weight, *rest = np.ravel(strength)
+    if len(rest) > 1:
+        raise InputError(
+            f"adversarial regularisation's strength is {strength}, expected one or two numbers"
+        )
+    share = _number(
+        "adversarial regularisation's share", rest[0] if rest else 0.2, 0, 1, open_low=True
+    )
+    return Defence(
+        training={"adversarial": _number("adversarial regularisation's weight", weight, 0)},
+        held_back=share,
+    )

@@ -269,6 +269,7 @@ def subjects(plan: BankPlan, split: Halves, numbers: Sequence[int]) -> list[Subj
     keys = [identity_key(plan.seed, plan.task, Role.BANK_MODEL, i) for i in numbers]
     asked = np.concatenate([split.candidates, split.population])
     watch = Watch(asked, plan.loss_trace) if plan.loss_trace else None
+    reference = split.population if defence is not None and defence.held_back else None
     return [
         Subject(
             name=f"model {i} of the bank of {plan.task}, seed {plan.seed}",
@@ -280,6 +281,7 @@ def subjects(plan: BankPlan, split: Halves, numbers: Sequence[int]) -> list[Subj
             defence=defence,
             seed=plan.seed,
             watch=watch,
+            reference=reference,
         )
         for i, key_data in zip(numbers, stack_key_data(keys), strict=True)
     ]

@@ -272,7 +272,7 @@ class Library:
         ]
         path = self.folder / "models" / f"{fleet}{_FLEET}"
         if processes.is_first():
-            write_kept(path, flat(state._replace(opt_state=())), {"models": models})
+            write_kept(path, flat(state._replace(opt_state=(), adversary={})), {"models": models})
             shutil.rmtree(folder, ignore_errors=True)
             spent.path.unlink(missing_ok=True)
         self.num_trained += spec.num_models
@@ -365,7 +365,7 @@ def _measured(spec: FleetSpec) -> training_cost.Cost:
     shape = jax.ShapeDtypeStruct(spec.features.shape, spec.features.dtype)
     width, private = spec.members.indices.shape[1], spec.members.privacy is not None
     size = training_cost.measure(spec.learner, shape, width, private)
-    more = spec.label_bytes
+    more = spec.beside_bytes
     if spec.members.watched is not None:
         more += 4 * spec.learner.trace_points * spec.members.watched.shape[1]
     return dataclasses.replace(size, state_bytes=size.state_bytes + more)

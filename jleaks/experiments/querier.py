@@ -76,6 +76,7 @@ class Querier:
                 if subject.watch
                 else ()
             ),
+            *([subject.reference.astype(np.int32)] if subject.reference is not None else ()),
             digits=24,
         )
 
@@ -275,6 +276,13 @@ class Querier:
             # Of one fleet all are watched at as many points.
             learner = dataclasses.replace(learner, trace_points=first.watch.points)
             training["watched"] = np.stack([s.watch.records for s in subjects if s.watch])
+        if first.reference is not None:
+            given = [s.reference for s in subjects if s.reference is not None]
+            sizes = np.array([len(own) for own in given], np.int32)
+            reference = np.zeros((len(given), sizes.max()), np.int32)
+            for row, own in zip(reference, given, strict=True):
+                row[: len(own)] = own
+            training |= {"reference": reference, "reference_size": sizes}
         if "soft_labels" in fleet_kind(first.defence)[0]:
             # They are learned where networks are trained.
             shape = (*indices.shape, data.task.num_classes)

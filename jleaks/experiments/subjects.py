@@ -54,6 +54,8 @@ class Subject:
         into this order, after which the first n are called members; None for the truth.
       seed: Of the draw that it belongs to.
       watch: Of which records its loss is kept while it trains; None for none.
+      reference: [r] records that its defence compares members with, which it is neither trained on nor
+        asked about; None for none.
     """
 
     name: str
@@ -66,6 +68,7 @@ class Subject:
     null_order: Int[np.ndarray, "rows"] | None = None
     seed: int = 0
     watch: Watch | None = None
+    reference: Int[np.ndarray, "reference"] | None = None
 
     @property
     def rows(self) -> Int[np.ndarray, "rows"]:
@@ -139,6 +142,8 @@ def defended(subject: Subject, given: AnyDefence | None, split_key: KeyData) -> 
     of_network = not defence.of_answers_alone or defence.points
     if isinstance(subject.recipe, ForestRecipe) and of_network:
         raise InputError(f"{subject.name} is a forest; {defence} defends networks alone")
+    if defence.held_back:
+        subject = _holding_back(subject, defence, split_key)
     if defence.composite is None:
         tailored = defence.tailored(subject.recipe, len(subject.members))
         return dataclasses.replace(subject, defence=tailored)
@@ -169,6 +174,27 @@ def defended(subject: Subject, given: AnyDefence | None, split_key: KeyData) -> 
         members=subject.members,
         others=subject.others,
         seed=subject.seed,
+    )
+
+
+def _holding_back(subject: Subject, defence: Defence, split_key: KeyData) -> Subject:
+    """Returns a subject that keeps some of its training part for comparison, and as many others as members.
+
+    Raises:
+      InputError: nothing would be left to train on, or to compare with.
+    """
+    count = round(defence.held_back * len(subject.members))
+    if not 0 < count < len(subject.members):
+        raise InputError(
+            f"{defence} keeps {count} of the {len(subject.members)} members of the {subject.name} for "
+            "comparison, expected at least one, and one to train on"
+        )
+    order = np.random.default_rng(split_key).permutation(subject.members)
+    return dataclasses.replace(
+        subject,
+        members=order[count:],
+        others=subject.others[: len(order) - count],
+        reference=order[:count],
     )
 
 

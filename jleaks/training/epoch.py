@@ -19,6 +19,7 @@ from jleaks.data import encodings
 from jleaks.data.augmentation import augment
 from jleaks.errors import InputError
 from jleaks.keys import Key, Stream
+from jleaks.training import adversarial as adversarial_lib
 from jleaks.training import optimizer
 from jleaks.training import private as private_lib
 from jleaks.training import step as step_lib
@@ -56,6 +57,7 @@ def init(
         trace={}
         if members.watched is None
         else {"loss": jnp.zeros((learner.trace_points, len(members.watched)), jnp.float32)},
+        adversary={} if members.adversarial is None else adversarial_lib.init(learner, key),
     )
 
 
@@ -198,7 +200,7 @@ def _objective(
     """Returns what is changed of a batch's loss, from each record's point of view; None for nothing."""
     given = {
         name: getattr(members, name)
-        for name in ("smoothing", "entropy", "penalty", "decay", "relax")
+        for name in ("smoothing", "entropy", "penalty", "decay", "relax", "adversarial")
         if getattr(members, name) is not None
     }
     if not given and soft_labels is None:
@@ -263,6 +265,9 @@ def epoch(
                 lambda a: lax.dynamic_slice_in_dim(a, i * batch, batch), ordered
             )
             drawn = draw(learner, data, members, key, state, now, labels, epoch, i, soft)
+            if members.adversarial is not None:
+                own = _step_key(key, epoch, i, Stream.ADVERSARY_BATCH)
+                state = adversarial_lib.step(learner, data, members, state, own, active)
             loss, new = step_lib.step(learner, state, drawn, factor, active, ready)
         failed = active & ~jnp.isfinite(loss) & (state.bad_step < 0)
         bad_step = jnp.where(failed, epoch * num_steps + i, state.bad_step)

@@ -33,6 +33,8 @@ class State(NamedTuple):
         an empty dict for networks without it.
       trace: "loss", [P, n] cross-entropies of the watched records at P points of training, zero where still
         to come; an empty dict where none are watched.
+      adversary: "params" and "opt_state" of what adversarial regularisation trains along; an empty dict
+        without it.
     """
 
     params: PyTree
@@ -42,6 +44,7 @@ class State(NamedTuple):
     bad_step: Int[Array, ""]
     averages: PyTree
     trace: PyTree
+    adversary: PyTree
 
 
 class Members(NamedTuple):
@@ -60,6 +63,11 @@ class Members(NamedTuple):
       mixup: [] both parameters of the beta distribution that mixup's shares are drawn from; None without.
       soft_labels: [n, K] posteriors that are learned of these records in the place of their classes; None
         for classes.
+      adversarial: [] weight of the adversary that trains along (see `jleaks.training.adversarial`); None
+        for none.
+      reference: [r] positions of the records it compares members with, in any order; entries beyond
+        `reference_size` are padding.
+      reference_size: How many are valid.
       last_epoch: [] epochs after which the model stays as it is; None for all of the recipe's.
       watched: [n] positions of records whose loss is kept over the training; None for none.
     """
@@ -76,6 +84,9 @@ class Members(NamedTuple):
     relax: Float[AnyArray, "*models"] | None = None
     mixup: Float[AnyArray, "*models"] | None = None
     soft_labels: Float[AnyArray, "*models members k"] | None = None
+    adversarial: Float[AnyArray, "*models"] | None = None
+    reference: Int[AnyArray, "*models reference"] | None = None
+    reference_size: Int[AnyArray, "*models"] | None = None
     last_epoch: Float[AnyArray, "*models"] | None = None
     watched: Int[AnyArray, "*models watched"] | None = None
 

@@ -43,6 +43,7 @@ class Objective(NamedTuple):
       even: [B] whether the epoch is even, counted from zero: RelaxLoss then goes up, otherwise it flattens
         posteriors.
       soft_labels: [B, K] posteriors that are learned in the place of the classes.
+      adversarial: [B] weight of the adversary's gain (see `jleaks.training.adversarial`).
     """
 
     smoothing: Float[Array, "batch"] | None = None
@@ -52,6 +53,7 @@ class Objective(NamedTuple):
     relax: Float[Array, "batch"] | None = None
     even: Bool[Array, "batch"] | None = None
     soft_labels: Float[Array, "batch k"] | None = None
+    adversarial: Float[Array, "batch"] | None = None
 
 
 def soft_share(level: Float[Array, "batch"], num_classes: int) -> Float[Array, "batch"]:
@@ -81,7 +83,7 @@ def changed(
     labels: Int[Array, "batch"],
     losses: Float[Array, "batch"],
 ) -> Float[Array, "batch"]:
-    """Returns each record's loss in the place of its cross-entropy, all but the penalty on weights.
+    """Returns each record's loss in the place of its cross-entropy, weights' and adversaries' left out.
 
     Args:
       objective: What is changed.

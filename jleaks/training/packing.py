@@ -278,7 +278,7 @@ def choose(
     execution: Execution,
     memory: int | None = None,
     private: bool = False,
-    label_bytes: int = 0,
+    beside_bytes: int = 0,
 ) -> Packing:
     """Chooses a packing by prediction; what `execution` states is taken as it is.
 
@@ -291,7 +291,7 @@ def choose(
       execution: The user's choices, None where automatic.
       memory: Bytes of each device, the dataset's included; None for what is available now.
       private: Whether they are trained by DP-SGD.
-      label_bytes: Of the soft labels of one model.
+      beside_bytes: Of what a defence keeps beside one model (see `FleetSpec.beside_bytes`).
     """
     cost = measure(learner, data.features, num_members, private)
     platform = devices[0].platform
@@ -327,7 +327,7 @@ def choose(
             group, group_reason = count, "models per call"
         group = _even(count, group)
     # Positions of the training part, their number, two words of key data.
-    state_bytes = cost.state_bytes + 4 * (num_members + 3) + label_bytes
+    state_bytes = cost.state_bytes + 4 * (num_members + 3) + beside_bytes
     share_of_memory = _MEMORY_SHARE.get(platform, _ACCELERATOR_SHARE)
     surplus = -num_models % per_call
     lost = surplus / len(devices) * seconds * learner.recipe.epochs

@@ -61,7 +61,7 @@ def check(learner: Learner, members: Members, state: State) -> None:
     Raises:
       InputError: the network normalises batches, or another defence looks at more than one record.
     """
-    for name in ("decay", "relax", "mixup", "soft_labels"):
+    for name in ("decay", "relax", "mixup", "soft_labels", "adversarial"):
         if getattr(members, name) is not None:
             raise InputError(
                 f"DP-SGD beside {name}: its loss is not one of single records; choose one of the two"

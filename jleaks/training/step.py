@@ -11,6 +11,7 @@ from jleaks.arrays import AnyArray
 from jleaks.models.convolution import Rounded, rounded
 from jleaks.models.kernels import Descend
 from jleaks.training import optimizer
+from jleaks.training.adversarial import gain
 from jleaks.training.learner import Batch, Learner, State
 from jleaks.training.objective import changed
 
@@ -41,11 +42,14 @@ def record_losses(
 
 
 def mean_loss(
-    learner: Learner, logits: Float[Array, "records k"], batch: Batch
+    learner: Learner, state: State, logits: Float[Array, "records k"], batch: Batch
 ) -> Float[Array, ""]:
     """Returns the loss of a batch, or the share that some of its records have in it (`record_losses`)."""
+    losses = record_losses(learner, logits, batch)
+    if batch.objective is not None and (weight := batch.objective.adversarial) is not None:
+        losses = losses + gain(state.adversary["params"], logits, batch.labels, weight)
     # Divided here, where the gradient is small: that of all weights is not.
-    return record_losses(learner, logits, batch).sum() / learner.recipe.batch_size
+    return losses.sum() / learner.recipe.batch_size
 
 
 def _decays(batch: Batch) -> bool:
@@ -95,7 +99,7 @@ def gradient(
 
     def loss_fn(params: PyTree, block: Batch) -> tuple[Array, PyTree]:
         logits, averages = learner.apply(state._replace(params=params), block)
-        loss = mean_loss(learner, logits, block)
+        loss = mean_loss(learner, state, logits, block)
         return loss + _decay(learner, params, block) if _decays(block) else loss, averages
 
     # A penalty on weights is one on those that are not rounded.
@@ -207,7 +211,7 @@ def _fused_step(
     in_kernel = learner.recipe.activation == "tanh"
     inputs, outputs, x = dense_forward(learner, state, batch)
     depth = len(inputs)
-    loss, dy = jax.value_and_grad(lambda z: mean_loss(learner, z, batch))(x)
+    loss, dy = jax.value_and_grad(lambda z: mean_loss(learner, state, z, batch))(x)
     for i in reversed(range(depth)):
         layers[f"Dense_{i}"], dx = descend(
             layers[f"Dense_{i}"], inputs[i], outputs[i], dy, adam.how, adam.decay,

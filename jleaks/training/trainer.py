@@ -11,7 +11,7 @@ import numpy as np
 
 from jleaks.activity import doing
 from jleaks.errors import InputError
-from jleaks.training import divergence, epoch, packing, processes
+from jleaks.training import adversarial, divergence, epoch, packing, processes
 from jleaks.training import private as private_lib
 from jleaks.training.checkpoints import Store
 from jleaks.training.executables import TooLargeError
@@ -60,10 +60,13 @@ class FleetSpec:
         return len(self.names)
 
     @property
-    def label_bytes(self) -> int:
-        """Of the soft labels of one model."""
-        soft = self.members.soft_labels
-        return 0 if soft is None else soft[0].size * soft.dtype.itemsize
+    def beside_bytes(self) -> int:
+        """Of what a defence keeps beside one model: soft labels, reference records, an adversary."""
+        own = self.members.soft_labels, self.members.reference
+        kept = sum(leaf[0].size * leaf.dtype.itemsize for leaf in own if leaf is not None)
+        if self.members.adversarial is not None:
+            kept += adversarial.state_bytes(self.learner.num_classes)
+        return kept
 
 
 def _take(tree: _T, rows: slice | np.ndarray) -> _T:
@@ -114,6 +117,7 @@ class Trainer:
                     raise InputError(
                         f"{spec.name}: a dropout ratio is {ratio:g}, expected numbers in [0, 1)"
                     )
+        adversarial.check(spec.name, spec.members, spec.learner.recipe.batch_size)
         private = spec.members.privacy is not None
         if private:
             state = epoch.template(spec.learner, spec.features)
@@ -127,7 +131,7 @@ class Trainer:
             *(spec.learner, data, width, spec.num_models, devices, execution),
             memory=memory,
             private=private,
-            label_bytes=spec.label_bytes,
+            beside_bytes=spec.beside_bytes,
         )
         if self.packing.data_bytes > self.packing.memory_bytes:
             raise InputError(

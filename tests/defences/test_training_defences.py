@@ -8,8 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jleaks.data.splits import halves
 from jleaks.defences.defence import get_defence
 from jleaks.errors import InputError
+from jleaks.experiments import bank
+from jleaks.experiments.bank_plan import BankPlan
+from jleaks.experiments.plan import Plan
+from jleaks.experiments.subjects import SubjectLayout
 from jleaks.training import fleet, objective
 from jleaks.training.learner import Batch
 from jleaks.training.recipe import Recipe
@@ -193,9 +198,40 @@ def test_mixup_is_drawn_from_identity():
         ("relaxloss:1,2", "expected one number in"),
         ("mixup:0", r"mixup's parameter is 0.0, expected one number in \(0, inf\)"),
         ("hamp_training:0.5,1,2", "expected one or two numbers"),
+        ("adversarial:-1", "adversarial regularisation's weight is -1.0, expected one number in"),
+        (
+            "adversarial:1,1",
+            r"adversarial regularisation's share is 1.0, expected one number in \(0, 1\)",
+        ),
+        ("adversarial:1,0.5,2", "expected one or two numbers"),
         ("hamp_training:1", "HAMP's entropy is 1.0, expected one number in"),
     ],
 )
 def test_bad_strengths_are_one_line(text, message):
     with pytest.raises(InputError, match=message):
         get_defence(text)
+
+
+def test_adversarial_regularisation_keeps_records_for_comparison():
+    plan = Plan(tasks=("location",), source="synthetic", seeds=(1,))
+    layout = SubjectLayout(plan, {"location": 500})
+    plain = layout.target("location", 0)
+    for share, given in ((0.2, "adversarial:3"), (0.5, "adversarial:3,0.5")):
+        found = layout.target("location", 0, defence=given)
+        count = round(share * len(plain.members))
+        assert len(found.reference) == count
+        assert len(found.members) == len(found.others) == len(plain.members) - count
+        kept = np.concatenate([found.members, found.reference])
+        np.testing.assert_array_equal(np.sort(kept), np.sort(plain.members))
+        assert set(found.others) <= set(plain.others)
+        assert found.defence.training == {"adversarial": 3.0}
+
+
+def test_a_bank_s_models_are_compared_with_its_population():
+    plan = BankPlan(
+        task="location", num_models=4, num_candidates=40, num_population=20, defence="adversarial:3"
+    )
+    split = halves("location", plan.seed, 100, 4, 40, 20)
+    for model in bank.subjects(plan, split, range(4)):
+        np.testing.assert_array_equal(model.reference, split.population)
+        assert len(model.members) == len(model.others) == 20

@@ -31,6 +31,7 @@ def state(seed):
         bad_step=np.full(3, -1, np.int32),
         averages={},
         trace={},
+        adversary={},
     )
 
 
