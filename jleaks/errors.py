@@ -11,6 +11,14 @@ class InputError(ValueError):
     few, what is allowed.  Launchers print it without a traceback and exit with status 2.
     """
 
+    def __init__(self, message: str):
+        """Takes the message; what it quotes of a file breaks no line and moves no cursor."""
+        super().__init__("".join(c if c.isprintable() else _escaped(c) for c in message))
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode()
+
 
 class DivergedError(RuntimeError):
     """A loss stopped being finite; the message names the model and the step.

@@ -3,9 +3,8 @@
 Only the arrays that are asked for are read: whatever else lies in a file cannot do harm.
 """
 
-import zipfile
-import zlib
-from collections.abc import Callable, Iterable
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,11 +12,20 @@ import numpy as np
 
 from jleaks.errors import InputError
 
-# What NumPy and zipfile raise on files that are cut short, damaged, encrypted or of another kind.
-_DAMAGE = (
-    *(OSError, ValueError, TypeError, EOFError, KeyError, MemoryError, OverflowError),
-    *(RuntimeError, NotImplementedError, SyntaxError, zipfile.BadZipFile, zlib.error),
-)
+
+@contextlib.contextmanager
+def _reading(path: Path, verdict: str) -> Iterator[None]:
+    """Takes whatever is raised meanwhile for the file's fault.
+
+    NumPy, zip, zlib and Arrow raise all sorts of exceptions on files that are cut short, damaged,
+    encrypted, of another kind or made to harm.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"{path} {verdict}: {_reason(error)}") from error
 
 
 def _reason(error: BaseException) -> str:
@@ -40,22 +48,17 @@ def read_npz(path: Path, wanted: Iterable[str]) -> tuple[dict[str, np.ndarray], 
     """
     _check_there(path)
     wanted, arrays = set(wanted), {}
-    try:
-        with path.open("rb") as raw:
-            file = np.load(raw, allow_pickle=False)
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise InputError(f"{path} holds one array (.npy), expected an npz of named arrays")
-            with file:
-                names = list(file.files)
-                for name in names:
-                    if name in wanted:
-                        if names.count(name) > 1:
-                            raise InputError(f"{path} holds the array {name} twice")
-                        arrays[name] = _member(path, file, name)
-    except InputError:
-        raise
-    except _DAMAGE as error:
-        raise InputError(f"{path} is damaged: {_reason(error)}") from error
+    with _reading(path, "is damaged"), path.open("rb") as raw:
+        file = np.load(raw, allow_pickle=False)
+        if not isinstance(file, np.lib.npyio.NpzFile):
+            raise InputError(f"{path} holds one array (.npy), expected an npz of named arrays")
+        with file:
+            names = list(file.files)
+            for name in names:
+                if name in wanted:
+                    if names.count(name) > 1:
+                        raise InputError(f"{path} holds the array {name} twice")
+                    arrays[name] = _member(path, file, name)
     return arrays, [name for name in names if name not in arrays]
 
 
@@ -105,16 +108,14 @@ def read_parquet(
     """
     _check_there(path)
     pyarrow = _pyarrow()
-    try:
-        schema = pyarrow.parquet.read_schema(path)
-        names = [name for name in schema.names if is_wanted(name)]
+    with _reading(path, "is not a parquet file"):
+        held = pyarrow.parquet.read_schema(path).names
+        names = [name for name in held if is_wanted(name)]
         if len(set(names)) != len(names):
-            raise InputError(f"{path} names a column twice in {','.join(schema.names)}")
+            raise InputError(f"{path} names a column twice in {','.join(held)}")
         table = pyarrow.parquet.read_table(path, columns=names, page_checksum_verification=True)
-    except (OSError, pyarrow.ArrowException) as error:
-        raise InputError(f"{path} is not a parquet file: {_reason(error)}") from error
-    columns = {name: _column(path, name, table[name].combine_chunks()) for name in names}
-    return columns, [name for name in schema.names if name not in columns]
+        columns = {name: _column(path, name, table[name].combine_chunks()) for name in names}
+    return columns, [name for name in held if name not in columns]
 
 
 def _pyarrow() -> Any:
@@ -210,30 +211,27 @@ def read_table(path: Path) -> Table:
     """
     _check_there(path)
     ending = path.with_suffix("").suffix if path.suffix in (".gz", ".bz2") else path.suffix
-    if ending in _PARQUET:
-        table, lines = _parquet_table(path), tuple[str, ...]()
-    elif ending in _CSV:
-        table, lines = _csv_table(path, _CSV[ending])
-    else:
+    lines: tuple[str, ...] = ()
+    if ending not in (*_PARQUET, *_CSV):
         raise InputError(
             f"{path}: own data is a .npz, .csv, .tsv or .parquet file, or a folder with a folder of images "
             "for each class"
         )
-    names = table.schema.names
-    for name in names:
-        if names.count(name) > 1:
-            raise InputError(f"{path} has two columns called {name}; give each a name of its own")
-    if not table.num_rows:
-        raise InputError(f"{path} has a header and no records")
-    return Table({name: _any_column(path, name, table[name]) for name in names}, lines)
-
-
-def _parquet_table(path: Path) -> Any:
     pyarrow = _pyarrow()
-    try:
-        return pyarrow.parquet.read_table(path, page_checksum_verification=True)
-    except (OSError, pyarrow.ArrowException) as error:
-        raise InputError(f"{path} is not a parquet file: {_reason(error)}") from error
+    with _reading(path, f"cannot be read as {'parquet' if ending in _PARQUET else 'csv'}"):
+        if ending in _PARQUET:
+            table = pyarrow.parquet.read_table(path, page_checksum_verification=True)
+        else:
+            table, lines = _csv_table(path, _CSV[ending])
+        names = table.schema.names
+        for name in names:
+            if names.count(name) > 1:
+                raise InputError(
+                    f"{path} has two columns called {name}; give each a name of its own"
+                )
+        if not table.num_rows:
+            raise InputError(f"{path} has a header and no records")
+        return Table({name: _any_column(path, name, table[name]) for name in names}, lines)
 
 
 def _csv_table(path: Path, delimiter: str | None) -> tuple[Any, tuple[str, ...]]:
@@ -241,31 +239,28 @@ def _csv_table(path: Path, delimiter: str | None) -> tuple[Any, tuple[str, ...]]
     from pyarrow import csv
 
     lines: tuple[str, ...] = ()
-    try:
-        with pyarrow.input_stream(str(path)) as stream:
-            content = stream.read()
-        first = content.partition(b"\n")[0].decode("utf-8-sig").strip()
-        if not first:
-            raise InputError(f"{path} begins with an empty line, expected a header")
-        if delimiter is None:
-            delimiter = max(",;\t|", key=first.count)
-            if delimiter != ",":
-                lines = (f"{path}: columns are parted by {delimiter!r}",)
-        names = [name.strip().strip('"') for name in first.split(delimiter)]
-        if all(is_number(name) for name in names):
-            raise InputError(
-                f"{path}: line 1 is numbers, no header; write one line with a name for each of its "
-                f"{len(names)} columns above it"
-            )
-        return csv.read_csv(
-            pyarrow.BufferReader(content),
-            # Types are those of whole columns, not of their first rows.
-            csv.ReadOptions(block_size=min(len(content) + 1, 2**31 - 1)),
-            csv.ParseOptions(delimiter=delimiter),
-            csv.ConvertOptions(strings_can_be_null=True),
-        ), lines
-    except (OSError, UnicodeDecodeError, pyarrow.ArrowException) as error:
-        raise InputError(f"{path} cannot be read as csv: {_reason(error)}") from error
+    with pyarrow.input_stream(str(path)) as stream:
+        content = stream.read()
+    first = content.partition(b"\n")[0].decode("utf-8-sig").strip()
+    if not first:
+        raise InputError(f"{path} begins with an empty line, expected a header")
+    if delimiter is None:
+        delimiter = max(",;\t|", key=first.count)
+        if delimiter != ",":
+            lines = (f"{path}: columns are parted by {delimiter!r}",)
+    names = [name.strip().strip('"') for name in first.split(delimiter)]
+    if all(is_number(name) for name in names):
+        raise InputError(
+            f"{path}: line 1 is numbers, no header; write one line with a name for each of its "
+            f"{len(names)} columns above it"
+        )
+    return csv.read_csv(
+        pyarrow.BufferReader(content),
+        # Types are those of whole columns, not of their first rows.
+        csv.ReadOptions(block_size=min(len(content) + 1, 2**31 - 1)),
+        csv.ParseOptions(delimiter=delimiter),
+        csv.ConvertOptions(strings_can_be_null=True),
+    ), lines
 
 
 def is_number(text: str) -> bool:

@@ -149,6 +149,8 @@ def read_flags(
       InputError: names the first value that cannot be used, and its place.
     """
     array = np.asarray(array)
+    if array.ndim == 0:
+        raise InputError(f"{where}: {what} is one value, expected one for each record")
     if array.dtype == bool:
         return array
     if array.dtype.kind in "USO":

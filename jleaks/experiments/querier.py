@@ -148,7 +148,9 @@ class Querier:
         names = [self.name(subject) for subject in subjects]
         spec = self.fleet_spec(subjects)
         soft = spec.members.soft_labels
-        if soft is not None and not self.library.has(names):
+        if soft is None:
+            self._train_first(subjects)
+        elif not self.library.has(names):
             for i, found in enumerate(self._told(subjects)):
                 defence = subjects[i].defence
                 assert defence is not None
@@ -178,13 +180,19 @@ class Querier:
 
     def _told(self, subjects: Sequence[Subject]) -> Iterator[Told]:
         """Trains what the subjects' defences train first; yields what it tells of one after another."""
-        labels = [self.datasets(s.task).labels[s.members] for s in subjects]
-        first = [preliminary.networks(s, own) for s, own in zip(subjects, labels, strict=True)]
-        if everyone := [network for own in first for network in own]:
+        self._train_first(subjects)
+        for subject in subjects:
+            yield preliminary.told(subject, self._labels(subject), self.query)
+
+    def _train_first(self, subjects: Sequence[Subject]) -> None:
+        """Trains what the subjects' defences train first, in as few fleets as there can be."""
+        first = [net for s in subjects for net in preliminary.networks(s, self._labels(s))]
+        if first and not self.library.has([self.name(network) for network in first]):
             # What they answer could not be left out.
-            self.train(everyone, sound=True)
-        for subject, own in zip(subjects, labels, strict=True):
-            yield preliminary.told(subject, own, self.query)
+            self.train(first, sound=True)
+
+    def _labels(self, subject: Subject) -> Int[np.ndarray, "members"]:
+        return self.datasets(subject.task).labels[subject.members]
 
     def cost(self, subjects: Sequence[AnySubject]) -> Cost:
         """Returns what training all of these took; they were asked before."""
@@ -245,7 +253,7 @@ class Querier:
         """Yields all models that were trained for a subject."""
         for part in _parts(subject):
             yield part
-            yield from preliminary.networks(part, self.datasets(part.task).labels[part.members])
+            yield from preliminary.networks(part, self._labels(part))
 
     def judged(self, subject: AnySubject, answers: Answers) -> Answers:
         """Returns a subject's answers, as those of a marked model if one of its networks diverged."""

@@ -5,8 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from jleaks import npz
 from jleaks.attacks.registry import ATTACKS
 from jleaks.errors import InputError
 from jleaks.report import statements
@@ -181,8 +180,8 @@ def _pictures(folder: Path, summary: _Rows) -> list[Picture]:
     if roc is not None:
         found.append(Picture(title, roc.read_bytes()))
     elif (path := folder / "roc.npz").exists():
-        with np.load(path, allow_pickle=False) as kept:
-            names, fpr, tpr = ([*map(str, kept["attacks"])], kept["fpr"], kept["tpr"])
+        kept, _ = npz.load(path, "attack the bank again")
+        names, fpr, tpr = ([*map(str, kept["attacks"])], kept["fpr"], kept["tpr"])
         count = int(min(row["num_nonmembers"] for row in summary))
         found.append(Picture(title, png(draw_roc(title, names, fpr, tpr, count))))
     if cost := _read(folder / "cost.jsonl"):

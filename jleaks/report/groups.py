@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import re
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from jleaks import npz
 from jleaks.errors import InputError
 from jleaks.experiments.claims import ATTACKS, Value, value_rank, variant_rank
 from jleaks.experiments.designs import Design, design_of
@@ -109,13 +109,7 @@ class Results:
         Raises:
           InputError: it cannot be read.
         """
-        path = self.folder / file
-        try:
-            # NumPy would leave a file open that is no archive.
-            with path.open("rb") as opened, np.load(opened, allow_pickle=False) as found:
-                return dict(found)
-        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-            raise InputError(f"{self.name}: cannot read {path}: {error}") from error
+        return npz.load(self.folder / file, f"run {self.name} again")[0]
 
 
 def collect(name: str, rows: Sequence[Any], folder: Path) -> Results:

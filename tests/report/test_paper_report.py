@@ -312,10 +312,10 @@ def test_what_cannot_be_reported_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"row 1: missing field\(s\) auc, device"):
         report_experiment("E6", [row], tmp_path)
     for name, file in (("E11", "points.npz"), ("E14", "densities.npz")):
-        with pytest.raises(InputError, match=f"{name}: cannot read .*{file}"):
+        with pytest.raises(InputError, match=f"{file} (is damaged|does not exist)"):
             report_experiment(name, make_rows(name), tmp_path)
         (tmp_path / file).write_bytes(b"PK\x03\x04 not really")
-        with pytest.raises(InputError, match=f"{name}: cannot read .*{file}"):
+        with pytest.raises(InputError, match=f"{file} (is damaged|does not exist)"):
             report_experiment(name, make_rows(name), tmp_path)
         np.savez(tmp_path / file, x=np.zeros(3))
         with pytest.raises(InputError, match=f"{file}.*"):
