@@ -31,6 +31,7 @@ BANK = Table(
         Bad("epochs", ["--epochs=0"], "epochs is 0"),
         Bad("defence", ["--defence=walls"], ["walls", "dropout"]),
         Bad("defence_many", ["--defence=stacking"], "stacking"),
+        Bad("defence_budget", ["--defence=memguard:-1"], "MemGuard's budget is -1"),
         Bad("delta_alone", ["--delta=1e-6"], "--delta is 1e-06, but there is no --target_epsilon"),
         Bad("trace_1", ["--loss_trace=1"], "loss_trace is 1, expected 0 or from 2 points"),
         Bad("canaries_many", ["--canaries=clean:4000"], "canaries are clean:4000, 4000 of 200 candidates"),
