@@ -42,8 +42,10 @@ class Kernels(NamedTuple):
       bits: Random uint32 of a key and a shape.
       order: Positions that sort words [n], ties by position.
       drop: What inverted dropout multiplies by, 1 / share or 0: of a key, the share that stays, a shape.
+      normals: `jax.random.normal` of a key and a shape.
       adam: Adam's step of one array (see `host.adam`); None where it is optax's.
       descend: A layer's backpropagation with Adam's step (see `host.descend`); None where they are two.
+      descend_privately: The same of clipped gradients and noise (see `host.descend_privately`); None, too.
       cnn_block: Records of a CNN's batch that a CPU computes at once; None for all.
     """
 
@@ -54,8 +56,10 @@ class Kernels(NamedTuple):
     bits: Callable[[Array, tuple[int, ...]], Array]
     order: Callable[[Array], Array]
     drop: Callable[[Array, Array, tuple[int, ...]], Array]
+    normals: Callable[[Array, tuple[int, ...]], Array]
     adam: Callable[..., host.Moments] | None
     descend: Descend | None
+    descend_privately: Callable[..., dict[str, host.Moments]] | None
     cnn_block: int | None
 
 
@@ -91,8 +95,10 @@ XLA = Kernels(
     bits=jax.random.bits,
     order=jnp.argsort,
     drop=lambda key, keep, shape: jnp.where(jax.random.bernoulli(key, keep, shape), 1 / keep, 0),
+    normals=jax.random.normal,
     adam=None,
     descend=None,
+    descend_privately=None,
     # Five images' windows and feature maps stay in a core's cache; a batch's do not.
     cnn_block=5,
 )
@@ -107,8 +113,10 @@ CPU = Kernels(
     bits=host.bits,
     order=host.order,
     drop=host.drop,
+    normals=host.normals,
     adam=host.adam,
     descend=host.descend,
+    descend_privately=host.descend_privately,
     cnn_block=None,
 )
 

@@ -55,7 +55,7 @@ class Packing:
       models_per_vmap: Models of one device that advance in the same instruction.
       per_call_reason: What bounds P: "number of models", "chunk length", "memory" or "user".
       per_vmap_reason: What bounds the models that advance together: "models per call", "cache",
-        "convolutions", "largest group", "memory" or "user".
+        "convolutions", "branches", "largest group", "memory" or "user".
       num_models: M, of the fleet.
       num_devices: That they are spread over.
       state_bytes: Of one model between two steps: parameters, optimiser state, statistics, running
@@ -311,6 +311,9 @@ def choose(
     if platform != "cpu" and cost.convolves:
         # Together they would be grouped convolutions, whose gradients cuDNN has no good kernels for.
         group, group_reason = 1, "convolutions"
+    if private and learner.descend is not None:
+        # Together they would take both ways of a branch, of which one alone is fast.
+        group, group_reason = 1, "branches"
     if execution.models_per_vmap is not None:
         group, group_reason = execution.models_per_vmap, "user"
     seconds = cost.flops_per_epoch / _FLOPS_PER_SECOND.get(platform, 1e12)

@@ -35,6 +35,7 @@ from jleaks.arrays import AnyArray
 from jleaks.errors import InputError
 from jleaks.keys import Key
 from jleaks.models.convolution import multiply
+from jleaks.models.cpu_kernels.operations import Noise
 from jleaks.training import optimizer
 from jleaks.training.learner import Batch, Learner, Members, State
 from jleaks.training.step import dense_forward, record_losses
@@ -47,7 +48,6 @@ DrawFn = Callable[[Int[Array, "block"], Key], Batch]
 _WORDS = 2.0**32
 # The largest float32 below it: a rate of one leaves a record out once in 2^24 steps.
 _MOST = np.float32(_WORDS - 256)
-_LOWEST = np.nextafter(np.float32(-1), np.float32(0))
 
 
 def check(learner: Learner, members: Members, state: State) -> None:
@@ -103,14 +103,6 @@ def sample(
     return learner.kernels.order((~taken).astype(jnp.uint32)), taken.sum()
 
 
-def normals(learner: Learner, key: Key, shape: tuple[int, ...]) -> Float[Array, "..."]:
-    """Returns `jax.random.normal(key, shape)`, of random words that a kernel may draw."""
-    words = learner.kernels.bits(key, shape)
-    ones = lax.bitcast_convert_type(words >> 9 | jnp.uint32(0x3F800000), jnp.float32)
-    uniform = jnp.maximum(_LOWEST, (ones - 1) * (1 - _LOWEST) + _LOWEST)
-    return np.float32(math.sqrt(2)) * lax.erf_inv(uniform)
-
-
 def _factors(
     squares: Float[Array, "block"], clip: Float[AnyArray, ""], real: Bool[Array, "block"]
 ) -> Float[Array, "block"]:
@@ -144,15 +136,28 @@ def _of_dense(
     learner: Learner, state: State, batch: Batch, clip: Float[AnyArray, ""], real: Array
 ) -> tuple[Array, PyTree]:
     """Fully connected layers, one after another: ghost norms, and one backward pass."""
+    losses, inputs, deltas = _clipped_deltas(learner, state, batch, clip, real)
+    return losses, {
+        f"Dense_{i}": {
+            "kernel": multiply(x.astype(jnp.float32).T, delta, "float32"),
+            "bias": delta.sum(0),
+        }
+        for i, (x, delta) in enumerate(zip(inputs, deltas, strict=True))
+    }
+
+
+def _clipped_deltas(
+    learner: Learner, state: State, batch: Batch, clip: Float[AnyArray, ""], real: Array
+) -> tuple[Array, list[Array], list[Array]]:
+    """Returns losses, inputs of each layer, and gradients of what it answered, scaled by clip factors."""
     tanh = learner.recipe.activation == "tanh"
     factors = None if batch.factors is None else batch.factors.hidden
     inputs, outputs, logits = dense_forward(learner, state, batch)
-    inputs = [x.astype(jnp.float32) for x in inputs]
     losses, pull = jax.vjp(lambda z: record_losses(learner, z, batch), logits)
     (delta,) = pull(jnp.ones_like(losses))
     deltas, squares = [delta], jnp.zeros_like(losses)
     for i in reversed(range(len(inputs))):
-        squares += ((inputs[i] ** 2).sum(1) + 1) * (delta**2).sum(1)
+        squares += ((inputs[i].astype(jnp.float32) ** 2).sum(1) + 1) * (delta**2).sum(1)
         if i > 0:
             delta = multiply(delta, state.params[f"Dense_{i}"]["kernel"].T, "float32")
             delta = delta if factors is None else delta * factors[i - 1]
@@ -162,10 +167,7 @@ def _of_dense(
     share = _factors(squares, clip, real)
     # Padding repeats a record: zero times its delta, whatever that is.
     scaled = [jnp.where(real[:, None], share[:, None] * delta, 0) for delta in deltas]
-    return losses, {
-        f"Dense_{i}": {"kernel": multiply(x.T, delta, "float32"), "bias": delta.sum(0)}
-        for i, (x, delta) in enumerate(zip(inputs, scaled, strict=True))
-    }
+    return losses, inputs, scaled
 
 
 def _of_any(
@@ -221,21 +223,54 @@ def step(
     size = block_size(learner)
     order, count = sample(learner, members, rate, keys[0])
     order = jnp.pad(order, (0, size))
+    expected = rate * jnp.float32(members.size)
+    privacy = clip, noise * clip, expected
 
-    def add(block: Array, total: tuple[Array, PyTree]) -> tuple[Array, PyTree]:
-        start = block * size
+    def block_of(number: Array | int) -> tuple[Batch, Bool[Array, "block"]]:
+        start = number * size
         at = lax.dynamic_slice(order, (start,), (size,))
         real = start + jnp.arange(size) < count
-        batch = draw_fn(at, jax.random.fold_in(keys[0], block))
+        return draw_fn(at, jax.random.fold_in(keys[0], number)), real
+
+    def in_blocks() -> tuple[Float[Array, ""], State]:
+        return _in_blocks(
+            learner, state, block_of, -(-count // size), privacy, keys[1], factor, active
+        )
+
+    if learner.descend is None or (descend := learner.kernels.descend_privately) is None:
+        return in_blocks()
+    adam = optimizer.HostAdam(learner.recipe, state.opt_state, factor, active)
+
+    def fused() -> tuple[Float[Array, ""], State]:
+        return _fused(learner, descend, state, *block_of(0), privacy, keys[1], adam)
+
+    # Few samples take more than one block.
+    return lax.cond(count <= size, fused, in_blocks)
+
+
+def _in_blocks(
+    learner: Learner,
+    state: State,
+    block_of: Callable[[Array], tuple[Batch, Bool[Array, "block"]]],
+    num_blocks: Int[Array, ""],
+    privacy: tuple[Array, Array, Array],
+    key: Key,
+    factor: Float[AnyArray, ""],
+    active: Bool[AnyArray, ""],
+) -> tuple[Float[Array, ""], State]:
+    """Sums clipped gradients over blocks, adds noise, and updates; see `step`."""
+    clip, deviation, expected = privacy
+
+    def add(block: Array, total: tuple[Array, PyTree]) -> tuple[Array, PyTree]:
+        batch, real = block_of(block)
         return jax.tree.map(jnp.add, total, clipped_sum(learner, state, batch, clip, real))
 
     zero = jnp.float32(0), jax.tree.map(jnp.zeros_like, state.params)
-    loss, grads = lax.fori_loop(0, -(-count // size), add, zero)
+    loss, grads = lax.fori_loop(0, num_blocks, add, zero)
     leaves, structure = jax.tree.flatten(grads)
-    expected = rate * jnp.float32(members.size)
+    normals = learner.kernels.normals
     noisy = [
-        (leaf + noise * clip * normals(learner, jax.random.fold_in(keys[1], i), leaf.shape))
-        / expected
+        (leaf + deviation * normals(jax.random.fold_in(key, i), leaf.shape)) / expected
         for i, leaf in enumerate(leaves)
     ]
     params, opt_state = optimizer.update(
@@ -243,3 +278,36 @@ def step(
         state.opt_state, state.params, factor, active,
     )  # fmt: skip
     return loss / expected, state._replace(params=params, opt_state=opt_state)
+
+
+def _fused(
+    learner: Learner,
+    descend: Callable[..., Any],
+    state: State,
+    batch: Batch,
+    real: Bool[Array, "block"],
+    privacy: tuple[Array, Array, Array],
+    key: Key,
+    adam: optimizer.HostAdam,
+) -> tuple[Float[Array, ""], State]:
+    """The same step of a fully connected network and one block: gradient, noise and Adam in one kernel."""
+    clip, deviation, expected = privacy
+    if learner.reads_bytes:
+        # Of padding the kernels see nothing but zeros, which they leave out.
+        shape = (-1, *(1,) * (batch.records.ndim - 1))
+        batch = batch._replace(records=jnp.where(real.reshape(shape), batch.records, 0))
+    losses, inputs, deltas = _clipped_deltas(learner, state, batch, clip, real)
+    scalars = jnp.stack([deviation, 1 / expected])
+    layers = adam.split(state.params)
+    # In the order of the leaves, as the noise of other networks is.
+    of_leaf = jax.tree.unflatten(
+        jax.tree.structure(state.params),
+        [jax.random.fold_in(key, i) for i in range(len(jax.tree.leaves(state.params)))],
+    )
+    for i, (x, delta) in enumerate(zip(inputs, deltas, strict=True)):
+        name = f"Dense_{i}"
+        noise = Noise(of_leaf[name]["bias"], of_leaf[name]["kernel"], scalars)
+        layers[name] = descend(layers[name], x, delta, adam.how, adam.decay, noise)
+    params, opt_state = adam.join(layers)
+    loss = jnp.where(real, losses, 0).sum() / expected
+    return loss, state._replace(params=params, opt_state=opt_state)

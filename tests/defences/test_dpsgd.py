@@ -19,11 +19,12 @@ from jleaks.experiments.bank_plan import BankPlan
 from jleaks.experiments.plan import Plan
 from jleaks.keys import wrap
 from jleaks.metrics.privacy_accounting import loss_epsilon
+from jleaks.models.kernels import CPU, XLA
 from jleaks.training import epoch, fleet, private
 from jleaks.training.execution import Execution
 from jleaks.training.learner import Batch, Data
 from jleaks.training.recipe import Recipe
-from tests.fleets import assert_identical, fleet_spec, tiny_spec, trained
+from tests.fleets import assert_close, assert_identical, fleet_spec, tiny_spec, trained
 
 CLIP = 0.7
 
@@ -166,12 +167,67 @@ def test_samples_are_poisson():
     assert nobody[1] == 0
 
 
-def test_noise_is_jaxs():
-    learner, *_ = one_model(Recipe(hidden=(16,), batch_size=20))
+@pytest.mark.usefixtures("kernels")
+@pytest.mark.parametrize("shape", [(1,), (13,), (100, 7), (300, 1000)])
+def test_the_kernel_s_noise_is_jaxs(shape):
     key = jax.random.key(3)
-    np.testing.assert_allclose(
-        private.normals(learner, key, (100, 7)), jax.random.normal(key, (100, 7)), rtol=1e-5
+    expected = jax.random.normal(key, shape)
+    np.testing.assert_allclose(CPU.normals(key, shape), expected, rtol=2e-5, atol=1e-6)
+    if len(shape) > 1:
+        assert np.abs(expected).max() > 2.5
+
+
+@pytest.mark.usefixtures("kernels")
+@pytest.mark.parametrize(("hidden", "activation"), [((16,), "tanh"), ((24, 17), "relu")])
+@pytest.mark.parametrize("encoding", ["binary", "real"])
+@pytest.mark.parametrize("rate", [0.3, 0.95])
+def test_one_kernel_takes_the_step_of_many(hidden, activation, encoding, rate):
+    """Of a sample in one block; of a larger one, which takes two blocks, the kernels add up to the same."""
+    recipe = Recipe(hidden=hidden, activation=activation, batch_size=20, l2=1e-3)
+    learner, data, members, state = one_model(recipe)
+    learner = dataclasses.replace(learner, encoding=encoding)
+    if encoding == "real":
+        data = data._replace(features=jnp.asarray(data.features, jnp.float32))
+        state = state._replace(statistics={"mean": jnp.full(20, 0.4), "std": jnp.full(20, 0.7)})
+    members = members._replace(privacy=jnp.array([0.8, CLIP, rate], jnp.float32))
+    keys = jax.random.key(1), jax.random.key(2)
+    taken = int(private.sample(learner, members, jnp.float32(rate), keys[0])[1])
+    assert (taken > private.block_size(learner)) == (rate > 0.5)
+
+    def after(kernels, active=True):
+        one = dataclasses.replace(learner, kernels=kernels)
+
+        def draw(at, _):
+            rows = members.indices[at]
+            return Batch(one.kernels.gather(data.features, rows, False), data.labels[rows])
+
+        def steps(state):
+            for _ in range(3):
+                loss, state = private.step(
+                    one, members, state, draw, keys, jnp.float32(1), jnp.bool_(active)
+                )
+            return loss, state
+
+        return jax.jit(steps)(state)
+
+    (loss, found), (other, expected) = after(CPU), after(XLA)
+    assert float(loss) == pytest.approx(float(other), rel=1e-4)
+    assert_close(found.params, expected.params)
+    assert_close(found.opt_state, expected.opt_state)
+    assert_identical(after(CPU, active=False)[1].params, state.params)
+
+
+@pytest.mark.usefixtures("kernels")
+def test_private_fleets_by_kernels_are_those_by_xla():
+    found, expected = (
+        trained(
+            dataclasses.replace(c, learner=dataclasses.replace(c.learner, kernels=kernels)),
+            models_per_vmap=1,
+        )
+        for c in [private_spec(GRID[:3], ragged=True, epochs=2)]
+        for kernels in (CPU, XLA)
     )
+    assert_close(found.params, expected.params)
 
 
 @pytest.mark.parametrize(("rate", "block"), [(0.3, None), (0.9, 7), (1e-6, None)])

@@ -5,6 +5,7 @@
 #include "adam.h"
 #include "lanes.h"
 #include "product.h"
+#include "random.h"
 #include "sparse.h"
 
 namespace jleaks {
@@ -26,6 +27,16 @@ inline Lanes Tanh(Lanes x) {
   // Comparisons with NaN are false: it must not turn into a bound.
   return x == x ? found : x;
 }
+
+// What a private step makes of a sum of gradients: noise of a deviation, and then a share of it.
+struct Noise {
+  Threefry of_bias, of_weights;
+  float deviation, share;
+
+  Lanes On(const Threefry& words, Index at, Lanes sums) const {
+    return (sums + deviation * words.Normals(static_cast<std::uint32_t>(at))) * share;
+  }
+};
 
 struct Dense {
   Index batch, inputs, outputs;
@@ -88,18 +99,23 @@ struct Dense {
   }
 
   // Takes a step of Adam along the gradients, those of the weights a tile at a time: they are never
-  // written to memory.  dx[batch, inputs], unless null, is that of the weights before it.
+  // written to memory.  dx[batch, inputs], unless null, is that of the weights before it.  Of a private
+  // step the gradients are noisy.
   template <typename Number>
   void Descend(const Number* x, const float* y, const float* dy, const Adam& adam, const Moments& w,
-               const Moments& bias, float* dx) const {
+               const Moments& bias, float* dx, const Noise* noise = nullptr) const {
     const float* dz = Inner(y, dy);
     if (dx) InputGradient(dz, w.params, dx);
     auto finish = [&](Lanes sums, float* out, Index, Index width) {
-      adam.Step(w, out - w.params, sums, width);
+      Index at = out - w.params;
+      adam.Step(w, at, noise ? noise->On(noise->of_weights, at, sums) : sums, width);
     };
     WeightGradient(x, dz, w.params, batch, finish);
     float* dbias = Scratch<3>(outputs);
     BiasGradient(dz, dbias);
+    for (Index i = 0; noise && i < outputs; i += kLanes) {
+      Store(dbias + i, noise->On(noise->of_bias, i, Load(dbias + i, outputs - i)), outputs - i);
+    }
     // Weight decay concerns weights alone.
     adam.WithoutDecay().Update(bias, dbias, outputs);
   }

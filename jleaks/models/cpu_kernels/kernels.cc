@@ -174,6 +174,41 @@ ffi::Error DenseDescent(X x, Floats y, Floats dy, Floats scalars, Floats w, Floa
   return ffi::Error::Success();
 }
 
+// A private step: `dz` is the gradient before the activation, clipped; `keys` are those of the noise on the bias
+// and on the weights, `noise` its deviation and the share that is taken of the noisy sums.
+template <typename X>
+ffi::Error DensePrivateDescent(X x, Floats dz, WordBuffer keys, Floats noise, Floats scalars, Floats w,
+                               Floats mean_w, Floats square_w, Floats bias, Floats mean_bias,
+                               Floats square_bias, Out<Floats> new_w, Out<Floats> new_mean_w,
+                               Out<Floats> new_square_w, Out<Floats> new_bias, Out<Floats> new_mean_bias,
+                               Out<Floats> new_square_bias, double b1, double b2, double eps, double decay) {
+  Shape xs(x, 2), zs(dz, 2);
+  Dense dense{xs[0], xs[1], zs[1], false};
+  Places weights(w, mean_w, square_w, new_w, new_mean_w, new_square_w, xs.models);
+  Places biases(bias, mean_bias, square_bias, new_bias, new_mean_bias, new_square_bias, xs.models);
+  for (Index i = 0; i < xs.models; ++i) {
+    Adam adam = MakeAdam(scalars, i, b1, b2, eps, decay);
+    if (adam.rate == 0) continue;
+    const std::uint32_t* key = keys.typed_data() + 4 * i;
+    const float* of = noise.typed_data() + 2 * i;
+    Noise own{{{key[0], key[1]}}, {{key[2], key[3]}}, of[0], of[1]};
+    const float* gradient = dz.typed_data() + i * zs[0] * zs[1];
+    dense.Descend(x.typed_data() + i * xs[0] * xs[1], gradient, gradient, adam, weights[i], biases[i], nullptr,
+                  &own);
+  }
+  return ffi::Error::Success();
+}
+
+ffi::Error RandomNormals(WordBuffer key, Out<Floats> normals) {
+  Shape keys(key, 1);
+  Index size = normals->element_count() / std::max<Index>(keys.models, 1);
+  for (Index i = 0; i < keys.models; ++i) {
+    const std::uint32_t* of = key.typed_data() + 2 * i;
+    Threefry{{of[0], of[1]}}.FillNormals(normals->typed_data() + i * size, size);
+  }
+  return ffi::Error::Success();
+}
+
 ffi::Error OrderWords(WordBuffer words, Out<Ints> order) {
   Shape shape(words, 1);
   for (Index i = 0; i < shape.models; ++i) {
@@ -253,6 +288,12 @@ JLEAKS_HANDLER(dense_gradients_bytes, DenseGradients<jleaks::Octets>,
       TO_FLOATS TO_FLOATS TO_FLOATS
 JLEAKS_HANDLER(dense_descent, DenseDescent<jleaks::Floats>, FLOATS DESCENT TO_FLOATS TANH ADAM);
 JLEAKS_HANDLER(dense_descent_bytes, DenseDescent<jleaks::Octets>, OCTETS DESCENT TO_FLOATS TANH ADAM);
+#define PRIVATE                                                                                         \
+  FLOATS.Arg<jleaks::WordBuffer>() FLOATS FLOATS FLOATS FLOATS FLOATS FLOATS FLOATS FLOATS TO_FLOATS \
+      TO_FLOATS TO_FLOATS TO_FLOATS TO_FLOATS TO_FLOATS
+JLEAKS_HANDLER(dense_private_descent, DensePrivateDescent<jleaks::Floats>, FLOATS PRIVATE ADAM);
+JLEAKS_HANDLER(dense_private_descent_bytes, DensePrivateDescent<jleaks::Octets>, OCTETS PRIVATE ADAM);
+JLEAKS_HANDLER(normals, RandomNormals, .Arg<jleaks::WordBuffer>() TO_FLOATS);
 JLEAKS_HANDLER(convolution_forward, ConvolutionForward,
                FLOATS FLOATS FLOATS TO_FLOATS.Ret<jleaks::Octets>().Attr<std::int64_t>("border"));
 JLEAKS_HANDLER(convolution_gradients, ConvolutionGradients,

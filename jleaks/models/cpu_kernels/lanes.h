@@ -61,6 +61,38 @@ inline Lanes Sqrt(Lanes x) {
   return root;
 }
 
+// The natural logarithm of positive numbers, none of them denormal, within two units in the last place: by
+// exponent, and the polynomial of the Cephes library for what is left in [sqrt(1/2), sqrt(2)).
+inline Lanes Log(Lanes x) {
+  constexpr float kSeries[] = {7.0376836292e-2f,  -1.1514610310e-1f, 1.1676998740e-1f,
+                               -1.2420140846e-1f, 1.4249322787e-1f,  -1.6668057665e-1f,
+                               2.0000714765e-1f,  -2.4999993993e-1f, 3.3333331174e-1f};
+  Flags bits;
+  std::memcpy(&bits, &x, sizeof bits);
+  Flags exponent = (bits >> 23) - 127, mantissa = (bits & 0x7FFFFF) | 0x3F800000;
+  Lanes m;
+  std::memcpy(&m, &mantissa, sizeof m);
+  // Comparisons are -1 where they hold.
+  Flags large = m > 1.41421356f;
+  m = large ? m * 0.5f : m;
+  Lanes e = __builtin_convertvector(exponent - large, Lanes), f = m - 1.0f, square = f * f;
+  Lanes series = Fill(kSeries[0]);
+  for (int i = 1; i < 9; ++i) series = series * f + kSeries[i];
+  Lanes y = f * square * series - 2.12194440e-4f * e - 0.5f * square;
+  return f + y + 0.693359375f * e;
+}
+
+// Whether a comparison holds anywhere.
+inline bool Any(Flags flags) {
+#if defined(__AVX__) && !defined(__AVX512F__)
+  return !_mm256_testz_si256(reinterpret_cast<__m256i>(flags), reinterpret_cast<__m256i>(flags));
+#else
+  std::int32_t any = 0;
+  for (Index i = 0; i < kLanes; ++i) any |= flags[i];
+  return any != 0;
+#endif
+}
+
 inline float Highest(Lanes x) {
 #if defined(__AVX512F__)
   return _mm512_reduce_max_ps(x);

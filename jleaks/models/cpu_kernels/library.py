@@ -35,9 +35,12 @@ HANDLERS = (
     "dense_forward_bytes",
     "dense_gradients",
     "dense_gradients_bytes",
+    "dense_private_descent",
+    "dense_private_descent_bytes",
     "drop",
     "gather",
     "gather_floats",
+    "normals",
     "order",
     "places",
 )

@@ -258,6 +258,60 @@ def descend(
     return {"kernel": Moments(*found[:3]), "bias": Moments(*found[3:])}, wanted.result(dx)
 
 
+class Noise(NamedTuple):
+    """What a private step makes of a sum of gradients.
+
+    Attributes:
+      bias: Key of the noise on the biases.
+      weights: Key of that on the weights.
+      scalars: Deviation of the noise, and what noisy sums are multiplied by.
+    """
+
+    bias: Array
+    weights: Array
+    scalars: Float[Array, "2"]
+
+
+def descend_privately(
+    layer: dict[str, Moments],
+    x: Num[Array, "batch inputs"],
+    dz: Float[Array, "batch outputs"],
+    how: Adam,
+    decay: float,
+    noise: Noise,
+) -> dict[str, Moments]:
+    """Takes the step of Adam that a layer's noisy gradient asks for, in place where XLA can.
+
+    Neither the gradient of the weights nor the noise is ever written to memory.
+
+    Args:
+      layer: As of `descend`.
+      x: What the layer saw.
+      dz: Clipped gradients of the records' losses in what it answered before its activation.
+      how: The step.
+      decay: Added to the gradient of the weights, times these.
+      noise: What is added to the gradient.
+
+    Returns:
+      The layer after the step.
+    """
+    arrays = *layer["kernel"], *layer["bias"]
+    keys = jnp.stack([jax.random.key_data(key) for key in (noise.bias, noise.weights)])
+    found = _call(
+        _of("dense_private_descent", x),
+        tuple(_floats(*a.shape) for a in arrays),
+        x, dz, keys, noise.scalars, how.scalars, *arrays,
+        aliases={5 + i: i for i in range(6)},
+        **how.constants(decay),
+    )  # fmt: skip
+    return {"kernel": Moments(*found[:3]), "bias": Moments(*found[3:])}
+
+
+def normals(key: Array, shape: tuple[int, ...]) -> Float[Array, "..."]:
+    """Returns `jax.random.normal(key, shape)`, but for the last bits, of what `bits` takes."""
+    return _call("normals", _floats(*shape), jax.random.key_data(key))
+
+
 def order(words: UInt32[Array, "n"]) -> Int[Array, "n"]:
     """Returns `jnp.argsort(words)`."""
     return _call("order", jax.ShapeDtypeStruct(words.shape, jnp.int32), words)

@@ -33,6 +33,35 @@ struct Threefry {
     return a ^ b;
   }
 
+  // `jax.random.normal` at positions [first, first + kLanes): the square root of two times the inverse of the
+  // error function (Giles 2012, "Approximating the erfinv function") of numbers that are uniform in (-1, 1).
+  Lanes Normals(std::uint32_t first) const {
+    constexpr float kLowest = -0.99999994f, kRoot = 1.41421356f;
+    constexpr float kNear[] = {2.81022636e-08f, 3.43273939e-07f,  -3.5233877e-06f,
+                               -4.39150654e-06f, 0.00021858087f,  -0.00125372503f,
+                               -0.00417768164f, 0.246640727f,     1.50140941f};
+    constexpr float kFar[] = {-0.000200214257f, 0.000100950558f, 0.00134934322f,
+                              -0.00367342844f,  0.00573950773f,  -0.0076224613f,
+                              0.00943887047f,   1.00167406f,     2.83297682f};
+    Words words = At(first) >> 9 | 0x3F800000u;
+    Lanes ones;
+    std::memcpy(&ones, &words, sizeof ones);
+    Lanes x = Max((ones - 1.0f) * (1.0f - kLowest) + kLowest, jleaks::Fill(kLowest));
+    Lanes w = -Log((1.0f - x) * (1.0f + x)), near = w - 2.5f, scale = jleaks::Fill(kNear[0]);
+    for (int i = 1; i < 9; ++i) scale = scale * near + kNear[i];
+    // One number in three hundred.
+    if (Flags tail = w >= 5.0f; Any(tail)) {
+      Lanes far = Sqrt(w) - 3.0f, other = jleaks::Fill(kFar[0]);
+      for (int i = 1; i < 9; ++i) other = other * far + kFar[i];
+      scale = tail ? other : scale;
+    }
+    return kRoot * x * scale;
+  }
+
+  void FillNormals(float* out, Index size) const {
+    for (Index i = 0; i < size; i += kLanes) Store(out + i, Normals(static_cast<std::uint32_t>(i)), size - i);
+  }
+
   void Fill(std::uint32_t* out, Index size) const {
     for (Index i = 0; i < size; i += kLanes) {
       Words words = At(static_cast<std::uint32_t>(i));
