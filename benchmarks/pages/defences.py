@@ -3,23 +3,38 @@
 python -m benchmarks.pages.defences --results=results/defences --page=docs/defences.md
 
 --results holds what is kept of work directories of launch.defend: rows.jsonl(.gz), figures beside it.
+--memguard holds the rows of examples/memguard_thresholds.py.
 """
 
 import os
 from pathlib import Path
+from typing import Any
 
 from benchmarks.harness import Command, versions, where
 from benchmarks.pages import write
+from jleaks.metrics.intervals import t_interval
+from jleaks.report.defence_banks import shown
 from jleaks.report.defences import by_task, tables
+from jleaks.report.table import Cell, Table
 from jleaks.rows import OF_EXPERIMENT, read_rows
 
 COMMAND = Command(
     "benchmarks.pages.defences",
     __doc__,
     results=where("Committed results.", "results/defences"),
+    memguard=where("Rows of MemGuard's budgets.", "results/claims/location/memguard.jsonl"),
     page=where("The page whose tables are written.", "docs/defences.md"),
 )
 TABLES = "defences tables"
+MEMGUARD = "memguard table"
+# Who attacks it: the case attack, whether the shadow has the defence, and the column's head.
+_ATTACKERS = (
+    ("attack model", "naive", "network, naive"),
+    ("attack model", "aware", "network, aware"),
+    ("class thresholds", "naive", "class thresholds, naive"),
+    ("class thresholds", "aware", "class thresholds, aware"),
+    ("correctness", "naive", "correctness"),
+)
 
 
 def measured(results: Path, folder: Path) -> str:
@@ -42,9 +57,36 @@ def measured(results: Path, folder: Path) -> str:
     return "\n\n".join(part.strip() for part in parts) or "No rows are committed yet."
 
 
+def budgets(path: Path) -> str:
+    """Returns the balanced accuracies of attacks on MemGuard by its budget, and where they are from."""
+    rows: list[Any] = [*read_rows(path, OF_EXPERIMENT)]
+    cells = []
+    for budget in sorted({row["variant"]["budget"] for row in rows}):
+        line = [Cell(f"{budget:g}")]
+        for attack, attacker, _ in _ATTACKERS:
+            wanted = {"budget": budget, "attacker": attacker}
+            found = [r["accuracy"] for r in rows if (r["attack"], r["variant"]) == (attack, wanted)]
+            line.append(Cell(shown(t_interval(found))))
+        cells.append(tuple(line))
+    table = Table(
+        title=f"Balanced accuracy on {rows[0]['task']} by MemGuard's budget",
+        caption=f"Means over {len({row['seed'] for row in rows})} seeds ± half of the 95% t interval. "
+        "Naive: the shadow lacks the defence; aware: it has it. Correctness: whether an answer is right.",
+        heads=("budget", *(head for *_, head in _ATTACKERS)),
+        num_text_columns=1,
+        rows=tuple(cells),
+    )
+    made = f"`{rows[0]['command']}`; {rows[0]['device']}; {versions(rows[0])}."
+    return f"{table.to_markdown().strip()}\n\n{made}"
+
+
 def main() -> int:
     page = Path(COMMAND.page)
-    return write(COMMAND.page, {TABLES: measured(Path(COMMAND.results), page.parent)})
+    parts = {
+        MEMGUARD: budgets(Path(COMMAND.memguard)),
+        TABLES: measured(Path(COMMAND.results), page.parent),
+    }
+    return write(COMMAND.page, parts)
 
 
 if __name__ == "__main__":
