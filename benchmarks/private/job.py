@@ -112,7 +112,7 @@ def answer(make: Callable[[Job, int], Model], packages: Sequence[str]) -> None:
 
     Args:
       make: Returns a model of the job in its initial state.
-      packages: Distributions whose versions are told.
+      packages: Distributions whose versions are told, the tool's own first.
     """
     folder, _, seconds, num_models, epochs = sys.argv[1:6]
     job = Job.load(Path(folder, "job.npz"))
@@ -125,7 +125,9 @@ def answer(make: Callable[[Job, int], Model], packages: Sequence[str]) -> None:
     model.layers()
     print(json.dumps({"first_call_seconds": time.perf_counter() - tick}), flush=True)
     sys.stdin.readline()
-    versions = {package: version(package) for package in packages}
+    tool, *others = packages
+    beside = ", ".join(f"{package} {version(package)}" for package in others)
+    versions = {tool: f"{version(tool)} ({beside})"}
     print(json.dumps({**timed(model, float(seconds)), "versions": versions}), flush=True)
 
 
