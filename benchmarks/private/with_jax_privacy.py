@@ -8,6 +8,8 @@ padded to a multiple of 32, and one jitted function for each padded size gathers
 Adam's step.  The examples gather outside of that function; all else is as in them.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import jax_privacy
@@ -29,28 +31,36 @@ def _loss(layers, records, labels):
     return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
 
+@functools.cache
+def _program(clip: float, batch: int, noise: float, learning_rate: float):
+    """Returns the jitted step of all models, what makes noise from a key, and the optimiser."""
+    gradient = jax_privacy.clipped_grad(
+        _loss, l2_clip_norm=clip, batch_argnums=(1, 2), normalize_by=batch
+    )
+    stddev = noise * gradient.l2_norm_bound
+    make_noise = functools.partial(noise_addition.gaussian_privatizer, stddev=stddev)
+    # The state has the key that noise is drawn from: this one is never used.
+    add_noise, adam = make_noise(prng_key=jax.random.key(0)).update, optax.adam(learning_rate)
+
+    @jax.jit
+    def step(state, records, labels, at):
+        layers, noise_state, adam_state = state
+        clipped = gradient(layers, records[at], labels[at], is_padding_example=at == -1)
+        noisy, noise_state = add_noise(clipped, noise_state)
+        updates, adam_state = adam.update(noisy, adam_state)
+        return optax.apply_updates(layers, updates), noise_state, adam_state
+
+    return step, make_noise, adam
+
+
 class Private:
     """A model in training."""
 
     def __init__(self, job: Job, model: int):
         """Prepares everything, and compiles for every size that a batch is likely to have."""
-        gradient = jax_privacy.clipped_grad(
-            _loss, l2_clip_norm=job.clip, batch_argnums=(1, 2), normalize_by=job.batch
-        )
-        noise = noise_addition.gaussian_privatizer(
-            stddev=job.noise * gradient.l2_norm_bound, prng_key=jax.random.key(model)
-        )
-        adam = optax.adam(job.learning_rate)
+        step, make_noise, adam = _program(job.clip, job.batch, job.noise, job.learning_rate)
+        noise = make_noise(prng_key=jax.random.key(model))
         records, labels = map(jnp.asarray, job.part(model))
-
-        @jax.jit
-        def step(state, records, labels, at):
-            layers, noise_state, adam_state = state
-            clipped = gradient(layers, records[at], labels[at], is_padding_example=at == -1)
-            noisy, noise_state = noise.update(clipped, noise_state)
-            updates, adam_state = adam.update(noisy, adam_state)
-            return optax.apply_updates(layers, updates), noise_state, adam_state
-
         layers = list(map(jnp.asarray, job.layers(model)))
         self._state = layers, noise.init(layers), adam.init(layers)
         self._step = lambda state, at: step(state, records, labels, at)
