@@ -204,12 +204,12 @@ def last_line(text: str) -> str:
 class Answering:
     """A process that answers every line of JSON with one."""
 
-    def __init__(self, words: Sequence[str]):
+    def __init__(self, words: Sequence[str], env: Mapping[str, str] | None = None):
         """Starts it."""
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(
-            words, stdin=pipe, stdout=pipe, stderr=self._errors, text=True, bufsize=1
+            words, stdin=pipe, stdout=pipe, stderr=self._errors, text=True, bufsize=1, env=env
         )
 
     def read(self, timeout: float | None = None) -> Row:
@@ -229,10 +229,14 @@ class Answering:
         self._errors.seek(0)
         raise InputError(last_line(self._errors.read()))
 
-    def ask(self, request: Any = None, timeout: float | None = None) -> Row:
-        """Sends a line and returns the answer (see `read`)."""
+    def tell(self, request: Any = None) -> None:
+        """Sends a line; the answer is to be read."""
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(request) + "\n")
+
+    def ask(self, request: Any = None, timeout: float | None = None) -> Row:
+        """Sends a line and returns the answer (see `read`)."""
+        self.tell(request)
         return self.read(timeout)
 
     def close(self) -> None:

@@ -11,6 +11,7 @@ from matplotlib.patches import Patch
 from benchmarks.checks.precision import difference_table
 from benchmarks.evaluator.evaluator import evaluator_table, latest
 from benchmarks.harness import Row, versions
+from benchmarks.private.private import private_table
 from benchmarks.scaling.growth import growth_table
 from benchmarks.scaling.own_networks import own_networks_table
 from benchmarks.scaling.packing import curve_table
@@ -194,6 +195,9 @@ def _profiles(rows: list[Row]) -> list[Table]:
 QUESTIONS = (
     Question("training", "How fast are shadow models trained?", training_table, training_figure),
     Question("sizes", "Does that hold for few models and for many?", training_table),
+    Question(
+        "private", "What does a step of DP-SGD cost, here and with other tools?", private_table
+    ),
     Question("profile", "Where does the time of a step go?", _profiles, profile_figure),
     Question("growth", "Does training cost grow as the work does?", growth_table, growth_figure),
     Question("packing", "How many models belong into one call?", curve_table, packing_figure),
@@ -237,9 +241,9 @@ def page(results: Path, figures: Path) -> str:
         "",
         "Generated from the rows in `results/speed`, which the commands below append (what those that have "
         "moved are called now: `results/README.md`).  `python -m benchmarks.speed` runs all but the "
-        "second, some of them smaller than here to end within twenty minutes, and writes this page; with "
-        "`--only=page` it writes the page alone.  `docs/profile.md` tells what was changed to get here, "
-        "and what failed.",
+        "second and `benchmarks.private`, which needs other tools, some of them smaller than here to end "
+        "within twenty minutes, and writes this page; with `--only=page` it writes the page alone.  "
+        "`docs/profile.md` tells what was changed to get here, and what failed.",
         "",
     ]
     answered = 0

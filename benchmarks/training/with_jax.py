@@ -167,16 +167,32 @@ class Vmapped:
 _PLAIN = ("jax_vmap", "jax_steps")
 
 
-def _spec(workload: Workload, execution: Execution, num_models: int, epochs: int) -> FleetSpec:
-    """Lays out the first models of a workload as a fleet."""
+def make_spec(
+    workload: Workload,
+    execution: Execution,
+    num_models: int,
+    epochs: int,
+    privacy: Sequence[float] | None = None,
+) -> FleetSpec:
+    """Lays out the first models of a workload as a fleet; `privacy` as of `Members`, the same for all."""
     task = workload.task
     recipe = Recipe(task.model, (HIDDEN,), epochs, BATCH, LEARNING_RATE, l2=0.0)
     records, parts = (workload.features, workload.labels), workload.members[:num_models]
-    return fleet_spec(task, recipe, records, parts, execution, Role.SHADOW)
+    spec = fleet_spec(task, recipe, records, parts, execution, Role.SHADOW)
+    if privacy is None:
+        return spec
+    values = np.tile(np.array(privacy, np.float32), (num_models, 1))
+    return dataclasses.replace(spec, members=spec.members._replace(privacy=values))
 
 
-def _time_fleet(workload: Workload, execution: Execution, num_models: int, seconds: float) -> Found:
-    """Times whole runs of the trainer, after one that was stopped at its first chunk."""
+def time_fleet(
+    workload: Workload,
+    execution: Execution,
+    num_models: int,
+    seconds: float,
+    privacy: Sequence[float] | None = None,
+) -> Found:
+    """Times whole runs of the trainer, after one that was stopped at its first chunk (see `make_spec`)."""
     steps = num_models * workload.num_steps
     guess = steps * flops_per_step(workload.task) / _FLOPS_PER_SECOND
     # A run also begins and ends, which is nothing beside the paper's epochs and must be little here.
@@ -190,7 +206,8 @@ def _time_fleet(workload: Workload, execution: Execution, num_models: int, secon
             stop.received = 1
 
     tick = time.perf_counter()
-    trainer = Trainer(_spec(workload, execution, num_models, epochs), execution, halt, stop)
+    spec = make_spec(workload, execution, num_models, epochs, privacy)
+    trainer = Trainer(spec, execution, halt, stop)
     try:
         trainer.run()
     except Preempted:
@@ -243,7 +260,7 @@ def measure(name: str, workload: Workload, count: int, seconds: float) -> Found:
         make = functools.partial(Vmapped, per_call)
         found = time_group(make_group(make, workload, range(count)), workload, seconds)
     else:
-        found = _time_fleet(workload, _execution(name), count, seconds)
+        found = time_fleet(workload, _execution(name), count, seconds)
     found["peak_megabytes"] = harness.peak_megabytes()
     return {**found, "gemm_flops": _gemm(jax.device_count())}
 
@@ -257,7 +274,7 @@ def learn(
         make = functools.partial(Vmapped, 1)
         return train_groups(make, workload, num_models, count, epochs)
     execution = _execution(name)
-    spec = _spec(workload, execution, num_models, epochs)
+    spec = make_spec(workload, execution, num_models, epochs)
     trainer = Trainer(spec, execution, lambda _: None, StopSignal())
     state = trainer.run()
     rows = np.broadcast_to(workload.tests, (num_models, len(workload.tests)))

@@ -1,0 +1,5 @@
+"""`python -m benchmarks.private`."""
+
+from benchmarks.private.private import COMMAND, main
+
+COMMAND.run(main)
