@@ -18,8 +18,12 @@ inline void Order(const std::uint32_t* words, std::int32_t* order, Index size) {
   constexpr std::uint32_t kBuckets = 1u << kBits;
   using Pair = std::pair<std::uint32_t, std::int32_t>;
   std::vector<Pair> from(size), to(size);
+  std::uint32_t any = 0, all = ~0u;
+  for (Index i = 0; i < size; ++i) any |= words[i], all &= words[i];
   for (Index i = 0; i < size; ++i) from[i] = {words[i], static_cast<std::int32_t>(i)};
   for (int shift = 0; shift < 32; shift += kBits) {
+    // Bits that all words share order nothing: flags take one pass.
+    if (((any ^ all) >> shift & (kBuckets - 1)) == 0) continue;
     std::vector<Index> ends(kBuckets + 1, 0);
     for (const Pair& pair : from) ++ends[((pair.first >> shift) & (kBuckets - 1)) + 1];
     for (std::uint32_t b = 0; b < kBuckets; ++b) ends[b + 1] += ends[b];
