@@ -55,6 +55,8 @@ class Stream(enum.IntEnum):
     NOISE = 6
     MIXUP = 7
     PRELIMINARY = 8
+    CANARY_GRADIENT = 9
+    CANARY_SAMPLE = 10
 
 
 def identity_key(seed: int, task: str, role: Role, index: int = 0) -> Key:

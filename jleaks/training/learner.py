@@ -32,7 +32,8 @@ class State(NamedTuple):
       averages: Running means and variances of batch normalisation, by which the network is queried;
         an empty dict for networks without it.
       trace: "loss", [P, n] cross-entropies of the watched records at P points of training, zero where still
-        to come; an empty dict where none are watched.
+        to come; of a model with a gradient canary, or without one beside such, "canary" and "others", its
+        score so far (see `jleaks.training.gradient_canary`); an empty dict where nothing is kept.
     """
 
     params: PyTree
@@ -62,6 +63,8 @@ class Members(NamedTuple):
         for classes.
       last_epoch: [] epochs after which the model stays as it is; None for all of the recipe's.
       watched: [n] positions of records whose loss is kept over the training; None for none.
+      canary: [] 1 where a canary gradient is inserted into the steps of DP-SGD, 0 where it is looked for in
+        vain (see `jleaks.training.gradient_canary`); None where it is not looked for.
     """
 
     indices: Int[AnyArray, "*models members"]
@@ -78,6 +81,7 @@ class Members(NamedTuple):
     soft_labels: Float[AnyArray, "*models members k"] | None = None
     last_epoch: Float[AnyArray, "*models"] | None = None
     watched: Int[AnyArray, "*models watched"] | None = None
+    canary: Float[AnyArray, "*models"] | None = None
 
 
 class Data(NamedTuple):

@@ -35,7 +35,8 @@ from jleaks.arrays import AnyArray
 from jleaks.errors import InputError
 from jleaks.keys import Key
 from jleaks.models.convolution import multiply
-from jleaks.training import optimizer
+from jleaks.training import gradient_canary, optimizer
+from jleaks.training.gradient_canary import Canary
 from jleaks.training.learner import Batch, Learner, Members, State
 from jleaks.training.step import dense_forward, record_losses
 
@@ -82,6 +83,14 @@ def block_size(learner: Learner) -> int:
     return batch + math.ceil(3 * math.sqrt(batch))
 
 
+def _takes_part(
+    learner: Learner, rate: Float[AnyArray, ""], key: Key, shape: tuple[int, ...]
+) -> Bool[Array, "..."]:
+    """Draws whether records take part in a step, each with probability `rate`."""
+    words = learner.kernels.bits(key, shape)
+    return words < jnp.minimum(rate * jnp.float32(_WORDS), _MOST).astype(jnp.uint32)
+
+
 def sample(
     learner: Learner, members: Members, rate: Float[AnyArray, ""], key: Key
 ) -> tuple[Int[Array, "members"], Int[Array, ""]]:
@@ -97,9 +106,7 @@ def sample(
       Positions in the training part, those that take part first; and how many these are.
     """
     n = members.indices.shape[0]
-    words = learner.kernels.bits(key, (n,))
-    threshold = jnp.minimum(rate * jnp.float32(_WORDS), _MOST).astype(jnp.uint32)
-    taken = (words < threshold) & (jnp.arange(n) < members.size)
+    taken = _takes_part(learner, rate, key, (n,)) & (jnp.arange(n) < members.size)
     return learner.kernels.order((~taken).astype(jnp.uint32)), taken.sum()
 
 
@@ -200,6 +207,7 @@ def step(
     keys: tuple[Key, Key],
     factor: Float[AnyArray, ""],
     active: Bool[AnyArray, ""],
+    canary: Canary | None = None,
 ) -> tuple[Float[Array, ""], State]:
     """Takes one private step of the recipe's optimiser; a model that is not active stays as it is.
 
@@ -211,6 +219,7 @@ def step(
       keys: Of the step's sample and of its noise.
       factor: Of the learning rate.
       active: Whether this model takes the step.
+      canary: A gradient that may be inserted, and is looked for in the noisy sum; None for neither.
 
     Returns:
       The sampled records' loss before the step, summed and divided by their expected number; and the model
@@ -231,15 +240,23 @@ def step(
 
     zero = jnp.float32(0), jax.tree.map(jnp.zeros_like, state.params)
     loss, grads = lax.fori_loop(0, -(-count // size), add, zero)
+    others = grads
+    if canary is not None:
+        taken = _takes_part(learner, rate, canary.key, (1,))[0]
+        grads = gradient_canary.added(canary, taken, clip, grads)
     leaves, structure = jax.tree.flatten(grads)
+    # The canary is not counted: were it, the divisor would tell of it.
     expected = rate * jnp.float32(members.size)
     noisy = [
-        (leaf + noise * clip * normals(learner, jax.random.fold_in(keys[1], i), leaf.shape))
-        / expected
+        leaf + noise * clip * normals(learner, jax.random.fold_in(keys[1], i), leaf.shape)
         for i, leaf in enumerate(leaves)
     ]
+    if canary is not None:
+        trace = gradient_canary.seen(canary, state.trace, others, noisy, clip, active)
+        state = state._replace(trace=trace)
+    mean = [leaf / expected for leaf in noisy]
     params, opt_state = optimizer.update(
-        learner.recipe, learner.kernels.adam, jax.tree.unflatten(structure, noisy),
+        learner.recipe, learner.kernels.adam, jax.tree.unflatten(structure, mean),
         state.opt_state, state.params, factor, active,
     )  # fmt: skip
     return loss / expected, state._replace(params=params, opt_state=opt_state)
