@@ -27,7 +27,6 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from benchmarks import harness
-from benchmarks.fleets import fleet_spec
 from benchmarks.harness import DATA_DIR, OUT, Command, Flag, Layout, Row
 from jleaks.data.dataset import Dataset
 from jleaks.data.origin import Origin, num_records, records
@@ -39,8 +38,8 @@ from jleaks.metrics.gaussian_dp import epsilon_of_mu, mu_over_thresholds
 from jleaks.metrics.privacy_accounting import loss_epsilon, noise_for
 from jleaks.report.table import Table
 from jleaks.training.execution import Execution
-from jleaks.training.fleet import stack_key_data
-from jleaks.training.learner import State
+from jleaks.training.learner import Members, State
+from jleaks.training.packing import make_learner
 from jleaks.training.preemption import StopSignal
 from jleaks.training.recipe import Recipe
 from jleaks.training.trainer import FleetSpec, Trainer
@@ -192,8 +191,8 @@ def measured(
     Fields: `inserted`, how many have the canary; `epsilon_thresholds` with `ceiling_thresholds`, `mu`,
     `epsilon_of_mu` with `ceiling_of_mu`, lower bounds and the largest that so many models could give;
     `shift`, by which scores of models with the canary are larger on average; of models without it
-    `deviation`, `noise_deviation`, `others_deviation`, of scores and their two parts, and `null_thresholds`,
-    `null_mu`, see `null_shares`.
+    `deviation`, `noise_deviation`, `others_deviation`, of scores and their two parts, and
+    `null_thresholds`, `null_mu`, see `null_shares`.
 
     Args:
       state: Of the fleet.
@@ -222,23 +221,31 @@ def measured(
     }
 
 
-def fleet(task: Task, data: Dataset, batch: int, first: int, execution: Execution) -> FleetSpec:
+def fleet(task: Task, data: Dataset, batch: int, number: int, execution: Execution) -> FleetSpec:
     """Returns models that train on the same records.
 
     Args:
       task: Of the records.
-      data: Its records, of which the first are trained on.
+      data: Its records, all of which every model trains on.
       batch: Records of a step, on average.
-      first: Index of the first model's key: no two fleets share noise.
+      number: Of the fleet: no two share noise.
       execution: How fast.
     """
-    count, members = COMMAND.models, COMMAND.members
-    epochs = COMMAND.steps // (members // batch)
-    recipe = Recipe("mlp", (COMMAND.hidden,), epochs, batch)
-    parts = np.tile(np.arange(members, dtype=np.int32), (count, 1))
-    spec = fleet_spec(task, recipe, (data.features, data.labels), parts, execution)
-    keys = [identity_key(COMMAND.seed, task.name, Role.BANK_MODEL, first + i) for i in range(count)]
-    return dataclasses.replace(spec, key_data=stack_key_data(keys))
+    count, members = COMMAND.models, len(data.labels)
+    recipe = Recipe("mlp", (COMMAND.hidden,), COMMAND.steps // (members // batch), batch)
+    key = identity_key(COMMAND.seed, task.name, Role.BANK_MODEL, number)
+    return FleetSpec(
+        name=task.name,
+        names=[f"model {i} of {task.name}" for i in range(count)],
+        learner=make_learner(recipe, task.encoding, task.num_classes, execution),
+        features=data.features,
+        labels=data.labels,
+        members=Members(
+            np.tile(np.arange(members, dtype=np.int32), (count, 1)),
+            np.full(count, members, np.int32),
+        ),
+        key_data=np.asarray(jax.random.key_data(jax.random.split(key, count))),
+    )
 
 
 def main() -> int:
@@ -266,7 +273,7 @@ def main() -> int:
             # Up to the next float32, so that the target holds for what is run.
             noise = noise and float(np.nextafter(np.float32(noise), np.float32(np.inf)))
             inserted = coins(COMMAND.seed, number, COMMAND.models)
-            spec = fleet(task, data, batch, number * COMMAND.models, execution)
+            spec = fleet(task, data, batch, number, execution)
             state = trained(spec, noise, clip, rate, inserted, execution)
             epsilon = loss_epsilon(noise, rate, steps, DELTA)
             rows.append(
