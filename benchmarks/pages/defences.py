@@ -2,14 +2,17 @@
 
 python -m benchmarks.pages.defences --results=results/defences --page=docs/defences.md
 
---results holds what is kept of work directories of launch.defend: rows.jsonl(.gz), figures beside it.
+--results holds what is kept of work directories of launch.defend: rows.jsonl(.gz), figures beside it; and
+rows of benchmarks.checks.white_box.
 """
 
 import os
 from pathlib import Path
 
+from benchmarks.checks.white_box import white_box_table
 from benchmarks.harness import Command, versions, where
-from benchmarks.pages import write
+from benchmarks.pages import body, made, write
+from jleaks import json_lines
 from jleaks.report.defences import by_task, tables
 from jleaks.rows import OF_EXPERIMENT, read_rows
 
@@ -19,7 +22,7 @@ COMMAND = Command(
     results=where("Committed results.", "results/defences"),
     page=where("The page whose tables are written.", "docs/defences.md"),
 )
-TABLES = "defences tables"
+TABLES, WHITE_BOX = "defences tables", "white box table"
 
 
 def measured(results: Path, folder: Path) -> str:
@@ -42,9 +45,19 @@ def measured(results: Path, folder: Path) -> str:
     return "\n\n".join(part.strip() for part in parts) or "No rows are committed yet."
 
 
+def white_box(results: Path) -> str:
+    """Returns what canary gradients show of epsilon, and what made the rows."""
+    path = results / "white_box.jsonl"
+    if not path.exists():
+        return "No rows are committed yet."
+    rows = json_lines.read(path)
+    return f"{body(white_box_table(rows))}\n\n{made(rows[0])}"
+
+
 def main() -> int:
-    page = Path(COMMAND.page)
-    return write(COMMAND.page, {TABLES: measured(Path(COMMAND.results), page.parent)})
+    page, results = Path(COMMAND.page), Path(COMMAND.results)
+    parts = {TABLES: measured(results, page.parent), WHITE_BOX: white_box(results)}
+    return write(COMMAND.page, parts)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,8 @@ output gradient d has the gradient a d^T and the bias' d, whose squared norm is 
 factor c, the clipped sum is A^T (c D), and one backward pass does.  Other networks form a block's
 gradients, which `jleaks.training.packing` counts.
 
+What an attacker would see who is told every noisy sum can be looked at: `jleaks.training.gradient_canary`.
+
 What the guarantee leaves out: noise is float32 of 23 random bits, not proof against attacks on
 floating-point numbers; statistics of an encoding that are fitted on the training part are not private
 (encodings "binary" and "pixels" fit none); nor are the losses that progress is told by.
