@@ -183,7 +183,8 @@ def test_where_none_is_inserted_the_weights_are_those_without_the_field():
 def test_fleets_are_lone_models():
     spec = with_canaries(fleet_spec("mlp", 5))
     found = trained(spec, models_per_vmap=1)
-    again = trained(spec, models_per_vmap=1, models_per_call=2, chunk_seconds=0, num_devices=1)
+    # Packs of three and of two: one model alone on a device is another program (WORKSPACE.md, rule 1).
+    again = trained(spec, models_per_vmap=1, models_per_call=3, chunk_seconds=0, num_devices=1)
     assert_identical(found, again)
     for i in range(5):
         lone = jax.tree.map(lambda leaf, i=i: leaf[i : i + 1], spec.members)
@@ -267,10 +268,13 @@ def test_what_is_shown_is_below_what_is_accounted_and_near_it(rate, steps):
     noise, row = audited(4, rate, 1500, steps, 1e-3)
     assert row["epsilon_thresholds"] <= 4
     assert row["epsilon_of_mu"] <= 4
-    assert row["epsilon_thresholds"] > 0.8
-    assert row["epsilon_of_mu"] > (3 if rate == 1 else 1)
-    # Four standard errors.
+    # Where records are sampled the sum is a weaker test than what is accounted for.
+    assert row["epsilon_thresholds"] > (0.8 if rate == 1 else 0.1)
     expected = noise * math.sqrt(steps)
+    mu = rate * steps / math.hypot(expected, math.sqrt(steps * rate * (1 - rate)))
+    # At the median, 13 thresholds and 750 models: 0.13 of either bound, and chance.
+    assert row["mu"] > mu - 0.45 > 0
+    # Four standard errors.
     assert row["noise_deviation"] == pytest.approx(expected, rel=4 / math.sqrt(2 * 700))
     assert row["others_deviation"] < 0.1
     spread = expected * math.sqrt(4 / 1500)
