@@ -57,6 +57,8 @@ class Stream(enum.IntEnum):
     PRELIMINARY = 8
     ADVERSARY = 9
     ADVERSARY_BATCH = 10
+    CANARY_GRADIENT = 11
+    CANARY_SAMPLE = 12
 
 
 def identity_key(seed: int, task: str, role: Role, index: int = 0) -> Key:

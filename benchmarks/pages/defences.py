@@ -2,16 +2,18 @@
 
 python -m benchmarks.pages.defences --results=results/defences --page=docs/defences.md
 
---results holds what is kept of work directories of launch.defend: rows.jsonl(.gz), figures beside it.
---memguard holds the rows of examples/memguard_thresholds.py.
+--results holds what is kept of work directories of launch.defend: rows.jsonl(.gz), figures beside it; and
+rows of benchmarks.checks.white_box.  --memguard holds the rows of examples/memguard_thresholds.py.
 """
 
 import os
 from pathlib import Path
 from typing import Any
 
+from benchmarks.checks.white_box import white_box_table
 from benchmarks.harness import Command, versions, where
-from benchmarks.pages import write
+from benchmarks.pages import body, made, write
+from jleaks import json_lines
 from jleaks.metrics.intervals import t_interval
 from jleaks.report.defence_banks import shown
 from jleaks.report.defences import by_task, tables
@@ -25,8 +27,7 @@ COMMAND = Command(
     memguard=where("Rows of MemGuard's budgets.", "results/claims/location/memguard.jsonl"),
     page=where("The page whose tables are written.", "docs/defences.md"),
 )
-TABLES = "defences tables"
-MEMGUARD = "memguard table"
+TABLES, WHITE_BOX, MEMGUARD = "defences tables", "white box table", "memguard table"
 # Who attacks it: the case attack, whether the shadow has the defence, and the column's head.
 _ATTACKERS = (
     ("attack model", "naive", "network, naive"),
@@ -76,15 +77,24 @@ def budgets(path: Path) -> str:
         num_text_columns=1,
         rows=tuple(cells),
     )
-    made = f"`{rows[0]['command']}`; {rows[0]['device']}; {versions(rows[0])}."
-    return f"{table.to_markdown().strip()}\n\n{made}"
+    return f"{body(table)}\n\n{made(rows[0])}"
+
+
+def white_box(results: Path) -> str:
+    """Returns what canary gradients show of epsilon, and what made the rows."""
+    path = results / "white_box.jsonl"
+    if not path.exists():
+        return "No rows are committed yet."
+    rows = json_lines.read(path)
+    return f"{body(white_box_table(rows))}\n\n{made(rows[0])}"
 
 
 def main() -> int:
-    page = Path(COMMAND.page)
+    page, results = Path(COMMAND.page), Path(COMMAND.results)
     parts = {
+        WHITE_BOX: white_box(results),
         MEMGUARD: budgets(Path(COMMAND.memguard)),
-        TABLES: measured(Path(COMMAND.results), page.parent),
+        TABLES: measured(results, page.parent),
     }
     return write(COMMAND.page, parts)
 

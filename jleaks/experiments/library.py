@@ -174,7 +174,8 @@ class Library:
                 trainer = self._fit_all(spec, names, missing)
         trainer = trainer or self._trainer(spec, self._reporter.progress)
         watched = 0 if spec.members.watched is None else spec.members.watched.shape[1]
-        template = epoch.template(spec.learner, spec.features, num_watched=watched)
+        canary = spec.members.canary is not None
+        template = epoch.template(spec.learner, spec.features, num_watched=watched, canary=canary)
         state = self.load(names, template)
         # Those that an earlier run marked; told by the state, which all processes have.
         strict = sound or self._execution.on_divergence == "stop"

@@ -20,7 +20,7 @@ from jleaks.data.augmentation import augment
 from jleaks.errors import InputError
 from jleaks.keys import Key, Stream
 from jleaks.training import adversarial as adversarial_lib
-from jleaks.training import optimizer
+from jleaks.training import gradient_canary, optimizer
 from jleaks.training import private as private_lib
 from jleaks.training import step as step_lib
 from jleaks.training.learner import Batch, Data, Factors, Learner, Members, State
@@ -46,6 +46,12 @@ def init(
     if mask is not None:
         statistics = {"mask": mask}
     sample = encodings.encode(learner.encoding, statistics, data.features[:1])
+    trace = {}
+    if members.watched is not None:
+        shape = learner.trace_points, len(members.watched)
+        trace["loss"] = jnp.zeros(shape, jnp.float32)
+    if members.canary is not None:
+        trace |= gradient_canary.unseen()
     variables = learner.module.init(jax.random.fold_in(key, Stream.INIT), sample)
     return State(
         params=variables["params"],
@@ -54,9 +60,7 @@ def init(
         losses=jnp.zeros(learner.recipe.epochs, jnp.float32),
         bad_step=jnp.int32(-1),
         averages=variables.get("batch_stats", {}),
-        trace={}
-        if members.watched is None
-        else {"loss": jnp.zeros((learner.trace_points, len(members.watched)), jnp.float32)},
+        trace=trace,
         adversary={} if members.adversarial is None else adversarial_lib.init(learner, key),
     )
 
@@ -66,6 +70,7 @@ def template(
     features: jax.ShapeDtypeStruct | AnyArray,
     num_members: int = 1,
     num_watched: int = 0,
+    canary: bool = False,
 ) -> State:
     """Returns shapes and types of one model's state; nothing is computed.
 
@@ -74,6 +79,7 @@ def template(
       features: Shape and type of the dataset's records, [N, ...].
       num_members: Records in the model's training part.
       num_watched: Records whose loss is kept over the training.
+      canary: Whether a gradient canary is looked for.
     """
     shape: Any = jax.ShapeDtypeStruct
 
@@ -89,6 +95,7 @@ def template(
             shape((num_members,), np.int32),
             shape((), np.int32),
             watched=shape((num_watched,), np.int32) if num_watched else None,
+            canary=shape((), np.float32) if canary else None,
         ),
         shape((2,), np.uint32),
         shape(features.shape[1:], np.float32) if posteriors else None,
@@ -230,6 +237,17 @@ def epoch(
     batch = recipe.batch_size
     order = None if members.privacy is not None else shuffled(learner, members, key, epoch)
     num_steps = members.size // batch
+    unit = None
+    if members.canary is not None:
+        # Once an epoch: it is as large as the network, and the same in every step.
+        of_canary = jax.random.fold_in(key, Stream.CANARY_GRADIENT)
+        unit = gradient_canary.direction(state.params, of_canary)
+
+    def canary(i: Array) -> gradient_canary.Canary | None:
+        if members.canary is None:
+            return None
+        own = _step_key(key, epoch, i, Stream.CANARY_SAMPLE)
+        return gradient_canary.Canary(unit, members.canary, own)
 
     def learned(at: Int[Array, "records"]) -> tuple[Array, Array, Array | None]:
         rows = members.indices[at]
@@ -259,6 +277,7 @@ def epoch(
                 ),
                 factor,
                 active,
+                canary(i),
             )
         else:
             now, labels, soft = jax.tree.map(
@@ -337,5 +356,6 @@ def watch(
 
     # The epoch is no model's own: where models advance together, too, points alone are paid for.
     return state._replace(
-        trace={"loss": lax.cond(due.any(), kept, lambda trace: trace, state.trace["loss"])}
+        trace=state.trace
+        | {"loss": lax.cond(due.any(), kept, lambda trace: trace, state.trace["loss"])}
     )

@@ -32,7 +32,8 @@ class State(NamedTuple):
       averages: Running means and variances of batch normalisation, by which the network is queried;
         an empty dict for networks without it.
       trace: "loss", [P, n] cross-entropies of the watched records at P points of training, zero where still
-        to come; an empty dict where none are watched.
+        to come; of a model with a gradient canary, or without one beside such, "canary" and "others", its
+        score so far (see `jleaks.training.gradient_canary`); an empty dict where nothing is kept.
       adversary: "params" and "opt_state" of what adversarial regularisation trains along; an empty dict
         without it.
     """
@@ -70,6 +71,8 @@ class Members(NamedTuple):
       reference_size: How many are valid.
       last_epoch: [] epochs after which the model stays as it is; None for all of the recipe's.
       watched: [n] positions of records whose loss is kept over the training; None for none.
+      canary: [] 1 where a canary gradient is inserted into the steps of DP-SGD, 0 where it is looked for in
+        vain (see `jleaks.training.gradient_canary`); None where it is not looked for.
     """
 
     indices: Int[AnyArray, "*models members"]
@@ -89,6 +92,7 @@ class Members(NamedTuple):
     reference_size: Int[AnyArray, "*models"] | None = None
     last_epoch: Float[AnyArray, "*models"] | None = None
     watched: Int[AnyArray, "*models watched"] | None = None
+    canary: Float[AnyArray, "*models"] | None = None
 
 
 class Data(NamedTuple):

@@ -16,6 +16,8 @@ output gradient d has the gradient a d^T and the bias' d, whose squared norm is 
 factor c, the clipped sum is A^T (c D), and one backward pass does.  Other networks form a block's
 gradients, which `jleaks.training.packing` counts.
 
+What an attacker would see who is told every noisy sum can be looked at: `jleaks.training.gradient_canary`.
+
 What the guarantee leaves out: noise is float32 of 23 random bits, not proof against attacks on
 floating-point numbers; statistics of an encoding that are fitted on the training part are not private
 (encodings "binary" and "pixels" fit none); nor are the losses that progress is told by.
@@ -23,7 +25,7 @@ floating-point numbers; statistics of an encoding that are fitted on the trainin
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -36,7 +38,8 @@ from jleaks.errors import InputError
 from jleaks.keys import Key
 from jleaks.models.convolution import multiply
 from jleaks.models.cpu_kernels.operations import Noise
-from jleaks.training import optimizer
+from jleaks.training import gradient_canary, optimizer
+from jleaks.training.gradient_canary import Canary
 from jleaks.training.learner import Batch, Learner, Members, State
 from jleaks.training.step import dense_forward, record_losses
 
@@ -82,6 +85,14 @@ def block_size(learner: Learner) -> int:
     return batch + math.ceil(3 * math.sqrt(batch))
 
 
+def _takes_part(
+    learner: Learner, rate: Float[AnyArray, ""], key: Key, shape: tuple[int, ...]
+) -> Bool[Array, "..."]:
+    """Draws whether records take part in a step, each with probability `rate`."""
+    words = learner.kernels.bits(key, shape)
+    return words < jnp.minimum(rate * jnp.float32(_WORDS), _MOST).astype(jnp.uint32)
+
+
 def sample(
     learner: Learner, members: Members, rate: Float[AnyArray, ""], key: Key
 ) -> tuple[Int[Array, "members"], Int[Array, ""]]:
@@ -97,9 +108,7 @@ def sample(
       Positions in the training part, those that take part first; and how many these are.
     """
     n = members.indices.shape[0]
-    words = learner.kernels.bits(key, (n,))
-    threshold = jnp.minimum(rate * jnp.float32(_WORDS), _MOST).astype(jnp.uint32)
-    taken = (words < threshold) & (jnp.arange(n) < members.size)
+    taken = _takes_part(learner, rate, key, (n,)) & (jnp.arange(n) < members.size)
     return learner.kernels.order((~taken).astype(jnp.uint32)), taken.sum()
 
 
@@ -194,6 +203,15 @@ def _of_any(
     return losses, jax.tree.map(lambda leaf: jnp.tensordot(share, leaf, 1), grads)
 
 
+class _Privacy(NamedTuple):
+    """Of one model: the clipping norm, the noise's deviation, the sampling rate, the records expected of it."""
+
+    clip: Float[AnyArray, ""]
+    deviation: Float[AnyArray, ""]
+    rate: Float[AnyArray, ""]
+    expected: Float[AnyArray, ""]
+
+
 def step(
     learner: Learner,
     members: Members,
@@ -202,6 +220,7 @@ def step(
     keys: tuple[Key, Key],
     factor: Float[AnyArray, ""],
     active: Bool[AnyArray, ""],
+    canary: Canary | None = None,
 ) -> tuple[Float[Array, ""], State]:
     """Takes one private step of the recipe's optimiser; a model that is not active stays as it is.
 
@@ -213,6 +232,7 @@ def step(
       keys: Of the step's sample and of its noise.
       factor: Of the learning rate.
       active: Whether this model takes the step.
+      canary: A gradient that may be inserted, and is looked for in the noisy sum; None for neither.
 
     Returns:
       The sampled records' loss before the step, summed and divided by their expected number; and the model
@@ -223,8 +243,9 @@ def step(
     size = block_size(learner)
     order, count = sample(learner, members, rate, keys[0])
     order = jnp.pad(order, (0, size))
+    # A canary is not counted: were it, the divisor would tell of it.
     expected = rate * jnp.float32(members.size)
-    privacy = clip, noise * clip, expected
+    privacy = _Privacy(clip, noise * clip, rate, expected)
 
     def block_of(number: Array | int) -> tuple[Batch, Bool[Array, "block"]]:
         start = number * size
@@ -233,11 +254,15 @@ def step(
         return draw_fn(at, jax.random.fold_in(keys[0], number)), real
 
     def in_blocks() -> tuple[Float[Array, ""], State]:
+        blocks = -(-count // size)
         return _in_blocks(
-            learner, state, block_of, -(-count // size), privacy, keys[1], factor, active
+            learner, state, block_of, blocks, privacy, keys[1], factor, active, canary
         )
 
-    if learner.descend is None or (descend := learner.kernels.descend_privately) is None:
+    # A canary is looked for in the noisy sum, which one kernel does not write to memory.
+    if canary is not None or learner.descend is None:
+        return in_blocks()
+    if (descend := learner.kernels.descend_privately) is None:
         return in_blocks()
     adam = optimizer.HostAdam(learner.recipe, state.opt_state, factor, active)
 
@@ -253,13 +278,14 @@ def _in_blocks(
     state: State,
     block_of: Callable[[Array], tuple[Batch, Bool[Array, "block"]]],
     num_blocks: Int[Array, ""],
-    privacy: tuple[Array, Array, Array],
+    privacy: _Privacy,
     key: Key,
     factor: Float[AnyArray, ""],
     active: Bool[AnyArray, ""],
+    canary: Canary | None,
 ) -> tuple[Float[Array, ""], State]:
     """Sums clipped gradients over blocks, adds noise, and updates; see `step`."""
-    clip, deviation, expected = privacy
+    clip, deviation, rate, expected = privacy
 
     def add(block: Array, total: tuple[Array, PyTree]) -> tuple[Array, PyTree]:
         batch, real = block_of(block)
@@ -267,14 +293,22 @@ def _in_blocks(
 
     zero = jnp.float32(0), jax.tree.map(jnp.zeros_like, state.params)
     loss, grads = lax.fori_loop(0, num_blocks, add, zero)
+    others = grads
+    if canary is not None:
+        taken = _takes_part(learner, rate, canary.key, (1,))[0]
+        grads = gradient_canary.added(canary, taken, clip, grads)
     leaves, structure = jax.tree.flatten(grads)
     normals = learner.kernels.normals
     noisy = [
-        (leaf + deviation * normals(jax.random.fold_in(key, i), leaf.shape)) / expected
+        leaf + deviation * normals(jax.random.fold_in(key, i), leaf.shape)
         for i, leaf in enumerate(leaves)
     ]
+    if canary is not None:
+        trace = gradient_canary.seen(canary, state.trace, others, noisy, clip, active)
+        state = state._replace(trace=trace)
+    mean = [leaf / expected for leaf in noisy]
     params, opt_state = optimizer.update(
-        learner.recipe, learner.kernels.adam, jax.tree.unflatten(structure, noisy),
+        learner.recipe, learner.kernels.adam, jax.tree.unflatten(structure, mean),
         state.opt_state, state.params, factor, active,
     )  # fmt: skip
     return loss / expected, state._replace(params=params, opt_state=opt_state)
@@ -286,12 +320,12 @@ def _fused(
     state: State,
     batch: Batch,
     real: Bool[Array, "block"],
-    privacy: tuple[Array, Array, Array],
+    privacy: _Privacy,
     key: Key,
     adam: optimizer.HostAdam,
 ) -> tuple[Float[Array, ""], State]:
     """The same step of a fully connected network and one block: gradient, noise and Adam in one kernel."""
-    clip, deviation, expected = privacy
+    clip, deviation, _, expected = privacy
     if learner.reads_bytes:
         # Of padding the kernels see nothing but zeros, which they leave out.
         shape = (-1, *(1,) * (batch.records.ndim - 1))

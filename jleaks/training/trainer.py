@@ -11,7 +11,7 @@ import numpy as np
 
 from jleaks.activity import doing
 from jleaks.errors import InputError
-from jleaks.training import adversarial, divergence, epoch, packing, processes
+from jleaks.training import adversarial, divergence, epoch, gradient_canary, packing, processes
 from jleaks.training import private as private_lib
 from jleaks.training.checkpoints import Store
 from jleaks.training.executables import TooLargeError
@@ -107,8 +107,8 @@ class Trainer:
 
         Raises:
           InputError: a dropout ratio is not in [0, 1), the network cannot be trained by DP-SGD but should
-            be, the execution cannot be used, there are not so many devices, or the dataset does not fit on
-            one.
+            be, a gradient canary is given without it, the execution cannot be used, there are not so many
+            devices, or the dataset does not fit on one.
         """
         execution.validate()
         if spec.members.dropout is not None:
@@ -118,6 +118,7 @@ class Trainer:
                         f"{spec.name}: a dropout ratio is {ratio:g}, expected numbers in [0, 1)"
                     )
         adversarial.check(spec.name, spec.members, spec.learner.recipe.batch_size)
+        gradient_canary.check(spec.members)
         private = spec.members.privacy is not None
         if private:
             state = epoch.template(spec.learner, spec.features)

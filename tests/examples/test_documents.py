@@ -50,7 +50,10 @@ NOT_RUN = {
         "srun -n 4 --gpus-per-task=1 jleaks sweep",
         "python -m benchmarks.checks.clusters",
     ],
-    "docs/defences.md": ["jleaks sweep --tasks=location --defence=dpsgd"],
+    "docs/defences.md": [
+        "jleaks sweep --tasks=location --defence=dpsgd",
+        "python -m benchmarks.checks.white_box",
+    ],
     "docs/paper.md": ["python -m launch.paper --scale=paper"],
     "docs/records.md": [
         "python -m benchmarks.checks.pool_bias",
