@@ -204,7 +204,7 @@ def _of_any(
 
 
 class _Privacy(NamedTuple):
-    """Of one model: the clipping norm, the noise's deviation, the sampling rate, the records expected of it."""
+    """Of one model: clipping norm, deviation of the noise, sampling rate, records expected in a sample."""
 
     clip: Float[AnyArray, ""]
     deviation: Float[AnyArray, ""]
