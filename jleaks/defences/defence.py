@@ -164,6 +164,8 @@ class Family:
             raise InputError(f"{self.name}: {self.strength} is {strength}, expected finite numbers")
         made = self._made(strength)
         _check_training(self.name, made.training)
+        if made.composite and made.preliminary:
+            raise InputError(f"{self.name} is several models and trains others first: choose one")
         labels = made.preliminary is not None and made.preliminary.labels is not None
         if not (made.answer or made.composite or made.training or made.tailor or labels):
             raise InputError(f"{self.name} defends nothing: give answer, training or composite")

@@ -6,6 +6,8 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt32
 
+from jleaks.errors import InputError
+
 # From the labels [n] of the training part and key data [2] to who trains on what.
 CutFn = Callable[
     [Int[np.ndarray, "members"], UInt32[np.ndarray, "2"]], Bool[np.ndarray, "networks members"]
@@ -46,3 +48,12 @@ class Preliminary:
     labels: Callable[[Told], Float[np.ndarray, "members k"]] | None = None
     learn: Callable[[Told], Float[np.ndarray, "numbers"]] | None = None
     numbers: Callable[[int], int] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuses what would do nothing, or could not be laid out."""
+        if (self.labels is None) == (self.learn is None) or (self.learn is None) != (
+            self.numbers is None
+        ):
+            raise InputError(
+                "a defence that trains networks first has either labels, or learn and numbers"
+            )

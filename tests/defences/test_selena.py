@@ -149,6 +149,14 @@ def test_bad_strengths_are_one_line(text):
         get_defence(text)
 
 
+@pytest.mark.parametrize(
+    "given", [{}, {"labels": held_out_means, "learn": len, "numbers": len}, {"learn": len}]
+)
+def test_networks_are_for_one_thing(given):
+    with pytest.raises(InputError, match="either labels, or learn and numbers"):
+        Preliminary(lambda *_: np.ones(3), **given)
+
+
 def test_a_user_s_own_says_who_trains_on_what(tmp_path):
     from jleaks.defences.defence import DEFENCES
 
