@@ -28,6 +28,8 @@ _T = TypeVar("_T")
 _SAVING_SHARE = 20
 # Records answered at a time when a trained model is queried.
 _QUERY_BLOCK = 500
+# Answers of one call on host devices, of all its models: a stop signal is looked for between calls.
+_MOST_ANSWERS = 50_000
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -381,14 +383,31 @@ class Trainer:
         asked = self.data if data is None else data
 
         def ask(pack: slice) -> dict[str, np.ndarray]:
-            if self._stop.agreed():
-                raise Preempted(f"stopped while {self._spec.name} answered")
             own = answering and answering._replace(strength=answering.strength[pack])
-            return self.fleet.query(asked, _take(state, pack), rows[pack], keep, self._block, own)
+            models, mine = _take(state, pack), rows[pack]
+            found = []
+            for some in self._in_parts(mine):
+                if self._stop.agreed():
+                    raise Preempted(f"stopped while {self._spec.name} answered")
+                found.append(self.fleet.query(asked, models, some, keep, self._block, own))
+            count = rows.shape[1]
+            return {
+                name: np.concatenate([part[name] for part in found], axis=1)[:, :count]
+                for name in found[0]
+            }
 
         with doing(f"asking {len(rows)} models of {self._spec.name} about {rows.shape[1]} records"):
             found = self._in_packs(len(rows), ask, self._ask_fewer)
         return {name: np.concatenate([pack[name] for pack in found]) for name in found[0]}
+
+    def _in_parts(self, rows: np.ndarray) -> list[np.ndarray]:
+        """Cuts the records [P, n] of one pack into equal parts, the last one padded by its last record."""
+        count = rows.shape[1]
+        whole = max(1, _MOST_ANSWERS // len(rows) // self._block) * self._block
+        if jax.default_backend() != "cpu" or count <= whole:
+            return [rows]
+        padded = np.pad(rows, ((0, 0), (0, -count % whole)), mode="edge")
+        return np.split(padded, padded.shape[1] // whole, axis=1)
 
     def _ask_fewer(self, error: Exception) -> None:
         """Asks about fewer records at a time after running out of memory, then in smaller packs."""

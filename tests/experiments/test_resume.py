@@ -17,7 +17,10 @@ import pytest
 from conftest import ROOT
 from fleets import StopAfter, fleet_spec, trained_in_steps
 
+from jleaks.attacks.signals import signal_fn
 from jleaks.errors import DivergedError, InputError
+from jleaks.training import fleet
+from jleaks.training import trainer as trainer_lib
 from jleaks.training.checkpoints import Store
 from jleaks.training.execution import Execution
 from jleaks.training.preemption import Preempted, StopSignal, stoppable
@@ -302,3 +305,21 @@ def test_a_second_interrupt_does_not_wait():
         assert stop.received == signal.SIGINT
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
+
+
+def test_answers_come_in_parts_between_which_a_signal_is_seen(monkeypatch):
+    c = fleet_spec("mlp", 3, block=10)
+    trainer = Trainer(c, Execution(models_per_vmap=1), lambda _: None, StopAfter(40))
+    state, keep = trainer.run(), signal_fn(3)
+    rows = np.random.default_rng(0).integers(0, 120, (3, 113)).astype(np.int32)
+    whole = trainer.query(state, rows, keep)
+    monkeypatch.setattr(trainer_lib, "_MOST_ANSWERS", 60)
+    before = fleet.TRACES["query"]
+    found = trainer.query(state, rows, keep)
+    # 20 records a call, the last ones padded: one program.
+    assert fleet.TRACES["query"] == before + 1
+    for name, values in whole.items():
+        np.testing.assert_array_equal(found[name], values)
+    trainer._stop = StopAfter(2)
+    with pytest.raises(Preempted, match="stopped while test answered"):
+        trainer.query(state, rows, keep)
