@@ -62,6 +62,7 @@ def bank_rows(
                 about["experiment"] = experiment
                 name, _, strength = (given or "none").partition(":")
                 for attacker, found in _found(bank, undefended):
+                    run.querier.library.stop.check(f"attacked a bank of {task}")
                     variant = {"defence": name, "strength": strength, "attacker": attacker}
                     rows += [_row(row, about, variant) for row in found]
             undefended = undefended or bank

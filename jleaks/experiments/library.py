@@ -101,7 +101,7 @@ class Library:
           InputError: the directory cannot be written.
         """
         self.folder = on_disk(folder, "models_dir").absolute()
-        self._execution, self._reporter, self._stop = execution, reporter, stop
+        self._execution, self._reporter, self.stop = execution, reporter, stop
         # What is known of the kept fleets: files read so far, and where in them each model is.
         self._read: set[Path] = set()
         self._index: dict[str, tuple[Path, int, dict[str, Any]]] = {}
@@ -212,7 +212,7 @@ class Library:
                     if not reported:
                         reported = True
                         self._reporter.line(f"waiting: another run trains models of {self.folder}")
-                    self._stop.check("another run trained")
+                    self.stop.check("another run trained")
                     time.sleep(_LOOK)
             # Closing the file ends all locks.
             yield
@@ -236,7 +236,7 @@ class Library:
         return trainer if spec.num_models == len(missing) <= most else None
 
     def _trainer(self, spec: FleetSpec, progress: Callable[[Progress], None]) -> Trainer:
-        return Trainer(spec, self._execution, progress, self._stop, self._reporter.line)
+        return Trainer(spec, self._execution, progress, self.stop, self._reporter.line)
 
     def _fit(self, spec: FleetSpec, names: list[str], flops_per_record: float) -> Trainer:
         """Trains a fleet of which no model is kept, and keeps them."""
