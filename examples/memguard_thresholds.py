@@ -8,6 +8,7 @@ working.  The attackers here: the paper's network (adversary 1), such thresholds
 right at all, which MemGuard never changes; with a shadow that lacks the defence, or has it.
 """
 
+import jax.numpy as jnp
 import numpy as np
 
 from jleaks.attacks.baseline import class_thresholds
@@ -25,21 +26,20 @@ def by_class_thresholds(job, cases, answered, _):
     """Scores: the modified entropy, less the threshold that the shadow teaches of the record's class."""
 
     def entropy(subject, answers):
-        labels = job.querier.datasets(subject.task).labels[subject.rows]
-        logits = np.log(np.maximum(answers.whole(), np.finfo(np.float32).tiny))
-        return np.asarray(modified_entropy(logits, labels)), labels
+        labels = jnp.asarray(job.querier.datasets(subject.task).labels[subject.rows])
+        logits = jnp.log(jnp.maximum(answers.whole(), jnp.finfo(jnp.float32).tiny))
+        return modified_entropy(logits, labels), labels
 
     found = []
     for case in cases:
         target, (shadow,) = answered.target(job, case), answered.shadows(job, case)
         theirs, labels = entropy(case.shadows[0], shadow)
-        everyone = np.ones(len(labels), bool)
-        cuts = class_thresholds(
-            *(theirs, labels, truth(case.shadows[0]), everyone),
-            get_task(case.target.task).num_classes,
-        )
+        member, everyone = jnp.asarray(truth(case.shadows[0])), jnp.ones(len(labels), bool)
+        num_classes = get_task(case.target.task).num_classes
+        cuts = class_thresholds(theirs, labels, member, everyone, num_classes)
         scores, labels = entropy(case.target, target)
-        found.append([Attack(case, target, (shadow,), scores - np.asarray(cuts)[labels], 0.0)])
+        above = np.asarray(scores - cuts[labels])
+        found.append([Attack(case, target, (shadow,), above, 0.0)])
     return found
 
 

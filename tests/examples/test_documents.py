@@ -53,6 +53,7 @@ NOT_RUN = {
     "docs/defences.md": [
         "jleaks sweep --tasks=location --defence=dpsgd",
         "python -m benchmarks.checks.white_box",
+        "python -m launch.paper --plugin=examples/memguard_thresholds.py",
     ],
     "docs/paper.md": ["python -m launch.paper --scale=paper"],
     "docs/records.md": [

@@ -245,3 +245,35 @@ def test_from_the_command_line(launch, tmp_path):
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "run" / "width" / "figure.png").exists()
     assert (tmp_path / "run" / "width" / "table.md").exists()
+
+
+def test_thresholds_against_memguard(tmp_path, models):
+    """No budget changes nothing, no budget changes who is right, and thresholds are the attack's own."""
+    path = tmp_path / "guard.py"
+    text = (PLUGIN.parent / "memguard_thresholds.py").read_text()
+    path.write_text(text.replace("(0.0, 0.1, 0.3, 0.5, 0.7, 1.0)", "(0.0, 2.0)"))
+    registry.load(str(path))
+    # Two further networks train on halves.
+    target = dataclasses.replace(PLAN.target, batch_size=10)
+    plan = dataclasses.replace(PLAN, target=target)
+    rows = run(["memguard"], tmp_path / "run", models, plan)[0]["memguard"]
+
+    def found(attack, attacker, budget):
+        return [
+            r
+            for r in rows
+            if (r["attack"], r["variant"]) == (attack, {"budget": budget, "attacker": attacker})
+        ]
+
+    for attack in ("attack model", "class thresholds"):
+        naive, aware = (found(attack, who, 0.0) for who in ("naive", "aware"))
+        assert [r["auc"] for r in naive] == [r["auc"] for r in aware]
+    for row in found("correctness", "naive", 0.0) + found("correctness", "naive", 2.0):
+        gap = row["train_accuracy"] - row["test_accuracy"]
+        assert row["accuracy"] == pytest.approx((1 + gap) / 2, abs=1e-6)
+    for one, other in zip(
+        found("correctness", "naive", 0.0), found("correctness", "naive", 2.0), strict=True
+    ):
+        assert one["accuracy"] == other["accuracy"]
+        assert one["train_loss"] != other["train_loss"]
+    assert len(rows) == 2 * 2 * 5
