@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.checks.white_box import white_box_table
-from benchmarks.harness import Command, versions, where
+from benchmarks.harness import Command, where
 from benchmarks.pages import body, made, write
 from jleaks import json_lines
 from jleaks.metrics.intervals import t_interval
@@ -48,10 +48,13 @@ def measured(results: Path, folder: Path) -> str:
     parts = []
     for path in sorted(results.rglob("rows.jsonl*")):
         for task, own in by_task(read_rows(path, OF_EXPERIMENT)).items():
-            made = f"`{own[0]['command']}`; {own[0]['device']}; {versions(own[0])}."
             # A task may have several runs, each in a folder of its own.
             heading = path.parent.name.replace("_", ", ")
-            parts += [f"### {heading}", made, *(one.to_markdown() for one in tables(task, own))]
+            parts += [
+                f"### {heading}",
+                made(dict(own[0])),
+                *(one.to_markdown() for one in tables(task, own)),
+            ]
             figure = path.parent / f"defences_{task}.png"
             if figure.exists():
                 parts.append(f"![Defences on {task}]({os.path.relpath(figure, folder)})")

@@ -168,7 +168,9 @@ class Family:
             raise InputError(f"{self.name} is several models and trains others first: choose one")
         labels = made.preliminary is not None and made.preliminary.labels is not None
         if not (made.answer or made.composite or made.training or made.tailor or labels):
-            raise InputError(f"{self.name} defends nothing: give answer, training or composite")
+            raise InputError(
+                f"{self.name} defends nothing: give answer, training, composite or preliminary"
+            )
         exact: Strength = tuple(map(float, values)) if np.ndim(strength) else float(values[0])
         return dataclasses.replace(made, name=self.name, strength=exact)
 

@@ -167,6 +167,13 @@ def test_a_user_s_own_says_who_trains_on_what(tmp_path):
         def odd(_):
             return Defence(preliminary=Preliminary(lambda *_: np.ones(3), labels=held_out_means))
 
+        @defence("both")
+        def both(_):
+            first = Preliminary(lambda *_: np.ones(3), labels=held_out_means)
+            return dataclasses.replace(get_defence("stacking:1"), preliminary=first)
+
+        with pytest.raises(InputError, match="both is several models and trains others first"):
+            get_defence("both:1")
         with pytest.raises(InputError, match=r"odd:1 says who trains on what by float64 of \(3,\)"):
             querier(tmp_path).query(subjects("odd:1"))
     finally:

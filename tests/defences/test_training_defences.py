@@ -227,6 +227,14 @@ def test_adversarial_regularisation_keeps_records_for_comparison():
         assert found.defence.training == {"adversarial": 3.0}
 
 
+def test_without_records_to_compare_with_or_to_train_on_is_one_line():
+    plan = Plan(tasks=("location",), source="synthetic", seeds=(1,))
+    layout = SubjectLayout(plan, {"location": 500})
+    for share, kept in ((1e-4, 0), (1 - 1e-6, 125)):
+        with pytest.raises(InputError, match=f"keeps {kept} of the 125 members of the target"):
+            layout.target("location", 0, defence=f"adversarial:3,{share}")
+
+
 def test_a_bank_s_models_are_compared_with_its_population():
     plan = BankPlan(
         task="location", num_models=4, num_candidates=40, num_population=20, defence="adversarial:3"

@@ -199,16 +199,6 @@ ffi::Error DensePrivateDescent(X x, Floats dz, WordBuffer keys, Floats noise, Fl
   return ffi::Error::Success();
 }
 
-ffi::Error RandomNormals(WordBuffer key, Out<Floats> normals) {
-  Shape keys(key, 1);
-  Index size = normals->element_count() / std::max<Index>(keys.models, 1);
-  for (Index i = 0; i < keys.models; ++i) {
-    const std::uint32_t* of = key.typed_data() + 2 * i;
-    Threefry{{of[0], of[1]}}.FillNormals(normals->typed_data() + i * size, size);
-  }
-  return ffi::Error::Success();
-}
-
 ffi::Error OrderWords(WordBuffer words, Out<Ints> order) {
   Shape shape(words, 1);
   for (Index i = 0; i < shape.models; ++i) {
@@ -227,15 +217,19 @@ ffi::Error RankPlaces(Floats scores, Ints outside, Out<Floats> others, Out<Ints>
   return ffi::Error::Success();
 }
 
-ffi::Error RandomWords(WordBuffer key, Out<WordBuffer> words) {
+// Words, or normals, by a method that fills an array with them.
+template <auto kFill, typename Numbers>
+ffi::Error Random(WordBuffer key, Out<Numbers> numbers) {
   Shape keys(key, 1);
-  Index size = words->element_count() / std::max<Index>(keys.models, 1);
+  Index size = numbers->element_count() / std::max<Index>(keys.models, 1);
   for (Index i = 0; i < keys.models; ++i) {
     const std::uint32_t* of = key.typed_data() + 2 * i;
-    Threefry{{of[0], of[1]}}.Fill(words->typed_data() + i * size, size);
+    (Threefry{{of[0], of[1]}}.*kFill)(numbers->typed_data() + i * size, size);
   }
   return ffi::Error::Success();
 }
+constexpr auto kRandomWords = Random<&Threefry::Fill, WordBuffer>;
+constexpr auto kRandomNormals = Random<&Threefry::FillNormals, Floats>;
 
 ffi::Error DropFactors(WordBuffer key, Floats keep, Out<Floats> factors) {
   Shape keys(key, 1);
@@ -293,7 +287,7 @@ JLEAKS_HANDLER(dense_descent_bytes, DenseDescent<jleaks::Octets>, OCTETS DESCENT
       TO_FLOATS TO_FLOATS TO_FLOATS TO_FLOATS TO_FLOATS
 JLEAKS_HANDLER(dense_private_descent, DensePrivateDescent<jleaks::Floats>, FLOATS PRIVATE ADAM);
 JLEAKS_HANDLER(dense_private_descent_bytes, DensePrivateDescent<jleaks::Octets>, OCTETS PRIVATE ADAM);
-JLEAKS_HANDLER(normals, RandomNormals, .Arg<jleaks::WordBuffer>() TO_FLOATS);
+JLEAKS_HANDLER(normals, kRandomNormals, .Arg<jleaks::WordBuffer>() TO_FLOATS);
 JLEAKS_HANDLER(convolution_forward, ConvolutionForward,
                FLOATS FLOATS FLOATS TO_FLOATS.Ret<jleaks::Octets>().Attr<std::int64_t>("border"));
 JLEAKS_HANDLER(convolution_gradients, ConvolutionGradients,
@@ -305,7 +299,7 @@ JLEAKS_HANDLER(adam, AdamUpdate,
 JLEAKS_HANDLER(order, OrderWords, .Arg<jleaks::WordBuffer>().Ret<jleaks::Ints>());
 JLEAKS_HANDLER(places, RankPlaces,
                FLOATS.Arg<jleaks::Ints>() TO_FLOATS.Ret<jleaks::Ints>().Ret<jleaks::Ints>());
-JLEAKS_HANDLER(bits, RandomWords, .Arg<jleaks::WordBuffer>().Ret<jleaks::WordBuffer>());
+JLEAKS_HANDLER(bits, kRandomWords, .Arg<jleaks::WordBuffer>().Ret<jleaks::WordBuffer>());
 JLEAKS_HANDLER(drop, DropFactors, .Arg<jleaks::WordBuffer>() FLOATS TO_FLOATS);
 JLEAKS_HANDLER(gather, GatherRecords,
                .Arg<xla::ffi::AnyBuffer>().Arg<jleaks::Ints>().Ret<xla::ffi::AnyBuffer>());
