@@ -103,13 +103,13 @@ class Results:
         """Its groups, adversary 2's averaged over shadow tasks where the design says so."""
         return average_over_shadow_tasks(self.groups) if self.design.averaged else self.groups
 
-    def arrays(self, file: str) -> dict[str, np.ndarray]:
-        """Returns the arrays of an npz file in `folder`.
+    def arrays(self, file: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Returns the arrays of an npz file in `folder`, and its description (empty if it has none).
 
         Raises:
           InputError: it cannot be read.
         """
-        return npz.load(self.folder / file, f"run {self.name} again")[0]
+        return npz.load(self.folder / file, f"run {self.name} again")
 
 
 def collect(name: str, rows: Sequence[Any], folder: Path) -> Results:

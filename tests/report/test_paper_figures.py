@@ -217,7 +217,14 @@ def test_points_may_stand_alone_if_their_source_is_told(tmp_path):
         report_experiment("E11", [], tmp_path)
     with np.load(tmp_path / "points.npz") as file:
         arrays = dict(file)
-    arrays["meta"] = np.array(json.dumps({"sources": {"location": "real", "news": "synthetic"}}))
-    np.savez(tmp_path / "points.npz", **arrays)
+
+    def tell(sources):
+        arrays["meta"] = np.array(json.dumps({"sources": sources}))
+        np.savez(tmp_path / "points.npz", **arrays)
+
+    tell("real")
+    with pytest.raises(InputError, match="is 'real', expected an object of task to source"):
+        report_experiment("E11", [], tmp_path)
+    tell({"location": "real", "news": "synthetic"})
     text = report_experiment("E11", [], tmp_path)[0].read_text()
     assert "| News (synthetic) | 30 | 30 |" in text

@@ -1,7 +1,6 @@
 """Where members and non-members of two tasks lie, as t-SNE sees them; how largest posteriors spread."""
 
 import dataclasses
-import json
 import math
 from typing import Any
 
@@ -74,7 +73,7 @@ def read_points(results: Results) -> Points:
     Raises:
       InputError: the file cannot be read, or its arrays do not fit one another.
     """
-    arrays = results.arrays(_POINTS)
+    arrays, settings = results.arrays(_POINTS)
     path = results.folder / _POINTS
     if not set(_ARRAYS) <= set(arrays):
         raise InputError(f"{path} holds {', '.join(arrays)}; expected {', '.join(_ARRAYS)}")
@@ -85,12 +84,13 @@ def read_points(results: Results) -> Points:
             f"{path}: embedding {embedding.shape}, task {task.shape}, member {member.shape} of "
             f"{member.dtype}; expected [n, 2], [n] and [n] of bool"
         )
-    try:
-        settings = json.loads(str(arrays.get("meta", "{}")))
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}: meta is not JSON ({error.msg})") from error
     # Rows know most sources; the file may name those of tasks that no row has.
-    sources = dict(settings.pop("sources", {})) | dict(results.sources)
+    told = settings.pop("sources", {})
+    if not isinstance(told, dict):
+        raise InputError(
+            f'{path}: "sources" in meta is {told!r}, expected an object of task to source'
+        )
+    sources = told | dict(results.sources)
     unnamed = sorted(set(task.tolist()) - set(sources))
     if unnamed:
         raise InputError(
@@ -204,7 +204,7 @@ def read_maxima(results: Results) -> dict[str, dict[str, np.ndarray]]:
     Raises:
       InputError: the file cannot be read or holds something else.
     """
-    arrays = results.arrays(_MAXIMA)
+    arrays, _ = results.arrays(_MAXIMA)
     path = results.folder / _MAXIMA
     tasks = order_tasks(name.split("/")[0] for name in arrays)
     if not tasks:
