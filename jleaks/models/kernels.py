@@ -4,6 +4,7 @@ Whoever trains calls them by what they compute.  Which library that is, the exec
 one of them has is said here.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -36,6 +37,8 @@ class Kernels(NamedTuple):
         bytes, weights [inputs, outputs], biases [outputs], activation ("tanh", "relu", None), precision.
       convolve_relu_pool: 2x2 max-pool of the ReLU of a convolution of stride 1: of images NHWC, square
         kernel HWIO, biases [O], padding, form, precision.
+      convolve_apart: The same, and what makes of a gradient in it those in the images (None where the
+        seventh argument, `first`, says that nobody asks) and of each image in kernel and biases.
       cross_entropy: Losses [B] of logits [B, k] and labels [B].
       gather: Records [B, ...] of a dataset [N, ...] at positions [B]; the third argument allows stored
         bytes to come as float32.
@@ -47,10 +50,15 @@ class Kernels(NamedTuple):
       descend: A layer's backpropagation with Adam's step (see `host.descend`); None where they are two.
       descend_privately: The same of clipped gradients and noise (see `host.descend_privately`); None, too.
       cnn_block: Records of a CNN's batch that a CPU computes at once; None for all.
+      cnn_sample_block: The same of a Poisson sample, whose number varies; None for all.
     """
 
     dense: Callable[[Array, Array | Rounded, Array, str | None, Precision], Array]
     convolve_relu_pool: Callable[[Array, Array | Rounded, Array, Padding, Form, Precision], Array]
+    convolve_apart: Callable[
+        [Array, Array, Array, Padding, Form, Precision, bool],
+        tuple[Array, Callable[[Array], tuple[Array | None, Array, Array]]],
+    ]
     cross_entropy: Callable[[Array, Array], Array]
     gather: Callable[[Any, Array, bool], Array]
     bits: Callable[[Array, tuple[int, ...]], Array]
@@ -61,6 +69,7 @@ class Kernels(NamedTuple):
     descend: Descend | None
     descend_privately: Callable[..., dict[str, host.Moments]] | None
     cnn_block: int | None
+    cnn_sample_block: int | None
 
 
 def _xla_dense(
@@ -77,6 +86,39 @@ def _cpu_dense(x: Array, w: Any, b: Array, activation: str | None, _: Precision)
     return jax.nn.relu(y) if activation == "relu" else y
 
 
+def _xla_convolve(
+    x: Array, w: Array | Rounded, b: Array, padding: Padding, form: Form, precision: Precision
+) -> Array:
+    # The ReLU of the largest is the largest ReLU, and so is its gradient: a quarter of the numbers pass it.
+    return jax.nn.relu(max_pool(convolve(x, w, padding, form, precision) + b))
+
+
+def _xla_convolve_apart(
+    x: Array, w: Array, b: Array, padding: Padding, form: Form, precision: Precision, first: bool
+) -> tuple[Array, Callable[[Array], tuple[Array | None, Array, Array]]]:
+    def one(image: Array) -> tuple[Array, Any]:
+        def answer(image: Array, w: Array, b: Array) -> Array:
+            return _xla_convolve(image[None], w, b, padding, form, precision)[0]
+
+        return (
+            jax.vjp(functools.partial(answer, image), w, b)
+            if first
+            else jax.vjp(answer, image, w, b)
+        )
+
+    y, pull = jax.vmap(one)(x)
+
+    def gradients(dy: Array) -> tuple[Array | None, Array, Array]:
+        *dx, dw, db = jax.vmap(lambda each, d: each(d))(pull, dy)
+        return (None if first else dx[0]), dw, db
+
+    return y, gradients
+
+
+def _border(w: Any, padding: Padding) -> int:
+    return w.shape[0] // 2 if padding == "SAME" else 0
+
+
 def _one_hot_cross_entropy(logits: Array, labels: Array) -> Array:
     # Not `take_along_axis`, whose gradient is a scatter: two more kernels in every step.
     is_true = jnp.arange(logits.shape[-1]) == labels[:, None]
@@ -86,10 +128,8 @@ def _one_hot_cross_entropy(logits: Array, labels: Array) -> Array:
 
 XLA = Kernels(
     dense=_xla_dense,
-    # The ReLU of the largest is the largest ReLU, and so is its gradient: a quarter of the numbers pass it.
-    convolve_relu_pool=lambda x, w, b, padding, form, precision: jax.nn.relu(
-        max_pool(convolve(x, w, padding, form, precision) + b)
-    ),
+    convolve_relu_pool=_xla_convolve,
+    convolve_apart=_xla_convolve_apart,
     cross_entropy=optax.softmax_cross_entropy_with_integer_labels,
     gather=lambda records, rows, _: records[rows],
     bits=jax.random.bits,
@@ -101,12 +141,16 @@ XLA = Kernels(
     descend_privately=None,
     # Five images' windows and feature maps stay in a core's cache; a batch's do not.
     cnn_block=5,
+    cnn_sample_block=None,
 )
 ACCELERATOR = XLA._replace(cross_entropy=_one_hot_cross_entropy)
 CPU = Kernels(
     dense=_cpu_dense,
     convolve_relu_pool=lambda x, w, b, padding, *_: host.convolve_relu_pool(
-        x, w, b, w.shape[0] // 2 if padding == "SAME" else 0
+        x, w, b, _border(w, padding)
+    ),
+    convolve_apart=lambda x, w, b, padding, _, __, first: host.convolve_apart(
+        x, w, b, _border(w, padding), first
     ),
     cross_entropy=host.cross_entropy,
     gather=host.gather,
@@ -118,6 +162,7 @@ CPU = Kernels(
     descend=host.descend,
     descend_privately=host.descend_privately,
     cnn_block=None,
+    cnn_sample_block=10,
 )
 
 

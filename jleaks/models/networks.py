@@ -6,7 +6,7 @@ running averages), so a query never mixes members with non-members.
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 import flax.linen as nn
 from jaxtyping import Array, Float, Num
@@ -161,6 +161,8 @@ class CNN(nn.Module):
     num_classes: int
     how: Computing = Computing()
     activation: Activation = "tanh"
+    paddings: ClassVar[tuple[Padding, ...]] = ("SAME", "VALID")
+    """Of each convolution."""
 
     @property
     def drop_widths(self) -> tuple[int, ...]:
@@ -174,7 +176,7 @@ class CNN(nn.Module):
         training: Training | None = None,
     ) -> Float[Array, "batch classes"]:
         """Returns logits."""
-        for padding in ("SAME", "VALID"):
+        for padding in self.paddings:
             x = Conv(32, padding, self.how)(x)
         return MLP((128,), self.num_classes, self.how, self.activation)(x, training)
 

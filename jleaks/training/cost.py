@@ -11,7 +11,7 @@ import numpy as np
 from jleaks import keys
 from jleaks.arrays import AnyArray
 from jleaks.models import kernels
-from jleaks.training import epoch
+from jleaks.training import clipping, epoch
 from jleaks.training import private as private_lib
 from jleaks.training import step as step_lib
 from jleaks.training.learner import Batch, Learner
@@ -71,7 +71,7 @@ def _measure(
         )
         if private:
             clip, real = shape((), np.float32), shape((size,), np.bool_)
-            clipped = functools.partial(private_lib.clipped_sum, learner)
+            clipped = functools.partial(clipping.clipped_sum, learner)
             return jax.jit(clipped).trace(state, batch, clip, real)
         return jax.jit(lambda s, b: step_lib.gradient(learner, s, b)).trace(state, batch)
 

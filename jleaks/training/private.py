@@ -10,11 +10,7 @@ training its composition over all steps (`jleaks.metrics.privacy_accounting`).
 A batch has no largest size: it is computed in blocks of a fixed size, as many as it takes, the last one
 padded and masked.  So nothing overflows, nothing is cut off, and what is accounted is what is run.
 
-The gradients of single records are never formed for fully connected networks: a layer of inputs a and
-output gradient d has the gradient a d^T and the bias' d, whose squared norm is (|a|^2 + 1) |d|^2
-(Goodfellow 2015, "Efficient per-example gradient computations").  As d scales with its record's clip
-factor c, the clipped sum is A^T (c D), and one backward pass does.  Other networks form a block's
-gradients, which `jleaks.training.packing` counts.
+How gradients of single records are clipped and summed: `jleaks.training.clipping`.
 
 What an attacker would see who is told every noisy sum can be looked at: `jleaks.training.gradient_canary`.
 
@@ -36,12 +32,10 @@ from jaxtyping import Array, Bool, Float, Int
 from jleaks.arrays import AnyArray
 from jleaks.errors import InputError
 from jleaks.keys import Key
-from jleaks.models.convolution import multiply
 from jleaks.models.cpu_kernels.operations import Noise
-from jleaks.training import gradient_canary, optimizer
+from jleaks.training import clipping, gradient_canary, optimizer
 from jleaks.training.gradient_canary import Canary
 from jleaks.training.learner import Batch, Learner, Members, State
-from jleaks.training.step import dense_forward, record_losses
 
 PyTree = Any
 
@@ -78,9 +72,15 @@ def check(learner: Learner, members: Members, state: State) -> None:
 
 
 def block_size(learner: Learner) -> int:
-    """Returns the records of one block: few batches of fully connected networks take more than one."""
+    """Returns the records of one block: few batches of fully connected networks take more than one.
+
+    Of a CNN a block's padding costs as much as its records: there are many.
+    """
     if learner.records_per_block is not None:
         return learner.records_per_block
+    few = learner.kernels.cnn_sample_block
+    if few is not None and learner.network.layers == "small convolutions":
+        return few
     batch = learner.recipe.batch_size
     return batch + math.ceil(3 * math.sqrt(batch))
 
@@ -110,97 +110,6 @@ def sample(
     n = members.indices.shape[0]
     taken = _takes_part(learner, rate, key, (n,)) & (jnp.arange(n) < members.size)
     return learner.kernels.order((~taken).astype(jnp.uint32)), taken.sum()
-
-
-def _factors(
-    squares: Float[Array, "block"], clip: Float[AnyArray, ""], real: Bool[Array, "block"]
-) -> Float[Array, "block"]:
-    """Returns what brings gradients of these squared norms to at most `clip`; 0 for padding."""
-    tiny = jnp.finfo(jnp.float32).tiny
-    return jnp.where(real, jnp.minimum(1, clip / jnp.sqrt(jnp.maximum(squares, tiny))), 0)
-
-
-def clipped_sum(
-    learner: Learner,
-    state: State,
-    batch: Batch,
-    clip: Float[AnyArray, ""],
-    real: Bool[Array, "block"],
-) -> tuple[Float[Array, ""], PyTree]:
-    """Returns the summed loss of a block, and the sum of its records' clipped gradients.
-
-    Args:
-      learner: What all models of the fleet share.
-      state: The model.
-      batch: The block.
-      clip: Largest norm of a record's gradient over all parameters.
-      real: Which records are no padding.
-    """
-    one_by_one = _of_dense if learner.network.layers == "dense" else _of_any
-    losses, grads = one_by_one(learner, state, batch, clip, real)
-    return jnp.where(real, losses, 0).sum(), grads
-
-
-def _of_dense(
-    learner: Learner, state: State, batch: Batch, clip: Float[AnyArray, ""], real: Array
-) -> tuple[Array, PyTree]:
-    """Fully connected layers, one after another: ghost norms, and one backward pass."""
-    losses, inputs, deltas = _clipped_deltas(learner, state, batch, clip, real)
-    return losses, {
-        f"Dense_{i}": {
-            "kernel": multiply(x.astype(jnp.float32).T, delta, "float32"),
-            "bias": delta.sum(0),
-        }
-        for i, (x, delta) in enumerate(zip(inputs, deltas, strict=True))
-    }
-
-
-def _clipped_deltas(
-    learner: Learner, state: State, batch: Batch, clip: Float[AnyArray, ""], real: Array
-) -> tuple[Array, list[Array], list[Array]]:
-    """Returns losses, inputs of each layer, and gradients of what it answered, scaled by clip factors."""
-    tanh = learner.recipe.activation == "tanh"
-    factors = None if batch.factors is None else batch.factors.hidden
-    inputs, outputs, logits = dense_forward(learner, state, batch)
-    losses, pull = jax.vjp(lambda z: record_losses(learner, z, batch), logits)
-    (delta,) = pull(jnp.ones_like(losses))
-    deltas, squares = [delta], jnp.zeros_like(losses)
-    for i in reversed(range(len(inputs))):
-        squares += ((inputs[i].astype(jnp.float32) ** 2).sum(1) + 1) * (delta**2).sum(1)
-        if i > 0:
-            delta = multiply(delta, state.params[f"Dense_{i}"]["kernel"].T, "float32")
-            delta = delta if factors is None else delta * factors[i - 1]
-            y = outputs[i - 1]
-            delta = delta * (1 - y**2) if tanh else jnp.where(y > 0, delta, 0)
-            deltas.insert(0, delta)
-    share = _factors(squares, clip, real)
-    # Padding repeats a record: zero times its delta, whatever that is.
-    scaled = [jnp.where(real[:, None], share[:, None] * delta, 0) for delta in deltas]
-    return losses, inputs, scaled
-
-
-def _of_any(
-    learner: Learner, state: State, batch: Batch, clip: Float[AnyArray, ""], real: Array
-) -> tuple[Array, PyTree]:
-    """Any network without batch normalisation: the gradient of every record."""
-    count = real.shape[0]
-    keys = None if batch.key is None else jax.random.split(batch.key, count)
-
-    def loss_fn(params: PyTree, record: Batch) -> Array:
-        logits, _ = learner.apply(state._replace(params=params), record)
-        return record_losses(learner, logits, record).sum()
-
-    def one(record: Batch, key: Key | None) -> tuple[Array, PyTree]:
-        record = jax.tree.map(lambda leaf: leaf[None], record)
-        return jax.value_and_grad(loss_fn)(state.params, record._replace(key=key))
-
-    losses, grads = jax.vmap(one)(batch._replace(key=None), keys)
-    squares = sum(
-        ((leaf**2).sum(tuple(range(1, leaf.ndim))) for leaf in jax.tree.leaves(grads)),
-        jnp.zeros_like(losses),
-    )
-    share = _factors(squares, clip, real)
-    return losses, jax.tree.map(lambda leaf: jnp.tensordot(share, leaf, 1), grads)
 
 
 class _Privacy(NamedTuple):
@@ -289,7 +198,7 @@ def _in_blocks(
 
     def add(block: Array, total: tuple[Array, PyTree]) -> tuple[Array, PyTree]:
         batch, real = block_of(block)
-        return jax.tree.map(jnp.add, total, clipped_sum(learner, state, batch, clip, real))
+        return jax.tree.map(jnp.add, total, clipping.clipped_sum(learner, state, batch, clip, real))
 
     zero = jnp.float32(0), jax.tree.map(jnp.zeros_like, state.params)
     loss, grads = lax.fori_loop(0, num_blocks, add, zero)
@@ -330,7 +239,7 @@ def _fused(
         # Of padding the kernels see nothing but zeros, which they leave out.
         shape = (-1, *(1,) * (batch.records.ndim - 1))
         batch = batch._replace(records=jnp.where(real.reshape(shape), batch.records, 0))
-    losses, inputs, deltas = _clipped_deltas(learner, state, batch, clip, real)
+    found = clipping.clipped_deltas(learner, state, batch, clip, real)
     scalars = jnp.stack([deviation, 1 / expected])
     layers = adam.split(state.params)
     # In the order of the leaves, as the noise of other networks is.
@@ -338,10 +247,10 @@ def _fused(
         jax.tree.structure(state.params),
         [jax.random.fold_in(key, i) for i in range(len(jax.tree.leaves(state.params)))],
     )
-    for i, (x, delta) in enumerate(zip(inputs, deltas, strict=True)):
+    for i, (x, delta) in enumerate(zip(found.inputs, found.outputs, strict=True)):
         name = f"Dense_{i}"
         noise = Noise(of_leaf[name]["bias"], of_leaf[name]["kernel"], scalars)
         layers[name] = descend(layers[name], x, delta, adam.how, adam.decay, noise)
     params, opt_state = adam.join(layers)
-    loss = jnp.where(real, losses, 0).sum() / expected
+    loss = jnp.where(real, found.losses, 0).sum() / expected
     return loss, state._replace(params=params, opt_state=opt_state)

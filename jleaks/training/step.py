@@ -1,5 +1,6 @@
 """ONE step of training: from a batch to a loss, its gradient and the next parameters, all pure."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -177,12 +178,20 @@ class Forward(NamedTuple):
     logits: Array
 
 
-def dense_forward(learner: Learner, state: State, batch: Batch) -> Forward:
-    """Applies a network of fully connected layers to a batch as in training, and keeps what it computed."""
-    params, depth, how = state.params, len(state.params), learner.module.how
+def dense_forward(
+    learner: Learner, params: PyTree, x: Array, factors: Sequence[Array] | None
+) -> Forward:
+    """Applies fully connected layers to a batch as in training, and keeps what they computed.
+
+    Args:
+      learner: What all models of the fleet share.
+      params: Of each layer, by its name.
+      x: What the first of them sees, [B, ...].
+      factors: What hidden activations are multiplied by; None without dropout.
+    """
+    depth, how = len(params), learner.module.how
     # The kernel ends a layer with tanh or nothing: other activations are XLA's, between two kernels.
     in_kernel = learner.recipe.activation == "tanh"
-    x, factors = learner.inputs(state, batch)
     x = x.reshape(x.shape[0], -1)
     inputs, outputs = [], []
     for i in range(depth):
@@ -204,12 +213,10 @@ def _fused_step(
     The gradient of the weights, as large as the network, is never written to memory: a tile of it is
     used as soon as it is summed.
     """
-    layers, factors = (
-        adam.split(state.params),
-        None if batch.factors is None else batch.factors.hidden,
-    )
+    layers = adam.split(state.params)
+    encoded, factors = learner.inputs(state, batch)
     in_kernel = learner.recipe.activation == "tanh"
-    inputs, outputs, x = dense_forward(learner, state, batch)
+    inputs, outputs, x = dense_forward(learner, state.params, encoded, factors)
     depth = len(inputs)
     loss, dy = jax.value_and_grad(lambda z: mean_loss(learner, state, z, batch))(x)
     for i in reversed(range(depth)):

@@ -20,7 +20,7 @@ from jleaks.experiments.plan import Plan
 from jleaks.keys import wrap
 from jleaks.metrics.privacy_accounting import loss_epsilon
 from jleaks.models.kernels import CPU, XLA
-from jleaks.training import epoch, fleet, private
+from jleaks.training import clipping, epoch, fleet, private
 from jleaks.training.execution import Execution
 from jleaks.training.learner import Batch, Data
 from jleaks.training.recipe import Recipe
@@ -74,7 +74,7 @@ def test_ghost_norms_clip_as_single_gradients_do(activation, hidden):
     learner, data, _, state = one_model(recipe)
     batch = Batch(data.features[:20], data.labels[:20])
     real = np.arange(20) < 17
-    loss, grads = jax.jit(private.clipped_sum, static_argnums=0)(
+    loss, grads = jax.jit(clipping.clipped_sum, static_argnums=0)(
         learner, state, batch, jnp.float32(CLIP), real
     )
     activation = activation if hidden else "tanh"
@@ -91,7 +91,7 @@ def test_ghost_norms_clip_as_single_gradients_do(activation, hidden):
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), grads, expected
     )
-    total = private.clipped_sum(learner, state, batch, jnp.float32(1e6), real)[1]
+    total = clipping.clipped_sum(learner, state, batch, jnp.float32(1e6), real)[1]
     assert clipped(total, 1)[1] > clipped(grads, 1)[1]
 
 
@@ -100,7 +100,7 @@ def test_a_convolution_is_clipped_record_by_record():
     learner, data, _, state = one_model(Recipe("cnn", batch_size=6), "cnn")
     batch = Batch(data.features[:6], data.labels[:6])
     real = np.array([True] * 5 + [False])
-    _, grads = jax.jit(private.clipped_sum, static_argnums=0)(
+    _, grads = jax.jit(clipping.clipped_sum, static_argnums=0)(
         learner, state, batch, jnp.float32(CLIP), real
     )
 
@@ -127,7 +127,7 @@ def test_padding_is_never_seen():
     real = np.array([True, True, True, False])
     state = state._replace(statistics={"mask": jnp.ones(20)})
     found = [
-        private.clipped_sum(
+        clipping.clipped_sum(
             learner, state, Batch(x.at[3].set(value), data.labels[:4]), jnp.float32(CLIP), real
         )
         for value in (0.0, 1e38)

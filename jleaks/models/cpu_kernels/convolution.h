@@ -98,17 +98,19 @@ struct Convolution {
     return dz;
   }
 
-  // dkernel[size, size, channels, features] and dbias[features].
+  // dkernel[size, size, channels, features] and dbias[features]; `apart`, those of each image, one after
+  // another.
   void WeightGradient(const float* x, const std::uint8_t* hits, const float* dy, float* dkernel,
-                      float* dbias) const {
+                      float* dbias, bool apart) const {
     Index depth = size * Run(), pooled = Rows() / 2 * (Columns() / 2) * features;
-    std::fill_n(dkernel, depth * features, 0.0f);
-    std::fill_n(dbias, features, 0.0f);
+    std::fill_n(dkernel, (apart ? batch : 1) * depth * features, 0.0f);
+    std::fill_n(dbias, (apart ? batch : 1) * features, 0.0f);
     // Rows of windows whose gradients stay in the first cache.
     Index strip = std::max<Index>(2, 6144 / std::max<Index>(1, Columns() * kPanel) / 2 * 2);
     Index rows = Rows() / 2 * 2, panel_size = strip * Columns() * kPanel;
     float* packed = Scratch<0>(panel_size * Panels());
     for (Index image = 0; image < batch; ++image) {
+      if (apart && image > 0) dkernel += depth * features, dbias += features;
       const float* from = Bordered(x + image * height * width * channels);
       for (Index i = image * pooled; i < (image + 1) * pooled; i += features) {
         for (Index n = 0; n < features; ++n) dbias[n] += hits[i + n] ? dy[i + n] : 0;

@@ -82,15 +82,16 @@ ffi::Error ConvolutionForward(Floats x, Floats kernel, Floats bias, Out<Floats> 
 }
 
 ffi::Error ConvolutionGradients(Floats x, Floats kernel, Octets hits, Floats dy, Out<Floats> dkernel,
-                                Out<Floats> dbias, Out<Floats> dx, std::int64_t border) {
+                                Out<Floats> dbias, Out<Floats> dx, std::int64_t border, bool apart) {
   Shape xs(x, 4), ks(kernel, 4), ys(dy, 4);
   Convolution conv = Convolved(xs, ks, border);
   bool inputs = dx->element_count() > 0;
+  Index each = apart ? xs[0] : 1;
   for (Index i = 0; i < xs.models; ++i) {
     Index in = i * xs[0] * xs[1] * xs[2] * xs[3], out = i * ys[0] * ys[1] * ys[2] * ys[3];
     Index weights = i * ks[0] * ks[1] * ks[2] * ks[3];
     conv.WeightGradient(x.typed_data() + in, hits.typed_data() + out, dy.typed_data() + out,
-                        dkernel->typed_data() + weights, dbias->typed_data() + i * ks[3]);
+                        dkernel->typed_data() + each * weights, dbias->typed_data() + each * i * ks[3], apart);
     if (inputs) {
       conv.InputGradient(kernel.typed_data() + weights, hits.typed_data() + out, dy.typed_data() + out,
                          dx->typed_data() + in);
@@ -291,7 +292,8 @@ JLEAKS_HANDLER(normals, kRandomNormals, .Arg<jleaks::WordBuffer>() TO_FLOATS);
 JLEAKS_HANDLER(convolution_forward, ConvolutionForward,
                FLOATS FLOATS FLOATS TO_FLOATS.Ret<jleaks::Octets>().Attr<std::int64_t>("border"));
 JLEAKS_HANDLER(convolution_gradients, ConvolutionGradients,
-               FLOATS FLOATS OCTETS FLOATS TO_FLOATS TO_FLOATS TO_FLOATS.Attr<std::int64_t>("border"));
+               FLOATS FLOATS OCTETS FLOATS TO_FLOATS TO_FLOATS TO_FLOATS.Attr<std::int64_t>("border")
+                   .Attr<bool>("apart"));
 JLEAKS_HANDLER(cross_entropy, CrossEntropies,
                FLOATS.Arg<jleaks::Ints>() TO_FLOATS TO_FLOATS);
 JLEAKS_HANDLER(adam, AdamUpdate,

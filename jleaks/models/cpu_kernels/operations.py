@@ -6,6 +6,7 @@ host device per core.  Leading axes that `vmap` adds are a loop inside the kerne
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -137,17 +138,48 @@ def _convolve_forward(x: Any, kernel: Any, bias: Any, border: int) -> tuple[Arra
     return y, (x.value, kernel.value, hits, _Wanted(x.perturbed))
 
 
-def _convolve_backward(border: int, kept: Any, dy: Any) -> tuple[Any, Array, Array]:
+def _convolve_backward(
+    border: int, kept: Any, dy: Any, apart: bool = False
+) -> tuple[Any, Array, Array]:
     x, kernel, hits, wanted = kept
+    each = x.shape[:1] if apart else ()
     dkernel, dbias, dx = _call(
         "convolution_gradients",
-        (_floats(*kernel.shape), _floats(kernel.shape[3]), wanted.like(x)),
-        x, kernel, hits, _dense_array(dy), border=border,
+        (_floats(*each, *kernel.shape), _floats(*each, kernel.shape[3]), wanted.like(x)),
+        x, kernel, hits, _dense_array(dy), border=border, apart=apart,
     )  # fmt: skip
     return wanted.result(dx), dkernel, dbias
 
 
 convolve_relu_pool.defvjp(_convolve_forward, _convolve_backward, symbolic_zeros=True)
+
+
+def convolve_apart(
+    x: Float[Array, "batch height width channels"],
+    kernel: Float[Array, "size size channels features"],
+    bias: Float[Array, "features"],
+    border: int,
+    first: bool,
+) -> tuple[
+    Float[Array, "batch half_height half_width features"],
+    Callable[[Array], tuple[Array | None, Array, Array]],
+]:
+    """Returns what `convolve_relu_pool` does, and the gradients of each image.
+
+    Args:
+      x: Images.
+      kernel: Square.
+      bias: Of every feature.
+      border: Zeros on every side of an image.
+      first: Whether nobody asks for the gradient in x.
+
+    Returns:
+      The answers, and what makes of a gradient in them those in x (None if nobody asks), in the kernel,
+      [batch, size, size, channels, features], and in the bias, [batch, features].
+    """
+    y, hits = _convolve(x, kernel, bias, border)
+    kept = x, kernel, hits, _Wanted(not first)
+    return y, functools.partial(_convolve_backward, border, kept, apart=True)
 
 
 @jax.custom_vjp
