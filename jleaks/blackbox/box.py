@@ -113,7 +113,7 @@ class LearnerBox:
           answering: What a defended model answers in the place of its logits, strength [1, ...].
         """
         self._block = block
-        fn, strengths = (None, None) if answering is None else answering
+        fn, strengths = (None, None) if answering is None else answering[:2]
         self._program = _posteriors_program(learner, fn)
         self._strength = None if strengths is None else jnp.asarray(strengths[0])
         self._num_classes = learner.num_classes

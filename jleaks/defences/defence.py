@@ -83,6 +83,7 @@ class Defence:
         bank's models compare with its population instead.
       preliminary: Networks that are trained first, from whose answers this one's labels, or what `answer`
         is made with, are learned; None for none.
+      searches: Whether `answer` takes a search, as long as thousands of the model's own answers.
       name: Of the entry that made it.
       strength: What it was made with.
     """
@@ -94,6 +95,7 @@ class Defence:
     points: int = 0
     held_back: float = 0.0
     preliminary: Preliminary | None = None
+    searches: bool = False
     name: str = ""
     strength: Strength = ()
 
@@ -328,7 +330,7 @@ def answering(
     if behind:
         flat = [part.reshape(len(defences), -1) for part in (strength, *behind)]
         strength = np.concatenate(flat, axis=1)
-    return Answering(DEFENCES.find(defences[0].name).apply, strength)
+    return Answering(DEFENCES.find(defences[0].name).apply, strength, defences[0].searches)
 
 
 def answered_by(given: Defence | None) -> str:

@@ -244,5 +244,7 @@ def memguard(strength: Any) -> Defence:
         return guarded(unpacked(numbers[1:], logits.shape[-1]), numbers[0])(logits)
 
     return Defence(
-        answer=answer, preliminary=Preliminary(_halves, learn=_learn, numbers=num_weights)
+        answer=answer,
+        preliminary=Preliminary(_halves, learn=_learn, numbers=num_weights),
+        searches=True,
     )

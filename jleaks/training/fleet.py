@@ -55,10 +55,12 @@ class Answering(NamedTuple):
     Attributes:
       fn: Of one model; pure, and the same object on every call (it keys the compiled program).
       strength: [P, ...] of each model.
+      searches: Whether every answer takes a search, as long as thousands of the model's own.
     """
 
     fn: DefendFn
     strength: Float[np.ndarray, "models *strength"]
+    searches: bool = False
 
 
 def make_mesh(num_devices: int | None = None) -> Mesh:
@@ -342,7 +344,7 @@ class Fleet:
         answering: Answering | None = None,
     ) -> Executable:
         """Returns the program of `query` compiled for arguments like these, of which shapes matter."""
-        fn, strength = (None, None) if answering is None else answering
+        fn, strength = (None, None) if answering is None else answering[:2]
         program = _query_program(self.learner, self.mesh, self.group, block, signal_fn, fn)
         like, *others = self._like((state, indices, strength))
         return ready("query", program, (like, data, *others), self.limit)

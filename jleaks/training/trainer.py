@@ -30,6 +30,8 @@ _SAVING_SHARE = 20
 _QUERY_BLOCK = 500
 # Answers of one call on host devices, of all its models: a stop signal is looked for between calls.
 _MOST_ANSWERS = 50_000
+# The same of answers that each take a search.
+_MOST_SEARCHES = 1_000
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -386,10 +388,11 @@ class Trainer:
             own = answering and answering._replace(strength=answering.strength[pack])
             models, mine = _take(state, pack), rows[pack]
             found = []
-            for some in self._in_parts(mine):
+            block, parts = self._in_parts(mine, own is not None and own.searches)
+            for some in parts:
                 if self._stop.agreed():
                     raise Preempted(f"stopped while {self._spec.name} answered")
-                found.append(self.fleet.query(asked, models, some, keep, self._block, own))
+                found.append(self.fleet.query(asked, models, some, keep, block, own))
             count = rows.shape[1]
             return {
                 name: np.concatenate([part[name] for part in found], axis=1)[:, :count]
@@ -400,14 +403,22 @@ class Trainer:
             found = self._in_packs(len(rows), ask, self._ask_fewer)
         return {name: np.concatenate([pack[name] for pack in found]) for name in found[0]}
 
-    def _in_parts(self, rows: np.ndarray) -> list[np.ndarray]:
-        """Cuts the records [P, n] of one pack into equal parts, the last one padded by its last record."""
-        count = rows.shape[1]
-        whole = max(1, _MOST_ANSWERS // len(rows) // self._block) * self._block
-        if jax.default_backend() != "cpu" or count <= whole:
-            return [rows]
+    def _in_parts(self, rows: np.ndarray, searches: bool) -> tuple[int, list[np.ndarray]]:
+        """Cuts the records [P, n] of one pack into equal parts, the last one padded by its last record.
+
+        Returns:
+          How many records are computed at a time, and the parts.
+        """
+        count, block, most = rows.shape[1], self._block, _MOST_ANSWERS
+        on_cpu = jax.default_backend() == "cpu"
+        if searches and on_cpu:
+            most = _MOST_SEARCHES
+            block = min(block, max(1, most // len(rows)))
+        whole = max(1, most // len(rows) // block) * block
+        if not on_cpu or count <= whole:
+            return block, [rows]
         padded = np.pad(rows, ((0, 0), (0, -count % whole)), mode="edge")
-        return np.split(padded, padded.shape[1] // whole, axis=1)
+        return block, np.split(padded, padded.shape[1] // whole, axis=1)
 
     def _ask_fewer(self, error: Exception) -> None:
         """Asks about fewer records at a time after running out of memory, then in smaller packs."""

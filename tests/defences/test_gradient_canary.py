@@ -17,7 +17,7 @@ from jleaks.errors import InputError
 from jleaks.keys import Stream, wrap
 from jleaks.metrics.privacy_accounting import noise_for
 from jleaks.models.kernels import XLA
-from jleaks.training import epoch, gradient_canary, private
+from jleaks.training import clipping, epoch, gradient_canary, private
 from jleaks.training.execution import Execution
 from jleaks.training.learner import Data
 from tests.fleets import assert_identical, fleet_spec, trained
@@ -63,7 +63,7 @@ def looped(spec, i):
         rows = members.indices[at]
         return epoch.draw(learner, data, members, own, state, rows, data.labels[rows], e, j)
 
-    clipped = jax.jit(private.clipped_sum, static_argnums=0)
+    clipped = jax.jit(clipping.clipped_sum, static_argnums=0)
 
     @jax.jit
     def step(state, e, j):

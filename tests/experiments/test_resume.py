@@ -307,19 +307,27 @@ def test_a_second_interrupt_does_not_wait():
             signal.raise_signal(signal.SIGINT)
 
 
-def test_answers_come_in_parts_between_which_a_signal_is_seen(monkeypatch):
+def halved(strength, logits):
+    return logits / (1 + strength)
+
+
+@pytest.mark.parametrize("what", ["ANSWERS", "SEARCHES"])
+def test_answers_come_in_parts_between_which_a_signal_is_seen(monkeypatch, what):
     c = fleet_spec("mlp", 3, block=10)
     trainer = Trainer(c, Execution(models_per_vmap=1), lambda _: None, StopAfter(40))
     state, keep = trainer.run(), signal_fn(3)
     rows = np.random.default_rng(0).integers(0, 120, (3, 113)).astype(np.int32)
-    whole = trainer.query(state, rows, keep)
-    monkeypatch.setattr(trainer_lib, "_MOST_ANSWERS", 60)
+    answering = None
+    if what == "SEARCHES":
+        answering = fleet.Answering(halved, np.ones((3, 1), np.float32), True)
+    whole = trainer.query(state, rows, keep, answering=answering)
+    monkeypatch.setattr(trainer_lib, f"_MOST_{what}", 60)
     before = fleet.TRACES["query"]
-    found = trainer.query(state, rows, keep)
+    found = trainer.query(state, rows, keep, answering=answering)
     # 20 records a call, the last ones padded: one program.
     assert fleet.TRACES["query"] == before + 1
     for name, values in whole.items():
         np.testing.assert_array_equal(found[name], values)
     trainer._stop = StopAfter(2)
     with pytest.raises(Preempted, match="stopped while test answered"):
-        trainer.query(state, rows, keep)
+        trainer.query(state, rows, keep, answering=answering)

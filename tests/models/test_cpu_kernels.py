@@ -73,6 +73,10 @@ def pooled(x, kernel, bias, border):
     return max_pool(jax.nn.relu(z + bias))
 
 
+def host_of(border):
+    return lambda *args: host.convolve_relu_pool(*args, border)
+
+
 @pytest.mark.parametrize("shape", IMAGES)
 def test_a_convolution_with_pooling_equals_xla(rng, shape):
     batch, height, width, channels, features, border = shape
@@ -83,7 +87,7 @@ def test_a_convolution_with_pooling_equals_xla(rng, shape):
     kernel = rng.normal(size=(size, size, channels, features)).astype(np.float32) / size
     bias = rng.normal(size=features).astype(np.float32)
     args = [jnp.asarray(a) for a in (x, kernel, bias)]
-    found, back = jax.vjp(lambda *a: host.convolve_relu_pool(*a, border), *args)
+    found, back = jax.vjp(host_of(border), *args)
     expected, reference = jax.vjp(lambda *a: pooled(*a, border), *args)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
     dy = jnp.asarray(rng.normal(size=found.shape).astype(np.float32))
@@ -93,6 +97,19 @@ def test_a_convolution_with_pooling_equals_xla(rng, shape):
     _, back = jax.vjp(lambda k, b: host.convolve_relu_pool(args[0], k, b, border), *args[1:])
     for one, other in zip(back(dy), reference(dy)[1:], strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4 * float(jnp.abs(other).max()))
+    # Of each image apart.
+    for first in (False, True):
+        again, apart = host.convolve_apart(*args, border, first)
+        np.testing.assert_array_equal(again, found)
+        dx, *grads = apart(dy)
+        assert (dx is None) == first
+        if not first:
+            np.testing.assert_array_equal(dx, jax.vjp(host_of(border), *args)[1](dy)[0])
+        for i in range(batch):
+            _, back = jax.vjp(lambda *a, i=i: pooled(args[0][i : i + 1], *a, border), *args[1:])
+            for one, other in zip(grads, back(dy[i : i + 1]), strict=True):
+                scale = float(jnp.abs(other).max())
+                np.testing.assert_allclose(one[i], other, rtol=1e-4, atol=1e-4 * scale)
 
 
 def test_tied_windows_share_the_gradient():
@@ -232,6 +249,10 @@ def test_under_vmap_every_operation_equals_a_loop_over_models(rng):
     def images(x, kernel, bias):
         return (host.convolve_relu_pool(x, kernel, bias, 2) ** 2).sum()
 
+    def apart(x, kernel, bias):
+        y, back = host.convolve_apart(x, kernel, bias, 2, False)
+        return back(2 * y)
+
     def step(p, m, g, scalars):
         return host.adam(host.Moments(p, m, m**2), g, adam(scalars), 0.1)
 
@@ -244,6 +265,7 @@ def test_under_vmap_every_operation_equals_a_loop_over_models(rng):
         (descent, (floats(6, 5), floats(6, 5), floats(5), floats(4, 6), floats(4, 5), floats(3))),
         (jax.grad(layers, (0, 1, 2)), (floats(4, 6), floats(6, 5), floats(5), labels)),
         (jax.grad(images, (0, 1, 2)), (floats(2, 8, 8, 3), floats(5, 5, 3, 4), floats(4))),
+        (apart, (floats(2, 8, 8, 3), floats(5, 5, 3, 4), floats(4))),
         (step, (floats(9), floats(9), floats(9), jnp.abs(floats(3)))),
         (host.order, (jnp.asarray(rng.integers(0, 9, (3, 30)), jnp.uint32),)),
         (lambda seed: host.bits(jax.random.key(seed), (5, 9)), (jnp.arange(3),)),
