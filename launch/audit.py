@@ -233,7 +233,11 @@ def _check_flags() -> None:
         from jleaks.blackbox.posteriors import of_answers
 
         # Before anything is asked.
-        of_answers(_DEFENCE.value)
+        if of_answers(_DEFENCE.value).learns_of_answers and len(_SHADOW.value) > 1:
+            raise InputError(
+                f"--defence={_DEFENCE.value} holds some records of each file back for the defender, and "
+                f"{len(_SHADOW.value)} --shadow are compared record by record: give one"
+            )
     if _POINTS.value:
         get_task(_TASK.value)
         if _POINTS.value < MIN_RANDOM_POINTS:

@@ -9,7 +9,7 @@ of the same expected size, with the same clipping norm and noise, on the same re
 these are synthetic stand-ins.  jleaks trains really all models, also without privacy, and is timed by whole
 runs of its trainer; the others are timed at the warm steps of one model on all cores, or of one on each
 core at the same time, and multiplied up: models are equal work.  What is called of each tool is said in
-`with_*.py` of this folder.  All on CPU.
+`with_*.py` of this folder.  Of CNNs jleaks' own two ways alone are timed.  All on CPU.
 """
 
 import os
@@ -38,6 +38,7 @@ from jleaks.report.table import Table
 
 # Those whose records are zeros and ones, and whose network is one hidden layer.
 _MLPS = ("purchase_mlp", "location_mlp")
+_CNNS = ("cifar_cnn", "mnist_cnn")
 _ROOT = Path(__file__).parents[2]
 
 
@@ -79,7 +80,7 @@ COMMAND = Command(
     __doc__,
     ("networks", "num_models", "repetitions", "seconds", "noise", "clip"),
     environments=where("Folder of the other tools' environments."),
-    networks=Flag(f"Some of {', '.join(_MLPS)}.", list(_MLPS)),
+    networks=Flag(f"Some of {', '.join((*_MLPS, *_CNNS))}.", list(_MLPS)),
     contenders=Flag(f"Some of {', '.join(CONTENDERS)}; default all.", list(CONTENDERS)),
     num_models=Flag("Models of jleaks' fleet.", 32, 1),
     repetitions=Flag("Turns of every contender.", 3, 1),
@@ -95,9 +96,11 @@ COMMAND = Command(
 
 
 def make_job(workload: Workload, num_models: int) -> Job:
-    """Returns what the other tools train: the workload's first models."""
-    kernels = [[kernel for kernel, _ in workload.initial(i)] for i in range(num_models)]
-    first, second = map(np.stack, zip(*kernels, strict=True))
+    """Returns what the other tools train: the workload's first models; nothing of a CNN's weights."""
+    first = second = np.zeros((num_models, 0, 0), np.float32)
+    if workload.network in _MLPS:
+        kernels = [[kernel for kernel, _ in workload.initial(i)] for i in range(num_models)]
+        first, second = map(np.stack, zip(*kernels, strict=True))
     members = workload.members[:num_models]
     return Job(workload.features, workload.labels, members, (first, second), BATCH,
                LEARNING_RATE, COMMAND.noise, COMMAND.clip)  # fmt: skip
@@ -152,7 +155,7 @@ def _run(name: str, folder: Path, num_models: int, epochs: int) -> Found:
 def _turns(network: str, names: Sequence[str], folder: Path, job: Job, tests: np.ndarray) -> dict:
     """Runs all turns of one network; in the first, models learn."""
     epochs = COMMAND.quality_epochs or NETWORKS[network].quality_epochs
-    num_models = min(COMMAND.quality_models, len(job.members))
+    num_models = min(COMMAND.quality_models, len(job.members)) if network in _MLPS else 0
 
     def turn(name: str, number: int) -> Found:
         learns = 0 if number else num_models
@@ -259,11 +262,17 @@ def chosen() -> list[str]:
 def main() -> int:
     from jleaks.training.execution import Execution
 
-    networks, names = COMMAND.names("networks", _MLPS), chosen()
+    networks, names = COMMAND.names("networks", (*_MLPS, *_CNNS)), chosen()
+    own = [name for name in names if not CONTENDERS[name].environment]
+    if not own and set(networks) & set(_CNNS):
+        raise InputError(
+            "of CNNs jleaks alone is timed: name jleaks or jleaks_plain in --contenders"
+        )
     about = COMMAND.about(harness.machine(), Execution())
     del about["kernels"]
     rows: list[Row] = []
-    for network in [name for name in _MLPS if name in networks]:
+    for network in [name for name in (*_MLPS, *_CNNS) if name in networks]:
+        timed = own if network in _CNNS else names
         # Whole batches: a record's probability is then the same in every tool, which take it from the size.
         num_records = (COMMAND.num_records or NETWORKS[network].num_records) // BATCH * BATCH
         with tempfile.TemporaryDirectory() as directory:
@@ -273,7 +282,7 @@ def main() -> int:
             job = make_job(workload, count)
             workload.save(folder / "workload.npz")
             job.save(folder / "job.npz")
-            runs = _turns(network, names, folder, job, workload.tests)
+            runs = _turns(network, timed, folder, job, workload.tests)
         for found in runs.values():
             about["versions"] |= found[0].get("versions", {})
         common = {
@@ -286,7 +295,7 @@ def main() -> int:
             "turns": COMMAND.repetitions,
             **about,
         }
-        found = [{**make_row(name, runs, COMMAND.num_models), **common} for name in names]
+        found = [{**make_row(name, runs, COMMAND.num_models), **common} for name in timed]
         # At once: the next network may fail.
         harness.append(COMMAND.out, found)
         rows += found

@@ -12,6 +12,7 @@ from jleaks.attacks.probabilities import Form, merged
 from jleaks.blackbox.box import read_answer
 from jleaks.data.truth import Labels, read_flags, read_labels
 from jleaks.defences.defence import DEFENCES, Defence, applied, get_defence
+from jleaks.defences.preliminary import Told
 from jleaks.errors import InputError
 
 
@@ -73,11 +74,13 @@ class Posteriors:
 def of_answers(given: str) -> Defence:
     """Returns a defence, "NAME:STRENGTH", that can be put before answers that were given without it.
 
+    One that learns of other networks' answers learns of these (see `defended`).
+
     Raises:
       InputError: there is none such, or it needs the model itself.
     """
     found = get_defence(given)
-    if not found.of_answers_alone:
+    if not (found.of_answers_alone or found.learns_of_answers):
         raise InputError(
             f"{given} is not a defence of answers alone: answers do not tell what a model that was trained "
             "otherwise, or with others beside it, would have answered"
@@ -93,17 +96,56 @@ def of_answers(given: str) -> Defence:
 def defended(given: Posteriors, defence: Defence) -> Posteriors:
     """Returns what a black box would have answered behind a defence that `of_answers` returned.
 
+    One that learns from answers to members and to others gets a random half of the others, and as many members,
+    as its authors hold records back (Jia et al. 2019, section 6.1); that half is not among the records
+    returned.
+
     Raises:
-      InputError: there are labels alone, or the defence is not for so many classes.
+      InputError: there are labels alone, the defence is not for so many classes, or has nothing to learn from.
     """
     if given.is_one_hot:
         raise InputError(f"{given.name} has labels alone: {defence} is for posteriors")
     DEFENCES.find(defence.name).check(defence.strength, given.num_classes)
-    return dataclasses.replace(
-        given,
-        posteriors=applied(defence, given.posteriors),
-        notes=(*given.notes, f"{given.name}: attacked behind {defence}"),
+    notes = (*given.notes, f"{given.name}: attacked behind {defence}")
+    if defence.preliminary is not None:
+        kept, defence = _learned(given, defence)
+        held = given.num_records - kept.num_records
+        notes = (*notes, f"{given.name}: {held} others are the defender's, to learn from, and left out")
+        given = kept
+    return dataclasses.replace(given, posteriors=applied(defence, given.posteriors), notes=notes)
+
+
+def _learned(given: Posteriors, defence: Defence) -> tuple[Posteriors, Defence]:
+    """Returns the records that the defender does not hold back, and the defence with what it learned."""
+    assert defence.preliminary is not None
+    assert defence.preliminary.learn is not None
+    if given.member is None or given.label is None:
+        lacks = "member" if given.member is None else "label"
+        raise InputError(
+            f"{given.name} has no {lacks}: {defence} learns from answers to members and to others"
+        )
+    generator = np.random.default_rng(0)
+    members, others = (
+        generator.permutation(np.flatnonzero(given.member == kind)) for kind in (True, False)
     )
+    held = others[: len(others) // 2]
+    if not len(members) or not len(held):
+        raise InputError(
+            f"{given.name} has {len(members)} members and {len(others)} others, expected at least one and "
+            f"two: {defence} learns from answers to both, and half of the others are the defender's"
+        )
+    count = min(len(members), len(held))
+    learns = np.concatenate([members[:count], held[:count]])
+    told = Told(
+        given.posteriors[learns][None],
+        given.member[learns][None],
+        given.label[learns],
+        np.zeros(2, np.uint32),
+    )
+    numbers = defence.preliminary.learn(told)
+    strength = (*np.ravel(defence.strength).tolist(), *numbers.tolist())
+    rest = np.isin(np.arange(given.num_records), held, invert=True)
+    return given.take(rest, given.name), dataclasses.replace(defence, strength=strength)
 
 
 def make_posteriors(

@@ -31,6 +31,10 @@ AnswerFn = Callable[[Float[Array, "*batch k"]], Float[Array, "*batch k"]]
 CombineFn = Callable[[Sequence[np.ndarray]], np.ndarray]
 
 
+# Answers of one call where each takes a search.
+_SEARCHES = 500
+
+
 class Part(NamedTuple):
     """One of several models that answer as one.
 
@@ -126,7 +130,17 @@ class Defence:
     @property
     def of_answers_alone(self) -> bool:
         """Whether all that it does is done to answers, however the model that gave them was trained."""
-        changes = self.training or self.composite or self.tailor or self.preliminary
+        return self._trains_as_without and self.preliminary is None
+
+    @property
+    def learns_of_answers(self) -> bool:
+        """Whether it is done to answers, by what is learned from answers to members and to others."""
+        before = self.preliminary
+        return self._trains_as_without and before is not None and before.learn is not None
+
+    @property
+    def _trains_as_without(self) -> bool:
+        changes = self.training or self.composite or self.tailor
         return self.answer is not None and not changes
 
 
@@ -282,7 +296,13 @@ def applied(
         return posteriors
     logits = np.log(np.maximum(posteriors, np.finfo(np.float32).tiny))
     strength = np.asarray(given.strength, np.float32)
-    return np.asarray(_host_program(DEFENCES.find(given.name))(strength, logits))
+    answer = _host_program(DEFENCES.find(given.name))
+    if not given.searches or len(logits) <= _SEARCHES:
+        return np.asarray(answer(strength, logits))
+    # All of a call take as long as the longest search among them.
+    padded = np.pad(logits, ((0, -len(logits) % _SEARCHES), (0, 0)), mode="edge")
+    parts = np.split(padded, len(padded) // _SEARCHES)
+    return np.concatenate([answer(strength, part) for part in parts])[: len(logits)]
 
 
 def fleet_kind(given: Defence | None) -> tuple[tuple[str, ...], str]:

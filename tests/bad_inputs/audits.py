@@ -95,7 +95,8 @@ _FLAGS = {
     "defence_none_such": ([_TARGET, "--defence=topk:1"], ["topk", "top_k"]),
     "defence_strength": ([_TARGET, "--defence=top_k"], ["top_k", "classes", "missing"]),
     "defence_training": ([_TARGET, "--defence=relaxloss:0.5"], ["relaxloss:0.5 is not a defence of answers alone"]),
-    "defence_preliminary": ([_TARGET, "--defence=memguard:1"], ["memguard:1 is not a defence of answers alone", "others beside it"]),
+    "defence_preliminary": ([_TARGET, "--defence=selena:4,2"], ["selena:4,2 is not a defence of answers alone", "others beside it"]),
+    "defence_pairs": ([_TARGET, "--shadow={}/p.npz,{}/p.npz", "--defence=memguard:1"], ["--defence=memguard:1 holds", "2 --shadow", "give one"]),
     "defence_points": ([_TARGET, "--defence=hamp_output:1"], ["jleaks serve --defence=hamp_output:1"]),
 }  # fmt: skip
 _FUNCTIONS = {

@@ -141,6 +141,16 @@ def test_tools_without_an_environment_are_left_out(monkeypatch, tmp_path, capsys
         private.chosen()
 
 
+def test_of_a_cnn_nothing_is_told_to_other_tools():
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (40, 32, 32, 3)).astype(np.uint8)
+    members = np.stack([rng.permutation(30)[:20] for _ in range(2)]).astype(np.int32)
+    workload = Workload("cifar_cnn", images, np.zeros(40, np.int32), members, np.arange(30, 40))
+    job = private.make_job(workload, 2)
+    assert job.kernels[0].size == 0
+    assert job.members.shape == (2, 20)
+
+
 def test_jleaks_trains_both_ways(tmp_path):
     command = [
         *(sys.executable, "-m", "benchmarks.private", "--networks=location_mlp", "--num_models=2"),
@@ -188,7 +198,7 @@ def test_other_tools_learn_without_noise(module, package, name, tmp_path):
     ("flags", "message"),
     [
         (["--contenders=nobody"], "--contenders names nobody; allowed: jleaks_plain, "),
-        (["--networks=cifar_cnn"], "--networks names cifar_cnn; allowed: purchase_mlp, "),
+        (["--networks=resnet"], "--networks names resnet; allowed: purchase_mlp, "),
     ],
 )
 def test_bad_flags_are_one_line_and_status_two(launch, flags, message):

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from jleaks.blackbox.posteriors import defended, make_posteriors, of_answers
 from jleaks.errors import InputError
@@ -48,6 +49,41 @@ def test_labels_alone_are_behind_a_defence_already():
     p = make_posteriors(np.eye(3)[[0, 1, 2, 0]], [1, 0, 1, 0], name="target")
     with pytest.raises(InputError, match=r"target has labels alone: top_k:1 is for posteriors"):
         defended(p, of_answers("top_k:1"))
+
+
+def test_memguard_learns_of_records_that_nobody_attacks_then(rng):
+    """Of half of the others and as many members; what is left answers as algorithm 1 has it."""
+    p = answers(rng, 1203, 4, "target")
+    found = defended(p, of_answers("memguard:1"))
+    others = int((~p.member).sum())
+    assert int((~found.member).sum()) == others - others // 2
+    assert int(found.member.sum()) == int(p.member.sum())
+    assert found.notes[-1].startswith(f"target: {others // 2} others are the defender's")
+    # In the order of the file, each with its own answer's largest class, moved by at most the budget.
+    mine, own = found.posteriors[found.member], p.posteriors[p.member]
+    np.testing.assert_array_equal(mine.argmax(1), own.argmax(1))
+    moved = np.abs(mine - own).sum(1)
+    assert 0.01 < moved.mean() <= 1
+    # Whoever sets a threshold on the largest posterior is misled: what is moved is undecided.
+    before = roc_auc_score(p.member, p.posteriors.max(1))
+    after = roc_auc_score(found.member, found.posteriors.max(1))
+    assert before > 0.6
+    assert abs(after - 0.5) < abs(before - 0.5)
+
+
+@pytest.mark.parametrize(
+    ("member", "label", "message"),
+    [
+        (None, [0, 1, 2, 0], "target has no member: memguard:1 learns"),
+        ([1, 0, 1, 0], None, "target has no label: memguard:1 learns"),
+        ([1, 0, 1, 1], [0, 1, 2, 0], "target has 3 members and 1 others, expected at least one and two"),
+        ([0, 0, 0, 0], [0, 1, 2, 0], "target has 0 members and 4 others"),
+    ],
+)
+def test_memguard_needs_something_to_learn_from(member, label, message, rng):
+    p = make_posteriors(rng.dirichlet(np.ones(3), 4), member, label, name="target")
+    with pytest.raises(InputError, match=message):
+        defended(p, of_answers("memguard:1"))
 
 
 def saved(path, p):
