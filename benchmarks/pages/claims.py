@@ -3,7 +3,7 @@
 A part of docs/attacks.md (see `benchmarks.pages.attacks`).  For each task there is a folder beside the
 banks' results with what launch.attack wrote of one bank that has a loss trace (comparisons, triage, usage)
 and of one of protocol `disjoint` (its comparisons as comparisons_disjoint.jsonl), and what launch.cascade
-wrote, its rows as cascade_SIDES.jsonl.
+wrote, its rows as cascade_SIDES.jsonl, and launch.imitate, as imitation_SETTING.jsonl.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jleaks.attacks.registry import ATTACKS
 from jleaks.report.cascade_table import cascade_table
+from jleaks.report.imitation_table import imitation_table
 from jleaks.report.owner_tables import triage_table, usage_table
 from jleaks.report.table import Cell, Table
 from jleaks.rows import read_rows
@@ -25,6 +27,8 @@ _ONLINE = ("bavaria", "lira_online", "rmia_online")
 _FEW = (2, 4, 8)
 # Precision at 1% that the authors of LT-IQR report, the least of five models.
 _LEAST_PRECISION = 0.79
+# Of the cost of many shadows, what IMIA's authors say theirs takes.
+_TWENTIETH = 0.05
 # Differences that are none: sums in float32.
 _NONE = 2e-3
 
@@ -64,6 +68,7 @@ def tables(folder: Path, banks: Path) -> list[Table]:
         found.append(triage_table(_rows(task / "triage.jsonl")))
         found.append(usage_table(_rows(task / "usage.jsonl")))
         found += [cascade_table(_rows(path)) for path in sorted(task.glob("cascade_*.jsonl"))]
+        found += [imitation_table(_rows(path)) for path in sorted(task.glob("imitation_*.jsonl"))]
     return found
 
 
@@ -98,7 +103,11 @@ def claims(task: Path, cost: Path) -> list[Claim]:
     if cost.exists():
         found.append(_few(_rows(cost)))
     found.append(_share(_rows(task / "usage.jsonl")))
-    return [*found, *(_cascade(_rows(path)) for path in sorted(task.glob("cascade_*.jsonl")))]
+    cascades = [_rows(path) for path in sorted(task.glob("cascade_*.jsonl"))]
+    found += map(_cascade, cascades)
+    for path in sorted(task.glob("imitation_*.jsonl")):
+        found += _imitation(_rows(path), cascades)
+    return found
 
 
 def _pairs(path: Path) -> dict[tuple[str, str], Any]:
@@ -248,3 +257,55 @@ def _cascade(rows: Rows) -> Claim:
         if gain.mean() <= over_few.mean() / 2
         else "what is assumed of other records narrows what shadows answer",
     )
+
+
+def _imitation(rows: Rows, cascades: Sequence[Rows]) -> list[Claim]:
+    imia, *others = rows
+    setting, most = imia["setting"], max(r["num_shadows"] for r in others)
+    many = [r for r in others if r["num_shadows"] == most]
+    leads = [r["ahead"][_TPR] for r in many]
+    told = [
+        f"{ATTACKS[r['attack']].title} {_text(lead)}" for r, lead in zip(many, leads, strict=True)
+    ]
+    if setting == "adaptive":
+        told += [
+            f"beside CMIA's {_last(found):.3f}" for found in cascades if _same_targets(found, imia)
+        ]
+    behind = any(lead["high"] < 0 for lead in leads)
+    cost = imia["device_seconds"] / many[0]["device_seconds"]
+    source = "zealscott/IMIA, 2025"
+    return [
+        Claim(
+            f"IMIA is as good as attacks with hundreds of shadows ({setting})",
+            source,
+            f"TPR at 0.1% FPR {imia[_TPR]['mean']:.3f}; its lead over {most} plain shadows: "
+            + "; ".join(told),
+            "no" if behind else "open",
+            "five models tell each of its means, and it asks no variance"
+            if behind
+            else "none is ahead, but 0.1% of so few non-members is one: intervals are wide",
+        ),
+        Claim(
+            f"For less than a twentieth of the cost ({setting})",
+            source,
+            f"{imia['device_seconds']:.0f} device seconds of {many[0]['device_seconds']:.0f}, {cost:.0%}; "
+            f"{imia['device_seconds'] - imia['device_seconds_shared']:.0f} not shared by targets",
+            "yes" if cost < _TWENTIETH else "no",
+            f"starts, imitators and what tells of members are {imia['num_shadows']} trainings, most of "
+            "them cut short",
+        ),
+    ]
+
+
+def _last(rows: Rows) -> float:
+    """The mean TPR over targets of a cascade's last round."""
+    last = max(r["round"] for r in rows)
+    return float(np.mean([r[_TPR] for r in rows if r["round"] == last and r["conditioned"]]))
+
+
+def _same_targets(rows: Rows, imia: Mapping[str, Any]) -> bool:
+    """Whether a cascade is of the same models: those of one seed, on as many records."""
+    first = rows[0]
+    return all(
+        first[name] == imia[name] for name in ("seed", "num_members", "num_nonmembers")
+    ) and (len({r["target"] for r in rows}) == imia["num_targets"])
