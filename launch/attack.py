@@ -169,7 +169,11 @@ def main(_: list[str]) -> int:
             **dataclasses.asdict(options),
             "recipe": bank_results.recipe(bank),
             "notes": bank.meta.get("notes", []),
-            **{name: bank.meta[name] for name in GUARANTEE if name in bank.meta},
+            **{
+                name: bank.meta[name]
+                for name in (*GUARANTEE, "boundary_queries")
+                if name in bank.meta
+            },
             "train_accuracy": _rounded(bank.accuracy()[0]),
             "test_accuracy": _rounded(bank.accuracy()[1]),
             "training_seconds": bank.meta.get("seconds", {}).get("training"),
