@@ -1,9 +1,9 @@
 """What papers of 2024 to 2026 claim of their attacks, beside what committed rows say.
 
 A part of docs/attacks.md (see `benchmarks.pages.attacks`).  For each task there is a folder beside the
-banks' results with what launch.attack wrote of one bank that has a loss trace (comparisons, triage, usage)
-and of one of protocol `disjoint` (its comparisons as comparisons_disjoint.jsonl), and what launch.cascade
-wrote, its rows as cascade_SIDES.jsonl, and launch.imitate, as imitation_SETTING.jsonl.
+banks' results with what launch.attack wrote of one bank that has a loss trace (comparisons, triage, alike,
+usage) and of one of protocol `disjoint` (its comparisons as comparisons_disjoint.jsonl), and what
+launch.cascade wrote, its rows as cascade_SIDES.jsonl, and launch.imitate, as imitation_SETTING.jsonl.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ import numpy as np
 from jleaks.attacks.registry import ATTACKS
 from jleaks.report.cascade_table import cascade_table
 from jleaks.report.imitation_table import imitation_table
-from jleaks.report.owner_tables import triage_table, usage_table
+from jleaks.report.owner_tables import alike_table, triage_table, usage_table
 from jleaks.report.table import Cell, Table
 from jleaks.rows import read_rows
 
@@ -66,6 +66,8 @@ def tables(folder: Path, banks: Path) -> list[Table]:
             )
         )
         found.append(triage_table(_rows(task / "triage.jsonl")))
+        if (orders := task / "alike.jsonl").exists():
+            found.append(alike_table(_rows(orders)))
         found.append(usage_table(_rows(task / "usage.jsonl")))
         found += [cascade_table(_rows(path)) for path in sorted(task.glob("cascade_*.jsonl"))]
         found += [imitation_table(_rows(path)) for path in sorted(task.glob("imitation_*.jsonl"))]
@@ -81,6 +83,7 @@ def claims(task: Path, cost: Path) -> list[Claim]:
     pairs = _pairs(task / "comparisons.jsonl")
     found = [
         *_of_triage(_rows(task / "triage.jsonl")),
+        *_of_orders(task / "alike.jsonl"),
         _ahead(
             pairs, "rapid", ("calibrated",), "RAPID is ahead of calibration alone",
             "He et al., CCS 2024",
@@ -154,6 +157,37 @@ def _of_triage(rows: Rows) -> list[Claim]:
             "yes" if loss["precision"] < trace["precision"] else "no",
             "records of the least loss are easy for models that never saw them, too",
         ),
+    ]
+
+
+def _of_orders(path: Path) -> list[Claim]:
+    if not path.exists():
+        return []
+    by = {(r["finder"], r["over"]): r for r in _rows(path) if r["attack"] == "lira_online"}
+    trace, records = by["lt_iqr", "members"], by["lt_iqr", "records"]
+    loss = by["loss", "members"]
+
+    def told(row: Mapping[str, Any], name: str) -> str:
+        value = row[name]
+        return f"{value['mean']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
+
+    tops = [(float(name[4:]), name) for name in trace if name.startswith("top_")]
+    most = all(trace[name]["low"] > 0.5 for _, name in tops)
+    some = trace["spearman"]["low"] > 0 and all(trace[name]["low"] > top for top, name in tops)
+    first = ", ".join(f"{told(trace, name)} of the first {top:.0%}" for top, name in tops)
+    whole = ", ".join(f"{records[name]['mean']:.3f}" for _, name in tops)
+    return [
+        Claim(
+            "LT-IQR finds the records that LiRA finds",
+            "Pollock et al. 2024",
+            f"of a target's members rank correlation {told(trace, 'spearman')}, {first} shared; of "
+            f"records, each by its mean over {records['num_targets']} targets, "
+            f"{records['spearman']['mean']:.3f}, {whole}; by the final loss "
+            f"{loss['spearman']['mean']:+.3f} of members",
+            "yes" if most else "in part" if some else "no",
+            "the order is alike, its very top less so: a trace says how hard a record was, LiRA also how "
+            "far the target's answer is from its references'",
+        )
     ]
 
 

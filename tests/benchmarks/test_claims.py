@@ -178,3 +178,31 @@ def test_imitators_are_held_to_many_shadows_and_their_cost(tmp_path, lead, secon
     found(tmp_path, {}, {"lt_iqr": 0.9, "loss": 0.1}, 0.0, [0.01])
     shown = "\n".join(table.to_markdown() for table in page.tables(tmp_path, tmp_path))
     assert "IMIA beside plain shadows, adaptive" in shown
+
+
+def orders(correlation, shared):
+    def value(mean):
+        return {"mean": mean, "low": mean - 0.05, "high": mean + 0.05, "n": 50}
+
+    return [
+        {
+            "task": "location", "source": "real", "attack": "lira_online", "finder": finder, "over": over,
+            "num_targets": 8, "spearman": value(correlation), "top_0.01": value(shared),
+            "top_0.05": value(shared),
+        }
+        for finder in ("lt_iqr", "loss")
+        for over in ("members", "records")
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("correlation", "shared", "met"),
+    [(0.9, 0.7, "yes"), (0.7, 0.3, "in part"), (0.7, 0.06, "no"), (0.0, 0.3, "no")],
+    ids=["alike", "order alone", "tops of chance", "no order"],
+)
+def test_orders_are_alike_where_their_tops_are(tmp_path, correlation, shared, met):
+    written(tmp_path, "alike.jsonl", orders(correlation, shared))
+    (claim,) = page._of_orders(tmp_path / "alike.jsonl")
+    assert claim.met == met
+    assert f"rank correlation {correlation:.3f}" in claim.ours
+    assert page._of_orders(tmp_path / "none.jsonl") == []
