@@ -41,6 +41,7 @@ class Role(enum.IntEnum):
     CANARIES = 14
     CASCADE = 15
     USAGE = 16
+    IMITATOR = 17
 
 
 class Stream(enum.IntEnum):

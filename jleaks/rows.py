@@ -146,6 +146,8 @@ Row = TypedDict(
         "needs": str,  # references of a bank's attack
         "labels": bool,
         "queries": str,
+        # About each record, of banks whose models were asked for the distance to the boundary.
+        "boundary_queries": int,
         "intervals": str,
         "notes": list[str],
         # What it cost.

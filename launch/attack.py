@@ -6,8 +6,9 @@ attacks), audit.jsonl (bounds on epsilon, AUCs with intervals over records), res
 roc.npz, figures/roc.png and report.html, a page that needs no network.  Of a bank with canaries also
 canaries.jsonl: what the attacks of --audit find among these, and the epsilon that it shows.  With --usage,
 usage.jsonl: how well they tell which share of a data set was used.  Of a bank with a loss trace,
-triage.jsonl: whether it finds the members whom they find.  `jleaks/attacks/score_files.py` documents score
-files: logits, posteriors or phi, membership, labels, as npz or parquet.
+triage.jsonl: whether it finds the members whom they find, and alike.jsonl: whether it orders them alike.
+`jleaks/attacks/score_files.py` documents score files: logits, posteriors or phi, membership, labels, as npz
+or parquet.
 
 Attacks of your own, functions of one record, are registered by a --plugin (`jleaks/attacks/per_record.py`,
 `examples/own_attack.py`).
@@ -110,7 +111,7 @@ def main(_: list[str]) -> int:
     from jleaks.experiments import bank_results
     from jleaks.experiments.bank_audits import audit
     from jleaks.experiments.bank_groups import group_rows
-    from jleaks.experiments.triage import FINDERS, triage
+    from jleaks.experiments.triage import FINDERS, alike, triage
     from jleaks.files import replace_file
     from jleaks.report.bank_tables import (
         bank_table,
@@ -118,7 +119,7 @@ def main(_: list[str]) -> int:
         epsilon_table,
         records_table,
     )
-    from jleaks.report.owner_tables import triage_table, usage_table
+    from jleaks.report.owner_tables import alike_table, triage_table, usage_table
     from jleaks.report.record_tables import groups_table
     from jleaks.report.run_pages import write_page
     from jleaks.rows import OF_SUMMARY, write_csv, write_rows
@@ -169,7 +170,11 @@ def main(_: list[str]) -> int:
             **dataclasses.asdict(options),
             "recipe": bank_results.recipe(bank),
             "notes": bank.meta.get("notes", []),
-            **{name: bank.meta[name] for name in GUARANTEE if name in bank.meta},
+            **{
+                name: bank.meta[name]
+                for name in (*GUARANTEE, "boundary_queries")
+                if name in bank.meta
+            },
             "train_accuracy": _rounded(bank.accuracy()[0]),
             "test_accuracy": _rounded(bank.accuracy()[1]),
             "training_seconds": bank.meta.get("seconds", {}).get("training"),
@@ -202,6 +207,7 @@ def main(_: list[str]) -> int:
         ]
         with doing("looking for the members at risk"):
             risks = triage(bank, judges, _REFERENCES.value, options) if judges else []
+            orders = alike(bank, judges, _REFERENCES.value, options) if judges else []
         tables = [bank_table(summary)]
         if groups:
             tables.append(groups_table(groups))
@@ -210,7 +216,7 @@ def main(_: list[str]) -> int:
         if audits:
             tables += [epsilon_table(audits), records_table(audits)]
         tables += [usage_table(found_usage)] if found_usage else []
-        tables += [triage_table(risks)] if risks else []
+        tables += [triage_table(risks), alike_table(orders)] if risks else []
         written = [
             write_rows(folder / "rows.jsonl", rows, ()),
             write_rows(folder / "summary.jsonl", summary, OF_SUMMARY),
@@ -219,6 +225,7 @@ def main(_: list[str]) -> int:
             *([write_rows(folder / "canaries.jsonl", groups, ())] if groups else []),
             write_rows(folder / "usage.jsonl", found_usage, (), may_be_empty=True),
             write_rows(folder / "triage.jsonl", risks, (), may_be_empty=True),
+            write_rows(folder / "alike.jsonl", orders, (), may_be_empty=True),
             write_csv(folder / "results.csv", rows, ()),
             replace_file(
                 folder / "tables.md", "\n".join(table.to_markdown() for table in tables).encode()

@@ -8,8 +8,19 @@ from pathlib import Path
 from .app import INPUT_ERROR, run
 
 COMMANDS = (
-    *("sweep", "bank", "attack", "records", "cascade", "paper", "defend", "audit", "gate", "serve"),
-    *("cells", "gather", "prepare", "report", "status"),
+    *(
+        "sweep",
+        "bank",
+        "attack",
+        "records",
+        "cascade",
+        "imitate",
+        "paper",
+        "defend",
+        "audit",
+        "gate",
+    ),
+    *("serve", "cells", "gather", "prepare", "report", "status"),
 )
 
 

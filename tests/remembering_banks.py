@@ -51,6 +51,7 @@ def bank_of(member: np.ndarray, rng: np.random.Generator, null: tuple[int, ...] 
         entropy=np.abs(phi),
         quantile=np.zeros_like(phi),
         loss_iqr=np.abs(phi) / 2,
+        boundary=np.abs(phi) / 3,
     )
 
 

@@ -1,9 +1,9 @@
 """What papers of 2024 to 2026 claim of their attacks, beside what committed rows say.
 
 A part of docs/attacks.md (see `benchmarks.pages.attacks`).  For each task there is a folder beside the
-banks' results with what launch.attack wrote of one bank that has a loss trace (comparisons, triage, usage)
-and of one of protocol `disjoint` (its comparisons as comparisons_disjoint.jsonl), and what launch.cascade
-wrote, its rows as cascade_SIDES.jsonl.
+banks' results with what launch.attack wrote of one bank that has a loss trace (comparisons, triage, alike,
+usage) and of one of protocol `disjoint` (its comparisons as comparisons_disjoint.jsonl), and what
+launch.cascade wrote, its rows as cascade_SIDES.jsonl, and launch.imitate, as imitation_SETTING.jsonl.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,8 +12,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jleaks.attacks.registry import ATTACKS
 from jleaks.report.cascade_table import cascade_table
-from jleaks.report.owner_tables import triage_table, usage_table
+from jleaks.report.imitation_table import imitation_table
+from jleaks.report.owner_tables import alike_table, triage_table, usage_table
 from jleaks.report.table import Cell, Table
 from jleaks.rows import read_rows
 
@@ -25,6 +27,8 @@ _ONLINE = ("bavaria", "lira_online", "rmia_online")
 _FEW = (2, 4, 8)
 # Precision at 1% that the authors of LT-IQR report, the least of five models.
 _LEAST_PRECISION = 0.79
+# Of the cost of many shadows, what IMIA's authors say theirs takes.
+_TWENTIETH = 0.05
 # Differences that are none: sums in float32.
 _NONE = 2e-3
 
@@ -62,8 +66,11 @@ def tables(folder: Path, banks: Path) -> list[Table]:
             )
         )
         found.append(triage_table(_rows(task / "triage.jsonl")))
+        if (orders := task / "alike.jsonl").exists():
+            found.append(alike_table(_rows(orders)))
         found.append(usage_table(_rows(task / "usage.jsonl")))
         found += [cascade_table(_rows(path)) for path in sorted(task.glob("cascade_*.jsonl"))]
+        found += [imitation_table(_rows(path)) for path in sorted(task.glob("imitation_*.jsonl"))]
     return found
 
 
@@ -76,6 +83,7 @@ def claims(task: Path, cost: Path) -> list[Claim]:
     pairs = _pairs(task / "comparisons.jsonl")
     found = [
         *_of_triage(_rows(task / "triage.jsonl")),
+        *_of_orders(task / "alike.jsonl"),
         _ahead(
             pairs, "rapid", ("calibrated",), "RAPID is ahead of calibration alone",
             "He et al., CCS 2024",
@@ -98,7 +106,11 @@ def claims(task: Path, cost: Path) -> list[Claim]:
     if cost.exists():
         found.append(_few(_rows(cost)))
     found.append(_share(_rows(task / "usage.jsonl")))
-    return [*found, *(_cascade(_rows(path)) for path in sorted(task.glob("cascade_*.jsonl")))]
+    cascades = [_rows(path) for path in sorted(task.glob("cascade_*.jsonl"))]
+    found += map(_cascade, cascades)
+    for path in sorted(task.glob("imitation_*.jsonl")):
+        found += _imitation(_rows(path), cascades)
+    return found
 
 
 def _pairs(path: Path) -> dict[tuple[str, str], Any]:
@@ -145,6 +157,37 @@ def _of_triage(rows: Rows) -> list[Claim]:
             "yes" if loss["precision"] < trace["precision"] else "no",
             "records of the least loss are easy for models that never saw them, too",
         ),
+    ]
+
+
+def _of_orders(path: Path) -> list[Claim]:
+    if not path.exists():
+        return []
+    by = {(r["finder"], r["over"]): r for r in _rows(path) if r["attack"] == "lira_online"}
+    trace, records = by["lt_iqr", "members"], by["lt_iqr", "records"]
+    loss = by["loss", "members"]
+
+    def told(row: Mapping[str, Any], name: str) -> str:
+        value = row[name]
+        return f"{value['mean']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
+
+    tops = [(float(name[4:]), name) for name in trace if name.startswith("top_")]
+    most = all(trace[name]["low"] > 0.5 for _, name in tops)
+    some = trace["spearman"]["low"] > 0 and all(trace[name]["low"] > top for top, name in tops)
+    first = ", ".join(f"{told(trace, name)} of the first {top:.0%}" for top, name in tops)
+    whole = ", ".join(f"{records[name]['mean']:.3f}" for _, name in tops)
+    return [
+        Claim(
+            "LT-IQR finds the records that LiRA finds",
+            "Pollock et al. 2024",
+            f"of a target's members rank correlation {told(trace, 'spearman')}, {first} shared; of "
+            f"records, each by its mean over {records['num_targets']} targets, "
+            f"{records['spearman']['mean']:.3f}, {whole}; by the final loss "
+            f"{loss['spearman']['mean']:+.3f} of members",
+            "yes" if most else "in part" if some else "no",
+            "the order is alike, its very top less so: a trace says how hard a record was, LiRA also how "
+            "far the target's answer is from its references'",
+        )
     ]
 
 
@@ -248,3 +291,55 @@ def _cascade(rows: Rows) -> Claim:
         if gain.mean() <= over_few.mean() / 2
         else "what is assumed of other records narrows what shadows answer",
     )
+
+
+def _imitation(rows: Rows, cascades: Sequence[Rows]) -> list[Claim]:
+    imia, *others = rows
+    setting, most = imia["setting"], max(r["num_shadows"] for r in others)
+    many = [r for r in others if r["num_shadows"] == most]
+    leads = [r["ahead"][_TPR] for r in many]
+    told = [
+        f"{ATTACKS[r['attack']].title} {_text(lead)}" for r, lead in zip(many, leads, strict=True)
+    ]
+    if setting == "adaptive":
+        told += [
+            f"beside CMIA's {_last(found):.3f}" for found in cascades if _same_targets(found, imia)
+        ]
+    behind = any(lead["high"] < 0 for lead in leads)
+    cost = imia["device_seconds"] / many[0]["device_seconds"]
+    source = "zealscott/IMIA, 2025"
+    return [
+        Claim(
+            f"IMIA is as good as attacks with hundreds of shadows ({setting})",
+            source,
+            f"TPR at 0.1% FPR {imia[_TPR]['mean']:.3f}; its lead over {most} plain shadows: "
+            + "; ".join(told),
+            "no" if behind else "open",
+            "five models tell each of its means, and it asks no variance"
+            if behind
+            else "none is ahead, but 0.1% of so few non-members is one: intervals are wide",
+        ),
+        Claim(
+            f"For less than a twentieth of the cost ({setting})",
+            source,
+            f"{imia['device_seconds']:.0f} device seconds of {many[0]['device_seconds']:.0f}, {cost:.0%}; "
+            f"{imia['device_seconds'] - imia['device_seconds_shared']:.0f} not shared by targets",
+            "yes" if cost < _TWENTIETH else "no",
+            f"starts, imitators and what tells of members are {imia['num_shadows']} trainings, most of "
+            "them cut short",
+        ),
+    ]
+
+
+def _last(rows: Rows) -> float:
+    """The mean TPR over targets of a cascade's last round."""
+    last = max(r["round"] for r in rows)
+    return float(np.mean([r[_TPR] for r in rows if r["round"] == last and r["conditioned"]]))
+
+
+def _same_targets(rows: Rows, imia: Mapping[str, Any]) -> bool:
+    """Whether a cascade is of the same models: those of one seed, on as many records."""
+    first = rows[0]
+    return all(
+        first[name] == imia[name] for name in ("seed", "num_members", "num_nonmembers")
+    ) and (len({r["target"] for r in rows}) == imia["num_targets"])

@@ -33,6 +33,7 @@ _ARRAYS = (
     "quantile",
     "canary",
     "loss_iqr",
+    "boundary",
     "target_part",
 )
 # NumPy's kinds of those that are not floats.
@@ -75,6 +76,7 @@ class Bank:
       canary: [N] the number of the record's kind among the plan's canaries, from 1; 0 for no canary; None
         for a bank without any.
       loss_iqr: [M, N] interquartile range of the record's loss over the model's training (nats), or None.
+      boundary: [M, N] distance to where the label changes, in the norm of network inputs, or None.
       target_part: [N] of protocol `disjoint` (see `jleaks.data.splits`): the records on some of which the
         targets trained, and no reference did; models without a record in it are the references.  None where
         every model is a target and the others' reference.
@@ -97,6 +99,7 @@ class Bank:
     quantile: Float[np.ndarray, "models records"] | None = None
     canary: Int[np.ndarray, "records"] | None = None
     loss_iqr: Float[np.ndarray, "models records"] | None = None
+    boundary: Float[np.ndarray, "models records"] | None = None
     target_part: Bool[np.ndarray, "records"] | None = None
     twins: bool = False
     num_targets: int | None = None

@@ -8,9 +8,9 @@ from jleaks.fields import Fraction, Positive, problems
 # jleaks' own, in the order in which `jleaks.attacks.registry` has them, rows and tables show them.
 NAMES = (
     "correctness", "maximum", "entropy", "confidence", "loss", "modified_entropy",
-    "class_thresholds", "attack_p", "label_only", "label_boundary", "quantile", "lt_iqr", "attack_r",
-    "attack_r_logit", "attack_r_share", "calibrated", "rapid", "lira_offline", "lira_offline_record",
-    "lira_offline_global", "lira_offline_two_sided", "lira_offline_queries",
+    "class_thresholds", "attack_p", "label_only", "label_boundary", "hop_skip_jump", "quantile",
+    "lt_iqr", "attack_r", "attack_r_logit", "attack_r_share", "calibrated", "rapid", "lira_offline",
+    "lira_offline_record", "lira_offline_global", "lira_offline_two_sided", "lira_offline_queries",
     "rmia_offline", "informia_offline", "base_offline", "base_offline_tempered", "bavaria_offline",
     "pmia_all", "pmia_class", "lira_online", "lira_online_record", "lira_online_global",
     "lira_online_queries", "rmia_online", "informia_online", "base_online", "base_online_tempered",

@@ -37,7 +37,7 @@ from jleaks.registry import origin_of
 # What a model's answer about a record has, and whether it takes the true class.
 SIGNALS = {
     "phi": True, "log_p": True, "correct": True, "phi_t": True, "mentr": True, "maximum": False,
-    "entropy": False, "quantile": True, "loss_iqr": True,
+    "entropy": False, "quantile": True, "loss_iqr": True, "boundary": True,
 }  # fmt: skip
 # Which references the arguments of a function are.
 _SIDES = {"inside": "in", "out": "out"}
@@ -75,6 +75,7 @@ class Own:
       entropy: Negative entropy of the posterior (nats).
       quantile: What a regression predicts of phi's quantile among non-members.
       loss_iqr: Interquartile range of the loss over the training.
+      boundary: Distance to where the label changes.
       label: The true class.
     """
 

@@ -10,6 +10,7 @@ from jleaks.attacks import (
     baseline,
     bavaria,
     calibration,
+    hop_skip_jump,
     informia,
     label_boundary,
     lira,
@@ -29,6 +30,7 @@ _FAMILIES = (
     *(
         baseline,
         label_boundary,
+        hop_skip_jump,
         loss_trace,
         calibration,
         rapid,

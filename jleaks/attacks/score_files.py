@@ -8,7 +8,8 @@ npz, with arrays of these names (M models, N records, K classes, Q queries per r
     member      [M, N]                      whether model m trained on record n (bool, 0 and 1, or as text)
     labels      [N]                         true classes 0..K-1 (whole numbers of any type, or text: names)
     population  [N]                         optional: records held out from all models, not audited
-    correct, phi_t, mentr, maximum, entropy, quantile, loss_iqr   optional: as in `jleaks.attacks.bank.Bank`
+    correct, phi_t, mentr, maximum, entropy, quantile, loss_iqr, boundary
+                                            optional: as in `jleaks.attacks.bank.Bank`
 
 Compute phi from logits: from posteriors that were rounded to 1 it is lost.
 
@@ -43,7 +44,7 @@ from jleaks.data.truth import read_flags, read_labels, record_at
 from jleaks.errors import InputError
 from jleaks.fields import FACTOR
 
-_OPTIONAL = ("correct", "phi_t", "mentr", "maximum", "entropy", "quantile", "loss_iqr")
+_OPTIONAL = ("correct", "phi_t", "mentr", "maximum", "entropy", "quantile", "loss_iqr", "boundary")
 _ANSWERS = ("logits", "posteriors", "phi")
 _ARRAYS = (*_ANSWERS, "member", "labels", "population", *_OPTIONAL)
 _COLUMNS = ("model", "record", "query", "label", "member", "population", *_ANSWERS)

@@ -12,7 +12,9 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from jleaks.attacks.hop_skip_jump import distances
 from jleaks.data.perturbations import Perturbation
+from jleaks.keys import Role, identity_key
 from jleaks.training.fleet import PredictFn, SignalFn, Signals
 
 # Adversary 3's statistics, in the order of the last axis of `Signals["statistics"]`
@@ -116,12 +118,13 @@ def membership_margin(predict_fn: PredictFn, inputs: Array, labels: Array) -> Si
 
 
 @functools.cache
-def bank_signal_fn(temperature: float, perturbation: Perturbation) -> SignalFn:
+def bank_signal_fn(temperature: float, perturbation: Perturbation, boundary: int = 0) -> SignalFn:
     """Returns the function that keeps a bank's signals (cached: the object keys programs).
 
     Its result, for a batch of B records and Q queries:
       phi: [B, Q] logit-scaled confidence; correct: [B, Q] bool; and of query 0 alone, each [B]:
-      phi_t (logits divided by `temperature`), mentr, maximum, entropy.
+      phi_t (logits divided by `temperature`), mentr, maximum, entropy; and, with a budget of queries for
+      it, boundary, how far the label's is (`jleaks.attacks.hop_skip_jump`).
     """
 
     def keep(predict_fn: PredictFn, inputs: Array, labels: Array) -> Signals:
@@ -138,7 +141,11 @@ def bank_signal_fn(temperature: float, perturbation: Perturbation) -> SignalFn:
             phi = jnp.concatenate([phi, others[0].T], axis=1)
             correct = jnp.concatenate([correct, others[1].T], axis=1)
         statistics = confidence_statistics(logits)
-        return {
+        found = {}
+        if boundary:
+            key = identity_key(0, perturbation.task, Role.PERTURBATION, 1)
+            found["boundary"] = distances(predict_fn, inputs, labels, key, boundary)
+        return found | {
             "phi": phi,
             "correct": correct,
             "phi_t": scaled_confidence(logits / temperature, labels),

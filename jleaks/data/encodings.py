@@ -71,12 +71,15 @@ class Encoding:
       points: Draws random records [R, ...] of a task, given a generator, the task, a record's shape and R;
         by default uniform within the task's `ranges`.
       is_sparse: Whether inputs are zeros but for a few: forests then keep them as such.
+      continuous: Whether any point near a record may stand for another (grey levels, numbers; not zeros
+        and ones, codes or counts).
     """
 
     encode: EncodeFn
     fit: FitFn = lambda features, indices, count: {}  # noqa: ARG005
     points: PointsFn = uniform
     is_sparse: bool = False
+    continuous: bool = True
 
 
 ENCODINGS: Registry[Encoding] = Registry("encoding", besides=("columns",))
@@ -184,7 +187,7 @@ def columns(sizes: Sequence[int], constant: float = _SILENT) -> Encoding:
         codes = [generator.integers(0, size, count) for size in sizes]
         return np.column_stack([drawn, *codes]).reshape(count, *shape)
 
-    return Encoding(encode, fit, points)
+    return Encoding(encode, fit, points, continuous=not num_codes)
 
 
 @functools.lru_cache(maxsize=64)
@@ -293,10 +296,15 @@ def _posts(
 ENCODINGS.register("pixels", Encoding(_encode_pixels, _fit_pixels, functools.partial(_levels, 256)))
 # Zeros and ones: fair coins.
 ENCODINGS.register(
-    "binary", Encoding(lambda _, records: _floats(records), points=functools.partial(_levels, 2))
+    "binary",
+    Encoding(
+        lambda _, records: _floats(records), points=functools.partial(_levels, 2), continuous=False
+    ),
 )
 # Counts of words: posts of 100 words drawn uniformly from the vocabulary.
-ENCODINGS.register("terms", Encoding(_encode_terms, _fit_terms, _posts, is_sparse=True))
+ENCODINGS.register(
+    "terms", Encoding(_encode_terms, _fit_terms, _posts, is_sparse=True, continuous=False)
+)
 # Adult's columns (`tasks.ADULT_NUMERIC`, `ADULT_CATEGORIES`).
 ENCODINGS.register("mixed", columns(tuple(ADULT_CATEGORIES.values()), constant=1.0))
 # Numbers: uniform ones within their ranges.

@@ -12,6 +12,7 @@ from jaxtyping import Bool
 
 from jleaks.attacks import bank as bank_lib
 from jleaks.attacks.bank import Bank
+from jleaks.attacks.hop_skip_jump import asked, rounds
 from jleaks.attacks.loss_trace import interquartile_range
 from jleaks.attacks.quantile import prediction, quantile_models
 from jleaks.attacks.signals import bank_signal_fn
@@ -87,7 +88,7 @@ def make_bank(
         return found
     data, split = lay_out(plan, data_dir)
     asked = np.concatenate([split.candidates, split.population])
-    keep = bank_signal_fn(plan.temperature, plan.perturbation())
+    keep = bank_signal_fn(plan.temperature, plan.perturbation(), plan.boundary)
     with training(work, execution, lambda _: data, reporter) as (querier, stop):
         dtype = np.float16 if plan.answers == "float16" else np.float32
         kept = BankAnswers(work.path / "answers", plan.fingerprint(), plan.num_models, dtype)
@@ -308,6 +309,7 @@ def _meta(
         "task": plan.task,
         "source": data.source,
         "num_records": data.num_records,
+        **({"boundary_queries": asked(rounds(plan.boundary))} if plan.boundary else {}),
         "plan": plan.as_dict(),
         "seconds": {name: round(value, 3) for name, value in kept.seconds.items()},
         "packing": kept.packing,

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from jleaks.data.tasks import check_digests, get_task, own_digests
+from jleaks.data.tasks import Task, check_digests, get_task, own_digests
 from jleaks.errors import InputError
 from jleaks.experiments.base_plan import BasePlan
 from jleaks.fields import Count, Factor, Number, Repetitions, Seed, problems
@@ -55,6 +55,8 @@ class BankPlan(BasePlan):
         "mislabelled:100" (see `jleaks.data.canaries`); None for none.
       loss_trace: Points of a model's training, evenly spaced over its epochs, after which its loss on every
         record is looked at, for the attack `lt_iqr`; 0 for none.
+      boundary: Queries about each record for the distance to where the label changes, which the attack
+        `hop_skip_jump` needs, and which takes as many times as long to ask; 0 for none.
       num_targets: Protocol `disjoint`: so many models, even, are targets and train on halves of one half of
         the candidates; the others, their references, train on halves of the other half.  0 for the protocol
         in which every model trains on a half of all candidates, a target and the others' reference.
@@ -79,6 +81,7 @@ class BankPlan(BasePlan):
     answers: Literal["float32", "float16"] = "float32"
     canaries: str | None = None
     loss_trace: Number = 0
+    boundary: Number = 0
     num_targets: Number = 0
 
     def __post_init__(self) -> None:
@@ -131,6 +134,8 @@ class BankPlan(BasePlan):
                 f"loss_trace is {self.loss_trace}, expected 0 or from 2 points to one after each of the "
                 f"{self.recipe.epochs} epochs"
             )
+        if self.boundary:
+            found += self._boundary_problems(task)
         if self.num_members < self.recipe.batch_size:
             found.append(
                 f"batch_size is {self.recipe.batch_size} but each model trains on only "
@@ -139,6 +144,23 @@ class BankPlan(BasePlan):
         if found:
             raise InputError(f"{self.task}: {'; '.join(found)}")
         return self
+
+    def _boundary_problems(self, task: Task) -> list[str]:
+        """Returns one sentence for each reason why HopSkipJump cannot ask."""
+        from jleaks.attacks.hop_skip_jump import LEAST_QUERIES
+        from jleaks.data import encodings
+
+        found = []
+        if self.boundary < LEAST_QUERIES:
+            found.append(
+                f"boundary is {self.boundary}, expected 0 or {LEAST_QUERIES} queries at least"
+            )
+        if not encodings.find(task.encoding).continuous:
+            found.append(
+                f"boundary is {self.boundary}, but records of {self.task} have zeros and ones, codes or "
+                "counts, between which there is nothing to ask about; expected 0"
+            )
+        return found
 
     def _disjoint_problems(self) -> list[str]:
         """Returns one sentence for each thing that protocol `disjoint` does not allow."""

@@ -128,9 +128,7 @@ def cascade(
         "command": command,
     }
     with training(work, execution, lambda _: data, reporter, models_dir) as (querier, _):
-        plain = _ask(
-            querier, subjects(bank, split, range(bank.num_models)), split, bank.temperature
-        )
+        plain = ask(querier, subjects(bank, split, range(bank.num_models)), split, bank.temperature)
         found = _rounds(plan, querier, split, plain, data.labels[split.candidates], reporter)
     rows = [{**about, **row} for row in found]
     with outcome.writing() as path:
@@ -142,7 +140,7 @@ def _read(path: Path) -> list[Row]:
     return [dict(row) for row in read_rows(path, ())]
 
 
-def _ask(querier: Querier, models: Sequence[Subject], split: Halves, temperature: float) -> Asked:
+def ask(querier: Querier, models: Sequence[Subject], split: Halves, temperature: float) -> Asked:
     """Trains models and asks them about all audited records."""
     keep = bank_signal_fn(temperature, perturbation(get_task(models[0].task), 1, 1.0))
     found = querier.signals(models, split.candidates, keep)
@@ -285,7 +283,7 @@ def _rounds(
             for t, place in zip(order, places, strict=True)
             for model in _conditioned(plan, split, place, *anchored[:, t])
         ]
-        answers = _ask(querier, trained, split, temperature)
+        answers = ask(querier, trained, split, temperature)
         each = _REFERENCES + size
         for i, t in enumerate(order):
             mine = answers.take(slice(i * each, (i + 1) * each))

@@ -437,4 +437,5 @@ def take(spec: FleetSpec, at: np.ndarray) -> FleetSpec:
         members=jax.tree.map(lambda leaf: leaf[at], spec.members),
         key_data=spec.key_data[at],
         masks=None if spec.masks is None else spec.masks[at],
+        begun=None if spec.begun is None else jax.tree.map(lambda leaf: leaf[at], spec.begun),
     )

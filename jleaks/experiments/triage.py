@@ -6,7 +6,10 @@ one at a threshold of a stated FPR.  The members are ordered by another score, a
 counted how many are at risk: precision, and of those at risk how many are among them: recall.
 """
 
+import itertools
+import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -17,10 +20,16 @@ from jleaks.attacks.options import Options
 from jleaks.attacks.references import assign
 from jleaks.attacks.registry import get_attacks
 from jleaks.experiments.bank_results import Row
+from jleaks.metrics.intervals import Interval, jackknife
+from jleaks.metrics.record_risk import spearman, top_shared
 
 # Of the members, the first so many; FPRs of what is at risk.
 SHARES = (0.01, 0.03, 0.05, 0.1)
 FPRS = (0.01, 0.001)
+# Of the records, the first so many, that two orders may share.
+TOPS = (0.01, 0.05)
+# Groups of records of the jackknife.
+_GROUPS = 50
 # Scores that an owner has without a shadow.
 FINDERS = ("lt_iqr", "loss")
 
@@ -102,3 +111,84 @@ def triage(
 def _recall(risk: np.ndarray, order: np.ndarray, share: float) -> float:
     """Returns the share of those at risk that are among the first; 1 where nobody is at risk."""
     return float(risk[first_of(order, share)].sum() / risk.sum()) if risk.any() else 1.0
+
+
+def alike(
+    bank: Bank,
+    judges: Sequence[str],
+    num_references: int | None = None,
+    options: Options | None = None,
+) -> list[Row]:
+    """Returns one row per judge, finder and whose records: how far the two order the records alike.
+
+    Fields: task, source, seed, num_models, num_references, attack (the judge), finder; over: the "members"
+    of each target, means over targets, or "records", each by its mean over the targets that trained on it;
+    spearman, the rank correlation, and for each of `TOPS` top_SHARE, how much of the first by the finder is
+    among the first by the judge (in random order, that share): mean, low and high (95%, delete-a-group
+    jackknife over records, given the models; null where one order is constant), n groups; num_targets.
+
+    Args:
+      bank: With the signals of all finders.
+      judges: Names of attacks that say who is at risk.
+      num_references: Of each target; None for all.
+      options: Parameters of attacks.
+
+    Raises:
+      InputError: an attack cannot be run on this bank.
+    """
+    references, shadows = assign(bank, num_references)
+    found = scores(bank, get_attacks((*FINDERS, *judges)), references, shadows, options)
+    members = references.audited(bank) & bank.member[references.targets]
+    groups = np.arange(len(bank.labels)) % _GROUPS
+    rows: list[Row] = []
+    for judge, finder in itertools.product(judges, FINDERS):
+        for over, fn in (("members", _of_members), ("records", _of_records)):
+            given = found[finder], found[judge]
+            whole = fn(*given, members)
+            parts = np.array([fn(*given, members & (groups != g)) for g in range(_GROUPS)])
+            names = ("spearman", *(f"top_{share}" for share in TOPS))
+            rows.append(
+                {
+                    **bank.about,
+                    "num_models": bank.num_models,
+                    "num_references": references.models.shape[1],
+                    "attack": judge,
+                    "finder": finder,
+                    "over": over,
+                    **{
+                        name: _plain(jackknife(float(whole[i]), parts[:, i]))
+                        for i, name in enumerate(names)
+                    },
+                    "num_targets": len(members),
+                }
+            )
+    return rows
+
+
+def _measures(finder: np.ndarray, judge: np.ndarray) -> list[float]:
+    """Rank correlation, and for each of `TOPS` the share of the first by one that is among the other's."""
+    return [spearman(finder, judge), *(top_shared(finder, judge, share) for share in TOPS)]
+
+
+def _of_members(finder: np.ndarray, judge: np.ndarray, members: np.ndarray) -> np.ndarray:
+    """The mean over targets, of each one's members."""
+    each = [
+        _measures(*pair)
+        for pair in ((a[m], b[m]) for a, b, m in zip(finder, judge, members, strict=True))
+    ]
+    return np.mean(each, axis=0)
+
+
+def _of_records(finder: np.ndarray, judge: np.ndarray, members: np.ndarray) -> np.ndarray:
+    """Of all records that some target trained on, each by its mean over these targets."""
+    count = members.sum(0)
+    known = count > 0
+    means = [np.where(members, by, 0).sum(0)[known] / count[known] for by in (finder, judge)]
+    return np.array(_measures(*means))
+
+
+def _plain(interval: Interval) -> dict[str, Any]:
+    found = {name: getattr(interval, name) for name in ("mean", "low", "high")}
+    return {
+        name: round(value, 6) if math.isfinite(value) else None for name, value in found.items()
+    } | {"n": interval.n}

@@ -249,3 +249,25 @@ def correlation_interval(first: Values, second: Values, confidence: float = 0.95
     reach = float(scipy.special.ndtri((1 + confidence) / 2)) / math.sqrt(n - 3)
     z = math.atanh(r)
     return Interval(r, math.tanh(z - reach), math.tanh(z + reach), math.nan, n, "Fisher z")
+
+
+def jackknife(
+    estimate: float, parts: Sequence[float] | np.ndarray, confidence: float = 0.95
+) -> Interval:
+    """The delete-a-group jackknife's interval over records, with a t quantile.
+
+    Args:
+      estimate: Of all records.
+      parts: The same without each group of records in turn, groups of about equal size.
+      confidence: Nominal coverage.
+
+    Returns:
+      An interval with the number of groups as `n`; of fewer than two without bounds.
+    """
+    check_confidence(confidence)
+    values = np.asarray(parts, np.float64)
+    k, std = len(values), math.nan
+    if k > 1:
+        std = math.sqrt((k - 1) / k * float(((values - values.mean()) ** 2).sum()))
+    reach = float(scipy.special.stdtrit(max(k - 1, 1), (1 + confidence) / 2)) * std
+    return Interval(estimate, estimate - reach, estimate + reach, std, k, "jackknife over records")

@@ -9,10 +9,9 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-import scipy.special
 from jaxtyping import Bool, Float, Int
 
-from jleaks.metrics.intervals import Interval, check_confidence
+from jleaks.metrics.intervals import Interval, check_confidence, jackknife
 
 _SHIFT = 15
 _BINS = 1 << (32 - _SHIFT)
@@ -74,15 +73,4 @@ class PooledScores:
         whole = self._measures(total, fprs)
         groups = [g for g in range(_GROUPS) if self._counts[:, g].any()]
         parts = np.array([self._measures(total - self._counts[:, g], fprs) for g in groups])
-        k, found = len(groups), []
-        for i, mean in enumerate(whole):
-            std = math.nan
-            if k > 1:
-                std = math.sqrt(
-                    (k - 1) / k * float(((parts[:, i] - parts[:, i].mean()) ** 2).sum())
-                )
-            reach = float(scipy.special.stdtrit(max(k - 1, 1), (1 + confidence) / 2)) * std
-            found.append(
-                Interval(mean, mean - reach, mean + reach, std, k, "jackknife over records")
-            )
-        return found
+        return [jackknife(mean, parts[:, i], confidence) for i, mean in enumerate(whole)]

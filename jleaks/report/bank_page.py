@@ -20,7 +20,7 @@ from jleaks.report.bank_tables import (
 from jleaks.report.figures.cost import draw_cost, draw_roc
 from jleaks.report.figures.style import png
 from jleaks.report.html import Picture, RunPage, Section
-from jleaks.report.owner_tables import triage_table, usage_table
+from jleaks.report.owner_tables import alike_table, triage_table, usage_table
 from jleaks.rows import OF_SUMMARY, Row, read_rows
 
 _Rows = Sequence[Mapping[str, Any]]
@@ -165,6 +165,8 @@ def _tables(folder: Path, summary: list[Row], audits: list[Row]) -> list[Any]:
         found.append(usage_table(usage))
     if risks := _read(folder / "triage.jsonl"):
         found.append(triage_table(risks))
+    if orders := _read(folder / "alike.jsonl"):
+        found.append(alike_table(orders))
     if cost := _read(folder / "cost.jsonl"):
         found.append(cost_table(cost))
     return found

@@ -41,6 +41,34 @@ def triage_table(rows: Rows) -> Table:
     )
 
 
+def alike_table(rows: Rows) -> Table:
+    """Returns whether the records are ordered alike (see `jleaks.experiments.triage.alike`)."""
+    names = [name for name in rows[0] if name == "spearman" or name.startswith("top_")]
+    body = []
+    for row in rows:
+        cells = [ATTACKS[row["finder"]].title, ATTACKS[row["attack"]].title]
+        cells.append("members of a target" if row["over"] == "members" else "records over targets")
+        for name in names:
+            mean, low, high = (row[name][part] for part in ("mean", "low", "high"))
+            cells.append(
+                UNDEFINED if mean is None else f"{mean:.3f}"
+                if low is None else f"{mean:.3f} [{low:.3f}, {high:.3f}]"
+            )  # fmt: skip
+        body.append(tuple(map(Cell, cells)))
+    tops = [f"Of the first {float(name[4:]) * 100:g}%" for name in names[1:]]
+    first = rows[0]
+    return Table(
+        title=f"{first['task']}: does a score without references order the members as an attack does?",
+        caption="Rank correlation, and how much of the first so many by the one is among the first by the "
+        "other (in random order: that share).  Of the members of each of "
+        f"{first['num_targets']} targets, and of records, each by its mean over the targets that trained "
+        "on it.  [low, high]: 95%, jackknife over records, given the models.",
+        heads=("Ordered by", "And by", "Of", "Spearman", *tops),
+        num_text_columns=3,
+        rows=tuple(body),
+    )
+
+
 def usage_table(rows: Rows) -> Table:
     """Returns how well attacks tell a share (see `jleaks.experiments.data_usage.data_usage`)."""
     body, ends = [], set()

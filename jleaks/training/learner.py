@@ -62,8 +62,8 @@ class Members(NamedTuple):
       smoothing, entropy, penalty, decay, relax: [] of a loss that is changed (see
         `jleaks.training.objective.Objective`); None for one that is not.
       mixup: [] both parameters of the beta distribution that mixup's shares are drawn from; None without.
-      soft_labels: [n, K] posteriors that are learned of these records in the place of their classes; None
-        for classes.
+      soft_labels: [n, K] posteriors that are learned of these records in the place of their classes; of the
+        recipe's loss "imitation" the log posteriors that are learned beside them; None for classes alone.
       adversarial: [] weight of the adversary that trains along (see `jleaks.training.adversarial`); None
         for none.
       reference: [r] positions of the records it compares members with, in any order; entries beyond

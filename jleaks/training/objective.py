@@ -107,6 +107,24 @@ def changed(
     return losses
 
 
+def imitated(
+    objective: Objective, logits: Float[Array, "batch k"], losses: Float[Array, "batch"]
+) -> Float[Array, "batch"]:
+    """Returns what one who imitates a model loses, its cross-entropy on the classes the other half of it.
+
+    Half the squared difference of the log posteriors, the mean over classes (IMIA, zealscott/IMIA, its
+    `imitate_out_train`, which takes logits in their place; a black box answers posteriors).
+
+    Args:
+      objective: Its soft labels are the imitated model's log posteriors.
+      logits: Answers to some records.
+      losses: Cross-entropies of these.
+    """
+    assert objective.soft_labels is not None
+    apart = (jax.nn.log_softmax(logits) - objective.soft_labels) ** 2
+    return (apart.mean(-1) + losses) / 2
+
+
 def _smoothed(logits: Array, losses: Array, share: Array) -> Array:
     """Cross-entropy with (1 - s) onehot + s / K."""
     return (1 - share) * losses - share * jax.nn.log_softmax(logits).mean(-1)

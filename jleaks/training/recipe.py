@@ -42,7 +42,8 @@ class Recipe:
       schedule: Course of the learning rate: "constant", or "cosine", which falls to zero over the model's
         own steps.
       loss: Loss that is minimised: "cross entropy" of the classes; or "quantile", the pinball loss of one
-        output at level `quantile` on each model's own answers (Koenker & Bassett 1978).
+        output at level `quantile` on each model's own answers (Koenker & Bassett 1978); or
+        "imitation", of a model that learns another's log posteriors, its soft labels, beside the classes.
       quantile: Level of the quantile loss.
       augmentation: Moves that are drawn at random for each image of a training batch (see
         `jleaks.data.augmentation`).
@@ -60,7 +61,7 @@ class Recipe:
     optimizer: Literal["adam", "sgd"] = "adam"
     momentum: Ratio = 0.9
     schedule: Literal["constant", "cosine"] = "constant"
-    loss: Literal["cross entropy", "quantile"] = "cross entropy"
+    loss: Literal["cross entropy", "quantile", "imitation"] = "cross entropy"
     quantile: Level = 0.99
     augmentation: Augmentation = "none"
     activation: Activation = "tanh"

@@ -14,7 +14,7 @@ from jleaks.models.kernels import Descend
 from jleaks.training import optimizer
 from jleaks.training.adversarial import gain
 from jleaks.training.learner import Batch, Learner, State
-from jleaks.training.objective import changed
+from jleaks.training.objective import changed, imitated
 
 PyTree = Any
 
@@ -37,6 +37,8 @@ def record_losses(
     if (mixed := batch.mixed) is not None:
         partners = learner.kernels.cross_entropy(logits, mixed.labels)
         losses = mixed.share * losses + (1 - mixed.share) * partners
+    if batch.objective is not None and learner.recipe.loss == "imitation":
+        return imitated(batch.objective, logits, losses)
     if batch.objective is not None:
         losses = changed(batch.objective, logits, labels, losses)
     return losses

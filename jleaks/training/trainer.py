@@ -47,6 +47,8 @@ class FleetSpec:
       members: Training parts, [M, n] indices and [M] counts.
       key_data: [M, 2] data of their PRNG keys.
       masks: Attack models only, [M, top].
+      begun: Trained models, leaves [M, ...], from which these go on, by a fresh optimiser; None for random
+        weights.
     """
 
     name: str
@@ -57,6 +59,7 @@ class FleetSpec:
     members: Members
     key_data: np.ndarray
     masks: np.ndarray | None = None
+    begun: State | None = None
 
     @property
     def num_models(self) -> int:
@@ -232,7 +235,13 @@ class Trainer:
             write_models(states[0], pack, part)
 
         self._in_packs(count, draw)
-        return states[0]
+        if (begun := spec.begun) is None:
+            return states[0]
+        # Copies: training writes over them.
+        params, statistics, averages = jax.tree.map(
+            np.array, (begun.params, begun.statistics, begun.averages)
+        )
+        return states[0]._replace(params=params, statistics=statistics, averages=averages)
 
     def run(self, store: Store | None = None) -> State:
         """Trains every model to its last epoch, continuing from the store's latest checkpoint.

@@ -5,6 +5,7 @@ from . import attacks, audits, banks, datasets, reports, serves, sweeps
 TABLES = (
     *(sweeps.SWEEP, banks.BANK, attacks.ATTACK, attacks.RECORDS, banks.PAPER, banks.DEFEND),
     banks.CASCADE,
+    banks.IMITATE,
     *(audits.AUDIT, reports.GATE, reports.CELLS, reports.GATHER, datasets.PREPARE),
     *(reports.REPORT, reports.STATUS, serves.SERVE),
 )

@@ -33,6 +33,8 @@ BANK = Table(
         Bad("defence_many", ["--defence=stacking"], "stacking"),
         Bad("defence_budget", ["--defence=memguard:-1"], "MemGuard's budget is -1"),
         Bad("delta_alone", ["--delta=1e-6"], "--delta is 1e-06, but there is no --target_epsilon"),
+        Bad("boundary_few", ["--boundary=20"], "boundary is 20, expected 0 or 79 queries at least"),
+        Bad("boundary_bits", ["--boundary=250"], "between which there is nothing to ask about"),
         Bad("trace_1", ["--loss_trace=1"], "loss_trace is 1, expected 0 or from 2 points"),
         Bad("canaries_many", ["--canaries=clean:4000"], "canaries are clean:4000, 4000 of 200 candidates"),
         Bad("targets_odd", ["--num_targets=1"], "num_targets is 1 of 4 models, expected an even number"),
@@ -102,6 +104,25 @@ CASCADE = Table(
     ],
     ("--workdir={}/out", "--kernels=xla", "--epochs=1", "--num_targets=2", "--num_shadows=4",
      "--num_candidates=200", "--num_population=50"),
+)  # fmt: skip
+
+IMITATE = Table(
+    "imitate",
+    [
+        Bad("task", ["--tasks=sonar"], "unknown task 'sonar'"),
+        Bad("targets_odd", ["--num_targets=3"], "num_targets is 3"),
+        Bad("imitators_0", ["--num_imitators=0"], "num_imitators is 0"),
+        Bad("shadows_few", ["--num_imitators=4"], "num_shadows is 4, expected 8 at least"),
+        Bad("setting", ["--setting=friendly"], ["friendly", "adaptive"]),
+        Bad("warm_up", ["--warm_up=1"], "warm_up is 1"),
+        Bad("epochs", ["--epochs=1"], "epochs is 1, expected 2 at least"),
+        Bad("quarters", ["--setting=disjoint", "--num_candidates=202"], "expected a multiple of 4"),
+        Bad("data_dir", ["--data_dir={}/none"], "not prepared"),
+        Bad("workdir_empty", ["--workdir="], "--workdir"),
+        Bad("plan", [], "plan.json", text("out/location/plan.json", "[]")),
+    ],
+    ("--workdir={}/out", "--kernels=xla", "--epochs=2", "--num_targets=2", "--num_imitators=2",
+     "--num_shadows=4", "--num_candidates=400", "--num_population=50"),
 )  # fmt: skip
 
 PAPER = Table(

@@ -75,7 +75,8 @@ def cascade(gains):
                         "anchor_sides": "authors", "target": target, "round": number,
                         "conditioned": conditioned, "num_shadows": 16 * number, "anchors_in": 0,
                         "anchors_out": 5 * (number - 1), "anchors_right": 0.9 if number > 1 else None,
-                        "num_nonmembers": 2087, "auc": 0.9 + gained, "device_seconds": 3.0,
+                        "seed": 0, "num_members": 2087, "num_nonmembers": 2087,
+                        "auc": 0.9 + gained, "device_seconds": 3.0,
                         "tpr_at_fpr_0.01": 0.5 + gained, "tpr_at_fpr_0.001": 0.3 + gained,
                     }
                 )  # fmt: skip
@@ -142,3 +143,66 @@ def test_few_references_are_read_from_costs(best, expected):
         for count in (2, 4, 8)
     ]
     assert page._few(rows).met == expected
+
+
+def imitation(lead, seconds):
+    row = {
+        "task": "location", "source": "real", "seed": 0, "setting": "adaptive", "null": "none",
+        "num_targets": 2, "num_members": 2087, "num_nonmembers": 2087, "num_shadows": 200, "ahead": None,
+        **dict.fromkeys(("auc", "tpr_at_fpr_0.01", "tpr_at_fpr_0.001"), difference(0.3, 0.1)),
+    }  # fmt: skip
+    ahead = dict.fromkeys(("auc", "tpr_at_fpr_0.01", "tpr_at_fpr_0.001"), difference(lead, 0.01))
+    spent = {"device_seconds_shared": 1.0}
+    return [
+        {**row, "attack": "imia", "num_shadows": 30, "device_seconds": seconds, **spent},
+        {**row, "attack": "lira_online", "ahead": ahead, "device_seconds": 100.0, **spent},
+        # With few shadows it would be another claim.
+        {**row, "attack": "lira_online", "num_shadows": 20, "device_seconds": 9.0, **spent,
+         "ahead": dict.fromkeys(ahead, difference(-1.0, 0.01))},
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("lead", "seconds", "met"),
+    [(0.005, 4.0, ["open", "yes"]), (-0.05, 12.0, ["no", "no"])],
+    ids=["as good and cheap", "worse and dear"],
+)
+def test_imitators_are_held_to_many_shadows_and_their_cost(tmp_path, lead, seconds, met):
+    written(tmp_path / "location", "imitation_adaptive.jsonl", imitation(lead, seconds))
+    claims = [c.met for c in page._imitation(imitation(lead, seconds), [cascade([0.1, 0.1])])]
+    assert claims == met
+    (first, _) = page._imitation(imitation(lead, seconds), [cascade([0.1, 0.1])])
+    assert "CMIA's 0.400" in first.ours
+    # Another number of targets is another run.
+    assert "CMIA" not in page._imitation(imitation(lead, seconds), [cascade([0.1])])[0].ours
+    found(tmp_path, {}, {"lt_iqr": 0.9, "loss": 0.1}, 0.0, [0.01])
+    shown = "\n".join(table.to_markdown() for table in page.tables(tmp_path, tmp_path))
+    assert "IMIA beside plain shadows, adaptive" in shown
+
+
+def orders(correlation, shared):
+    def value(mean):
+        return {"mean": mean, "low": mean - 0.05, "high": mean + 0.05, "n": 50}
+
+    return [
+        {
+            "task": "location", "source": "real", "attack": "lira_online", "finder": finder, "over": over,
+            "num_targets": 8, "spearman": value(correlation), "top_0.01": value(shared),
+            "top_0.05": value(shared),
+        }
+        for finder in ("lt_iqr", "loss")
+        for over in ("members", "records")
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("correlation", "shared", "met"),
+    [(0.9, 0.7, "yes"), (0.7, 0.3, "in part"), (0.7, 0.06, "no"), (0.0, 0.3, "no")],
+    ids=["alike", "order alone", "tops of chance", "no order"],
+)
+def test_orders_are_alike_where_their_tops_are(tmp_path, correlation, shared, met):
+    written(tmp_path, "alike.jsonl", orders(correlation, shared))
+    (claim,) = page._of_orders(tmp_path / "alike.jsonl")
+    assert claim.met == met
+    assert f"rank correlation {correlation:.3f}" in claim.ours
+    assert page._of_orders(tmp_path / "none.jsonl") == []

@@ -24,14 +24,14 @@ PLAN = CascadePlan(
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cascade")
-    asked, ask = [], cascade_lib._ask
+    asked, ask = [], cascade_lib.ask
 
     def noted(querier, models, *rest):
         asked.append(models)
         return ask(querier, models, *rest)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cascade_lib, "_ask", noted)
+        patch.setattr(cascade_lib, "ask", noted)
         rows = cascade(PLAN, Execution(), str(folder), command="test")
     return folder, rows, asked
 

@@ -5,6 +5,9 @@ import pytest
 import remembering_banks
 
 from jleaks.attacks.bank import Bank
+from jleaks.attacks.evaluate_bank import scores
+from jleaks.attacks.references import assign
+from jleaks.attacks.registry import get_attacks
 from jleaks.experiments import triage
 
 
@@ -49,3 +52,46 @@ def test_a_trace_that_tells_finds_all_and_one_of_noise_finds_what_chance_does(rn
     # 8 targets of 30 records each.
     assert noise["precision"] == pytest.approx(noise["chance"], abs=0.15)
     assert 0 < noise["recall"] < 0.3
+
+
+def orders_of(bank, finder, over):
+    rows = triage.alike(bank, ["lira_online"])
+    assert len(rows) == len(triage.FINDERS) * 2
+    (row,) = (r for r in rows if (r["finder"], r["over"]) == (finder, over))
+    return row
+
+
+@pytest.mark.parametrize("over", ["members", "records"])
+def test_a_trace_that_is_the_attack_orders_alike_and_one_of_noise_as_chance_does(rng, over):
+    def judge(bank):
+        # The score of the attack itself, so that both orders are one.
+        references, shadows = assign(bank, None)
+        return scores(bank, get_attacks(["lira_online"]), references, shadows)["lira_online"]
+
+    same = orders_of(traced(rng, judge), "lt_iqr", over)
+    for name in ("spearman", "top_0.01", "top_0.05"):
+        assert same[name]["mean"] == pytest.approx(1, abs=1e-5)
+        assert same[name]["low"] == pytest.approx(1, abs=1e-5)
+    noise = orders_of(traced(rng, lambda bank: rng.random(bank.member.shape)), "lt_iqr", over)
+    assert abs(noise["spearman"]["mean"]) < 0.15
+    assert noise["spearman"]["low"] - 0.05 < 0 < noise["spearman"]["high"] + 0.05
+    assert noise["top_0.05"]["mean"] < 0.2
+
+
+def test_orders_are_those_of_loops_over_targets_and_records(rng):
+    finder, judge = rng.normal(size=(2, 4, 100))
+    members = rng.random((4, 100)) < 0.5
+    each = []
+    for t in range(4):
+        a, b = finder[t][members[t]], judge[t][members[t]]
+        ranks = [[sum(x < y for x in v) for y in v] for v in (a, b)]
+        tops = [set(np.argsort(v)[-round(0.05 * len(v)) :]) for v in (a, b)]
+        shared = len(tops[0] & tops[1]) / len(tops[0])
+        each.append([np.corrcoef(*ranks)[0, 1], shared])
+    found = triage._of_members(finder, judge, members)
+    np.testing.assert_allclose(found[[0, 2]], np.mean(each, axis=0), atol=1e-9)
+    known = [n for n in range(100) if members[:, n].any()]
+    means = [[v[members[:, n], n].mean() for n in known] for v in (finder, judge)]
+    ranks = [[sum(x < y for x in v) for y in v] for v in means]
+    found = triage._of_records(finder, judge, members)
+    assert found[0] == pytest.approx(np.corrcoef(*ranks)[0, 1])

@@ -37,6 +37,7 @@ def test_launchers_train_attack_and_report(tmp_path):
         "comparisons.jsonl",
         "usage.jsonl",
         "triage.jsonl",
+        "alike.jsonl",
         "results.csv",
         "tables.md",
         "roc.npz",

@@ -9,8 +9,19 @@ import zipfile
 import pytest
 
 COMMANDS = (
-    *("sweep", "bank", "attack", "records", "cascade", "paper", "defend", "audit", "gate", "serve"),
-    *("cells", "gather", "prepare", "report", "status"),
+    *(
+        "sweep",
+        "bank",
+        "attack",
+        "records",
+        "cascade",
+        "imitate",
+        "paper",
+        "defend",
+        "audit",
+        "gate",
+    ),
+    *("serve", "cells", "gather", "prepare", "report", "status"),
 )
 TINY = ("--tasks=location", "--num_seeds=1", "--scale=0.01", "--epochs=2", "--attack_epochs=1")
 
