@@ -1,1 +1,1 @@
-"""One question per script, each with a table made from measured rows; `harness.py` is what all share."""
+"""One question per script, each with a table made from measured rows; `harness` is what all share."""

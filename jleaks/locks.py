@@ -1,16 +1,20 @@
 """Locks on folders: one process works in one, and others wait or are told who does."""
 
 import contextlib
+import errno
 import fcntl
 import os
 import socket
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from jleaks.errors import InputError
 
 FILE = ".lock"
 """The lock of a run, in its directory."""
+# Seconds between two looks at whether another process has finished.
+_LOOK = 0.2
 
 
 class InUseError(InputError):
@@ -54,6 +58,43 @@ def alone(path: Path, wait: Callable[[str], None] | None = None) -> Iterator[Non
         file.truncate(0)
         print(f"process {os.getpid()} on {socket.gethostname()}", file=file, flush=True)
         yield
+
+
+@contextlib.contextmanager
+def parts(path: Path, places: Iterable[int], wait: Callable[[], None]) -> Iterator[None]:
+    """Keeps other processes out of parts of what a file stands for, each a place in it, of one byte.
+
+    Where a file system has no locks nobody is kept out.
+
+    Args:
+      path: The lock's file, which stays.
+      places: Of the bytes that are locked.
+      wait: Called while another process has one of them, again and again.
+
+    Raises:
+      InputError: the file cannot be written.
+    """
+    try:
+        file = path.open("wb")
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}") from error
+    with file:
+        # In one order for all processes, so that none waits for another that waits for it.
+        for place in sorted(places):
+            while _is_taken(file.fileno(), place):
+                wait()
+                time.sleep(_LOOK)
+        # Closing the file ends all locks.
+        yield
+
+
+def _is_taken(file: int, place: int) -> bool:
+    """Tries to lock one byte for this process; returns whether another has it."""
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
+    except OSError as error:
+        return error.errno in (errno.EAGAIN, errno.EACCES)
+    return False
 
 
 def holder(path: Path) -> str | None:

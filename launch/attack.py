@@ -113,13 +113,7 @@ def main(_: list[str]) -> int:
     from jleaks.experiments.bank_groups import group_rows
     from jleaks.experiments.triage import FINDERS, alike, triage
     from jleaks.files import replace_file
-    from jleaks.report.bank_tables import (
-        bank_table,
-        comparison_table,
-        epsilon_table,
-        records_table,
-    )
-    from jleaks.report.owner_tables import alike_table, triage_table, usage_table
+    from jleaks.report.bank_tables import bank_tables
     from jleaks.report.record_tables import groups_table
     from jleaks.report.run_pages import write_page
     from jleaks.rows import OF_SUMMARY, write_csv, write_rows
@@ -208,15 +202,9 @@ def main(_: list[str]) -> int:
         with doing("looking for the members at risk"):
             risks = triage(bank, judges, _REFERENCES.value, options) if judges else []
             orders = alike(bank, judges, _REFERENCES.value, options) if judges else []
-        tables = [bank_table(summary)]
+        tables = bank_tables(summary, comparisons, audits, found_usage, risks, orders)
         if groups:
-            tables.append(groups_table(groups))
-        if comparisons:
-            tables.append(comparison_table(comparisons))
-        if audits:
-            tables += [epsilon_table(audits), records_table(audits)]
-        tables += [usage_table(found_usage)] if found_usage else []
-        tables += [triage_table(risks), alike_table(orders)] if risks else []
+            tables.insert(1, groups_table(groups))
         written = [
             write_rows(folder / "rows.jsonl", rows, ()),
             write_rows(folder / "summary.jsonl", summary, OF_SUMMARY),

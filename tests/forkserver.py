@@ -8,6 +8,7 @@ something is imported (`JAX_PLATFORMS`) are the server's: what is about them sta
 """
 
 import array
+import atexit
 import contextlib
 import gc
 import importlib
@@ -20,6 +21,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import warnings
 from pathlib import Path
 
@@ -53,29 +55,34 @@ class Server:
         self._process.wait()
         self._kept.cleanup()
 
-    def run(self, words, cwd, timeout):
-        """Runs `python WORDS` to its end; returns what `subprocess.run` would."""
+    def run(self, words, cwd, timeout, **environment):
+        """Runs `python WORDS` to its end, variables changed; returns what `subprocess.run` would.
+
+        What is returned says, besides, how many `kilobytes` the process had at most.
+        """
         with (
             open(os.devnull) as nothing,
             tempfile.TemporaryFile() as out,
             tempfile.TemporaryFile() as err,
         ):
-            status = ask(
-                *(self.address, words, cwd, self.environment),
+            status, kilobytes = ask(
+                *(self.address, words, cwd, self.environment | environment),
                 [f.fileno() for f in (nothing, out, err)],
                 timeout,
             )
             said = []
             for file in (out, err):
                 file.seek(0)
-                said.append(file.read().decode())
+                said.append(file.read().decode(errors="replace"))
         if status == -signal.SIGALRM:
             raise subprocess.TimeoutExpired(words, timeout, *said)
-        return subprocess.CompletedProcess(words, status, *said)
+        done = subprocess.CompletedProcess(words, status, *said)
+        done.kilobytes = kilobytes
+        return done
 
 
 def ask(address, words, cwd, environment, streams, seconds=0, began=lambda _: None):
-    """Has a server run `python WORDS`; returns the exit status, as `subprocess` has it.
+    """Has a server run `python WORDS`; returns the exit status, as `subprocess` has it, and kilobytes.
 
     `began` is called with the number of the process.
     """
@@ -94,7 +101,7 @@ def ask(address, words, cwd, environment, streams, seconds=0, began=lambda _: No
         answers = to.makefile()
         process = int(answers.readline())
         began(process)
-        return int(answers.readline())
+        return tuple(map(int, answers.readline().split()))
 
 
 def _received(connection):
@@ -130,6 +137,28 @@ def _become(order, streams):
         runpy.run_path(first, run_name="__main__")
 
 
+def _end(order, streams):
+    """Runs what was ordered and ends as Python does, but leaves in place all that is imported."""
+    status = 0
+    try:
+        _become(order, streams)
+    except SystemExit as end:
+        if end.code is not None:
+            status = end.code if isinstance(end.code, int) else 1
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)
+    except Exception:
+        sys.excepthook(*sys.exc_info())
+        status = 1
+    # As multiprocessing ends the processes that it forks.
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(status & 0xFF)
+
+
 def _serve(connection):
     """Forks the process of one order and waits for it; returns only in that process."""
     order, streams = _received(connection)
@@ -140,19 +169,21 @@ def _serve(connection):
     for stream in streams:
         os.close(stream)
     connection.sendall(f"{process}\n".encode())
-    _, status = os.waitpid(process, 0)
+    _, status, usage = os.wait4(process, 0)
     with contextlib.suppress(OSError):
-        connection.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
+        ended = f"{os.waitstatus_to_exitcode(status)} {usage.ru_maxrss}\n"
+        connection.sendall(ended.encode())
     os._exit(0)
 
 
-def preload(*names):
-    """Imports all of jleaks and further modules, once for all processes that will be forked."""
+def _preload():
+    """Imports all of jleaks and what it imports late, once for all processes that will be forked."""
     import jleaks
 
     for module in pkgutil.walk_packages(jleaks.__path__, "jleaks."):
         importlib.import_module(module.name)
-    for name in ("pandas", "scipy.stats", "pyarrow.parquet", *names):
+    late = ("absl.app", "matplotlib.figure", "pandas", "pyarrow.parquet", "scipy.stats", "uvicorn")
+    for name in late:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
     gc.collect()
@@ -186,9 +217,10 @@ def main():
     what, address, *words = sys.argv[1:]
     if what == "ask":
         streams = (0, 1, 2)
-        status = ask(address, words, os.getcwd(), dict(os.environ), streams, began=_stopped_alike)
+        environment = dict(os.environ)
+        status, _ = ask(address, words, os.getcwd(), environment, streams, began=_stopped_alike)
         sys.exit(status if status >= 0 else 128 - status)
-    preload("absl.app", "matplotlib.figure")
+    _preload()
     # What is run by its name is not imported before.
     sys.modules.pop("jleaks.__main__", None)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
@@ -200,7 +232,7 @@ def main():
         # JAX warns of its threads; there are none yet.
         warnings.simplefilter("ignore")
         order, streams = _accept(listener)
-    _become(order, streams)
+    _end(order, streams)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,6 @@ from benchmarks.accelerator.session import SMOKE, Scale, Session, measure, read_
 from benchmarks.harness import OUT, Command, Flag, Layout, Row, where
 from jleaks.errors import InputError
 from jleaks.fields import Precision
-from jleaks.report.table import Table
 from jleaks.training.execution import Execution
 from jleaks.training.reporter import provenance
 from launch.log import console
@@ -102,7 +101,7 @@ def _rate(row: Row) -> str:
     return f"{row['model_steps_per_second']:,.0f}"
 
 
-_LAYOUT = Layout(
+LAYOUT = Layout(
     "Fleets on {device}",
     "Models/s: whole trainings (epochs of the paper on parts of its size), from the rate of steps.  "
     "TFLOP/s of products and GB/s of the least traffic, beside the device's own large product in that "
@@ -126,11 +125,6 @@ _LAYOUT = Layout(
     ],
     num_text_columns=3,
 )  # fmt: skip
-
-
-def fleet_table(rows: Sequence[Row]) -> Table:
-    """Returns the table of all fleets that were timed."""
-    return _LAYOUT.table(rows)
 
 
 # By what a row is about: the sentence that says it, from its fields and those of `_spoken`.
@@ -193,11 +187,7 @@ def main() -> int:
         rows = _measured(COMMAND.out or str(Path(folder) / "rows.jsonl"))
     fleets = [row for row in rows if row["what"] == "fleet"]
     # Its rows were written one by one.
-    COMMAND.finish([], *([fleet_table(fleets)] if fleets else []))
+    COMMAND.finish([], *([LAYOUT.table(fleets)] if fleets else []))
     for line in sentences([row for row in rows if row["what"] != "fleet"]):
         console().print(line, highlight=False, soft_wrap=True)
     return 0
-
-
-if __name__ == "__main__":
-    COMMAND.run(main)

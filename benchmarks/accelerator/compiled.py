@@ -14,7 +14,6 @@ The compilers (0.6 GB for each kind of device) go into a folder of their own at 
 
 import json
 import math
-import subprocess
 import sys
 import tempfile
 import time
@@ -163,15 +162,8 @@ def compile_cases(device: str, names: Sequence[str], packages: str, seconds: flo
         path.write_text(json.dumps({"device": device, "cases": list(names), "dump": str(dump)}))
         words = [sys.executable, "-m", COMMAND.module, f"--worker={path}"]
         environment = topologies.environment(topology, packages, str(dump))
-        try:
-            done = subprocess.run(
-                words, capture_output=True, text=True, check=False, env=environment, timeout=seconds
-            )
-        except subprocess.TimeoutExpired as error:
-            raise InputError(f"stopped after {seconds:.0f} s") from error
-    if done.returncode:
-        raise InputError(f"status {done.returncode}: {harness.last_line(done.stderr)}"[:300])
-    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+        printed = harness.finished(words, env=environment, timeout=seconds)
+    return [json.loads(line) for line in printed.splitlines() if line.startswith("{")]
 
 
 def _mega(field: str) -> Any:
@@ -250,7 +242,7 @@ def _measured(topology: Topology) -> list[Row]:
         try:
             found = compile_cases(COMMAND.device, [name], COMMAND.packages, 60 * COMMAND.minutes)
         except InputError as error:
-            found = [{"case": name, "failed": str(error), "network": "-", "num_models": 0}]
+            found = [{"case": name, "failed": str(error)[:300], "network": "-", "num_models": 0}]
         new = [{"benchmark": "compiled", **row, **context} for row in found]
         harness.append(COMMAND.out, new)
         for row in new:

@@ -209,14 +209,10 @@ def measure(request: dict[str, Any]) -> str | None:
         path = Path(folder) / "request.json"
         path.write_text(json.dumps({**request, "started": time.time()}))
         words = [sys.executable, "-m", "benchmarks.accelerator", f"--worker={path}"]
-        process = subprocess.Popen(words, stderr=errors)
         try:
-            status = process.wait(limit)
+            status = subprocess.run(words, stderr=errors, timeout=limit, check=False).returncode
         except subprocess.TimeoutExpired:
             return f"stopped after {limit:.0f} s"
-        finally:
-            process.kill()
-            process.wait()
         errors.seek(0)
         line = harness.last_line(errors.read())
     if status == INPUT_ERROR:

@@ -7,12 +7,12 @@ their own, beside and not in the environment that trains, and only processes tha
 import importlib.metadata
 import os
 import re
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from benchmarks.harness import finished
 from jleaks.errors import InputError
 
 
@@ -124,10 +124,10 @@ def install(topology: Topology, packages: str) -> Path:
     wanted = pins(topology)
     print(f"installing {', '.join(wanted)} into {target}", file=sys.stderr, flush=True)
     words = ["-m", "pip", "install", "--quiet", "--no-deps", "--target", str(target), *wanted]
-    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False)
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise InputError(f"cannot install {', '.join(wanted)} into {target}: {last}")
+    try:
+        finished([sys.executable, *words])
+    except InputError as error:
+        raise InputError(f"cannot install {', '.join(wanted)} into {target}: {error}") from error
     (target / ".installed").touch()
     return target
 

@@ -15,28 +15,35 @@ workers run out of cells, and that of whatever else the machine does.
 
 import multiprocessing
 import os
-import resource
 import signal
-import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.harness import OUT, Command, Flag, Layout, Row, last_line, machine, where
+from benchmarks.harness import (
+    OUT,
+    Command,
+    Flag,
+    Layout,
+    Row,
+    children_seconds,
+    finished,
+    machine,
+    where,
+)
 from jleaks import json_lines, locks
-from jleaks.errors import STOPPED, InputError
+from jleaks.errors import STOPPED
 from jleaks.experiments import cells
 from jleaks.experiments.cells import Cell
 from jleaks.experiments.executors.local import one_by_one
 from jleaks.files import replace_file
 from jleaks.outcome import Outcome
-from jleaks.report.table import Table
 from jleaks.training.execution import Execution
 from jleaks.training.preemption import Preempted, StopSignal
 
@@ -187,24 +194,6 @@ def _ran(root: Path, logs: Path) -> tuple[float, list[int]]:
     return time.monotonic() - began, [status for one in workers for status in one.statuses]
 
 
-def _children() -> float:
-    """Returns CPU seconds of all processes that this one has waited for."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
-
-
-def _gather(root: Path) -> None:
-    """Runs `jleaks gather`.
-
-    Raises:
-      InputError: it failed; with its last line.
-    """
-    words = [sys.executable, "-m", "jleaks", "gather", f"--root={root}"]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise InputError(last_line(done.stderr + done.stdout))
-
-
 def _noted(logs: Path) -> dict[str, Counter[str]]:
     """Returns by word of the logs how often it was said of each cell; a line cut by a kill is left out."""
     found: dict[str, Counter[str]] = {word: Counter() for word in ("begun", "part", "ended")}
@@ -222,16 +211,16 @@ def measure(folder: Path) -> Row:
     logs.mkdir()
     grid = cells.parse(f"epochs={','.join(map(str, range(1, COMMAND.cells + 1)))}", _WORDS)
     cells.keep(grid, root)
-    before = _children()
+    before = children_seconds()
     seconds, statuses = _ran(root, logs)
-    cpu = _children() - before
+    cpu = children_seconds() - before
     noted, found = _noted(logs), grid.cells(root)
     began = time.monotonic()
-    finished = sum(cell.has_finished for cell in found)
+    ended = sum(cell.has_finished for cell in found)
     listing = time.monotonic() - began
-    before = _children()
-    _gather(root)
-    gather = _children() - before
+    before = children_seconds()
+    finished([sys.executable, "-m", "jleaks", "gather", f"--root={root}"])
+    gather = children_seconds() - before
     expected = [{**row, "cell": cell.values} for cell in found for row in rows_of(cell)]
     gathered = json_lines.read(root / "rows.jsonl")
     again = noted["part"].total() - COMMAND.cells * COMMAND.parts
@@ -251,35 +240,33 @@ def measure(folder: Path) -> Row:
         "cpu_ms_per_cell": round(1000 * cpu / COMMAND.cells, 2),
         "begun_again": noted["begun"].total() - COMMAND.cells, "parts_again": again,
         "finished_twice": sum(count > 1 for count in noted["ended"].values()),
-        "missing": COMMAND.cells - finished, "equal": gathered == expected,
+        "missing": COMMAND.cells - ended, "equal": gathered == expected,
         "listing_seconds": round(listing, 3), "gather_cpu_seconds": round(gather, 2),
     }  # fmt: skip
 
 
-def cells_table(rows: Sequence[Row]) -> Table:
-    """Returns the table of all simulated grids."""
-    return Layout(
-        "Cells of {cell_seconds:g} s on {workers} workers, killed at random and replaced {away:g} s later",
-        "Overhead: time beyond the cells' work spread evenly over all workers; lost: of it, what kills "
-        "cost, workers away and work done again.  Equal: gathered rows are those of all cells, each once.",
-        (
-            ("cells", "{cells:,}"),
-            ("workers have", lambda row: {"shared": "all cells"}.get(row["dealt"], "shards")),
-            ("a worker lives, s", lambda row: f"{row['life']:g}" if row["life"] else "on"),
-            ("kills", lambda row: f"{sum(row['kills'].values()):,}"),
-            ("cells begun again", "{begun_again:,}"),
-            ("seconds", "{seconds:.1f}"),
-            ("ideal", "{ideal_seconds:.1f}"),
-            ("overhead", "{overhead:.1%}"),
-            ("lost", "{lost:.1%}"),
-            ("CPU a cell, ms", "{cpu_ms_per_cell:.1f}"),
-            ("finished twice", "{finished_twice}"),
-            ("missing", "{missing}"),
-            ("equal", lambda row: "yes" if row["equal"] else "no"),
-            ("gathered, CPU s", "{gather_cpu_seconds:.0f}"),
-        ),
-        num_text_columns=2,
-    ).table(rows)
+LAYOUT = Layout(
+    "Cells of {cell_seconds:g} s on {workers} workers, killed at random and replaced {away:g} s later",
+    "Overhead: time beyond the cells' work spread evenly over all workers; lost: of it, what kills "
+    "cost, workers away and work done again.  Equal: gathered rows are those of all cells, each once.",
+    (
+        ("cells", "{cells:,}"),
+        ("workers have", lambda row: {"shared": "all cells"}.get(row["dealt"], "shards")),
+        ("a worker lives, s", lambda row: f"{row['life']:g}" if row["life"] else "on"),
+        ("kills", lambda row: f"{sum(row['kills'].values()):,}"),
+        ("cells begun again", "{begun_again:,}"),
+        ("seconds", "{seconds:.1f}"),
+        ("ideal", "{ideal_seconds:.1f}"),
+        ("overhead", "{overhead:.1%}"),
+        ("lost", "{lost:.1%}"),
+        ("CPU a cell, ms", "{cpu_ms_per_cell:.1f}"),
+        ("finished twice", "{finished_twice}"),
+        ("missing", "{missing}"),
+        ("equal", lambda row: "yes" if row["equal"] else "no"),
+        ("gathered, CPU s", "{gather_cpu_seconds:.0f}"),
+    ),
+    num_text_columns=2,
+)
 
 
 def main() -> int:
@@ -287,7 +274,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(dir=COMMAND.folder) as folder:
         row = measure(Path(folder))
     row |= COMMAND.about(before, Execution())
-    COMMAND.finish([row], cells_table([row]))
+    COMMAND.finish([row], LAYOUT.table([row]))
     good = row["equal"] and not (row["missing"] or row["finished_twice"] or row["other_ends"])
     return 0 if good else 1
 

@@ -28,10 +28,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.checks.soak import difference, untimed
-from benchmarks.harness import OUT, Command, Flag, Layout, Row, last_line, machine, where
+from benchmarks.harness import OUT, Command, Flag, Layout, Row, finished, last_line, machine, where
 from jleaks import json_lines
 from jleaks.errors import InputError
-from jleaks.report.table import Table
 from jleaks.training.execution import Execution
 
 COMMAND = Command(
@@ -76,10 +75,10 @@ def _said(*words: str, env: dict[str, str] | None = None) -> str:
     Raises:
       InputError: it failed; with its last line.
     """
-    done = subprocess.run(words, cwd=_ROOT, env=env, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise InputError(f"{shlex.join(words)}: {last_line(done.stderr + done.stdout)}")
-    return done.stdout
+    try:
+        return finished(words, cwd=_ROOT, env=env)
+    except InputError as error:
+        raise InputError(f"{shlex.join(words)}: {error}") from error
 
 
 def _trains(folder: Path) -> Callable[[], bool]:
@@ -235,24 +234,22 @@ def _named(row: Row) -> tuple[Any, ...]:
     return tuple(row[field] for field in ("task", "shadow_task", "adversary", "attack", "seed"))
 
 
-def clusters_table(rows: list[Row]) -> Table:
-    """Returns the table of all schedulers."""
-    return Layout(
-        "Grids that a scheduler ran, and interrupted once",
-        "Begun: processes of cells, the one that was interrupted among them.  Equal: gathered rows are "
-        "those of the same commands run plainly, number for number.",
-        (
-            ("scheduler", "{scheduler}"),
-            ("workers", "{workers}"),
-            ("cells", "{cells}"),
-            ("begun", "{begun}"),
-            ("rows", "{rows}"),
-            ("missing", "{missing}"),
-            ("twice", "{twice}"),
-            ("equal", lambda row: "yes" if row["equal"] else "no"),
-            ("seconds", "{seconds:.0f}"),
-        ),
-    ).table(rows)
+LAYOUT = Layout(
+    "Grids that a scheduler ran, and interrupted once",
+    "Begun: processes of cells, the one that was interrupted among them.  Equal: gathered rows are "
+    "those of the same commands run plainly, number for number.",
+    (
+        ("scheduler", "{scheduler}"),
+        ("workers", "{workers}"),
+        ("cells", "{cells}"),
+        ("begun", "{begun}"),
+        ("rows", "{rows}"),
+        ("missing", "{missing}"),
+        ("twice", "{twice}"),
+        ("equal", lambda row: "yes" if row["equal"] else "no"),
+        ("seconds", "{seconds:.0f}"),
+    ),
+)
 
 
 def main() -> int:
@@ -279,7 +276,7 @@ def main() -> int:
             rows.append(measure(name, Path(root) / name, expected))
             print(json.dumps(rows[-1]), flush=True)
     good = all(row["equal"] and not row["missing"] and not row["twice"] for row in rows)
-    COMMAND.finish([{**row, **about} for row in rows], clusters_table(rows))
+    COMMAND.finish([{**row, **about} for row in rows], LAYOUT.table(rows))
     return 0 if good else 1
 
 

@@ -25,7 +25,6 @@ from jleaks.data.tasks import get_task
 from jleaks.metrics.finite_pool import fresh_auc, spread
 from jleaks.metrics.intervals import t_interval
 from jleaks.metrics.record_risk import Half, rank_sum
-from jleaks.report.table import Table
 from jleaks.training.execution import Execution
 from jleaks.training.recipe import Recipe
 from launch.app import use_all_cores
@@ -48,7 +47,7 @@ COMMAND = Command(
 
 _Z = 1.96
 _STATED = ("task", "models", "members", "audited", "epochs", "share")
-_LAYOUT = Layout(
+LAYOUT = Layout(
     "{task}: {models} models of {members} records, out of one pool and out of fresh ones",
     "{audited} audited records, {draws} repetitions; ±: 95% over repetitions.  {cores} cores of {cpu}, "
     "commit {commit}.",
@@ -152,11 +151,6 @@ def summary(found: list[dict[str, float]]) -> Row:
     return row
 
 
-def bias_table(rows: list[Row]) -> Table:
-    """Returns the table of some rows."""
-    return _LAYOUT.table(rows)
-
-
 def main() -> int:
     use_all_cores()
     about = COMMAND.about(harness.machine(), Execution())
@@ -165,7 +159,7 @@ def main() -> int:
     seconds = time.monotonic() - tick
     stated = {name: getattr(COMMAND, name) for name in _STATED}
     row = {**stated, **summary(found), "seconds": seconds, **about}
-    return COMMAND.finish([row], bias_table([row]))
+    return COMMAND.finish([row], LAYOUT.table([row]))
 
 
 if __name__ == "__main__":

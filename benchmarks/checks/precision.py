@@ -225,12 +225,12 @@ def difference_table(rows: Sequence[Row]) -> Table:
         sources=", ".join(dict.fromkeys(r["source"] for r in rows)),
     )
     signs = notes([cell.text for row in body for cell in row])
-    return Table(
+    return Table.of(
         title="What narrower operands of products change: mean paired difference from float32",
         caption=f"{caption}  {signs}" if signs else caption,
         heads=("Task", "Attack", "Metric", "float32", *names),
         num_text_columns=3,
-        rows=tuple(body),
+        rows=body,
     )
 
 

@@ -36,7 +36,6 @@ from jleaks.keys import Role, identity_generator, identity_key
 from jleaks.metrics.epsilon import DELTA, epsilon_over_thresholds
 from jleaks.metrics.gaussian_dp import epsilon_of_mu, mu_over_thresholds
 from jleaks.metrics.privacy_accounting import loss_epsilon, noise_for
-from jleaks.report.table import Table
 from jleaks.training.execution import Execution
 from jleaks.training.learner import Members, State
 from jleaks.training.packing import make_learner
@@ -65,7 +64,7 @@ COMMAND = Command(
 )
 
 
-_LAYOUT = Layout(
+LAYOUT = Layout(
     "Epsilon shown by a canary's gradient, beside what is accounted",
     "{models:,} models on {members} records of {task} ({source}), {steps} steps, clipping norm {clip:g}, "
     "delta {delta:g}; about half have the canary.  Measured: lower bounds with 95%, over thresholds and by "
@@ -90,11 +89,6 @@ _LAYOUT = Layout(
     num_text_columns=2,
     section="{rate}",
 )  # fmt: skip
-
-
-def white_box_table(rows: list[Row]) -> Table:
-    """Returns the table of some rows."""
-    return _LAYOUT.table(rows)
 
 
 def read_epsilon(text: str) -> float:
@@ -300,7 +294,7 @@ def main() -> int:
                 }
             )
             print(f"rate {rate:g}, epsilon {target:g}: {rows[-1]['seconds']} s", flush=True)
-    return COMMAND.finish(rows, white_box_table(rows))
+    return COMMAND.finish(rows, LAYOUT.table(rows))
 
 
 if __name__ == "__main__":

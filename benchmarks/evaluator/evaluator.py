@@ -158,13 +158,6 @@ TITLES = {
 }
 
 
-def latest(rows: Sequence[Row]) -> list[Row]:
-    """Returns the rows of the last run in a file that several appended to; jleaks' come first in each."""
-    is_jleaks = [row["contender"] == "jleaks" for row in rows]
-    firsts = [i for i, mine in enumerate(is_jleaks) if mine and not (i and is_jleaks[i - 1])]
-    return list(rows[firsts[-1] :])
-
-
 _LAYOUT = Layout(
     "Seven attacks on {num_models} models and {num_records:,} records",
     "Medians over {turns} turns (least-largest) on {cores} cores of {cpu}, commit {commit}.  Seconds "
@@ -217,7 +210,3 @@ def main() -> int:
     about = COMMAND.about(before, Execution())
     rows = [_row(name, runs, ours, about) for name in runs]
     return COMMAND.finish(rows, evaluator_table(rows))
-
-
-if __name__ == "__main__":
-    COMMAND.run(main)

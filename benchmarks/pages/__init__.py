@@ -55,6 +55,11 @@ def made(row: Row) -> str:
     return f"`{row['command']}`; {row['device']}; {versions(row)}."
 
 
+def told(table: Table, row: Row) -> str:
+    """Returns a table without its heading, and what made its rows, one of which is given."""
+    return f"{body(table)}\n\n{made(row)}"
+
+
 def body(table: Table) -> str:
     """Returns a table as markdown without its heading, for a page that has its own."""
     return table.to_markdown().split("\n", 1)[1].strip()

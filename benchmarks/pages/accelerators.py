@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from benchmarks.accelerator import topologies
 from benchmarks.accelerator.compiled import tables
 from benchmarks.harness import Command, Row, where
-from benchmarks.pages import filled
+from benchmarks.pages import write
 from benchmarks.pages.on_devices import measured_of, measured_tables
 from jleaks import json_lines
 from jleaks.files import replace_file
@@ -79,34 +79,28 @@ def figure_of(rows: Sequence[Row], measured: Sequence[Row]) -> Figure:
     return figure
 
 
-def filled_page(
-    page: str, rows: Sequence[Row], then: Sequence[Row], measured: Sequence[Row]
-) -> str:
-    """Returns the page with its tables between their markers.
+def parts(rows: Sequence[Row], then: Sequence[Row], measured: Sequence[Row]) -> dict[str, str]:
+    """Returns the page's tables by their markers.
 
     Args:
-      page: The page.
       rows: Programs as they are now.
       then: Programs as they were when they were measured.
       measured: What was measured.
-
-    Raises:
-      InputError: a marker is not there, once.
     """
-    parts = [f"![{_TITLE}]({_FIGURE})", *(table.to_markdown() for table in tables(rows))]
-    page = filled(page, "compiled tables", "\n\n".join(parts))
+    texts = [f"![{_TITLE}]({_FIGURE})", *(table.to_markdown() for table in tables(rows))]
     found = measured_tables(measured, then)
-    return filled(page, "measured tables", "\n\n".join(table.to_markdown() for table in found))
+    return {
+        "compiled tables": "\n\n".join(texts),
+        "measured tables": "\n\n".join(table.to_markdown() for table in found),
+    }
 
 
 def main() -> int:
-    target = Path(COMMAND.page)
     paths = COMMAND.compiled, COMMAND.then, COMMAND.measured
     rows, then, measured = (list(json_lines.read(path)) for path in paths)
-    drawn = replace_file(target.parent / _FIGURE, style.png(figure_of(rows, measured)))
-    replace_file(target, filled_page(target.read_text(), rows, then, measured).encode())
-    print(f"wrote {target}, {drawn}")
-    return 0
+    drawing = style.png(figure_of(rows, measured))
+    print(f"wrote {replace_file(Path(COMMAND.page).parent / _FIGURE, drawing)}")
+    return write(COMMAND.page, parts(rows, then, measured))
 
 
 if __name__ == "__main__":

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.checks.coverage import coverage_table
-from benchmarks.evaluator.evaluator import evaluator_table, latest
-from benchmarks.harness import Command, Layout, versions, where
+from benchmarks.evaluator.evaluator import evaluator_table
+from benchmarks.harness import Command, Layout, last_run, versions, where
 from benchmarks.pages import claims, filled, render
 from jleaks import json_lines
 from jleaks.attacks.registry import ATTACKS
@@ -25,15 +25,12 @@ from jleaks.data.tasks import TASKS
 from jleaks.errors import InputError
 from jleaks.files import replace_file
 from jleaks.report.bank_tables import (
-    bank_table,
-    comparison_table,
+    bank_tables,
     cost_table,
     curve,
-    epsilon_table,
     interval_note,
     knee,
     number,
-    records_table,
 )
 from jleaks.report.numbers import FEW_NOTE, UNDEFINED, few_mark, notes
 from jleaks.report.table import Table
@@ -82,16 +79,11 @@ class PageBank:
     def tables(self, results: Path) -> list[str]:
         """Returns what is known of it: its attacks, comparisons, audits."""
         here = results / self.name
-        found = [bank_table(self.rows)]
-        if (here / "comparisons.jsonl").exists():
-            compared = read_rows(here / "comparisons.jsonl", (), may_be_empty=True)
-            found += [comparison_table(compared)] if compared else []
-        if (here / "audit.jsonl").exists():
-            audits = read_rows(here / "audit.jsonl", ())
-            found.append(epsilon_table(audits))
-            # Rows of earlier commits have no intervals.
-            found += [records_table(audits)] if audits[0].get("auc") else []
-        return [table.to_markdown() for table in found]
+        compared, audits = (
+            read_rows(path, (), may_be_empty=True) if path.exists() else []
+            for path in (here / "comparisons.jsonl", here / "audit.jsonl")
+        )
+        return [table.to_markdown() for table in bank_tables(self.rows, compared, audits)]
 
     def cost(self, results: Path) -> str:
         """Returns the table of attacks against references; "" where it was not measured."""
@@ -298,7 +290,7 @@ def page(folder: Path, beside: Path) -> str:
         claims=[table.to_markdown() for table in claims.tables(folder.parent / "claims", folder)],
         null=null.rstrip("\n"),
         coverage=_table(folder / "coverage.jsonl", coverage_table),
-        speed=_table(folder / "evaluator.jsonl", lambda rows: evaluator_table(latest(rows))),
+        speed=_table(folder / "evaluator.jsonl", lambda rows: evaluator_table(last_run(rows))),
         banks=banks,
         folder=folder,
         link=os.path.relpath(folder, beside),

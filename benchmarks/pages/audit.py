@@ -4,14 +4,11 @@ python -m benchmarks.pages.audit --page=docs/audit.md
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from benchmarks.harness import Command, Layout, Row, versions, where
-from benchmarks.pages import body, filled
-from benchmarks.peers.newcomer import ways_table
-from benchmarks.peers.peers import tools_table
+from benchmarks.pages import body, write
+from benchmarks.peers import newcomer, peers
 from jleaks import json_lines
-from jleaks.files import replace_file
 
 COMMAND = Command(
     "benchmarks.pages.audit",
@@ -88,19 +85,13 @@ def _levels(levels: Mapping[str, int], audits: int) -> str:
     return ", ".join(f"{level} {_share(count / audits)}" for level, count in common)
 
 
-def filled_page(
-    page: str, newcomers: Sequence[Row], tools: Sequence[Row], audits: Sequence[Row]
-) -> str:
-    """Returns the page with its tables between their markers.
+def parts(newcomers: Sequence[Row], tools: Sequence[Row], audits: Sequence[Row]) -> dict[str, str]:
+    """Returns the page's tables by their markers.
 
     Args:
-      page: Its text.
       newcomers: Rows of `benchmarks.peers.newcomer`.
       tools: Rows of `benchmarks.peers`.
       audits: Rows of `benchmarks.checks.audit_verdicts`.
-
-    Raises:
-      InputError: a marker is not there, once.
     """
     verdicts = [row for row in audits if "levels" in row]
     budgets = [
@@ -108,19 +99,17 @@ def filled_page(
         for row in audits
         if "budget" in row and abs(row["limit"] - row["truth"]) < _NEAR and 0 < row["limit"] < 1
     ]
-    ways = f"{body(ways_table(newcomers))}\n\n{_made(newcomers)}"
-    page = filled(page, "newcomer table", ways)
-    page = filled(page, "verdicts table", body(_VERDICTS.table(verdicts)))
-    page = filled(page, "budget table", body(_BUDGETS.table(budgets)))
-    return filled(page, "tools table", f"{body(tools_table(tools))}\n\n{_made(tools)}")
+    return {
+        "newcomer table": f"{body(newcomer.LAYOUT.table(newcomers))}\n\n{_made(newcomers)}",
+        "verdicts table": body(_VERDICTS.table(verdicts)),
+        "budget table": body(_BUDGETS.table(budgets)),
+        "tools table": f"{body(peers.LAYOUT.table(tools))}\n\n{_made(tools)}",
+    }
 
 
 def main() -> int:
-    target = Path(COMMAND.page)
     rows = [json_lines.read(path) for path in (COMMAND.newcomers, COMMAND.tools, COMMAND.verdicts)]
-    replace_file(target, filled_page(target.read_text(), *rows).encode())
-    print(f"wrote {target}")
-    return 0
+    return write(COMMAND.page, parts(*rows))
 
 
 if __name__ == "__main__":

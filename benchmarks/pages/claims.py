@@ -16,7 +16,7 @@ from jleaks.attacks.registry import ATTACKS
 from jleaks.report.cascade_table import cascade_table
 from jleaks.report.imitation_table import imitation_table
 from jleaks.report.owner_tables import alike_table, triage_table, usage_table
-from jleaks.report.table import Cell, Table
+from jleaks.report.table import Table
 from jleaks.rows import read_rows
 
 Rows = Sequence[Mapping[str, Any]]
@@ -54,7 +54,7 @@ def tables(folder: Path, banks: Path) -> list[Table]:
     for task in sorted(path for path in folder.glob("*") if (path / "comparisons.jsonl").exists()):
         lines = claims(task, banks / task.name / "cost.jsonl")
         found.append(
-            Table(
+            Table.of(
                 title=f"{task.name}: claims of 2024 to 2026",
                 caption="Met: the 95% interval over records of the difference lies above zero, or, where "
                 "another measure is named, it is reached; open: the interval holds zero, or targets "
@@ -62,7 +62,7 @@ def tables(folder: Path, banks: Path) -> list[Table]:
                 "Of this data set and these models; the papers' have images and wide networks.",
                 heads=("Claim", "Source", "Ours", "Met", "Why"),
                 num_text_columns=5,
-                rows=tuple(tuple(map(Cell, line)) for line in lines),
+                rows=lines,
             )
         )
         found.append(triage_table(_rows(task / "triage.jsonl")))

@@ -3,9 +3,9 @@
 python -m benchmarks.pages.clusters --rows=results/clusters.jsonl --page=docs/clusters.md
 """
 
-from benchmarks.checks.clusters import clusters_table
+from benchmarks.checks.clusters import LAYOUT
 from benchmarks.harness import Command, where
-from benchmarks.pages import body, made, write
+from benchmarks.pages import told, write
 from jleaks import json_lines
 
 COMMAND = Command(
@@ -19,7 +19,7 @@ COMMAND = Command(
 def parts(path: str) -> dict[str, str]:
     """Returns the page's table by its marker."""
     rows = json_lines.read(path)
-    return {"clusters table": f"{body(clusters_table(rows))}\n\n{made(rows[0])}"}
+    return {"clusters table": told(LAYOUT.table(rows), rows[0])}
 
 
 def main() -> int:

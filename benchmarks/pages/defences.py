@@ -10,14 +10,14 @@ import os
 from pathlib import Path
 from typing import Any
 
-from benchmarks.checks.white_box import white_box_table
+from benchmarks.checks import white_box as white_box_check
 from benchmarks.harness import Command, where
-from benchmarks.pages import body, made, write
+from benchmarks.pages import made, told, write
 from jleaks import json_lines
 from jleaks.metrics.intervals import t_interval
 from jleaks.report.defence_banks import shown
 from jleaks.report.defences import by_task, tables
-from jleaks.report.table import Cell, Table
+from jleaks.report.table import Table
 from jleaks.rows import OF_EXPERIMENT, read_rows
 
 COMMAND = Command(
@@ -66,21 +66,21 @@ def budgets(path: Path) -> str:
     rows: list[Any] = [*read_rows(path, OF_EXPERIMENT)]
     cells = []
     for budget in sorted({row["variant"]["budget"] for row in rows}):
-        line = [Cell(f"{budget:g}")]
+        line = [f"{budget:g}"]
         for attack, attacker, _ in _ATTACKERS:
             wanted = {"budget": budget, "attacker": attacker}
             found = [r["accuracy"] for r in rows if (r["attack"], r["variant"]) == (attack, wanted)]
-            line.append(Cell(shown(t_interval(found))))
-        cells.append(tuple(line))
-    table = Table(
+            line.append(shown(t_interval(found)))
+        cells.append(line)
+    table = Table.of(
         title=f"Balanced accuracy on {rows[0]['task']} by MemGuard's budget",
         caption=f"Means over {len({row['seed'] for row in rows})} seeds ± half of the 95% t interval. "
         "Naive: the shadow lacks the defence; aware: it has it. Correctness: whether an answer is right.",
         heads=("budget", *(head for *_, head in _ATTACKERS)),
         num_text_columns=1,
-        rows=tuple(cells),
+        rows=cells,
     )
-    return f"{body(table)}\n\n{made(rows[0])}"
+    return told(table, rows[0])
 
 
 def white_box(results: Path) -> str:
@@ -89,7 +89,7 @@ def white_box(results: Path) -> str:
     if not path.exists():
         return "No rows are committed yet."
     rows = json_lines.read(path)
-    return f"{body(white_box_table(rows))}\n\n{made(rows[0])}"
+    return told(white_box_check.LAYOUT.table(rows), rows[0])
 
 
 def main() -> int:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from benchmarks.accelerator.accelerator import fleet_table
+from benchmarks.accelerator import accelerator
 from benchmarks.harness import Layout, Row
 from jleaks.report.table import Table
 
@@ -163,7 +163,7 @@ def measured_tables(rows: Sequence[Row], compiled: Sequence[Row]) -> list[Table]
     fleets = latest(rows, "fleet")
     tables = [_BESIDE.table(beside)] if beside else []
     tables += [
-        fleet_table([row for row in fleets if row["device"] == device])
+        accelerator.LAYOUT.table([row for row in fleets if row["device"] == device])
         for device in dict.fromkeys(row["device"] for row in fleets)
     ]
     for layout, what in ((_RATIOS, "ratio"), (_BANKS, "bank"), (_KERNELS, "kernels")):

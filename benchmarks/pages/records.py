@@ -8,10 +8,10 @@ what is published; time and memory of banks of growing size.
 
 from pathlib import Path
 
-from benchmarks.checks.pool_bias import bias_table
+from benchmarks.checks import pool_bias
 from benchmarks.harness import Command, Layout, Row, where
-from benchmarks.pages import body, made, write
-from benchmarks.scaling.bank_memory import memory_table
+from benchmarks.pages import told, write
+from benchmarks.scaling import bank_memory
 from jleaks import json_lines
 from jleaks.attacks.registry import ATTACKS
 
@@ -64,15 +64,15 @@ def risks(rows: list[Row]) -> str:
         }
         for row in rows
     ]
-    return f"{body(_RISKS.table([*lines, _PUBLISHED]))}\n\n{made(rows[0])}"
+    return told(_RISKS.table([*lines, _PUBLISHED]), rows[0])
 
 
 def main() -> int:
     bias, memory = json_lines.read(COMMAND.pool_bias), json_lines.read(COMMAND.memory)
     found = {
-        "pool bias": f"{body(bias_table(bias))}\n\n{made(bias[0])}",
+        "pool bias": told(pool_bias.LAYOUT.table(bias), bias[0]),
         "thousands": risks(json_lines.read(Path(COMMAND.thousands) / "summary.jsonl")),
-        "bank memory": f"{body(memory_table(memory))}\n\n{made(memory[0])}",
+        "bank memory": told(bank_memory.LAYOUT.table(memory), memory[0]),
     }
     return write(COMMAND.page, found)
 

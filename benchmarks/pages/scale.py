@@ -6,9 +6,9 @@ python -m benchmarks.pages.scale --scale=results/scale.jsonl --page=docs/scale.m
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from benchmarks.checks.cells import cells_table
+from benchmarks.checks import cells as cells_check
 from benchmarks.harness import Command, Layout, Row, where
-from benchmarks.pages import body, made, write
+from benchmarks.pages import body, made, told, write
 from benchmarks.scaling.scale import LAWS, Size, checks_table, fit, laws_table, predict
 from jleaks import json_lines
 from jleaks.errors import InputError
@@ -126,11 +126,12 @@ def parts(scale: str, cells: str, compiled: str) -> dict[str, str]:
     rows, grids, programs = map(json_lines.read, (scale, cells, compiled))
     loads = sorted(row["load_before"] for row in (*rows, *grids))
     busy = f"Load of the machine's {rows[0]['cores']} cores before: {loads[0]:g} to {loads[-1]:g}."
+    simulated = body(cells_check.LAYOUT.table(grids))
     commands = "; ".join(dict.fromkeys(f"`{row['command']}`" for row in grids))
     return {
-        "laws table": f"{body(laws_table(rows))}\n\n{made(rows[0])} {busy}",
+        "laws table": f"{told(laws_table(rows), rows[0])} {busy}",
         "checks table": body(checks_table(rows)),
-        "cells table": f"{body(cells_table(grids))}\n\n{commands}; {made(grids[0]).partition('; ')[2]}",
+        "cells table": f"{simulated}\n\n{commands}; {made(grids[0]).partition('; ')[2]}",
         "fleets table": fleets_table(rows, programs, grids),
     }
 

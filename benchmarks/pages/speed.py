@@ -9,11 +9,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from benchmarks.checks.precision import difference_table
-from benchmarks.evaluator.evaluator import evaluator_table, latest
-from benchmarks.harness import Row, versions
+from benchmarks.evaluator.evaluator import evaluator_table
+from benchmarks.harness import Row, last_run, versions
 from benchmarks.private.private import private_table
+from benchmarks.scaling import own_networks
 from benchmarks.scaling.growth import growth_table
-from benchmarks.scaling.own_networks import own_networks_table
 from benchmarks.scaling.packing import curve_table
 from benchmarks.scaling.start_up import start_up_table
 from benchmarks.scaling.step_profile import REST, TITLES, WHOLE, profile_table
@@ -202,28 +202,14 @@ QUESTIONS = (
     Question("growth", "Does training cost grow as the work does?", growth_table, growth_figure),
     Question("packing", "How many models belong into one call?", curve_table, packing_figure),
     Question("start_up", "How long until the first step?", start_up_table),
-    Question("own_networks", "Does a network of one's own train as fast?", own_networks_table),
+    Question(
+        "own_networks", "Does a network of one's own train as fast?", own_networks.LAYOUT.table
+    ),
     Question(
         "precision", "What do narrower products do to the attacks' numbers?", difference_table
     ),
-    Question(
-        "evaluator",
-        "How fast is the evaluator of banks?",
-        lambda rows: evaluator_table(latest(rows)),
-    ),
+    Question("evaluator", "How fast is the evaluator of banks?", evaluator_table),
 )
-
-# Rows of one run share these.
-_OF_RUN = ("command", "commit", "load_before")
-
-
-def last_run(rows: Sequence[Row]) -> list[Row]:
-    """Returns the rows at the end of a file that one run appended."""
-    run_of = [tuple(r.get(key) for key in _OF_RUN) for r in rows]
-    first = len(rows)
-    while first > 0 and run_of[first - 1] == run_of[-1]:
-        first -= 1
-    return list(rows[first:])
 
 
 def page(results: Path, figures: Path) -> str:

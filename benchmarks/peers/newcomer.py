@@ -12,7 +12,6 @@ import os
 import re
 import shlex
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -22,10 +21,9 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from benchmarks.harness import OUT, Command, Layout, Row, machine, where
+from benchmarks.harness import OUT, Command, Layout, Row, finished, machine, where
 from benchmarks.peers.peers import timed
 from jleaks.errors import InputError
-from jleaks.report.table import Table
 from jleaks.training.execution import Execution
 
 COMMAND = Command(
@@ -98,7 +96,7 @@ def _picture(report: Path, path: Path) -> None:
     size = ",".join(map(str, _SCREEN))
     words = [browser, "--headless", "--no-sandbox", f"--window-size={size}", "--hide-scrollbars"]
     words += [f"--screenshot={path.resolve()}", report.resolve().as_uri()]
-    subprocess.run(words, capture_output=True, check=True)
+    finished(words)
     Image.open(path).convert("RGB").quantize(64).save(path, optimize=True)
 
 
@@ -128,7 +126,7 @@ def walked(name: str) -> Row:
     return row
 
 
-_LAYOUT = Layout(
+LAYOUT = Layout(
     "From an empty environment to the open report",
     "Seconds of the clock, and in parentheses CPU seconds.",
     [
@@ -140,17 +138,12 @@ _LAYOUT = Layout(
 )
 
 
-def ways_table(rows: Sequence[Row]) -> Table:
-    """Returns the table of the ways."""
-    return _LAYOUT.table(rows)
-
-
 def main() -> int:
     before = machine()
     names = COMMAND.names("ways", list(WAYS))
     about = COMMAND.about(before, Execution())
     rows = [{"benchmark": "newcomer", **walked(name), **about} for name in names]
-    return COMMAND.finish(rows, ways_table(rows))
+    return COMMAND.finish(rows, LAYOUT.table(rows))
 
 
 if __name__ == "__main__":

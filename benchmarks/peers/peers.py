@@ -11,7 +11,6 @@ of Python to its end; seconds are of the clock, CPU seconds those of all its pro
 
 import json
 import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -25,13 +24,12 @@ from benchmarks.harness import (
     Form,
     Layout,
     Row,
-    last_line,
+    finished,
     machine,
     take_turns,
     where,
 )
 from jleaks.errors import InputError
-from jleaks.report.table import Table
 from jleaks.training.execution import Execution
 
 COMMAND = Command(
@@ -72,8 +70,7 @@ class Tool(NamedTuple):
     def version(self) -> str:
         """Returns the version that is installed."""
         asked = f"import importlib.metadata as m; print(m.version({self.package!r}))"
-        words = [str(self.python()), "-c", asked]
-        return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
+        return finished([str(self.python()), "-c", asked]).strip()
 
 
 TOOLS = {
@@ -102,13 +99,12 @@ def timed(
       InputError: it failed; with its last line.
     """
     with tempfile.NamedTemporaryFile() as out:
-        done = subprocess.run(
-            [sys.executable, _HERE / "timed.py", out.name, *words],
-            cwd=folder, env=environment, capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        if done.returncode:
-            raise InputError(f"{words[0]} ... failed: {last_line(done.stderr)}")
-        return done.stdout, json.load(out)
+        clocked = [sys.executable, str(_HERE / "timed.py"), out.name, *words]
+        try:
+            printed = finished(clocked, cwd=folder, env=environment)
+        except InputError as error:
+            raise InputError(f"{words[0]} ... failed: {error}") from error
+        return printed, json.load(out)
 
 
 def audited(name: str, turn: int) -> Row:
@@ -134,7 +130,7 @@ def _with_interval(field: str) -> Form:
     return cell
 
 
-_LAYOUT = Layout(
+LAYOUT = Layout(
     "The same audit by other tools",
     "Seconds: from Python's start to the end, turn by turn.",
     [
@@ -148,11 +144,6 @@ _LAYOUT = Layout(
         ("Report", lambda row: ", ".join(row["report"]) or "none"),
     ],
 )
-
-
-def tools_table(rows: Sequence[Row]) -> Table:
-    """Returns the table of one comparison."""
-    return _LAYOUT.table(rows)
 
 
 def main() -> int:
@@ -183,4 +174,4 @@ def main() -> int:
                 **COMMAND.about(before, Execution()),
             }
         )
-    return COMMAND.finish(rows, tools_table(rows))
+    return COMMAND.finish(rows, LAYOUT.table(rows))

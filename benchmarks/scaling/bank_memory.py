@@ -18,7 +18,6 @@ from pathlib import Path
 from benchmarks import harness
 from benchmarks.harness import DATA_DIR, OUT, Command, Flag, Layout, Row, where
 from jleaks.errors import InputError
-from jleaks.report.table import Table
 from jleaks.training.execution import Execution
 
 COMMAND = Command(
@@ -37,7 +36,7 @@ COMMAND = Command(
 
 _EVERY = 0.5
 
-_LAYOUT = Layout(
+LAYOUT = Layout(
     "{task}: banks of growing size",
     "{cores} cores of {cpu}, commit {commit}.  Anonymous memory at its peak, in MiB.",
     [
@@ -119,18 +118,13 @@ def measure(count: int, folder: Path) -> Row:
     }
 
 
-def memory_table(rows: list[Row]) -> Table:
-    """Returns the table of one run."""
-    return _LAYOUT.table(rows)
-
-
 def main() -> int:
     counts = harness.whole_numbers("models", COMMAND.models)
     about = COMMAND.about(harness.machine(), Execution())
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(COMMAND.workdir or scratch)
         rows = [{**measure(count, folder), **about} for count in counts]
-    return COMMAND.finish(rows, memory_table(rows))
+    return COMMAND.finish(rows, LAYOUT.table(rows))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ from benchmarks.fleets import fleet_spec, random_parts, random_records
 from benchmarks.harness import OUT, Command, Flag, Layout, Row
 from jleaks.data.tasks import get_task
 from jleaks.models.own_network import register_network
-from jleaks.report.table import Table
 from jleaks.training.execution import Execution
 from jleaks.training.preemption import StopSignal
 from jleaks.training.progress import Progress
@@ -123,7 +122,7 @@ def _row(case: Case, before: Row) -> Row:
     }
 
 
-_LAYOUT = Layout(
+LAYOUT = Layout(
     "Milliseconds of a model's epoch: jleaks' networks, and the same layers in flax alone",
     "Medians over {turns} turns (least-largest) under XLA on {cores} cores of {cpu}, commit {commit}.  "
     "Ratio: own over built-in, turn by turn.",
@@ -137,11 +136,6 @@ _LAYOUT = Layout(
 )
 
 
-def own_networks_table(rows: list[Row]) -> Table:
-    """Returns the table of one run."""
-    return _LAYOUT.table(rows)
-
-
 def main() -> int:
     before = harness.machine()
     use_all_cores()
@@ -152,7 +146,7 @@ def main() -> int:
         Case("cnn", "OwnCNN", "cifar10", COMMAND.cnn_models, COMMAND.epochs // 10),
     )
     rows = [_row(case, before) for case in cases]
-    return COMMAND.finish(rows, own_networks_table(rows))
+    return COMMAND.finish(rows, LAYOUT.table(rows))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ models:records:epochs, the models two for each seed.
 
 import contextlib
 import os
-import resource
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import nnls
 
-from benchmarks.harness import OUT, Command, Flag, Layout, Row, machine
+from benchmarks.harness import OUT, Command, Flag, Layout, Row, children_seconds, machine
 from benchmarks.scaling.bank_memory import measured
 from jleaks import json_lines
 from jleaks.data.tasks import get_task
@@ -132,19 +131,19 @@ def _bytes(*folders: Path) -> int:
 def _once(size: Size, folder: Path) -> Row:
     """Runs one sweep in an empty folder; returns what it took."""
     checkpoints = [0]
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    before = children_seconds()
     wall, peak = measured(
         "sweep", f"--tasks={TASK}", f"--num_seeds={size.models // 2}", f"--epochs={size.epochs}",
         f"--scale={size.records / get_task(TASK).quarter}", f"--workdir={folder}",
         "--chunk_seconds=0.5", "--checkpoint_seconds=0", every=_EVERY,
         look=lambda: checkpoints.append(_bytes(folder / "fleets")),
     )  # fmt: skip
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = children_seconds() - before
     rows = json_lines.read(folder / "rows.jsonl")
     if (members := rows[0]["num_members"]) != size.records:
         raise InputError(f"a run of {size.records} records had {members}")
     return {
-        "cpu_seconds": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
+        "cpu_seconds": cpu,
         "wall_seconds": wall,
         "peak_mib": peak,
         "checkpoint_bytes": max(checkpoints),

@@ -325,7 +325,3 @@ def main() -> int:
         harness.append(COMMAND.out, found)
         rows += found
     return COMMAND.finish([], training_table(rows))
-
-
-if __name__ == "__main__":
-    COMMAND.run(main)

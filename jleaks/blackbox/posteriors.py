@@ -96,12 +96,13 @@ def of_answers(given: str) -> Defence:
 def defended(given: Posteriors, defence: Defence) -> Posteriors:
     """Returns what a black box would have answered behind a defence that `of_answers` returned.
 
-    One that learns from answers to members and to others gets a random half of the others, and as many members,
-    as its authors hold records back (Jia et al. 2019, section 6.1); that half is not among the records
-    returned.
+    One that learns from answers to members and to others gets a random half of the others, and as many
+    members, as its authors hold records back (Jia et al. 2019, section 6.1); that half is not among the
+    records returned.
 
     Raises:
-      InputError: there are labels alone, the defence is not for so many classes, or has nothing to learn from.
+      InputError: there are labels alone, the defence is not for so many classes, or it has nothing to
+        learn from.
     """
     if given.is_one_hot:
         raise InputError(f"{given.name} has labels alone: {defence} is for posteriors")
@@ -110,7 +111,10 @@ def defended(given: Posteriors, defence: Defence) -> Posteriors:
     if defence.preliminary is not None:
         kept, defence = _learned(given, defence)
         held = given.num_records - kept.num_records
-        notes = (*notes, f"{given.name}: {held} others are the defender's, to learn from, and left out")
+        notes = (
+            *notes,
+            f"{given.name}: {held} others are the defender's, to learn from, and left out",
+        )
         given = kept
     return dataclasses.replace(given, posteriors=applied(defence, given.posteriors), notes=notes)
 

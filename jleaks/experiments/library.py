@@ -15,9 +15,6 @@ training.lock                     one byte locked for every model in training
 
 import contextlib
 import dataclasses
-import errno
-import fcntl
-import json
 import math
 import os
 import shutil
@@ -29,17 +26,18 @@ from typing import Any
 import jax
 import numpy as np
 
-from jleaks import npz
+from jleaks import locks, npz
 from jleaks.errors import InputError
 from jleaks.experiments.library_files import (
     RETRAIN,
+    Spent,
     flat,
     nested,
     read_kept,
     read_models,
     write_kept,
 )
-from jleaks.files import on_disk, replace_file
+from jleaks.files import on_disk
 from jleaks.fingerprint import fingerprint
 from jleaks.training import cost as training_cost
 from jleaks.training import divergence, epoch, processes
@@ -199,22 +197,17 @@ class Library:
         if not processes.is_first():
             yield
             return
-        path = self.folder / "training.lock"
-        try:
-            file = path.open("wb")
-        except OSError as error:
-            raise InputError(f"cannot write {path}: {error.strerror}") from error
-        with file:
-            reported = False
-            # In one order for all runs, so that none waits for another that waits for it.
-            for place in sorted(int(fingerprint(name), 16) >> 2 for name in names):
-                while not _locked(file.fileno(), place):
-                    if not reported:
-                        reported = True
-                        self._reporter.line(f"waiting: another run trains models of {self.folder}")
-                    self.stop.check("another run trained")
-                    time.sleep(_LOOK)
-            # Closing the file ends all locks.
+        reported = False
+
+        def wait() -> None:
+            nonlocal reported
+            if not reported:
+                reported = True
+                self._reporter.line(f"waiting: another run trains models of {self.folder}")
+            self.stop.check("another run trained")
+
+        places = (int(fingerprint(name), 16) >> 2 for name in names)
+        with locks.parts(self.folder / "training.lock", places, wait):
             yield
 
     def _fit_all(self, spec: FleetSpec, names: Sequence[str], missing: list[int]) -> Trainer | None:
@@ -242,7 +235,7 @@ class Library:
         """Trains a fleet of which no model is kept, and keeps them."""
         fleet = fingerprint(*sorted(names), digits=24)
         folder = self.folder / "fleets" / fleet
-        spent = _Spent(folder.with_suffix(".seconds.json"))
+        spent = Spent(folder.with_suffix(".seconds.json"))
 
         def progress(p: Progress) -> None:
             spent.keep(p.seconds)
@@ -386,47 +379,8 @@ def models_per_fleet(spec: FleetSpec, count: int) -> int:
     return _of_even_fleets(_measured(spec), count)
 
 
-class _Spent:
-    """Seconds of training, those of earlier processes included."""
-
-    def __init__(self, path: Path):
-        self.path = path
-        self._before = 0.0
-        if not processes.is_first():
-            return
-        try:
-            self._before = float(json.loads(path.read_bytes())["training"])
-            if not 0 <= self._before < math.inf:
-                raise ValueError(f"training is {self._before}")
-        except FileNotFoundError:
-            return
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-            raise InputError(
-                f"{path} is damaged ({error}); delete it to count the seconds from now on"
-            ) from error
-
-    def keep(self, seconds: float) -> float:
-        """Notes the seconds of this process; returns those of all."""
-        total = self._before + seconds
-        if processes.is_first():
-            replace_file(self.path, json.dumps({"training": round(total, 3)}).encode())
-        return total
-
-
 # Ends the name of a file that holds a fleet.
 _FLEET = ".fleet.npz"
-# Seconds between two looks at whether another run has finished.
-_LOOK = 0.2
-
-
-def _locked(file: int, place: int) -> bool:
-    """Tries to lock one byte for this process, until the file is closed; False if another has it."""
-    try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
-    except OSError as error:
-        # File systems without locks: runs that use one library at once train some models twice.
-        return error.errno not in (errno.EAGAIN, errno.EACCES)
-    return True
 
 
 def take(spec: FleetSpec, at: np.ndarray) -> FleetSpec:

@@ -4,6 +4,8 @@ A file's name is a fingerprint, and the file holds it as well: two swapped ones 
 leaves are arrays named by their path, of a fleet stacked on axis 0.
 """
 
+import json
+import math
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,8 @@ from flax import traverse_util
 
 from jleaks import npz
 from jleaks.errors import InputError
+from jleaks.files import replace_file
+from jleaks.training import processes
 from jleaks.training.learner import State
 
 # What to do about a file of models that cannot be used.
@@ -104,3 +108,31 @@ def flat(state: State) -> dict[str, Any]:
 
 def _named(arrays: Mapping[str, Any]) -> str:
     return ", ".join(name for name in sorted(arrays) if name.startswith("params/")) or "no layers"
+
+
+class Spent:
+    """Seconds of training, those of earlier processes included."""
+
+    def __init__(self, path: Path):
+        """Reads what earlier processes left."""
+        self.path = path
+        self._before = 0.0
+        if not processes.is_first():
+            return
+        try:
+            self._before = float(json.loads(path.read_bytes())["training"])
+            if not 0 <= self._before < math.inf:
+                raise ValueError(f"training is {self._before}")
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            raise InputError(
+                f"{path} is damaged ({error}); delete it to count the seconds from now on"
+            ) from error
+
+    def keep(self, seconds: float) -> float:
+        """Notes the seconds of this process; returns those of all."""
+        total = self._before + seconds
+        if processes.is_first():
+            replace_file(self.path, json.dumps({"training": round(total, 3)}).encode())
+        return total

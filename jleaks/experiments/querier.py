@@ -1,15 +1,12 @@
 """Querying subjects: networks in the fleet, forests and composites on the host, all behind one function."""
 
 import dataclasses
-import time
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from jleaks import npz
 from jleaks.attacks.signals import cross_entropy, posterior_signals, signal_fn
 from jleaks.data.dataset import Dataset
 from jleaks.data.random_points import random_points
@@ -26,11 +23,11 @@ from jleaks.errors import InputError
 from jleaks.experiments import preliminary
 from jleaks.experiments.answering import of_fleet
 from jleaks.experiments.answers import Answers, from_posteriors
+from jleaks.experiments.forests import Forests
 from jleaks.experiments.library import Cost, Library
-from jleaks.experiments.library_files import read_kept, write_kept
 from jleaks.experiments.subjects import AnySubject, Composed, Subject
 from jleaks.fingerprint import fingerprint
-from jleaks.models.forest import Forest, ForestRecipe
+from jleaks.models.forest import ForestRecipe
 from jleaks.training import packing
 from jleaks.training.execution import Execution
 from jleaks.training.fleet import Answering, SignalFn
@@ -52,9 +49,7 @@ class Querier:
         self.library, self.datasets, self._execution = library, datasets, execution
         self._digests: dict[str, str] = {}
         self._combined: dict[str, CombineFn] = {}
-        self._forests: dict[str, Forest] = {}
-        # Seconds that growing each forest took.
-        self._grown: dict[str, float] = {}
+        self._forests = Forests(library.folder / "answers", datasets)
         # What defences learned of networks that they trained first, by the network and its defence.
         self._learned: dict[tuple[str, str], np.ndarray] = {}
 
@@ -204,7 +199,7 @@ class Querier:
                     total = total + self.library.cost(name)
                 else:
                     # Grown on the host, by all its cores: no device was used.
-                    total = total + Cost(0.0, self._grown[name], None)
+                    total = total + Cost(0.0, self._forests.seconds[name], None)
         return total
 
     def _ask(
@@ -353,7 +348,7 @@ class Querier:
         features = data.features[rows] if points is None else points
         labels = data.labels[rows] if points is None else np.zeros(len(points), np.int32)
         if isinstance(subject, Subject):
-            found = self._forest(subject, features)
+            found = self._forests.answers(self.name(subject), subject, features)
         else:
             combine_fn = self._combine_fn(subject, data)
             found = combine_fn([self._part(part, rows, points) for part in subject.parts])
@@ -364,8 +359,8 @@ class Querier:
     def _part(self, part: Subject, rows: np.ndarray, points: np.ndarray | None) -> np.ndarray:
         """Returns what one part of a composite answers, [n, K]."""
         if isinstance(part.recipe, ForestRecipe):
-            features = self.datasets(part.task).features
-            return self._forest(part, features[rows] if points is None else points)
+            features = self.datasets(part.task).features[rows] if points is None else points
+            return self._forests.answers(self.name(part), part, features)
         (found,) = self._ask([part], [rows], None, None if points is None else [points])
         return found.whole()
 
@@ -377,39 +372,6 @@ class Querier:
             labels = data.labels[subject.held]
             self._combined[key] = subject.composite.fit(answers, labels, data.task.num_classes)
         return self._combined[key]
-
-    def _forest(
-        self, subject: Subject, records: np.ndarray
-    ) -> Float[np.ndarray, "records classes"]:
-        """Answers of a random forest, kept on disk; forests are not, new questions grow them anew."""
-        name = self.name(subject)
-        path = self.library.folder / "answers" / f"{name}.{fingerprint(records, digits=24)}.npz"
-        if path.exists():
-            num_classes = self.datasets(subject.task).task.num_classes
-            posteriors, self._grown[name] = _read_answers(path, (len(records), num_classes))
-            return posteriors
-        if name not in self._forests:
-            # A forest may take a gigabyte: only the last is at hand.
-            self._forests.clear()
-            tick = time.monotonic()
-            self._forests[name] = self._grow(subject)
-            self._grown[name] = time.monotonic() - tick
-        posteriors = self._forests[name].posteriors(records)
-        write_kept(path, {"posteriors": posteriors}, {"seconds": self._grown[name]})
-        return posteriors
-
-    def _grow(self, subject: Subject) -> Forest:
-        data = self.datasets(subject.task)
-        assert isinstance(subject.recipe, ForestRecipe)
-        return Forest.fit(
-            subject.recipe,
-            data.task.encoding,
-            data.features,
-            data.labels,
-            subject.members,
-            data.task.num_classes,
-            subject.key_data,
-        )
 
 
 def random_point_sets(
@@ -424,28 +386,6 @@ def random_point_sets(
         data = datasets(subject.task)
         found.append(random_points(data.task, seed, data.features.shape[1:], count))
     return found
-
-
-def _read_answers(path: Path, shape: tuple[int, int]) -> tuple[np.ndarray, float]:
-    """Returns what a forest answered, [n, K], and the seconds that growing it took.
-
-    Raises:
-      InputError: the file cannot be used.
-    """
-    remedy = "delete it to grow the forest again"
-    arrays, meta = read_kept(path, remedy)
-    posteriors, seconds = arrays.get("posteriors"), meta.get("seconds")
-    if (
-        arrays.keys() != {"posteriors"}
-        or posteriors is None
-        or posteriors.shape != shape
-        or posteriors.dtype != np.float32
-        or not ((posteriors >= 0) & (posteriors <= 1 + 1e-5)).all()
-    ):
-        raise npz.damaged(path, f"it does not hold posteriors of shape {shape}", remedy)
-    if not isinstance(seconds, (int, float)) or not 0 <= seconds < float("inf"):
-        raise npz.damaged(path, f"growing took {seconds} seconds", remedy)
-    return posteriors, float(seconds)
 
 
 def _parts(subject: AnySubject) -> tuple[Subject, ...]:

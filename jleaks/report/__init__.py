@@ -14,8 +14,8 @@ What an experiment compares, and which tables and figures it has, is `jleaks.exp
 whose records are synthetic or a stand-in is called so in every table and figure.
 
 >>> from jleaks.report.table import Cell, Table
->>> cells = Cell("Loss"), Cell("0.7", marked=True)
->>> print(Table("Attacks", "One target.", ("Attack", "AUC"), 1, (cells,)).to_markdown())
+>>> cells = "Loss", Cell("0.7", marked=True)
+>>> print(Table.of("Attacks", "One target.", ("Attack", "AUC"), 1, [cells]).to_markdown())
 ### Attacks
 <BLANKLINE>
 | Attack | AUC |

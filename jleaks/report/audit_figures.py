@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
 
 from jleaks.auditing.cost import CostPoint
 from jleaks.auditing.result import Audit
@@ -18,6 +17,8 @@ from jleaks.report.figures.style import (
     VERMILION,
     clean_axes,
     new_figure,
+    percent_axis,
+    roc_axes,
 )
 
 # Beside the strongest attack, what is best known, from strong to weak.
@@ -36,10 +37,6 @@ def svg(figure: Figure) -> str:
         figure.savefig(content, format="svg", facecolor="white", metadata={"Date": None})
     text = content.getvalue()
     return text[text.index("<svg") :]
-
-
-def _percent(value: float, _: object = None) -> str:
-    return f"{100 * value:.10f}".rstrip("0").rstrip(".") + "%"
 
 
 def draw_roc(audit: Audit) -> Figure:
@@ -70,17 +67,7 @@ def draw_roc(audit: Audit) -> Figure:
                 [b.high for b in bounds],
                 color=SERIES_COLOURS[0], alpha=0.15, lw=0,
             )  # fmt: skip
-    grid = np.geomspace(least, 1, 50)
-    axes.plot(grid, grid, color="0.55", lw=1, ls=(0, (2, 2)), label="Guessing")
-    axes.set(
-        xscale="log", yscale="log", xlim=(least, 1), ylim=(least / 1.5, 1.05),
-        xlabel="False-positive rate (log)", ylabel="True-positive rate (log)",
-    )  # fmt: skip
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(FuncFormatter(_percent))
-    axes.grid(True, which="major", color="0.9", lw=0.8)
-    clean_axes(axes)
-    axes.legend(frameon=False, fontsize=8.5, loc="lower right")
+    roc_axes(axes, np.geomspace(least, 1, 50), least / 1.5)
     return figure
 
 
@@ -121,7 +108,7 @@ def draw_records(audit: Audit) -> Figure:
     if audit.called:
         axes.axhline(audit.called[0.01].threshold, color=GREY, lw=1.2, ls=(0, (4, 2)))
     axes.set(xlabel="Share of the records, most exposed first", ylabel="Score", xlim=(0, 1))
-    axes.xaxis.set_major_formatter(FuncFormatter(_percent))
+    percent_axis(axes.xaxis)
     axes.grid(True, color="0.92", lw=0.8)
     clean_axes(axes)
     axes.legend(frameon=False, fontsize=8.5)
@@ -151,7 +138,7 @@ def draw_cost(points: Sequence[CostPoint]) -> Figure:
     )
     axes.set_xticks(counts, [str(count) for count in counts])
     axes.minorticks_off()
-    axes.yaxis.set_major_formatter(FuncFormatter(_percent))
+    percent_axis(axes.yaxis)
     axes.grid(True, color="0.92", lw=0.8)
     clean_axes(axes)
     return figure

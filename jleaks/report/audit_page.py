@@ -9,7 +9,7 @@ from jleaks.auditing.result import Audit
 from jleaks.auditing.verdict import RULE
 from jleaks.metrics.intervals import Interval
 from jleaks.report import audit_figures, html
-from jleaks.report.table import Table
+from jleaks.report.table import Cell, Table
 
 # As many records, and rows of a part's table, are shown.
 _MOST_RECORDS, _MOST_PARTS = 10, 20
@@ -132,11 +132,13 @@ def _worth(audit: Audit) -> Table | None:
         ]
         for prior in next(iter(audit.called.values())).precision
     ]
-    return html.table(
-        ["One in so many is a member", *(f"threshold for {fpr:.1%} FPR" for fpr in audit.called)],
-        rows,
+    return Table.of(
+        "",
         "Of those whom the attack calls members, the share that are (precision), with thresholds set on "
         "shadow models alone; in brackets what the 95% bounds of both rates leave possible.",
+        ["One in so many is a member", *(f"threshold for {fpr:.1%} FPR" for fpr in audit.called)],
+        1,
+        rows,
     )
 
 
@@ -173,7 +175,7 @@ def _top_records(audit: Audit) -> Table | None:
     if p:
         caption += " p: how often a non-member of another model scores as high."
     heads = ["Record", "Label", *groups, "Rank", "Score", *p]
-    return html.table(heads, rows, caption, num_text_columns=2 + len(groups))
+    return Table.of("", caption, heads, 2 + len(groups), rows)
 
 
 def _parts(audit: Audit) -> list[Table]:
@@ -197,7 +199,7 @@ def _parts(audit: Audit) -> list[Table]:
         if len(parts) > _MOST_PARTS:
             caption += f"  {len(parts) - _MOST_PARTS} more, less exposed, are in audit.json."
         heads = [name, "Members", "found", "95% interval", "Non-members", "accused"]
-        found.append(html.table(heads, rows, caption, title=f"By {name}"))
+        found.append(Table.of(f"By {name}", caption, heads, 1, rows))
     return found
 
 
@@ -255,29 +257,26 @@ def untested(audit: Audit) -> list[str]:
 
 
 def _attacks(audit: Audit) -> Table:
-    rows, strongest = [], set()
-    for i, row in enumerate(audit.rows):
+    rows = []
+    for row in audit.rows:
         strength, auc = row["strength_on_shadows"], row["auc"]
-        if row["strongest"]:
-            strongest.add(i)
-        rows.append(
-            [
-                row["title"],
-                row["source"],
-                f"{auc['mean']:.3f} [{auc['low']:.3f}, {auc['high']:.3f}]",
-                _text(row["tpr_at_fpr_0.001"]),
-                _text(row["tpr_at_fpr_0.01"]),
-                "-" if strength is None else _percent(strength),
-            ]
+        texts = (
+            row["title"],
+            row["source"],
+            f"{auc['mean']:.3f} [{auc['low']:.3f}, {auc['high']:.3f}]",
+            _text(row["tpr_at_fpr_0.001"]),
+            _text(row["tpr_at_fpr_0.01"]),
+            "-" if strength is None else _percent(strength),
         )
-    return html.table(
-        ["Attack", "Source", "AUC", "TPR at 0.1% FPR", "TPR at 1% FPR", "on shadows"],
-        rows,
+        rows.append([Cell(text, row["strongest"]) for text in texts])
+    return Table.of(
+        "",
         "Every number is the audited model's own, with its 95% interval over records; shadow models are "
         "never averaged in. “On shadows”: mean TPR at 1% FPR when each shadow is attacked with the others; "
         "by it, and not by what it finds on the audited model, the strongest attack (bold) was chosen.",
-        num_text_columns=2,
-        marked=strongest,
+        ("Attack", "Source", "AUC", "TPR at 0.1% FPR", "TPR at 1% FPR", "on shadows"),
+        2,
+        rows,
     )
 
 

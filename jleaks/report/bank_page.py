@@ -1,7 +1,7 @@
 """The HTML page of attacks on a bank of models."""
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,21 +9,11 @@ from jleaks import npz
 from jleaks.attacks.registry import ATTACKS
 from jleaks.errors import InputError
 from jleaks.report import statements
-from jleaks.report.bank_tables import (
-    bank_table,
-    bank_title,
-    comparison_table,
-    cost_table,
-    epsilon_table,
-    records_table,
-)
+from jleaks.report.bank_tables import Rows, bank_tables, bank_title, cost_table
 from jleaks.report.figures.cost import draw_cost, draw_roc
 from jleaks.report.figures.style import png
 from jleaks.report.html import Picture, RunPage, Section
-from jleaks.report.owner_tables import alike_table, triage_table, usage_table
 from jleaks.rows import OF_SUMMARY, Row, read_rows
-
-_Rows = Sequence[Mapping[str, Any]]
 
 
 def bank_page(folder: Path, command: str = "") -> RunPage:
@@ -85,7 +75,7 @@ def _read(path: Path) -> list[Row]:
     return read_rows(path, (), may_be_empty=True) if path.exists() else []
 
 
-def _strongest(summary: _Rows) -> Mapping[str, Any]:
+def _strongest(summary: Rows) -> Mapping[str, Any]:
     """Returns the row of the attack that recognises most members at an FPR of 1%; of equal ones by AUC."""
     return max(
         summary,
@@ -123,7 +113,7 @@ def _sentence(row: Mapping[str, Any]) -> str:
     )
 
 
-def _cards(best: Mapping[str, Any], audits: _Rows) -> list[tuple[str, str, str]]:
+def _cards(best: Mapping[str, Any], audits: Rows) -> list[tuple[str, str, str]]:
     auc = best["auc"]
     found = [
         (
@@ -154,25 +144,15 @@ def _cards(best: Mapping[str, Any], audits: _Rows) -> list[tuple[str, str, str]]
 
 
 def _tables(folder: Path, summary: list[Row], audits: list[Row]) -> list[Any]:
-    found = [bank_table(summary)]
-    if comparisons := _read(folder / "comparisons.jsonl"):
-        found.append(comparison_table(comparisons))
-    if audits:
-        found.append(epsilon_table(audits))
-        if all(row.get("auc") for row in audits):
-            found.append(records_table(audits))
-    if usage := _read(folder / "usage.jsonl"):
-        found.append(usage_table(usage))
-    if risks := _read(folder / "triage.jsonl"):
-        found.append(triage_table(risks))
-    if orders := _read(folder / "alike.jsonl"):
-        found.append(alike_table(orders))
-    if cost := _read(folder / "cost.jsonl"):
-        found.append(cost_table(cost))
-    return found
+    comparisons, usage, risks, orders, cost = (
+        _read(folder / f"{name}.jsonl")
+        for name in ("comparisons", "usage", "triage", "alike", "cost")
+    )
+    found = bank_tables(summary, comparisons, audits, usage, risks, orders)
+    return [*found, cost_table(cost)] if cost else found
 
 
-def _pictures(folder: Path, summary: _Rows) -> list[Picture]:
+def _pictures(folder: Path, summary: Rows) -> list[Picture]:
     """Returns the ROC curves and what references cost: the files beside the rows, or drawn from them."""
     found = []
     title = f"{bank_title(summary[0])}: ROC curves"

@@ -1,5 +1,7 @@
 """Tables of attacks on banks of models, of what references cost, and of audits."""
 
+import dataclasses
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,11 +18,15 @@ from jleaks.report.numbers import (
     FEW_NOTE,
     UNDEFINED,
     collapsed_note,
+    estimate,
     few_mark,
     interval_text,
     notes,
 )
+from jleaks.report.owner_tables import alike_table, triage_table, usage_table
 from jleaks.report.table import Cell, Table
+
+Rows = Sequence[Mapping[str, Any]]
 
 _GROUPS = {
     "none": "no reference model",
@@ -54,12 +60,8 @@ _MARKED = tuple(m for m in _METRICS if m not in ("precision", "recall"))
 
 def _interval(value: dict[str, Any], is_over_records: bool) -> Interval:
     """A metric of a summary as an interval, without bounds where these are not over records."""
-    mean, low, high = (
-        math.nan if value[name] is None else value[name] for name in ("mean", "low", "high")
-    )
-    if not is_over_records:
-        low = high = math.nan
-    return Interval(mean, low, high, math.nan, value["n"], OVER)
+    found = estimate(value, OVER)
+    return found if is_over_records else dataclasses.replace(found, low=math.nan, high=math.nan)
 
 
 def number(row: Mapping[str, Any], metric: str) -> str:
@@ -72,7 +74,7 @@ def number(row: Mapping[str, Any], metric: str) -> str:
     return interval_text(_interval(value, row.get("intervals") == OVER), of, mark=mark)
 
 
-def interval_note(rows: Sequence[Mapping[str, Any]]) -> str:
+def interval_note(rows: Rows) -> str:
     """Returns the sentence that says what ± is in a table of summaries."""
     if all(row.get("intervals") == OVER for row in rows):
         return RECORDS_NOTE
@@ -87,7 +89,7 @@ def _heads(columns: Sequence[str]) -> list[str]:
     return [COLUMNS[name].head or COLUMNS[name].title for name in columns]
 
 
-def _largest(summary: Sequence[Mapping[str, Any]], group: str, metric: str) -> float | None:
+def _largest(summary: Rows, group: str, metric: str) -> float | None:
     values = [row[metric]["mean"] for row in summary if row["needs"] == group]
     return max((value for value in values if value is not None), default=None)
 
@@ -108,31 +110,26 @@ def bank_title(first: Mapping[str, Any]) -> str:
     return f"{first['task']}{source}"
 
 
-def bank_table(summary: Sequence[Mapping[str, Any]]) -> Table:
+def bank_table(summary: Rows) -> Table:
     """Returns the table of one bank's summary (see `jleaks.experiments.bank_results.summarise`).
 
     The largest mean AUC, balanced accuracy and TPRs of each group are marked.
     """
     best = {(g, m): _largest(summary, g, m) for g in _GROUPS for m in _MARKED}
-    body: list[tuple[Cell, ...]] = []
-    ends: set[int] = set()
-    previous = summary[0]["needs"]
-    for row in summary:
-        if row["needs"] != previous:
-            ends.add(len(body) - 1)
-        previous = row["needs"]
-        body.append(
-            (
-                Cell(ATTACKS[row["attack"]].title),
-                Cell(str(row["num_references"]) if row["num_references"] else "-"),
-                Cell("yes" if row["labels"] else "no"),
-                Cell(row["queries"]),
-                *(_cell(row, m, best.get((previous, m))) for m in _METRICS),
-            )
+    needs = [row["needs"] for row in summary]
+    body = [
+        (
+            Cell(ATTACKS[row["attack"]].title),
+            Cell(str(row["num_references"]) if row["num_references"] else "-"),
+            Cell("yes" if row["labels"] else "no"),
+            Cell(row["queries"]),
+            *(_cell(row, m, best.get((row["needs"], m))) for m in _METRICS),
         )
+        for row in summary
+    ]
     first = summary[0]
     # Proxies are told of where an attack asks for them: rows of earlier versions do not.
-    there = {"none", "out", "in and out", *(row["needs"] for row in summary)}
+    there = {"none", "out", "in and out", *needs}
     groups = [text for name, text in _GROUPS.items() if name in there]
     realised = ", ".join(
         f"{max(r[f'fpr_realised_{fpr}']['mean'] or 0 for r in summary):.5f} at {fpr * 100:g}%"
@@ -146,17 +143,37 @@ def bank_table(summary: Sequence[Mapping[str, Any]]) -> Table:
         f"{realised}.  Rules separate what the attacker has: {'; '.join(groups)}.  Marked: "
         "the largest of each group."
     )
-    return Table(
+    return Table.of(
         title=f"{bank_title(first)}: every attack on every model",
         caption=caption,
         heads=("Attack", "Refs", "Labels", "Queries", *_heads(_METRICS)),
         num_text_columns=4,
-        rows=tuple(body),
-        section_ends=frozenset(ends),
+        rows=body,
+        section_ends=(i for i, (a, b) in enumerate(itertools.pairwise(needs)) if a != b),
     )
 
 
-def comparison_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+def bank_tables(
+    summary: Rows,
+    comparisons: Rows = (),
+    audits: Rows = (),
+    usage: Rows = (),
+    risks: Rows = (),
+    orders: Rows = (),
+) -> list[Table]:
+    """Returns all tables of what launch.attack finds of a bank, those without rows left out."""
+    found = [bank_table(summary)]
+    found += [comparison_table(comparisons)] if comparisons else []
+    found += [epsilon_table(audits)] if audits else []
+    # Rows of earlier commits have no intervals.
+    found += [records_table(audits)] if audits and audits[0].get("auc") else []
+    found += [usage_table(usage)] if usage else []
+    found += [triage_table(risks)] if risks else []
+    found += [alike_table(orders)] if orders else []
+    return found
+
+
+def comparison_table(rows: Rows) -> Table:
     """Returns pairs of attacks compared on the same targets (see `bank_results.compare`)."""
     heads, body = ["First", "Second"], []
     for metric in COMPARED:
@@ -165,25 +182,25 @@ def comparison_table(rows: Sequence[Mapping[str, Any]]) -> Table:
         cells = [Cell(ATTACKS[row[name]].title) for name in ("attack", "minus")]
         for metric in COMPARED:
             value, mark = row[metric], few_mark(metric, row["num_nonmembers"])
-            interval, n = _interval(value, is_over_records=True), value["n"]
+            interval, n = estimate(value, OVER), value["n"]
             text = interval_text(interval, (n, n), sign="+", digits=4, mark=mark)
             # Marked where the interval leaves out zero.
             apart = interval.low > 0 or interval.high < 0
             cells += [Cell(text, apart), Cell(f"{value['ahead']}/{n}")]
         body.append(tuple(cells))
-    return Table(
+    return Table.of(
         title=f"{rows[0]['task']}: attacks compared on the same targets",
         caption=f"Mean difference over targets.  {RECORDS_NOTE}  {_signs(body, 2)}Marked where it leaves "
         "out zero; and on how many targets the first is ahead.",
-        heads=tuple(heads),
+        heads=heads,
         num_text_columns=2,
-        rows=tuple(body),
+        rows=body,
     )
 
 
-def epsilon_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+def epsilon_table(rows: Rows) -> Table:
     """Returns the bounds on epsilon (see `jleaks.experiments.bank_audits.audit`), spread over targets."""
-    body: list[tuple[Cell, ...]] = []
+    body = []
     for attack in dict.fromkeys(r["attack"] for r in rows):
         mine = [r for r in rows if r["attack"] == attack]
         for title, field in (
@@ -195,14 +212,14 @@ def epsilon_table(rows: Sequence[Mapping[str, Any]]) -> Table:
             if field not in mine[0]:
                 # Rows of earlier versions have no bounds on mu.
                 continue
-            body.append((Cell(ATTACKS[attack].title), Cell(title), *_bounds(mine, field)))
+            body.append((ATTACKS[attack].title, title, *_bounds(mine, field)))
     first = rows[0]
     mu = (
         "Mu: of Gaussian differential privacy, likewise (one run: Mahloujifar et al. 2025).  "
         if "mu_one_run" in first
         else ""
     )
-    return Table(
+    return Table.of(
         title=f"{first['task']}: lower bounds on epsilon at delta {first['delta']:g}",
         caption=f"Each target's bound holds with {first['confidence']:.0%} confidence; the largest of many "
         "does not.  Over thresholds: Clopper-Pearson with Bonferroni's correction; takes every record's "
@@ -216,11 +233,11 @@ def epsilon_table(rows: Sequence[Mapping[str, Any]]) -> Table:
             *("Ceiling", "At the\nceiling"),
         ),
         num_text_columns=2,
-        rows=tuple(body),
+        rows=body,
     )
 
 
-def _bounds(rows: Sequence[Mapping[str, Any]], field: str) -> list[Cell]:
+def _bounds(rows: Rows, field: str) -> list[Cell | str]:
     """Returns least, median and largest bound, how many are above 0, the ceiling, how many are at it."""
     mine = sorted(rows, key=lambda r: r[field])
     values = np.array([r[field] for r in mine])
@@ -234,10 +251,10 @@ def _bounds(rows: Sequence[Mapping[str, Any]], field: str) -> list[Cell]:
     ends = sorted({f"{ceilings.min():.3f}", f"{ceilings.max():.3f}"})
     known = bool(np.isfinite(ceilings).all())
     told = (" to ".join(ends), counts[1]) if known else (UNDEFINED, UNDEFINED)
-    return [*cells, Cell(counts[0]), *map(Cell, told)]
+    return [*cells, counts[0], *told]
 
 
-def records_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+def records_table(rows: Rows) -> Table:
     """Returns the AUC of single targets with its interval over records."""
     body = []
     for attack in dict.fromkeys(r["attack"] for r in rows):
@@ -248,15 +265,15 @@ def records_table(rows: Sequence[Mapping[str, Any]]) -> Table:
             ("largest", mine[-1]),
         ):
             cells = [f"{r['auc'][name]:.4f}" for name in ("mean", "low", "high")]
-            body.append(tuple(map(Cell, (ATTACKS[attack].title, title, str(r["target"]), *cells))))
+            body.append((ATTACKS[attack].title, title, str(r["target"]), *cells))
     first = rows[0]
-    return Table(
+    return Table.of(
         title=f"{first['task']}: AUC of single targets",
         caption=f"{first['confidence']:.0%} over the records of each target{_by_resampling(first)}, "
         "given the target and its references.",
         heads=("Attack", "AUC of all targets", "Target", "AUC", "Low", "High"),
         num_text_columns=2,
-        rows=tuple(body),
+        rows=body,
     )
 
 
@@ -285,13 +302,13 @@ def knee(curve: Sequence[tuple[int, float]]) -> int:
     return found
 
 
-def curve(rows: Sequence[Mapping[str, Any]], attack: str, metric: str) -> list[tuple[int, float]]:
+def curve(rows: Rows, attack: str, metric: str) -> list[tuple[int, float]]:
     """Returns one attack's (references, mean) pairs in rising order."""
     mine = [r for r in rows if r["attack"] == attack]
     return sorted((r["num_references"], r[metric]["mean"]) for r in mine)
 
 
-def cost_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+def cost_table(rows: Rows) -> Table:
     """Returns AUC and TPR at 0.1% FPR per attack and number of references, knees marked."""
     attacks = list(dict.fromkeys(r["attack"] for r in rows))
     counts = sorted({r["num_references"] for r in rows})
@@ -306,27 +323,22 @@ def cost_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     cost = [Cell(f"{first[n]['device_seconds']:.1f}") for n in counts]
     body.append((Cell("Device seconds"), Cell("all references"), *cost))
     if first[counts[0]]["flops"] is not None:
-        body.append(
-            (
-                Cell("TFLOP"),
-                Cell("all references"),
-                *(Cell(f"{first[n]['flops'] / 1e12:.3g}") for n in counts),
-            )
-        )
+        cost = [Cell(f"{first[n]['flops'] / 1e12:.3g}") for n in counts]
+        body.append((Cell("TFLOP"), Cell("all references"), *cost))
     signs = notes([cell.text for row in body for cell in row[2:]])
-    return Table(
+    return Table.of(
         title=f"{rows[0]['task']}: attacks against the number of references",
         caption=f"Means over {rows[0]['num_targets']} targets; nested subsets of one bank.  "
         f"{interval_note(rows)}  {signs + '  ' if signs else ''}Marked: {KNEE_NOTE}.",
         heads=("Metric", "Attack", *(str(n) for n in counts)),
         num_text_columns=2,
-        rows=tuple(body),
-        section_ends=frozenset({len(attacks) - 1, 2 * len(attacks) - 1}),
+        rows=body,
+        section_ends=(len(attacks) - 1, 2 * len(attacks) - 1),
         compact=True,
     )
 
 
-def audit_table(rows: Sequence[Mapping[str, Any]], remarks: Sequence[str] = ()) -> Table:
+def audit_table(rows: Rows, remarks: Sequence[str] = ()) -> Table:
     """Returns the table of what `jleaks.auditing.adversaries.attack_answers` found.
 
     Args:
@@ -364,10 +376,10 @@ def audit_table(rows: Sequence[Mapping[str, Any]], remarks: Sequence[str] = ()) 
     ).rstrip()
     if remarks:
         caption += "  " + ".  ".join(remarks) + "."
-    return Table(
+    return Table.of(
         title="Membership from posteriors alone",
         caption=caption,
         heads=("Target", "Adversary", "By", *_heads(_AUDITED)),
         num_text_columns=3,
-        rows=tuple(body),
+        rows=body,
     )

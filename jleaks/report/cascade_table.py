@@ -8,7 +8,7 @@ import numpy as np
 from jleaks.attacks.registry import ATTACKS
 from jleaks.report.columns import COLUMNS
 from jleaks.report.numbers import UNDEFINED, few_mark, notes
-from jleaks.report.table import Cell, Table
+from jleaks.report.table import Table
 
 _METRICS = ("auc", "tpr_at_fpr_0.01", "tpr_at_fpr_0.001")
 
@@ -24,16 +24,16 @@ def cascade_table(rows: Sequence[Mapping[str, Any]]) -> Table:
         }
         # In the first round nothing is assumed.
         kinds = (False, True) if number > 1 else (False,)
-        body += [tuple(map(Cell, _line(number, by, conditioned=kind))) for kind in kinds]
+        body += [_line(number, by, conditioned=kind) for kind in kinds]
         ends.add(len(body) - 1)
     first = rows[0]
-    signs = notes([cell.text for row in body for cell in row[5:]])
+    signs = notes([text for row in body for text in row[5:]])
     heads = [
         *(COLUMNS[name].head or COLUMNS[name].title for name in _METRICS),
         *(f"{COLUMNS[name].title}:\nmore than plain" for name in _METRICS),
     ]
     sides = "of either side" if first["anchor_sides"] == "both" else "as the authors choose them"
-    return Table(
+    return Table.of(
         title=f"{first['task']}: {ATTACKS[first['attack']].title} in rounds",
         caption=f"Means over {len({row['target'] for row in rows})} targets.  Plain: shadows on random "
         "halves, which all targets share.  Conditioned (CMIA): each round's trained anew for each target, "
@@ -46,8 +46,8 @@ def cascade_table(rows: Sequence[Mapping[str, Any]]) -> Table:
             "Device\nseconds",
         ),
         num_text_columns=2,
-        rows=tuple(body),
-        section_ends=frozenset(ends),
+        rows=body,
+        section_ends=ends,
     )
 
 

@@ -14,7 +14,7 @@ from jleaks.metrics.intervals import Interval, t_interval
 from jleaks.report.columns import COLUMNS
 from jleaks.report.groups import CONFIDENCE, grouped, mean_of
 from jleaks.report.numbers import few_mark, interval_text, notes
-from jleaks.report.table import Cell, Table
+from jleaks.report.table import Table
 from jleaks.report.tables import seeds_text
 from jleaks.report.titles import order_tasks
 from jleaks.rows import Row
@@ -120,13 +120,11 @@ def cell_table(rows: Sequence[Row]) -> Table:
     heads = [*flags, "Experiment", "Task", "Attack", "Variant"]
     # What no line has is no column.
     used = [i for i in range(len(heads)) if any(line[i] for line in lines)]
-    return Table(
+    return Table.of(
         title="Cells of a grid",
         caption=f"{seeds_text(counts)} {notes(texts)}".strip(),
         heads=(*(heads[i] for i in used), *(COLUMNS[c].head or COLUMNS[c].title for c in _COLUMNS)),
         num_text_columns=len(used),
-        rows=tuple(
-            tuple(Cell(line[i]) for i in (*used, *range(len(heads), len(line)))) for line in lines
-        ),
-        section_ends=frozenset(ends[:-1]),
+        rows=([line[i] for i in (*used, *range(len(heads), len(line)))] for line in lines),
+        section_ends=ends[:-1],
     )

@@ -11,7 +11,7 @@ from typing import Any
 
 from jleaks.attacks.bank import CANDIDATES
 from jleaks.metrics.intervals import Interval
-from jleaks.report.numbers import UNDEFINED
+from jleaks.report.numbers import UNDEFINED, estimate
 from jleaks.report.table import Cell, Table
 from jleaks.rows import Row
 
@@ -26,6 +26,9 @@ ATTACKERS = {
 # What a guarantee is held against: one attack, named beforehand, so that its bound is right as it stands.
 AUDIT = ("LiRA aware", "LiRA naive")
 LOW = "tpr_at_fpr_0.001"
+_METHOD = "jackknife over records"
+# Of what begins the row of a defence at one strength.
+HEADS = ("defence", "strength", "epsilon", "test\naccuracy")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +80,7 @@ def bank_points(rows: Sequence[Row], metrics: Sequence[str]) -> list[BankPoint]:
         measured: dict[str, tuple[float, float]] = {}
         for one, who in pairs:
             group = str(one["variant"]["records"])
-            leaks |= {(group, metric, who): _interval(one[metric]) for metric in metrics}
+            leaks |= {(group, metric, who): estimate(one[metric], _METHOD) for metric in metrics}
             auditor = AUDIT[name == "none"]
             if who == auditor and "epsilon_thresholds" in one:
                 measured[group] = one["epsilon_thresholds"], one["epsilon_thresholds_ceiling"]
@@ -85,14 +88,6 @@ def bank_points(rows: Sequence[Row], metrics: Sequence[str]) -> list[BankPoint]:
         accuracy, epsilon = first["test_accuracy"], first.get("epsilon")
         found.append(BankPoint(name, strength, accuracy, epsilon, leaks, measured))
     return found
-
-
-def _interval(estimate: Mapping[str, Any]) -> Interval:
-    mean, low, high = (
-        math.nan if estimate[end] is None else float(estimate[end])
-        for end in ("mean", "low", "high")
-    )
-    return Interval(mean, low, high, math.nan, int(estimate["n"]), "jackknife over records")
 
 
 def shown(interval: Interval) -> str:
@@ -121,22 +116,21 @@ def candidates_table(task: str, points: Sequence[BankPoint]) -> Table:
     best = front([(p.accuracy, p.strongest(LOW, [CANDIDATES])[2].mean) for p in points])
     rows = []
     for i, point in enumerate(points):
-        cells = [*_begun(point)]
+        cells: list[Cell | str] = [*begun(point, f"{point.accuracy:.3f}")]
         for who in ATTACKERS.values():
             leak = point.leaks.get((CANDIDATES, LOW, who))
-            cells.append(Cell("-" if leak is None else shown(leak)))
+            cells.append("-" if leak is None else shown(leak))
         _, who, leak = point.strongest(LOW, [CANDIDATES])
-        rows.append((*cells, Cell(f"{shown(leak)} ({who})", i in best)))
-    heads = ("defence", "strength", "epsilon", "test\naccuracy")
-    return Table(
+        rows.append([*cells, Cell(f"{shown(leak)} ({who})", i in best)])
+    return Table.of(
         f"TPR at 0.1% FPR on banks of {task}",
         "All pairs of a model and a record at one threshold ± half of the jackknife's 95% interval over "
         "records. Naive: references are undefended models; aware: they have the defence; labels: of "
         "perturbed copies, no references. Marked: on the Pareto front of test accuracy and that column, "
         "by means.",
-        (*heads, *ATTACKERS.values(), "strongest"),
+        (*HEADS, *ATTACKERS.values(), "strongest"),
         3,
-        tuple(rows),
+        rows,
     )
 
 
@@ -146,38 +140,35 @@ def canaries_table(task: str, points: Sequence[BankPoint]) -> Table:
     best = front([(p.accuracy, p.strongest(LOW, kinds)[2].mean) for p in points])
     rows = []
     for i, point in enumerate(points):
-        cells = [*_begun(point)]
+        cells: list[Cell | str] = [*begun(point, f"{point.accuracy:.3f}")]
         for group in (CANDIDATES, *kinds):
             _, who, leak = point.strongest(LOW, [group])
-            cells.append(Cell(f"{shown(leak)} ({who})"))
+            cells.append(f"{shown(leak)} ({who})")
         kind, _, leak = point.strongest(LOW, kinds)
         cells.append(Cell(f"{shown(leak)} ({kind})", i in best))
         for kind in kinds:
             bound, ceiling = point.measured[kind]
-            cells.append(Cell(f"{bound:.2f} of {ceiling:.2f}"))
-        rows.append(tuple(cells))
-    heads = ("defence", "strength", "epsilon", "test\naccuracy")
-    return Table(
+            cells.append(f"{bound:.2f} of {ceiling:.2f}")
+        rows.append(cells)
+    return Table.of(
         f"TPR at 0.1% FPR among canaries of {task}",
         "The strongest attacker's, by means; otherwise as above. Measured: the lower bound on epsilon that "
         f"{AUDIT[0]} (of undefended models {AUDIT[1]}) shows with 95%, all pairs counting as independent "
         "trials, of the largest that so many pairs could show; its neighbours replace a record, of which "
         "training guarantees at most twice the accounted epsilon.",
         (
-            *heads,
-            *(CANDIDATES, *kinds),
-            "strongest\ncanaries",
+            *(*HEADS, CANDIDATES, *kinds, "strongest\ncanaries"),
             *(f"measured\n{kind}" for kind in kinds),
         ),
         3,
-        tuple(rows),
+        rows,
     )
 
 
-def _begun(point: BankPoint) -> tuple[Cell, ...]:
+def begun(point: Any, accuracy: str) -> list[str]:
+    """Returns what begins a point's row, under `HEADS`."""
     epsilon = "" if point.epsilon is None else f"{point.epsilon:.3g}"
-    texts = (point.defence, point.strength or "-", epsilon, f"{point.accuracy:.3f}")
-    return tuple(map(Cell, texts))
+    return [point.defence, point.strength or "-", epsilon, accuracy]
 
 
 def tables(task: str, rows: Sequence[Row]) -> list[Table]:

@@ -22,7 +22,7 @@ from jleaks.experiments.defend import NONE
 from jleaks.files import replace_file
 from jleaks.metrics.intervals import Interval, t_interval
 from jleaks.report import defence_banks
-from jleaks.report.defence_banks import LOW, BankPoint, bank_points, shown
+from jleaks.report.defence_banks import HEADS, LOW, BankPoint, bank_points, begun, shown
 from jleaks.report.figures.style import (
     GREY,
     MARKERS,
@@ -137,23 +137,19 @@ def table(task: str, rows: Sequence[Row]) -> Table:
     """Returns the table of one task's rows; bold is what is on the Pareto front of a column."""
     found = points(rows)
     fronts = {metric: front(found, metric) for metric in METRICS}
-    heads = ["defence", "strength", "epsilon", "test\naccuracy"]
+    heads = [*HEADS]
     heads += [f"AUC\n{who}" for who in ATTACKERS.values()]
     heads += [f"{title}\nstrongest" for title in METRICS.values()]
     cells = []
     for i, point in enumerate(found):
-        epsilon = "" if point.epsilon is None else f"{point.epsilon:.3g}"
-        line = [
-            *(Cell(point.defence), Cell(point.strength or "-"), Cell(epsilon)),
-            Cell(shown(point.accuracy)),
-        ]
+        line: list[Cell | str] = [*begun(point, shown(point.accuracy))]
         for who in ATTACKERS.values():
             leak = point.leaks.get(("auc", who))
-            line.append(Cell("-" if leak is None else shown(leak)))
+            line.append("-" if leak is None else shown(leak))
         for metric in METRICS:
             who, leak = point.strongest(metric)
             line.append(Cell(f"{shown(leak)} ({who})", i in fronts[metric]))
-        cells.append(tuple(line))
+        cells.append(line)
     seeds = max(point.accuracy.n for point in found)
     has_banks = any(point.bank is not None for point in found)
     caption = (
@@ -164,7 +160,7 @@ def table(task: str, rows: Sequence[Row]) -> Table:
         f"delta. {diverged_note(pd.DataFrame(rows))}"
     ).rstrip()
     title = f"Defences on {task}{source_suffix([task], task_sources(rows))}"
-    return Table(title, caption, tuple(heads), 3, tuple(cells))
+    return Table.of(title, caption, heads, 3, cells)
 
 
 def figure(task: str, rows: Sequence[Row]) -> Figure:
@@ -224,9 +220,7 @@ def figure(task: str, rows: Sequence[Row]) -> Figure:
         f"joined: the Pareto front, by means.{_OF_BANKS if any(banks) else ''}",
     )
     suffix = source_suffix([task], task_sources(rows))
-    head_and_caption(
-        page, f"Defences on {task}: accuracy and leak{suffix}", " ".join(filter(None, notes))
-    )
+    head_and_caption(page, f"Defences on {task}: accuracy and leak{suffix}", *notes)
     legend_below_title(
         page,
         [

@@ -6,12 +6,12 @@ tables, what was not tested, method and provenance, and where such numbers are a
 
 import base64
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jinja2
 
-from jleaks.report.table import Cell, Table
+from jleaks.report.table import Table
 
 # Of figures, of which a page shows 96 an inch.
 _DPI = 130
@@ -37,41 +37,19 @@ def render(template: str, **values: Any) -> str:
     return environment.get_template(template).render(**values)
 
 
-def table(
-    heads: Sequence[str],
-    rows: Sequence[Sequence[str]],
-    caption: str = "",
-    *,
-    title: str = "",
-    num_text_columns: int = 1,
-    marked: Collection[int] = (),
-) -> Table:
-    """Returns a table of texts.
-
-    Args:
-      heads: Of the columns.
-      rows: As many texts in each as there are heads.
-      caption: What the reader must know.
-      title: One line.
-      num_text_columns: So many columns from the left name the row.
-      marked: Indices of rows that are shown bold.
-    """
-    cells = (tuple(Cell(text, i in marked) for text in row) for i, row in enumerate(rows))
-    return Table(title, caption, tuple(heads), num_text_columns, tuple(cells))
-
-
 def frameworks(where: Mapping[str, str]) -> Table:
     """Returns the appendix: which frameworks ask for such numbers, and where a page has them.
 
     Args:
       where: From the name of a framework to the places of the page; others are left out.
     """
-    return table(
-        ["Framework", "What it asks, in general terms", "Where it is here"],
-        [[name, asks, where[name]] for name, asks in _FRAMEWORKS.items() if name in where],
+    return Table.of(
+        "",
         "A measurement is evidence for such an assessment, not the assessment; read the documents in their "
         "current versions.",
-        num_text_columns=3,
+        ("Framework", "What it asks, in general terms", "Where it is here"),
+        3,
+        ((name, asks, where[name]) for name, asks in _FRAMEWORKS.items() if name in where),
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from jleaks.attacks.registry import ATTACKS
 from jleaks.report.columns import COLUMNS
 from jleaks.report.numbers import UNDEFINED, few_mark, notes
-from jleaks.report.table import Cell, Table
+from jleaks.report.table import Table
 
 _METRICS = ("auc", "tpr_at_fpr_0.01", "tpr_at_fpr_0.001")
 
@@ -14,15 +14,15 @@ _METRICS = ("auc", "tpr_at_fpr_0.01", "tpr_at_fpr_0.001")
 def imitation_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     """Returns means over targets of every attack, and how far IMIA is ahead of it at the lowest FPR."""
     first = rows[0]
-    body = [tuple(map(Cell, _line(row))) for row in rows]
+    body = [_line(row) for row in rows]
     where = (
         "who trains shadows and imitators on halves of the audited records"
         if first["setting"] == "adaptive"
         else "who has other records than the audited ones"
     )
     null = "Members drawn afresh: all must fail.  " if first["null"] == "shuffled" else ""
-    signs = notes([cell.text for row in body for cell in row[2:]])
-    return Table(
+    signs = notes([text for row in body for text in row[2:]])
+    return Table.of(
         title=f"{first['task']}: IMIA beside plain shadows, {first['setting']}",
         caption=f"{null}Means over {first['num_targets']} targets [95% over records].  Of an attacker "
         f"{where}.  "
@@ -39,7 +39,7 @@ def imitation_table(rows: Sequence[Mapping[str, Any]]) -> Table:
             *("IMIA's lead", "Device\nseconds", "Shared"),
         ),
         num_text_columns=1,
-        rows=tuple(body),
+        rows=body,
     )
 
 

@@ -1,6 +1,8 @@
 """How a number is written in every table: its interval, whose mean it is, and what to beware of."""
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 
@@ -63,6 +65,14 @@ def diverged_note(rows: pd.DataFrame) -> str:
         f"{len(found)} of {len(rows)} attacks have no numbers, for they rest on models whose training "
         f"diverged: {names}."
     )
+
+
+def estimate(value: Mapping[str, Any], method: str) -> Interval:
+    """Returns a row's estimate over several targets or records as an interval; NaN for what is null."""
+    mean, low, high = (
+        math.nan if value[end] is None else float(value[end]) for end in ("mean", "low", "high")
+    )
+    return Interval(mean, low, high, math.nan, int(value["n"]), method)
 
 
 def _bound(value: float, sign: str, digits: int) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 
 from jleaks.attacks.registry import ATTACKS
 from jleaks.report.numbers import UNDEFINED
-from jleaks.report.table import Cell, Table
+from jleaks.report.table import Table
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -24,11 +24,11 @@ def triage_table(rows: Rows) -> Table:
             cells.append(f"{found[0]['chance']:.3f}")
             for row in found:
                 cells += [f"{row['precision']:.3f}", f"{row['recall']:.3f}"]
-            body.append(tuple(map(Cell, cells)))
+            body.append(cells)
         ends.add(len(body) - 1)
     heads = [f"{what}\nof {share * 100:g}%" for share in shares for what in ("Precision", "Recall")]
     first = rows[0]
-    return Table(
+    return Table.of(
         title=f"{first['task']}: are the members at risk found without references?",
         caption="At risk: a member whom the attack, with references, calls one at a threshold of that FPR "
         "among the target's own non-members.  Its members are ordered by a score without references: the "
@@ -36,8 +36,8 @@ def triage_table(rows: Rows) -> Table:
         f"In random order: what precision is then.  Means over {first['num_targets']} targets.",
         heads=("At risk by", "At FPR", "Ordered by", "In random\norder", *heads),
         num_text_columns=3,
-        rows=tuple(body),
-        section_ends=frozenset(ends),
+        rows=body,
+        section_ends=ends,
     )
 
 
@@ -54,10 +54,10 @@ def alike_table(rows: Rows) -> Table:
                 UNDEFINED if mean is None else f"{mean:.3f}"
                 if low is None else f"{mean:.3f} [{low:.3f}, {high:.3f}]"
             )  # fmt: skip
-        body.append(tuple(map(Cell, cells)))
+        body.append(cells)
     tops = [f"Of the first {float(name[4:]) * 100:g}%" for name in names[1:]]
     first = rows[0]
-    return Table(
+    return Table.of(
         title=f"{first['task']}: does a score without references order the members as an attack does?",
         caption="Rank correlation, and how much of the first so many by the one is among the first by the "
         "other (in random order: that share).  Of the members of each of "
@@ -65,7 +65,7 @@ def alike_table(rows: Rows) -> Table:
         "on it.  [low, high]: 95%, jackknife over records, given the models.",
         heads=("Ordered by", "And by", "Of", "Spearman", *tops),
         num_text_columns=3,
-        rows=tuple(body),
+        rows=body,
     )
 
 
@@ -84,10 +84,10 @@ def usage_table(rows: Rows) -> Table:
                 error = np.sqrt(((told - used) ** 2).mean())
                 cells = [f"{used:g}", f"{told.mean():.3f}", f"{error:.3f}"]
             cells += [f"{(high - low).mean():.3f}", f"{holds:.3f}"]
-            body.append(tuple(map(Cell, (ATTACKS[attack].title, *cells))))
+            body.append([ATTACKS[attack].title, *cells])
         ends.add(len(body) - 1)
     first = rows[0]
-    return Table(
+    return Table.of(
         title=f"{first['task']}: which share of a data set was used?",
         caption=f"Data sets of {first['num_records']:,} records, of which a target was trained on the "
         "share used.  The share is (called - FPR) / (TPR - FPR), both rates of "
@@ -96,6 +96,6 @@ def usage_table(rows: Rows) -> Table:
         "covers: the share of targets whose interval holds the truth.",
         heads=("Attack", "Used", "Estimate", "Error", "Interval's\nwidth", "Covers"),
         num_text_columns=1,
-        rows=tuple(body),
-        section_ends=frozenset(ends),
+        rows=body,
+        section_ends=ends,
     )

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jleaks.attacks.registry import ATTACKS
 from jleaks.report.numbers import UNDEFINED
-from jleaks.report.table import Cell, Table
+from jleaks.report.table import Table
+from jleaks.report.titles import attack_title
 
 
 def fprs_of(row: Mapping[str, Any]) -> list[str]:
@@ -17,10 +17,6 @@ def fprs_of(row: Mapping[str, Any]) -> list[str]:
 
 def _number(value: float | None, digits: int = 3) -> str:
     return UNDEFINED if value is None else f"{value:.{digits}f}"
-
-
-def _title(name: str) -> str:
-    return ATTACKS[name].title if name in ATTACKS else name
 
 
 def _half_width(value: Mapping[str, Any]) -> str:
@@ -39,7 +35,7 @@ def risk_table(summary: Sequence[Mapping[str, Any]]) -> Table:
     rows = []
     for row in summary:
         cells = [
-            _title(row["attack"]),
+            attack_title(row["attack"]),
             f"{row['records_found_bh']:,}",
             f"{row['records_found_by']:,}",
             *(_number(row["record_auc"][name]) for name in ("mean", "median", "q99")),
@@ -47,16 +43,16 @@ def risk_table(summary: Sequence[Mapping[str, Any]]) -> Table:
         for fpr in fprs:
             found = row[f"record_tpr_at_own_fpr_{fpr}"]
             cells.append(UNDEFINED if found is None else _number(found["mean"]))
-        rows.append(tuple(Cell(text) for text in cells))
-    return Table(
+        rows.append(cells)
+    return Table.of(
         f"{first['task']}: {first['num_records']:,} records over {first['num_models']:,} models",
         "Each record's own ROC curve, over the models that did and did not train on it; models of "
         "one half are attacked with the other half as references.  Found: records that tell more than "
         "nothing at a false-discovery rate of 5%, by Benjamini-Hochberg and, valid however records "
         f"depend on each other, Benjamini-Yekutieli.  {UNDEFINED}: too few models to tell.",
-        tuple(heads),
+        heads,
         1,
-        tuple(rows),
+        rows,
     )
 
 
@@ -69,23 +65,20 @@ def pooled_table(summary: Sequence[Mapping[str, Any]]) -> Table:
     for kind in ("raw", "calibrated"):
         heads += [f"{kind.capitalize()}:\n{title}" for title in titles]
     rows = [
-        tuple(
-            Cell(text)
-            for text in (
-                _title(row["attack"]),
-                *(_half_width(row[f"pooled_raw_{name}"]) for name in measures),
-                *(_half_width(row[f"pooled_calibrated_{name}"]) for name in measures),
-            )
+        (
+            attack_title(row["attack"]),
+            *(_half_width(row[f"pooled_raw_{name}"]) for name in measures),
+            *(_half_width(row[f"pooled_calibrated_{name}"]) for name in measures),
         )
         for row in summary
     ]
-    return Table(
+    return Table.of(
         f"{summary[0]['task']}: all pairs of a record and a model, at one threshold",
         "Calibrated: in standard deviations above the mean of the record's own OUT references' scores.  "
         "±: 95%, jackknife over records, given the models.",
-        tuple(heads),
+        heads,
         1,
-        tuple(rows),
+        rows,
     )
 
 
@@ -93,23 +86,16 @@ def agreement_table(agreement: Sequence[Mapping[str, Any]]) -> Table:
     """Returns a row per pair of rankings: halves of the models, and attacks."""
     rows = []
     for row in agreement:
-        between = row["between"] if row["attack"] == row["beside"] else _title(row["beside"])
-        rows.append(
-            tuple(
-                Cell(text)
-                for text in (
-                    _title(row["attack"]), between,
-                    _number(row["spearman"]), _number(row["top_shared"], 2),
-                )
-            )
-        )  # fmt: skip
-    return Table(
+        between = row["between"] if row["attack"] == row["beside"] else attack_title(row["beside"])
+        shared = _number(row["top_shared"], 2)
+        rows.append((attack_title(row["attack"]), between, _number(row["spearman"]), shared))
+    return Table.of(
         f"{agreement[0]['task']}: are the same records found?",
         "Rank correlation of the records' separations, and the share of the top "
         f"{agreement[0]['top_share']:.0%} that both name.",
         ("Attack", "Beside", "Spearman", "Top shared"),
         2,
-        tuple(rows),
+        rows,
     )
 
 
@@ -132,12 +118,12 @@ def strongest_table(rows: Sequence[Mapping[str, Any]], count: int = 10) -> Table
         )
         for row in mine
     ]
-    return Table(
-        f"{rows[0]['task']}: the most vulnerable records under {_title(rows[0]['attack'])}",
+    return Table.of(
+        f"{rows[0]['task']}: the most vulnerable records under {attack_title(rows[0]['attack'])}",
         "Chosen for being the largest of many, these are likely to be somewhat smaller in another bank.",
-        tuple(heads),
+        heads,
         1,
-        tuple(tuple(Cell(text) for text in row) for row in cells),
+        cells,
     )
 
 
@@ -154,10 +140,10 @@ def groups_table(rows: Sequence[Mapping[str, Any]]) -> Table:
             for name in ("thresholds", "one_run")
         ]
         measures = (row[name] for name in ("auc", "tpr_at_fpr_0.01", "tpr_at_fpr_0.001"))
-        texts = (_title(row["attack"]), row["records"], *map(_half_width, measures), *bounds)
-        cells.append(tuple(map(Cell, texts)))
+        texts = (attack_title(row["attack"]), row["records"], *map(_half_width, measures), *bounds)
+        cells.append(texts)
     accounted = first.get("epsilon")
-    return Table(
+    return Table.of(
         f"{first['task']}: canaries among the records of {first['num_targets']:,} models",
         "All pairs of a model and a record at one threshold, ± half of the jackknife's 95% interval over "
         "records.  Epsilon: lower bounds, each with 95%, of the largest that so many pairs could show: "
@@ -169,6 +155,6 @@ def groups_table(rows: Sequence[Mapping[str, Any]]) -> Table:
             *("Epsilon over\nthresholds", "Epsilon by\none run"),
         ),
         2,
-        tuple(cells),
-        frozenset(range(len(groups) - 1, len(cells), len(groups))),
+        cells,
+        range(len(groups) - 1, len(cells), len(groups)),
     )

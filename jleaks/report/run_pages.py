@@ -19,7 +19,7 @@ from jleaks.report.contrasts import listed
 from jleaks.report.drawings import draw_experiment, draw_run
 from jleaks.report.findings import finding
 from jleaks.report.groups import Group, Results, average_over_shadow_tasks, collect, collect_run
-from jleaks.report.html import Picture, RunPage, Section, table
+from jleaks.report.html import Picture, RunPage, Section
 from jleaks.report.page import collect_all
 from jleaks.report.statements import counted
 from jleaks.report.table import Table
@@ -183,20 +183,21 @@ _OF_STRONGEST = (
 
 def _by_task_table(groups: Sequence[Group], results: Results) -> Table:
     heads = ["Task", "Attack", "Seeds", "AUC", "TPR at 1% FPR", "Precision", "Recall"]
-    return table(
+    return Table.of(
+        "",
+        "By mean AUC; adversary 2 as its mean over shadow tasks.  ± and [low, high]: 95% t interval over "
+        "seeds.",
         [*heads, "Target train acc.", "Target test acc."],
-        [
-            [
+        2,
+        (
+            (
                 flagged_title(group.task, results.sources),
                 statements.attack_title(group),
                 str(len(group.seeds)),
                 *(number(group, name) for name in _OF_STRONGEST),
-            ]
+            )
             for group in groups
-        ],
-        "By mean AUC; adversary 2 as its mean over shadow tasks.  ± and [low, high]: 95% t interval over "
-        "seeds.",
-        num_text_columns=2,
+        ),
     )
 
 
@@ -281,7 +282,7 @@ def _notes(path: Path) -> tuple[list[str], list[Table]]:
                 [cell.strip() for cell in line.strip("| ").split("|")]
                 for line in block.splitlines()
             ]
-            found.append(table(lines[0], lines[2:]))
+            found.append(Table.of("", "", lines[0], 1, lines[2:]))
         else:
             texts.append(" ".join(block.split()))
     return texts, found

@@ -4,7 +4,7 @@ All places thus show the same figures and the same caption.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import rich.box
 import rich.table
@@ -46,6 +46,24 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
     section_ends: frozenset[int] = frozenset()
     compact: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        title: str,
+        caption: str,
+        heads: Iterable[str],
+        num_text_columns: int,
+        rows: Iterable[Iterable[Cell | str]],
+        section_ends: Iterable[int] = (),
+        compact: bool = False,
+    ) -> "Table":
+        """Returns the table of rows whose cells are `Cell`s or, where nothing is marked, their texts."""
+        cells = (
+            tuple(cell if isinstance(cell, Cell) else Cell(cell) for cell in row) for row in rows
+        )
+        ends = frozenset(section_ends)
+        return cls(title, caption, tuple(heads), num_text_columns, tuple(cells), ends, compact)
 
     def _columns_to_rich(
         self, columns: Sequence[int], widths: Sequence[int] = ()

@@ -151,7 +151,7 @@ def metric_table(
         "num_members": "Members", "num_nonmembers": "Non-members"
     }  # fmt: skip
     columns = _defined(groups, columns)
-    rows: list[tuple[Cell, ...]] = []
+    rows: list[list[str]] = []
     ends, texts = set(), []
     for i, group in enumerate(groups):
         new_task = i == 0 or group.task != groups[i - 1].task
@@ -163,7 +163,7 @@ def metric_table(
         cells += [range_text(group.rows[size], ",") for size in sizes]
         numbers = [number(group, name) for name in columns]
         texts += numbers
-        rows.append(tuple(map(Cell, [*cells, *numbers])))
+        rows.append([*cells, *numbers])
     tasks = [task for group in groups for task in group.tasks]
     sentences = [
         note,
@@ -180,14 +180,14 @@ def metric_table(
         *sizes.values(),
         *(c.head or c.title for c in map(COLUMNS.get, columns) if c),
     )
-    return Table(
+    return Table.of(
         title=f"{title}{source_suffix(tasks, results.sources)}",
         caption=_joined(*sentences),
         heads=("Task", *heads),
         num_text_columns=1 + len(names),
-        rows=tuple(rows),
+        rows=rows,
         # Rules part tasks of several rows.
-        section_ends=frozenset(ends if any(not row[0].text for row in rows) else ()),
+        section_ends=ends if any(not row[0] for row in rows) else (),
     )
 
 
@@ -206,16 +206,16 @@ def series_table(results: Results, entry: str) -> Table:
             cells.append(range_text((len(group.seeds) for group in found.values()), "d"))
             numbers = [number(found[v], name) if v in found else "" for v in values]
             texts += numbers
-            rows.append(tuple(map(Cell, [*cells, *numbers])))
+            rows.append([*cells, *numbers])
         ends.add(len(rows) - 1)
-    return Table(
+    return Table.of(
         title=f"{results.name}: against {variant_title(entry).lower()}"
         + source_suffix(results.tasks, results.sources),
         caption=_joined(*_caption(results, results.groups, texts), _fpr_note(results.groups)),
         heads=("Metric", "Task", "Attack", "Seeds", *map(value_title, values)),
         num_text_columns=3,
-        rows=tuple(rows),
-        section_ends=frozenset(ends),
+        rows=rows,
+        section_ends=ends,
     )
 
 
@@ -226,8 +226,8 @@ def correlation_table(results: Results) -> Table:
         r = gap_correlation(results, name)
         bounds = f"[{r.low:.3f}, {r.high:.3f}]" if r.is_bounded else UNDEFINED
         value = UNDEFINED if math.isnan(r.mean) else f"{r.mean:.3f}"
-        rows.append(tuple(map(Cell, (COLUMNS[name].flat_head, str(r.n), value, bounds))))
-    return Table(
+        rows.append((COLUMNS[name].flat_head, str(r.n), value, bounds))
+    return Table.of(
         title=f"{results.name}: train minus test accuracy against adversary 1"
         + source_suffix(results.tasks, results.sources),
         caption=f"Pearson's correlation over tasks of the means over seeds, Fisher's {CONFIDENCE:.0%} "
@@ -235,7 +235,7 @@ def correlation_table(results: Results) -> Table:
         + source_note(results.tasks, results.sources),
         heads=("Metric", "Tasks", "Pearson r", f"{CONFIDENCE:.0%} interval"),
         num_text_columns=1,
-        rows=tuple(rows),
+        rows=rows,
     )
 
 
@@ -268,7 +268,7 @@ def transfer_table(results: Results, name: str, with_bounds: bool = True) -> Tab
     tasks = {*shadows, *targets}
     seeds, *others = _caption(results, list(matrix.values()), texts)
     whose = results.name or "Transfer of the attack model"
-    return Table(
+    return Table.of(
         title=f"{whose}: {COLUMNS[name].title}, shadow task (row) to target task (column)"
         + source_suffix(tasks, results.sources),
         caption=_joined(
@@ -280,7 +280,7 @@ def transfer_table(results: Results, name: str, with_bounds: bool = True) -> Tab
         ),
         heads=("Shadow task", *map(short_title, targets)),
         num_text_columns=1,
-        rows=tuple(rows),
+        rows=rows,
         compact=True,
     )
 
@@ -330,7 +330,7 @@ def contrast_table(results: Results) -> Table | None:
         ends.add(len(rows) - 1)
     references = " or ".join(dict.fromkeys(contrast.reference for contrast in found))
     signs = notes([cell.text for row in rows for cell in row[3:]])
-    return Table(
+    return Table.of(
         title=f"{results.name}: differences by {design.heading}, each minus {references}"
         + source_suffix(results.tasks, results.sources),
         caption=f"Mean difference on the same seeds ± half-width of the paired {CONFIDENCE:.0%} t interval "
@@ -340,8 +340,8 @@ def contrast_table(results: Results) -> Table | None:
         + source_note(results.tasks, results.sources),
         heads=("Metric", "Task", "Attack", "Seeds", *arms),
         num_text_columns=3,
-        rows=tuple(rows),
-        section_ends=frozenset(ends),
+        rows=rows,
+        section_ends=ends,
     )
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from jleaks.attacks.registry import ATTACKS
 from jleaks.data.tasks import TASKS, Source
 from jleaks.errors import InputError
 
@@ -27,6 +28,11 @@ _SHORT_TITLES = {
 }
 
 Sources = Mapping[str, Source]
+
+
+def attack_title(attack: str) -> str:
+    """Returns the registry's title of an attack on banks, or its name if the registry lacks it."""
+    return ATTACKS[attack].title if attack in ATTACKS else attack
 
 
 def order_tasks(names: Iterable[str]) -> list[str]:

@@ -2,46 +2,16 @@
 
 import dataclasses
 import hashlib
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
+
+from forkserver import Server
 
 from .case import Bad, Table
 
-ROOT = Path(__file__).resolve().parents[2]
 # A command that takes longer than so many seconds to refuse something hangs.
 _SECONDS = 60
 # Nothing that is refused needs more memory; half of it is what has been imported.
 _MOST_KILOBYTES = 1_500_000
-
-
-class Zygote:
-    """The process that forks a child for each command (see `zygote.py`)."""
-
-    def __enter__(self):
-        paths = os.pathsep.join(map(str, (ROOT, ROOT / "tests")))
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "bad_inputs.zygote"],
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": paths},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self._process.stdout.readline() == "ready\n"
-        return self
-
-    def __exit__(self, *_):
-        self._process.stdin.close()
-        self._process.stdout.close()
-        self._process.wait()
-
-    def run(self, **order):
-        """Runs one command; returns its exit status and the kilobytes it needed at most."""
-        print(json.dumps(order), file=self._process.stdin, flush=True)
-        return json.loads(self._process.stdout.readline())
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -93,25 +63,16 @@ class Found:
         return found
 
 
-def run_case(zygote: Zygote, table: Table, case: Bad, folder: Path, url: str = "") -> Found:
+def run_case(server: Server, table: Table, case: Bad, folder: Path, url: str = "") -> Found:
     """Builds what the case needs below an empty folder, and runs its command."""
-    own, log = folder / "world" / "case", folder / "log"
-    for path in (own / "cwd", log):
-        path.mkdir(parents=True)
+    own = folder / "world" / "case"
+    (own / "cwd").mkdir(parents=True)
     case.files(own)
     flags = [
         flag.replace("{}", str(own)).replace("{url}", url) for flag in (*table.always, *case.flags)
     ]
     before = contents(own.parent)
-    ended = zygote.run(
-        command=table.command,
-        flags=flags,
-        cwd=str(own / "cwd"),
-        env=dict(case.env),
-        out=str(log / "out"),
-        err=str(log / "err"),
-        seconds=_SECONDS,
-    )
-    out, err = ((log / name).read_text(errors="replace") for name in ("out", "err"))
+    words = ["-m", "jleaks", table.command, *flags]
+    done = server.run(words, own / "cwd", _SECONDS, **dict(case.env))
     after = contents(own.parent)
-    return Found(case, ended["status"], ended["kilobytes"], out, err, before, after)
+    return Found(case, done.returncode, done.kilobytes, done.stdout, done.stderr, before, after)

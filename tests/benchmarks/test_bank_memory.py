@@ -4,7 +4,7 @@ import mmap
 import os
 from pathlib import Path
 
-from benchmarks.scaling.bank_memory import anonymous_mib, memory_table
+from benchmarks.scaling.bank_memory import LAYOUT, anonymous_mib
 
 
 def test_anonymous_memory_is_that_of_a_process():
@@ -22,5 +22,5 @@ def test_the_table_has_a_line_per_bank():
         "task": "location", "models": 64, "file_mib": 20.0, "bank_seconds": 10.0, "bank_mib": 300.0,
         "records_seconds": 5.0, "records_mib": 200.0, "cores": 2, "cpu": "a cpu", "commit": "abc",
     }  # fmt: skip
-    table = memory_table([row, {**row, "models": 1024}])
+    table = LAYOUT.table([row, {**row, "models": 1024}])
     assert [line[0].text for line in table.rows] == ["64", "1,024"]

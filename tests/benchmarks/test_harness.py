@@ -108,6 +108,12 @@ def test_contenders_take_turns_and_what_failed_is_left_out(capsys):
     ]
 
 
+def test_the_last_run_is_what_ends_a_file():
+    rows = [{"command": c, "commit": "x", "load_before": 0, "n": i} for i, c in enumerate("aabb")]
+    assert [r["n"] for r in harness.last_run(rows)] == [2, 3]
+    assert harness.last_run(rows[:1]) == rows[:1]
+
+
 _ANSWERING = """
 import json, sys, time
 for line in sys.stdin:

@@ -4,7 +4,7 @@ import numpy as np
 from conftest import ROOT
 
 from benchmarks.checks import pool_bias
-from benchmarks.pages import body, filled, made
+from benchmarks.pages import filled, told
 from jleaks import json_lines
 
 
@@ -55,5 +55,5 @@ def test_an_area_is_as_uncertain_as_areas_are():
 def test_the_page_has_the_rows_that_are_committed():
     rows = json_lines.read(ROOT / "results" / "records" / "pool_bias.jsonl")
     page = (ROOT / "docs" / "records.md").read_text()
-    text = f"{body(pool_bias.bias_table(rows))}\n\n{made(rows[0])}"
+    text = told(pool_bias.LAYOUT.table(rows), rows[0])
     assert filled(page, "pool bias", text) == page

@@ -6,6 +6,7 @@ import subprocess
 import pytest
 
 from benchmarks import harness
+from benchmarks.harness import origin
 from benchmarks.scaling import growth, packing, start_up
 from benchmarks.scaling.growth import growth_table
 from benchmarks.scaling.packing import curve_table
@@ -235,12 +236,12 @@ def test_rows_that_a_run_appended_do_not_count_as_changed_sources(monkeypatch, t
     git("init", "-q")
     git("add", "-A")
     git("commit", "-qm", "first")
-    monkeypatch.setattr(harness, "_ROOT", tmp_path)
+    monkeypatch.setattr(origin, "_ROOT", tmp_path)
     clean = harness.machine()["commit"]
     assert len(clean) == 12
     row.write_text("{}")
     assert harness.machine()["commit"] == clean
     source.write_text("changed = True")
     assert harness.machine()["commit"] == f"{clean}-dirty"
-    monkeypatch.setattr(harness.shutil, "which", lambda _: None)
+    monkeypatch.setattr(origin.shutil, "which", lambda _: None)
     assert harness.machine()["commit"] == "unknown"

@@ -58,12 +58,6 @@ def test_the_same_rows_give_the_same_page(tmp_path):
     ).read_bytes()
 
 
-def test_last_run():
-    rows = [{"command": c, "commit": "x", "load_before": 0, "n": i} for i, c in enumerate("aabb")]
-    assert [r["n"] for r in speed_page.last_run(rows)] == [2, 3]
-    assert speed_page.last_run(rows[:1]) == rows[:1]
-
-
 def test_the_profile_table_names_both():
     table = profile_table("purchase_mlp", [profile_row("xla", 2.0), profile_row("host", 1.0)])
     assert table.heads == ("Part", "XLA", "host kernels")

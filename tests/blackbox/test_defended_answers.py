@@ -76,7 +76,11 @@ def test_memguard_learns_of_records_that_nobody_attacks_then(rng):
     [
         (None, [0, 1, 2, 0], "target has no member: memguard:1 learns"),
         ([1, 0, 1, 0], None, "target has no label: memguard:1 learns"),
-        ([1, 0, 1, 1], [0, 1, 2, 0], "target has 3 members and 1 others, expected at least one and two"),
+        (
+            [1, 0, 1, 1],
+            [0, 1, 2, 0],
+            "target has 3 members and 1 others, expected at least one and two",
+        ),
         ([0, 0, 0, 0], [0, 1, 2, 0], "target has 0 members and 4 others"),
     ],
 )

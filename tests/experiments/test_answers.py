@@ -4,31 +4,17 @@ import dataclasses
 
 import numpy as np
 import pytest
+from libraries import EXECUTION, open_library, rewritten
 
-from jleaks import npz
 from jleaks.data.synthetic import synthetic
 from jleaks.errors import InputError
 from jleaks.experiments.answers import from_posteriors
-from jleaks.experiments.library import Library, fingerprint
+from jleaks.experiments.library import fingerprint
 from jleaks.experiments.querier import Querier
 from jleaks.experiments.subjects import Subject
 from jleaks.keys import Role, identity_key
 from jleaks.models.forest import ForestRecipe
-from jleaks.training.execution import Execution
 from jleaks.training.fleet import stack_key_data
-from jleaks.training.preemption import StopSignal
-from jleaks.training.reporter import Reporter
-
-EXECUTION = Execution(models_per_vmap=1)
-
-
-def open_library(folder, stop=None, execution=EXECUTION):
-    return Library(folder, execution, Reporter(), stop or StopSignal())
-
-
-def rewritten(path, change=None, **meta):
-    arrays, about = npz.load(path, "")
-    npz.save(path, {**arrays, **(change(arrays) if change else {})}, {**about, **meta})
 
 
 def test_what_a_forest_answered_is_checked(tmp_path):

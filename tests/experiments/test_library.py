@@ -10,6 +10,7 @@ import time
 import numpy as np
 import pytest
 from conftest import python_path
+from libraries import EXECUTION, open_library, rewritten
 
 from jleaks import npz
 from jleaks.data.synthetic import synthetic
@@ -18,7 +19,6 @@ from jleaks.experiments import library as library_module
 from jleaks.experiments.library import Cost, Library, fingerprint
 from jleaks.keys import Role, identity_key
 from jleaks.training import cost, epoch, packing
-from jleaks.training.execution import Execution
 from jleaks.training.fleet import stack_key_data
 from jleaks.training.learner import Members
 from jleaks.training.preemption import Preempted, StopSignal
@@ -26,7 +26,6 @@ from jleaks.training.recipe import Recipe
 from jleaks.training.reporter import Reporter
 from jleaks.training.trainer import FleetSpec, Trainer
 
-EXECUTION = Execution(models_per_vmap=1)
 RECIPE = Recipe("mlp", (16,), epochs=4, batch_size=20)
 
 
@@ -46,10 +45,6 @@ def spec_of(indices, seed=0, recipe=RECIPE):
 
 def names_of(indices):
     return [fingerprint("test", i) for i in indices]
-
-
-def open_library(folder, stop=None, execution=EXECUTION):
-    return Library(folder, execution, Reporter(), stop or StopSignal())
 
 
 def test_a_model_is_trained_once_and_found_by_every_later_library(tmp_path):
@@ -161,11 +156,6 @@ def test_a_damaged_model_is_one_clear_line(tmp_path):
 def file_of(library, index):
     path, _, _ = library.find(*names_of([index]))
     return path
-
-
-def rewritten(path, change=None, **meta):
-    arrays, about = npz.load(path, "")
-    npz.save(path, {**arrays, **(change(arrays) if change else {})}, {**about, **meta})
 
 
 @pytest.fixture

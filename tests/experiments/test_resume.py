@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import gc
-import json
 import os
 import signal
 import subprocess
@@ -16,6 +15,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 from fleets import StopAfter, fleet_spec, trained_in_steps
+from processes import numbers
 
 from jleaks.attacks.signals import signal_fn
 from jleaks.errors import DivergedError, InputError
@@ -45,13 +45,6 @@ def start(workdir):
         stderr=subprocess.STDOUT,
         text=True,
     )
-
-
-def numbers(workdir):
-    rows = [json.loads(line) for line in (workdir / "rows.jsonl").read_text().splitlines()]
-    for row in rows:
-        del row["seconds"]
-    return rows
 
 
 @pytest.fixture(scope="module")

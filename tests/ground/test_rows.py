@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from run_rows import make_row, make_run
+from run_rows import cut, make_row, make_run
 
 import jleaks.files
 from jleaks.errors import InputError
@@ -167,18 +167,6 @@ def test_rows_of_banks_are_held_to_the_same_schema(changes, message, tmp_path):
         read_rows(path, OF_SUMMARY)
     with pytest.raises(InputError, match=r"summary.jsonl:1: missing field\(s\) shadow_task"):
         read_rows(path)
-
-
-def cut(rows, **changes):
-    """Rows as they are since attack models are judged at two cuts."""
-    for row in rows:
-        learned = row["adversary"] != 3
-        row["collapsed"] = False if learned else None
-        row["train_loss"] = row["shadow_train_loss"] = 0.01
-        for name in ("precision", "recall", "accuracy"):
-            row[f"{name}_shadow_cut"] = round(0.7 + row["seed"] / 100, 3) if learned else None
-        row.update(changes)
-    return rows
 
 
 def test_new_fields_come_back_and_are_of_their_type(tmp_path):

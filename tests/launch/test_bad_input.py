@@ -3,13 +3,7 @@
 import bad_inputs
 import pytest
 from bad_inputs.endpoints import serving
-from bad_inputs.runner import Zygote, run_case
-
-
-@pytest.fixture(scope="module")
-def zygote():
-    with Zygote() as found:
-        yield found
+from bad_inputs.runner import run_case
 
 
 @pytest.fixture(scope="module")
@@ -26,8 +20,8 @@ def url():
         for case in table.cases
     ],
 )
-def test_one_line_and_nothing_touched(zygote, url, tmp_path, table, case):
-    found = run_case(zygote, table, case, tmp_path, url)
+def test_one_line_and_nothing_touched(launcher, url, tmp_path, table, case):
+    found = run_case(launcher(), table, case, tmp_path, url)
     assert not found.problems(), f"{found.problems()}\n{found.err}\n{found.out[-2000:]}"
 
 

@@ -11,8 +11,6 @@ import pytest
 from paper_rows import T1, cells, make_row, make_rows, with_values, write_arrays
 
 from jleaks.errors import InputError
-from jleaks.experiments.claims import EXPERIMENTS
-from jleaks.experiments.experiment import experiment
 from jleaks.report.figures.bars import draw_bars
 from jleaks.report.figures.curves import draw_curves
 from jleaks.report.figures.grids import ratio_grid
@@ -161,16 +159,6 @@ def test_nearest_neighbours_by_hand(tmp_path):
     np.savez(tmp_path / "points.npz", **lone)
     points = read_points(collect("E11", make_rows("E11"), tmp_path))
     assert np.isnan(nearest_agree(points, "news")).all()
-
-
-@pytest.fixture
-def own():
-    """An experiment of a user's, which varies `strength`."""
-    made = experiment("strengths", question="Does it?", varies=("strength",), table="series")
-    made(lambda _: [])
-    yield "strengths"
-    del EXPERIMENTS._entries["strengths"]
-    EXPERIMENTS._origins.pop("strengths", None)
 
 
 @pytest.mark.parametrize(

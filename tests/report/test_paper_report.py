@@ -11,7 +11,6 @@ from rich.console import Console
 
 from jleaks.errors import InputError
 from jleaks.experiments.claims import EXPERIMENTS
-from jleaks.experiments.experiment import experiment
 from jleaks.report.contrasts import contrasts, over_tasks
 from jleaks.report.figures.bars import draw_bars
 from jleaks.report.findings import finding
@@ -361,16 +360,6 @@ def test_claims_say_how_sure_they_are():
             else:
                 assert text.endswith("recalled [m]")
                 assert not claim.value[0].isdigit() or "about " in text
-
-
-@pytest.fixture
-def own():
-    """An experiment of a user's, which varies `strength`."""
-    made = experiment("strengths", question="Does it?", varies=("strength",), table="series")
-    made(lambda _: [])
-    yield "strengths"
-    del EXPERIMENTS._entries["strengths"]
-    EXPERIMENTS._origins.pop("strengths", None)
 
 
 def test_an_experiment_is_printed_in_short_for_eighty_columns(tmp_path):

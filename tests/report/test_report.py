@@ -7,7 +7,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 from rich.console import Console
-from run_rows import STATISTICS, make_row, make_run
+from run_rows import STATISTICS, cut, make_row, make_run
 
 from jleaks.data.tasks import TASKS
 from jleaks.errors import InputError
@@ -305,18 +305,6 @@ def test_rows_are_kept_where_a_later_step_fails(tmp_path):
 def test_the_console_needs_no_markup():
     row = make_row("adult", 0) | {"task": "records [bold]", "shadow_task": "records [bold]"}
     assert "records [bold]" in text_tables([row])
-
-
-def cut(rows, **changes):
-    """Rows as they are since attack models are judged at two cuts."""
-    for row in rows:
-        learned = row["adversary"] != 3
-        row["collapsed"] = False if learned else None
-        row["train_loss"] = row["shadow_train_loss"] = 0.01
-        for name in ("precision", "recall", "accuracy"):
-            row[f"{name}_shadow_cut"] = round(0.7 + row["seed"] / 100, 3) if learned else None
-        row.update(changes)
-    return rows
 
 
 def test_printed_tables_fit_eighty_columns_and_no_number_is_cut():

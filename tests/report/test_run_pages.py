@@ -17,6 +17,7 @@ from jleaks.errors import InputError
 from jleaks.heartbeat import Heartbeat
 from jleaks.report import html
 from jleaks.report.run_pages import write_page
+from jleaks.report.table import Table
 from jleaks.rows import OF_EXPERIMENT, write_rows
 
 COMMITTED = Path(__file__).resolve().parents[2] / "results"
@@ -182,14 +183,13 @@ def test_frameworks_name_only_what_a_page_has():
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium")
 def test_tables_are_sorted_by_their_numbers_in_a_browser(folders, tmp_path):
-    table = html.table(
-        ["Name", "Count"], [["a", "1,200±3"], ["b", "-"], ["c", ".5"], ["d", "900†"]], "Note."
-    )
+    rows = ("a", "1,200±3"), ("b", "-"), ("c", ".5"), ("d", "900†")
+    table = Table.of("", "Note.", ("Name", "Count"), 1, rows)
     page = text_of(folders / "sweep")
     template = html.render(
         "run.html",
         heading="", lead="", first=[], cards=[], untested=[], method=[], provenance=[], notes=[],
-        frameworks=html.table([], []), sections=[html.Section("T", tables=[table])],
+        frameworks=Table.of("", "", (), 1, ()), sections=[html.Section("T", tables=[table])],
     )  # fmt: skip
     clicks = (
         "const th = document.querySelector('thead th.number');"

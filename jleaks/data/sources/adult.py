@@ -2,10 +2,8 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
-import tensorflow_datasets as tfds
 
 from jleaks.data.sources.builder import RecordsBuilder
 from jleaks.data.sources.download import Download
@@ -71,10 +69,7 @@ _UCI = "https://archive.ics.uci.edu/ml/machine-learning-databases/adult/"
 class Adult(RecordsBuilder):
     """`adult.data` and `adult.test`: 6 numbers, then 8 category codes (see `CATEGORIES`)."""
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES: ClassVar[dict[str, str]] = {
-        "1.0.0": "Training rows, then test rows; '?' is a category of its own."
-    }
+    NOTE = "Training rows, then test rows; '?' is a category of its own."
     TASK = "adult"
     HOMEPAGE = "https://archive.ics.uci.edu/dataset/2/adult"
     CITATION = """\

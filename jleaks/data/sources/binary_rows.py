@@ -1,8 +1,34 @@
 """The row format of Shokri et al.'s datasets: a class 1..K, then columns of 0 or 1, no header."""
 
+from pathlib import Path
+
 import numpy as np
 
+from jleaks.data.sources.archive import read_members
 from jleaks.errors import InputError
+
+HOMEPAGE = "https://github.com/privacytrustlab/datasets"
+CITATION = """\
+@inproceedings{shokri2017membership,
+  author = {Reza Shokri and Marco Stronati and Congzheng Song and Vitaly Shmatikov},
+  title = {Membership Inference Attacks Against Machine Learning Models},
+  booktitle = {IEEE Symposium on Security and Privacy},
+  year = {2017}
+}"""
+
+
+def read_rows(
+    archive: Path, member: str, num_columns: int, num_classes: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Reads the rows of a file in an archive (see `parse_rows`).
+
+    Raises:
+      InputError: the archive is damaged or has no such file, or a row is not as it must be.
+    """
+    contents = read_members(archive, lambda name: name == member)
+    if member not in contents:
+        raise InputError(f"{archive}: no member {member!r}")
+    return parse_rows(contents.pop(member), f"{archive}, {member}", num_columns, num_classes)
 
 
 def parse_rows(

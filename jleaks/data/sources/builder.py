@@ -38,12 +38,15 @@ class RecordsBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     Class attributes:
       TASK: Name of the task prepared.
       HOMEPAGE, CITATION, DESCRIPTION: Of the published dataset.
+      NOTE: Which records there are, and in which order.
       RAW_FOLDERS: Names of the dataset's folder among those of others, the preferred one first.
       DOWNLOADS: Canonical addresses of the distribution.
       CONSTANT_BECAUSE: What makes records of one value throughout, in which there is nothing to see.
     """
 
+    VERSION = tfds.core.Version("1.0.0")
     TASK: ClassVar[str]
+    NOTE: ClassVar[str] = ""
     HOMEPAGE: ClassVar[str]
     CITATION: ClassVar[str]
     DESCRIPTION: ClassVar[str]
@@ -60,6 +63,7 @@ class RecordsBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def __init_subclass__(cls) -> None:
         # Registered names are global, and TFDS's catalogue has a mnist of its own.
         super().__init_subclass__(skip_registration=True)  # type: ignore[call-arg]
+        cls.RELEASE_NOTES = {str(cls.VERSION): cls.NOTE}
 
     @classmethod
     @abc.abstractmethod

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-import tensorflow_datasets as tfds
 
 from jleaks.data.sources.archive import read_members
 from jleaks.data.sources.builder import RecordsBuilder
@@ -95,10 +94,7 @@ class _Cifar(RecordsBuilder):
 class Cifar10(_Cifar):
     """`cifar-10-binary.tar.gz` or the folder `cifar-10-batches-bin`."""
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES: ClassVar[dict[str, str]] = {
-        "1.0.0": "Training batches, then the test batch, as uint8 [32, 32, 3]."
-    }
+    NOTE = "Training batches, then the test batch, as uint8 [32, 32, 3]."
     TASK = "cifar10"
     DESCRIPTION = "60,000 colour images of 32 x 32 pixels in 10 classes."
     RAW_FOLDERS = ("cifar10",)
@@ -124,10 +120,7 @@ class Cifar10(_Cifar):
 class Cifar100(_Cifar):
     """`cifar-100-binary.tar.gz` or the folder `cifar-100-binary`; labels are the 100 fine ones."""
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES: ClassVar[dict[str, str]] = {
-        "1.0.0": "Training images, then test images, as uint8 [32, 32, 3]."
-    }
+    NOTE = "Training images, then test images, as uint8 [32, 32, 3]."
     TASK = "cifar100"
     DESCRIPTION = "60,000 colour images of 32 x 32 pixels in 100 classes."
     RAW_FOLDERS = ("cifar100",)

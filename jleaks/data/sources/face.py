@@ -67,10 +67,7 @@ class Face(RecordsBuilder):
     People may also be one folder deeper, in another `lfw-deepfunneled`.
     """
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES: ClassVar[dict[str, str]] = {
-        "1.0.0": "People in alphabetical order, each one's photos by number."
-    }
+    NOTE = "People in alphabetical order, each one's photos by number."
     BUILDER_CONFIGS: ClassVar[list[tfds.core.BuilderConfig]] = [
         face_config(DEFAULT_SIZE, DEFAULT_CROP)
     ]

@@ -3,10 +3,8 @@
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
-import tensorflow_datasets as tfds
 
 from jleaks.data.sources.archive import read_whole
 from jleaks.data.sources.builder import RecordsBuilder
@@ -23,10 +21,7 @@ class Mnist(RecordsBuilder):
     Their names may have a dot in place of the second hyphen: `train-images.idx3-ubyte`.
     """
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES: ClassVar[dict[str, str]] = {
-        "1.0.0": "Training images, then test images, as uint8 [28, 28, 1]."
-    }
+    NOTE = "Training images, then test images, as uint8 [28, 28, 1]."
     TASK = "mnist"
     HOMEPAGE = "http://yann.lecun.com/exdb/mnist/"
     CITATION = """\

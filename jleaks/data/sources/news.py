@@ -70,10 +70,7 @@ class News(RecordsBuilder):
     smaller vocabulary is the beginning of a larger one.  Counts are clipped at 255.
     """
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES: ClassVar[dict[str, str]] = {
-        "1.0.0": "Training posts, then test posts, each by group and name."
-    }
+    NOTE = "Training posts, then test posts, each by group and name."
     BUILDER_CONFIGS: ClassVar[list[tfds.core.BuilderConfig]] = [news_config(DEFAULT_NUM_TERMS)]
     TASK = "news"
     HOMEPAGE = "http://qwone.com/~jason/20Newsgroups/"

@@ -25,8 +25,7 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorflow_datasets as tfds
 
-from jleaks.data.sources.archive import read_members
-from jleaks.data.sources.binary_rows import parse_rows
+from jleaks.data.sources import binary_rows
 from jleaks.data.sources.builder import RecordsBuilder
 from jleaks.data.sources.download import Download
 from jleaks.data.sources.raw import RawInput, find_files
@@ -57,22 +56,13 @@ class PurchaseConfig(tfds.core.BuilderConfig):
 class Purchase(RecordsBuilder):
     """`dataset_purchase.tgz`: one file, `dataset_purchase`, of rows `class,0,1,...`."""
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES: ClassVar[dict[str, str]] = {
-        "1.0.0": "The published rows, in order; k-means on rows of length 1."
-    }
+    NOTE = "The published rows, in order; k-means on rows of length 1."
     BUILDER_CONFIGS: ClassVar[list[tfds.core.BuilderConfig]] = [
         PurchaseConfig(name=f"purchase{k}", description=f"Purchase in {k} classes.", num_classes=k)
         for k in (2, 10, 20, 50, 100)
     ]
-    HOMEPAGE = "https://github.com/privacytrustlab/datasets"
-    CITATION = """\
-@inproceedings{shokri2017membership,
-  author = {Reza Shokri and Marco Stronati and Congzheng Song and Vitaly Shmatikov},
-  title = {Membership Inference Attacks Against Machine Learning Models},
-  booktitle = {IEEE Symposium on Security and Privacy},
-  year = {2017}
-}"""
+    HOMEPAGE = binary_rows.HOMEPAGE
+    CITATION = binary_rows.CITATION
     DESCRIPTION = (
         "Which of 600 products each of 197,324 shoppers bought, from Kaggle's Acquire Valued "
         "Shoppers challenge (Shokri et al. 2017)."
@@ -112,15 +102,9 @@ class Purchase(RecordsBuilder):
 
     def read(self, inputs: list[RawInput]) -> Iterator[tuple[np.ndarray, int]]:
         """See base class."""
-        path = inputs[0].paths[0]
-        contents = read_members(path, lambda name: name == _MEMBER)
-        if _MEMBER not in contents:
-            raise InputError(f"{path}: no member {_MEMBER!r}")
-        features, labels = parse_rows(
-            contents.pop(_MEMBER),
-            f"{path}, {_MEMBER}",
-            self.task.feature_shape[0],
-            _PUBLISHED_CLASSES,
+        columns = self.task.feature_shape[0]
+        features, labels = binary_rows.read_rows(
+            inputs[0].paths[0], _MEMBER, columns, _PUBLISHED_CLASSES
         )
         if self.task.num_classes != _PUBLISHED_CLASSES and len(features):
             labels = cluster(features, self.task.num_classes)

@@ -112,7 +112,7 @@ def _draw(
     shown = [bar for panel in panels for bar in panel.bars.values()]
     guess = GUESS if any(panel.guess for panel in panels) else ""
     note = interval_note(shown, "whiskers")
-    head_and_caption(figure, title, " ".join(filter(None, (note, guess, caption))))
+    head_and_caption(figure, title, note, guess, caption)
     legend_below_title(figure, [Patch(color=colour, label=arm) for arm, colour in arms.items()])
     return figure
 

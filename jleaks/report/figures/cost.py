@@ -18,8 +18,10 @@ from jleaks.report.figures.style import (
     head_and_caption,
     legend_below_title,
     new_figure,
+    roc_axes,
 )
 from jleaks.report.numbers import few_mark, notes
+from jleaks.report.titles import attack_title
 
 _PANELS = ("auc", "tpr_at_fpr_0.001")
 
@@ -124,10 +126,6 @@ def draw_cost(title: str, rows: Sequence[Mapping[str, Any]]) -> Figure:
     return figure
 
 
-def _percent(value: float, _: object = None) -> str:
-    return f"{100 * value:.10f}".rstrip("0").rstrip(".") + "%"
-
-
 def draw_roc(
     title: str,
     attacks: Sequence[str],
@@ -165,23 +163,10 @@ def draw_roc(
         axes.plot(
             fpr[resolved], np.maximum(mean, 1e-6), color=colour, lw=1.9,
             ls=_DASHES[ATTACKS[name].references] if name in ATTACKS else "-",
-            label=ATTACKS[name].title if name in ATTACKS else name,
+            label=attack_title(name),
         )  # fmt: skip
     grid = fpr[resolved]
-    axes.plot(grid, grid, color="0.55", lw=1, ls=(0, (2, 2)), label="Guessing")
-    axes.set(
-        xscale="log",
-        yscale="log",
-        xlim=(grid[0], 1),
-        ylim=(max(min(least, grid[0]) / 1.5, 1e-5), 1.05),
-        xlabel="False-positive rate (log)",
-        ylabel="True-positive rate (log)",
-    )
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(FuncFormatter(_percent))
-    axes.grid(True, which="major", color="0.9", lw=0.8)
-    clean_axes(axes)
-    axes.legend(frameon=False, fontsize=8.5, loc="lower right")
+    roc_axes(axes, grid, max(min(least, grid[0]) / 1.5, 1e-5))
     head_and_caption(
         figure,
         title,

@@ -200,7 +200,7 @@ def draw_curves(results: Results, figure: designs.Figure) -> Figure:
         source_note(lines, results.sources),
     )
     title = f"{figure.title}{source_suffix(lines, results.sources)}"
-    head_and_caption(page, title, " ".join(filter(None, notes)))
+    head_and_caption(page, title, *notes)
     legend_below_title(page, _handles(keys))
     return page
 

@@ -103,7 +103,7 @@ def draw_transfer(results: Results, figure: designs.Figure) -> Figure:
         source_note(tasks, results.sources),
     )
     title = f"{figure.title}{source_suffix(tasks, results.sources)}"
-    head_and_caption(page, title, " ".join(filter(None, notes)))
+    head_and_caption(page, title, *notes)
     return page
 
 
@@ -196,5 +196,5 @@ def draw_ratios(results: Results, figure: designs.Figure) -> Figure:
         source_note(tasks, results.sources),
     )
     title = f"{figure.title}{source_suffix(tasks, results.sources)}"
-    head_and_caption(page, title, " ".join(filter(None, notes)))
+    head_and_caption(page, title, *notes)
     return page

@@ -21,7 +21,7 @@ from jleaks.report.figures.style import (
     new_figure,
 )
 from jleaks.report.groups import Results
-from jleaks.report.table import Cell, Table
+from jleaks.report.table import Table
 from jleaks.report.titles import Sources, flagged_title, order_tasks, source_note, source_suffix
 
 _POINTS = "points.npz"
@@ -129,21 +129,16 @@ def points_table(results: Results) -> Table:
         mine = points.member[points.task == task]
         found, chance = nearest_agree(points, task)
         shares = ["-" if math.isnan(share) else f"{share:.3f}" for share in (found, chance)]
-        cells = (
-            flagged_title(task, points.sources),
-            f"{mine.sum():,}",
-            f"{(~mine).sum():,}",
-            *shares,
-        )
-        rows.append(tuple(map(Cell, cells)))
-    return Table(
+        title = flagged_title(task, points.sources)
+        rows.append((title, f"{mine.sum():,}", f"{(~mine).sum():,}", *shares))
+    return Table.of(
         title=f"{results.name}: points" + source_suffix(points.tasks, points.sources),
         caption="Nearest alike: share of a task's points whose nearest point of the other task is a member "
         "if they are and none if they are not; chance: the same for memberships dealt at random.  "
         + source_note(points.tasks, points.sources),
         heads=("Task", "Members", "Non-members", "Nearest alike", "By chance"),
         num_text_columns=1,
-        rows=tuple(rows),
+        rows=rows,
     )
 
 
@@ -192,7 +187,7 @@ def draw_points(results: Results, _: designs.Figure) -> Figure:
         figure,
         "Three largest posteriors of members and others, by t-SNE"
         + source_suffix(points.tasks, points.sources),
-        " ".join(note for note in notes if note),
+        *notes,
     )
     legend_below_title(figure, handles)
     return figure

@@ -7,7 +7,6 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from jleaks.attacks.registry import ATTACKS
 from jleaks.report.figures.style import (
     BLUE,
     SERIES_COLOURS,
@@ -18,10 +17,7 @@ from jleaks.report.figures.style import (
     new_figure,
 )
 from jleaks.report.record_tables import fprs_of
-
-
-def _titled(name: str) -> str:
-    return ATTACKS[name].title if name in ATTACKS else name
+from jleaks.report.titles import attack_title
 
 
 def draw_spread(title: str, rows: Sequence[Mapping[str, Any]]) -> Figure:
@@ -44,7 +40,7 @@ def draw_spread(title: str, rows: Sequence[Mapping[str, Any]]) -> Figure:
             mine = [row[name] for row in rows if row["attack"] == attack]
             values = np.sort([value for value in mine if value is not None])
             share = 1 - np.arange(len(values)) / len(values)
-            axes.step(values, share, where="pre", color=colour, lw=1.8, label=_titled(attack))
+            axes.step(values, share, where="pre", color=colour, lw=1.8, label=attack_title(attack))
         axes.set(xlabel=label, ylabel="Share of records with at least as much", ylim=(0, 1.02))
         axes.set_xlim(right=1.01)
         axes.grid(True, color="0.92", lw=0.8)

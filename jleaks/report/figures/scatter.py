@@ -111,7 +111,7 @@ def draw_overfitting(results: Results, _: designs.Figure) -> Figure:
         figure,
         "Overfitting of the target against the attack of adversary 1"
         + source_suffix(tasks, results.sources),
-        " ".join(filter(None, notes)),
+        *notes,
     )
     figure.draw_without_rendering()
     # Labels are placed on the final page, so the layout must not move any more.

@@ -12,9 +12,11 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import FuncFormatter
 
 from jleaks.metrics.intervals import Interval
 from jleaks.report.groups import CONFIDENCE
@@ -42,12 +44,12 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def head_and_caption(figure: Figure, title: str, caption: str) -> None:
-    """Writes the title above and the caption below, broken to the figure's width."""
+def head_and_caption(figure: Figure, title: str, *caption: str) -> None:
+    """Writes the title above and the sentences of the caption below, broken to the figure's width."""
     inches = figure.get_figwidth()
     # Mean width of a character in the two sizes of DejaVu Sans, in inches.
     title_lines = textwrap.wrap(title, max(20, int(inches / 0.102)))
-    caption_lines = textwrap.wrap(caption, max(30, int(inches / 0.070)))
+    caption_lines = textwrap.wrap(" ".join(filter(None, caption)), max(30, int(inches / 0.070)))
     figure.suptitle("\n".join(title_lines), x=0.01, ha="left", fontsize=11.5, weight="bold")
     figure.supxlabel("\n".join(caption_lines), x=0.01, ha="left", fontsize=8, color=GREY)
 
@@ -111,6 +113,33 @@ def drawn_bounds(intervals: Sequence[Interval]) -> tuple[np.ndarray, np.ndarray]
 def guess_line(axes: Axes) -> None:
     """Draws the line of 0.5."""
     axes.axhline(0.5, color="0.2", linewidth=1, linestyle=(0, (4, 3)), zorder=1.5)
+
+
+def percent_axis(axis: Axis) -> None:
+    """Writes an axis's fractions in percent, with as many digits as they need."""
+    axis.set_major_formatter(
+        FuncFormatter(lambda value, _: f"{100 * value:.10f}".rstrip("0").rstrip(".") + "%")
+    )
+
+
+def roc_axes(axes: Axes, grid: np.ndarray, least: float) -> None:
+    """Makes axes those of ROC curves, both logarithmic, with a line of guessing and a legend.
+
+    Args:
+      axes: With all curves.
+      grid: FPRs, ascending, from the least that is shown on.
+      least: The least TPR that is shown.
+    """
+    axes.plot(grid, grid, color="0.55", lw=1, ls=(0, (2, 2)), label="Guessing")
+    axes.set(
+        xscale="log", yscale="log", xlim=(grid[0], 1), ylim=(least, 1.05),
+        xlabel="False-positive rate (log)", ylabel="True-positive rate (log)",
+    )  # fmt: skip
+    percent_axis(axes.xaxis)
+    percent_axis(axes.yaxis)
+    axes.grid(True, which="major", color="0.9", lw=0.8)
+    clean_axes(axes)
+    axes.legend(frameon=False, fontsize=8.5, loc="lower right")
 
 
 def ink(rgba: tuple[float, float, float, float]) -> str:
