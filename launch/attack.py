@@ -192,7 +192,9 @@ def main(_: list[str]) -> int:
                 groups = group_rows(bank, bounded, found.references, found.shadows, options)
         if bounded:
             with doing("bounding epsilon"):
-                audits = audit(bank, bounded, _REFERENCES.value, options, _DELTA.value)
+                audits = audit(
+                    bank, bounded, (found.references, found.shadows), options, _DELTA.value
+                )
         found_usage = _used(bank, bounded, shares, options, functools.partial(_tell, log, path))
         judges = [
             one.name

@@ -101,6 +101,7 @@ class AttackedBank:
       bank: What was attacked.
       attacks: Those that were run.
       references: Who was compared with whom.
+      shadows: References of the targets' shadows; None where too few models are left to be any.
       metrics: Of every attack on every target.
       options: Parameters of the attacks.
       notes: What could not be run, and why.
@@ -110,15 +111,11 @@ class AttackedBank:
     bank: Bank
     attacks: list[Attack]
     references: References
+    shadows: References | None
     metrics: BankMetrics
     options: Options
     notes: tuple[str, ...]
     seconds: float
-
-    @property
-    def shadows(self) -> References | None:
-        """References of the targets' shadows; None where too few models are left to be any."""
-        return assign(self.bank, self.references.models.shape[1])[1]
 
     @functools.cached_property
     def as_rows(self) -> list[bank_results.Row]:
@@ -229,4 +226,4 @@ def attack(
             if not possible:
                 raise
     seconds = time.monotonic() - tick
-    return AttackedBank(bank, possible, references, metrics, chosen, tuple(notes), seconds)
+    return AttackedBank(bank, possible, references, shadows, metrics, chosen, tuple(notes), seconds)

@@ -129,15 +129,17 @@ def targets_at_once(
     least, more = (
         records * bytes_per_record(arrays, attacks, number, mesh) for number in (size, 2 * size)
     )
-    spare = _memory(mesh) - least
+    spare, each = _memory(mesh) - least, more - least
     if spare < 0:
         return None
-    if of_cpu(mesh):
-        spare = min(spare, _TARGETS_BYTES)
-    most = int(spare // (more - least) + 1) * size
+    most = int(_TARGETS_BYTES // each + 1) * size if of_cpu(mesh) else targets
     # As many in every call.
     calls = -(-targets // most)
-    return -(-targets // (calls * size)) * size
+    found = -(-targets // (calls * size)) * size
+    # By halves: programs, which take long to compile, are of few shapes whatever memory is free.
+    while (found // size - 1) * each > spare:
+        found = -(-found // (2 * size)) * size
+    return found
 
 
 def records_at_once(arrays: Arrays, attacks: Sequence[Attack], targets: int, mesh: Mesh) -> int:

@@ -68,9 +68,13 @@ def class_thresholds(
       valid: Records that take part.
       num_classes: K.
     """
-    overall = _best_by_class(scores, jnp.zeros_like(labels), member, valid, 1)[0][0]
     best, usable = _best_by_class(scores, labels, member, valid, num_classes)
-    return jnp.where(usable, best, overall)
+
+    def overall() -> Array:
+        return _best_by_class(scores, jnp.zeros_like(labels), member, valid, 1)[0][0]
+
+    # Another sort of all records, which few banks need.
+    return jnp.where(usable, best, lax.cond(usable.all(), lambda: jnp.float32(0), overall))
 
 
 def _best_by_class(

@@ -116,7 +116,15 @@ def scores(
       NonFiniteScoresError: an attack has scores of audited records that cannot be ranked.
     """
     layout = layout_of(bank, attacks, references, shadows, options)
-    found = [np.asarray(r) for r in _score_program(layout.programs)(*layout[:3])]
+    program, shared = _score_program(layout.programs), jax.device_put(layout[:2])
+    count = len(references.targets)
+    # So many at a time, as `evaluate` takes them.
+    per_call = targets_at_once(layout.arrays, attacks, count, fleet.make_mesh(1)) or 1
+    parts = []
+    for start in range(0, count, per_call):
+        some = jax.tree.map(lambda leaf, at=start: leaf[at : at + per_call], layout.targets)
+        parts.append([np.asarray(rows) for rows in program(*shared, _spread(some, per_call)[0])])
+    found = [np.concatenate(rows)[:count] for rows in zip(*parts, strict=True)]
     bad = np.stack([~np.isfinite(rows) for rows in found]) & references.audited(bank)
     _refuse(attacks, bad.sum(-1), bad.argmax(-1), references)
     return {a.name: rows for a, rows in zip(attacks, found, strict=True)}

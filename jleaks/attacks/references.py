@@ -95,7 +95,8 @@ class References:
             return 0.0, 0.0
         candidate = self._candidate(bank)
         # A reference counts once for each of its records: no product over all records is needed.
-        trained = self.use.sum(0, dtype=np.float64) @ bank.member[:, candidate].sum(1)
+        counts = [np.count_nonzero(row & candidate) for row in bank.member]
+        trained = self.use.sum(0, dtype=np.float64) @ np.array(counts)
         inside = float(trained / (len(self.targets) * max(int(candidate.sum()), 1)))
         return inside, self.models.shape[1] - inside
 

@@ -7,11 +7,12 @@ import numpy as np
 from jleaks.attacks.bank import Bank
 from jleaks.attacks.evaluate_bank import scores
 from jleaks.attacks.options import Options
-from jleaks.attacks.references import assign
+from jleaks.attacks.references import References, assign
 from jleaks.attacks.registry import Attack
 from jleaks.experiments.bank_results import Row
-from jleaks.metrics.epsilon import epsilon_one_run, epsilon_over_thresholds
-from jleaks.metrics.gaussian_dp import mu_one_run, mu_over_thresholds
+from jleaks.metrics.epsilon import epsilon_of_guesses, epsilon_over_thresholds
+from jleaks.metrics.gaussian_dp import mu_of_guesses, mu_over_thresholds
+from jleaks.metrics.guesses import guesses
 from jleaks.metrics.over_targets import auc_over_records
 from jleaks.rows import GUARANTEE
 
@@ -19,7 +20,7 @@ from jleaks.rows import GUARANTEE
 def audit(
     bank: Bank,
     attacks: Sequence[Attack],
-    num_references: int | None = None,
+    assigned: tuple[References, References | None] | None = None,
     options: Options | None = None,
     delta: float = 1e-5,
     confidence: float = 0.95,
@@ -40,7 +41,8 @@ def audit(
     Args:
       bank: Answers and membership.
       attacks: Whose scores.
-      num_references: Of each target; None for all.
+      assigned: References of the targets and of their shadows, from `references.assign`; None for all that
+        there are.
       options: Parameters of attacks.
       delta: The delta of (epsilon, delta)-DP.
       confidence: Of each bound and interval.
@@ -48,7 +50,7 @@ def audit(
     Raises:
       InputError: an attack cannot be run on this bank, or an argument is out of range.
     """
-    references, shadows = assign(bank, num_references)
+    references, shadows = assign(bank) if assigned is None else assigned
     found = scores(bank, list(attacks), references, shadows, options)
     audited = references.audited(bank)
     # What DP-SGD guarantees stands beside what is found: for neighbours that add or remove a record; the
@@ -61,12 +63,13 @@ def audit(
         for target, mine, values in zip(references.targets, audited, of_attack, strict=True):
             row, member = values[mine].astype(np.float64), bank.member[target, mine]
             over = epsilon_over_thresholds(row, member, delta, confidence)
-            one = epsilon_one_run(row, member, delta, confidence)
+            made = guesses(row, member)
+            one = epsilon_of_guesses(made, delta, confidence)
             # No epsilon goes with a mu at a delta of 0.
             at = delta or 0.5
             mus = {
                 "thresholds": mu_over_thresholds(row, member, at, confidence),
-                "one_run": mu_one_run(row, member, at, confidence),
+                "one_run": mu_of_guesses(made, at, confidence),
             }
             area = auc_over_records(row, member, confidence)
             rows.append(

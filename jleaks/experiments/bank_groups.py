@@ -16,8 +16,9 @@ from jleaks.attacks.options import Options
 from jleaks.attacks.references import References
 from jleaks.attacks.registry import Attack
 from jleaks.metrics.bank_metrics import FPRS
-from jleaks.metrics.epsilon import DELTA, epsilon_one_run, epsilon_over_thresholds
-from jleaks.metrics.gaussian_dp import mu_one_run, mu_over_thresholds
+from jleaks.metrics.epsilon import DELTA, epsilon_of_guesses, epsilon_over_thresholds
+from jleaks.metrics.gaussian_dp import mu_of_guesses, mu_over_thresholds
+from jleaks.metrics.guesses import guesses
 from jleaks.metrics.pooled_scores import PooledScores
 from jleaks.rows import GUARANTEE
 
@@ -139,10 +140,11 @@ def bounds(
     mu_over = mu_over_thresholds(*pairs, delta, confidence)
     each = 1 - (1 - confidence) / len(values)
     targets = [
-        (row[use], truth[use]) for row, truth, use in zip(values, member, judged, strict=True)
+        guesses(row[use], truth[use])
+        for row, truth, use in zip(values, member, judged, strict=True)
     ]
-    one = [epsilon_one_run(*target, delta, each) for target in targets]
-    mu_one = [mu_one_run(*target, delta, each) for target in targets]
+    one = [epsilon_of_guesses(made, delta, each) for made in targets]
+    mu_one = [mu_of_guesses(made, delta, each) for made in targets]
     return {
         "delta": delta,
         "confidence": confidence,

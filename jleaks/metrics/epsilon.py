@@ -33,7 +33,7 @@ import numpy as np
 import scipy.special
 
 from jleaks.errors import InputError
-from jleaks.metrics.guesses import Design, Sides, guesses
+from jleaks.metrics.guesses import Design, Guesses, Sides, guesses
 from jleaks.metrics.intervals import Values, check_confidence, clopper_pearson
 from jleaks.metrics.over_targets import by_membership
 
@@ -363,9 +363,31 @@ def epsilon_one_run(
       InputError: scores or membership are not as `by_membership` takes them, r is not in 1..m, or
         another argument is out of range.
     """
+    return epsilon_of_guesses(
+        guesses(scores, member, design, sides, seed), delta, confidence, num_guesses=num_guesses
+    )
+
+
+def epsilon_of_guesses(
+    made: Guesses,
+    delta: float = DELTA,
+    confidence: float = 0.95,
+    *,
+    num_guesses: int | Sequence[int] | None = None,
+) -> OneRunAudit:
+    """Returns the bound of `epsilon_one_run` from guesses that were made before.
+
+    Args:
+      made: The guesses.
+      delta: The delta of (epsilon, delta)-DP, 0 <= delta < 1.
+      confidence: Probability that the bound is at most the true epsilon.
+      num_guesses: r, one or several; default `GUESS_SHARES` of the coins.
+
+    Raises:
+      InputError: r is not in 1..m, or another argument is out of range.
+    """
     check_confidence(confidence)
     _check_delta(delta)
-    made = guesses(scores, member, design, sides, seed)
     tried, m = made.numbers(num_guesses), made.num_coins
     found, perfect, alpha = [], [], (1 - confidence) / len(tried)
     for r in tried:
@@ -375,5 +397,5 @@ def epsilon_one_run(
         # Without a bound, the guesses that came nearest to one are shown.
         found.append((epsilon, -_p_value(v, r, m, 0.0, 0.0), r, v))
     epsilon, _, r, v = max(found)
-    words = f"one run, {design}", confidence, delta, _ASSUMPTIONS[design]
+    words = f"one run, {made.design}", confidence, delta, _ASSUMPTIONS[made.design]
     return OneRunAudit(epsilon, r, v, m, len(tried), *words, max(perfect))

@@ -25,7 +25,7 @@ import scipy.special
 
 from jleaks.errors import InputError
 from jleaks.metrics.epsilon import quantile_thresholds
-from jleaks.metrics.guesses import Design, guesses
+from jleaks.metrics.guesses import Design, Guesses, guesses
 from jleaks.metrics.intervals import Values, check_confidence, clopper_pearson
 from jleaks.metrics.over_targets import by_membership
 
@@ -208,8 +208,29 @@ def mu_one_run(
     Raises:
       InputError: as `guesses` and `Guesses.numbers`, or an argument is out of range.
     """
-    check_confidence(confidence)
     made = guesses(scores, member, design, "both", seed)
+    return mu_of_guesses(made, delta, confidence, num_guesses=num_guesses)
+
+
+def mu_of_guesses(
+    made: Guesses,
+    delta: float,
+    confidence: float = 0.95,
+    *,
+    num_guesses: int | Sequence[int] | None = None,
+) -> GaussianAudit:
+    """Returns the bound of `mu_one_run` from guesses that were made before.
+
+    Args:
+      made: The guesses.
+      delta: For which epsilon is stated.
+      confidence: Probability that the bound is at most the true mu.
+      num_guesses: One or several; default `guesses.GUESS_SHARES` of the coins.
+
+    Raises:
+      InputError: as `Guesses.numbers`, or an argument is out of range.
+    """
+    check_confidence(confidence)
     tried = made.numbers(num_guesses)
     alpha = (1 - confidence) / len(tried)
     found, perfect = [], []

@@ -393,7 +393,7 @@ def test_targets_that_do_not_fit_together_are_attacked_some_at_a_time(
         )
 
 
-@pytest.mark.parametrize(("targets", "expected"), [(4, 4), (5, 6), (7, 4), (16, 6), (1, 2)])
+@pytest.mark.parametrize(("targets", "expected"), [(4, 4), (5, 6), (7, 4), (16, 4), (1, 2)])
 def test_calls_of_equally_many_targets(answers, monkeypatch, targets, expected):
     arrays = bank_arrays.bank_arrays(answers, [ATTACKS["loss"]], assign(answers))
     mesh = make_mesh(2)
@@ -401,6 +401,18 @@ def test_calls_of_equally_many_targets(answers, monkeypatch, targets, expected):
     enough = bank_arrays.bytes_per_record(arrays, [ATTACKS["loss"]], 6, mesh) * 90
     monkeypatch.setattr(bank_arrays, "device_memory", lambda _: enough / 2 / 0.4 + 1)
     assert bank_arrays.targets_at_once(arrays, [ATTACKS["loss"]], targets, mesh) == expected
+
+
+def test_scores_are_the_same_for_some_targets_at_a_time(answers, monkeypatch):
+    attacks = [ATTACKS[name] for name in ("lira_online", "rmia_online", "attack_p")]
+    args = answers, attacks, *assign(answers)
+    whole = scores(*args)
+    # Three of the targets in a call, which their number is no multiple of.
+    monkeypatch.setattr(evaluate_lib, "targets_at_once", lambda *_: 3)
+    parts = scores(*args)
+    for name, rows in whole.items():
+        assert rows.shape == parts[name].shape == answers.member.shape
+        np.testing.assert_allclose(parts[name], rows, rtol=1e-5, atol=1e-6, err_msg=name)
 
 
 def test_summaries_say_how_the_models_were_trained(trained):
