@@ -132,19 +132,8 @@ _TITLE = flags.DEFINE_string(
 
 # Without --data these would be passed over in silence.
 _OF_DATA = (
-    *(
-        "fit",
-        "predict",
-        "answers",
-        "member",
-        "nonmembers",
-        "id",
-        "groups",
-        "label",
-        "features",
-        "drop",
-    ),
-    *("shadow_data", "shadow_budget", "policy"),
+    *("fit", "predict", "answers", "member", "nonmembers", "id", "groups", "label", "features"),
+    *("drop", "shadow_data", "shadow_budget", "policy"),
 )
 
 

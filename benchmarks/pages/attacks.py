@@ -144,10 +144,6 @@ def _banks(folder: Path) -> list[PageBank]:
     return sorted(told_apart, key=rank)
 
 
-def _line(cells: list[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
-
-
 _BANKS = Layout(
     "The banks",
     "Versions: {shown_versions}.",
@@ -183,8 +179,7 @@ def _what_was_run(banks: list[PageBank]) -> str:
 
 def _side_by_side(banks: list[PageBank], metric: str) -> str:
     """Returns a table of the main attacks on all banks, and below it what its signs mean."""
-    lines = [_line(["Attack", "Needs", *(bank.title for bank in banks)])]
-    lines.append(_line(["---", "---", *["---:"] * len(banks)]))
+    lines: list[list[str]] = []
     needs = {"none": "-", "out": "OUT", "proxies and out": "proxies, OUT", "in and out": "IN, OUT"}
     by = [{r["attack"]: r for r in bank.rows} for bank in banks]
     texts: list[str] = []
@@ -192,10 +187,13 @@ def _side_by_side(banks: list[PageBank], metric: str) -> str:
         cells = [number(found[attack], metric) if attack in found else UNDEFINED for found in by]
         if any(cell != UNDEFINED for cell in cells):
             entry = ATTACKS[attack]
-            lines.append(_line([entry.title, needs[entry.references], *cells]))
+            lines.append([entry.title, needs[entry.references], *cells])
             texts += cells
     rows = [row for bank in banks for row in bank.rows]
-    return "\n".join([*lines, "", f"{interval_note(rows)} {notes(texts)}".rstrip()])
+    table = Table.of("", "", ["Attack", "Needs", *(bank.title for bank in banks)], 2, lines)
+    return "\n".join(
+        [*table.markdown_lines(), "", f"{interval_note(rows)} {notes(texts)}".rstrip()]
+    )
 
 
 def _ordering(banks: list[PageBank], folder: Path) -> list[str]:

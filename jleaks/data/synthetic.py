@@ -150,13 +150,12 @@ def _people(task: Task, labels: np.ndarray, generator: np.random.Generator) -> n
 _MAKERS = {"pixels": _images, "binary": _bits, "terms": _terms, "mixed": _people}
 
 
-def synthetic(name: str, num_records: int | None = None, seed: int = 0) -> Dataset:
-    """Makes the synthetic stand-in of a task.
+def synthetic(name: str, num_records: int | None = None) -> Dataset:
+    """Makes the synthetic stand-in of a task, the same for all seeds of a plan.
 
     Args:
       name: Of the task.
       num_records: N; None for as many as the real set has.
-      seed: Identifies the draw; every run uses 0, so that all seeds of a plan share one dataset.
 
     Returns:
       A dataset whose `source` is "synthetic".
@@ -176,7 +175,7 @@ def synthetic(name: str, num_records: int | None = None, seed: int = 0) -> Datas
             f"{count} records of {name} were asked for, {size:,} numbers; a stand-in has "
             f"{_MOST_NUMBERS:,} at most"
         )
-    generator = identity_generator(seed, name, Role.SYNTHETIC)
+    generator = identity_generator(0, name, Role.SYNTHETIC)
     labels = _labels(task, count, generator)
     if (positive := DIFFICULTY[name].positive) is not None:
         labels = (generator.random(count) < positive).astype(labels.dtype)

@@ -1,7 +1,7 @@
 """E1 to E9: adversary 1, and what it needs of its shadows (Salem et al. 2019, section IV)."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from jleaks.data.tasks import get_task
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 ACCESS: tuple[Access, ...] = ("direct", "http")
 
 
-def one_shadow(run: "Context", tasks: Sequence[str] | None = None, **fields: Any) -> Iterator[Case]:
-    """Adversary 1 on the undefended targets of all draws of some tasks; None for those that take part."""
-    for task, seed in run.draws(tasks):
+def one_shadow(run: "Context", **fields: Any) -> Iterator[Case]:
+    """Adversary 1 on the undefended targets of all draws."""
+    for task, seed in run.draws():
         yield Case("adversary 1", run.target(task, seed), (run.shadow(task, seed),), **fields)
 
 

@@ -28,9 +28,9 @@ def transfers(
             yield Case(attack, run.target(target, seed), (run.shadow(shadow, seed),), **fields)
 
 
-def unaided(run: "Context", tasks: Sequence[str] | None = None, **fields: Any) -> Iterator[Case]:
-    """Adversary 3 on the undefended targets of all draws of some tasks; None for those that take part."""
-    for task, seed in run.draws(tasks):
+def unaided(run: "Context", **fields: Any) -> Iterator[Case]:
+    """Adversary 3 on the undefended targets of all draws."""
+    for task, seed in run.draws():
         yield Case("adversary 3", run.target(task, seed), **fields)
 
 

@@ -12,6 +12,7 @@ from jleaks.experiments.designs import design_of
 from jleaks.report.findings import finding
 from jleaks.report.groups import Results, collect
 from jleaks.report.numbers import FEW_NOTE
+from jleaks.report.table import Table
 from jleaks.report.tables import range_text, tables
 from jleaks.rows import OF_EXPERIMENT, read_rows
 
@@ -71,22 +72,18 @@ def collect_all(folder: Path, names: Iterable[str] = EXPERIMENTS) -> list[Result
     return found
 
 
-def _line(cells: list[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
-
-
 def _distinct(values: pd.Series) -> str:
     return ", ".join(dict.fromkeys(values.astype(str))) or "-"
 
 
 def _how_it_was_run(found: list[Results]) -> list[str]:
     heads = ["Experiment", "Scale", "Tasks", "Records", "Seeds", "Rows", "Device", "Plan", "Format"]
-    lines = ["## How it was run", "", _line(heads), _line(["---"] * len(heads))]
+    table: list[list[str]] = []
     named = [results for results in found if len(results.rows)]
     for results in found:
         title = f"{results.name}. {EXPERIMENTS[results.name].title}"
         if results not in named:
-            lines.append(_line([title, "-", "0", "-", "-", "0", "-", "-", "-"]))
+            table.append([title, "-", "0", "-", "-", "0", "-", "-", "-"])
             continue
         rows = results.rows
         counts = rows.groupby("task")["seed"].nunique()
@@ -103,7 +100,9 @@ def _how_it_was_run(found: list[Results]) -> list[str]:
             _distinct("`" + rows["fingerprint"] + "`"),
             _distinct(formats),
         ]
-        lines.append(_line(cells))
+        table.append(cells)
+    runs = Table.of("", "", heads, len(heads), table)
+    lines = ["## How it was run", "", *runs.markdown_lines()]
     if not named:
         return [*lines, ""]
     every = pd.concat([results.rows[["command", "versions"]] for results in named])

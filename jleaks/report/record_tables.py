@@ -99,9 +99,9 @@ def agreement_table(agreement: Sequence[Mapping[str, Any]]) -> Table:
     )
 
 
-def strongest_table(rows: Sequence[Mapping[str, Any]], count: int = 10) -> Table:
-    """Returns the most vulnerable records of the first attack among the rows."""
-    mine = [row for row in rows if row["attack"] == rows[0]["attack"]][:count]
+def strongest_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Returns the ten most vulnerable records of the first attack among the rows."""
+    mine = [row for row in rows if row["attack"] == rows[0]["attack"]][:10]
     fprs = fprs_of(rows[0])
     heads = ["Record", "In the dataset", "Class", "AUC", "95%", "Separation", "q (BH)"]
     heads += [f"TPR at own\n{float(fpr):.4g} FPR" for fpr in fprs]

@@ -145,8 +145,8 @@ class Table:
             Text(),
         )
 
-    def to_markdown(self) -> str:
-        """Returns the table as GitHub-flavoured Markdown under a heading of the third level."""
+    def markdown_lines(self) -> list[str]:
+        """Returns heads and rows as lines of GitHub-flavoured Markdown, without title and caption."""
 
         def line(texts: Sequence[str]) -> str:
             return "| " + " | ".join(text.replace("|", "\\|") for text in texts) + " |"
@@ -156,8 +156,9 @@ class Table:
             line([f"**{cell.text}**" if cell.marked else cell.text for cell in row])
             for row in self.rows
         ]
-        heads = [head.replace("\n", " ") for head in self.heads]
+        return [line([head.replace("\n", " ") for head in self.heads]), line(rules), *body]
+
+    def to_markdown(self) -> str:
+        """Returns the table as GitHub-flavoured Markdown under a heading of the third level."""
         caption = self.caption.replace("*", "\\*")
-        return "\n".join(
-            [f"### {self.title}", "", line(heads), line(rules), *body, "", caption, ""]
-        )
+        return "\n".join([f"### {self.title}", "", *self.markdown_lines(), "", caption, ""])

@@ -108,7 +108,7 @@ def arrange(
 
 
 def label_points(
-    axes: Axes, points: np.ndarray, texts: Sequence[str], segments: np.ndarray, size: float = 8.0
+    axes: Axes, points: np.ndarray, texts: Sequence[str], segments: np.ndarray
 ) -> None:
     """Writes a label beside every point of `axes`, with a thin line where it stands far off.
 
@@ -119,13 +119,12 @@ def label_points(
       points: The points in data coordinates, [n, 2].
       texts: Their labels, n of them.
       segments: Lines better not covered, in data coordinates, [m, 4]: x0, y0, x1, y1.
-      size: Size of the text.
     """
     canvas = axes.figure.canvas
     assert isinstance(canvas, FigureCanvasAgg)
     scale = 72 / canvas.figure.dpi  # pixels -> points
     labels = [
-        axes.text(point[0], point[1], text, fontsize=size, zorder=6)
+        axes.text(point[0], point[1], text, fontsize=8.0, zorder=6)
         for point, text in zip(points, texts, strict=True)
     ]
     extents = [label.get_window_extent(canvas.get_renderer()) for label in labels]
