@@ -37,7 +37,9 @@ void Images(Index size, Index channels, Index features, Index border) {
   std::vector<std::uint8_t> hits(pixels);
   Convolution conv{2, size, size, channels, 5, features, border};
   conv.Forward(x.data(), kernel.data(), bias.data(), y.data(), hits.data());
-  conv.WeightGradient(x.data(), hits.data(), dy.data(), dkernel.data(), dbias.data());
+  conv.WeightGradient(x.data(), hits.data(), dy.data(), dkernel.data(), dbias.data(), false);
+  Floats of_each(2 * kernel.size()), bias_of_each(2 * features);
+  conv.WeightGradient(x.data(), hits.data(), dy.data(), of_each.data(), bias_of_each.data(), true);
   conv.InputGradient(kernel.data(), hits.data(), dy.data(), dx.data());
 }
 
