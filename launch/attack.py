@@ -111,7 +111,7 @@ def main(_: list[str]) -> int:
     from jleaks.experiments import bank_results
     from jleaks.experiments.bank_audits import audit
     from jleaks.experiments.bank_groups import group_rows
-    from jleaks.experiments.triage import FINDERS, alike, triage
+    from jleaks.experiments.triage import FINDERS, alike, scored, triage
     from jleaks.files import replace_file
     from jleaks.report.bank_tables import bank_tables
     from jleaks.report.record_tables import groups_table
@@ -202,8 +202,9 @@ def main(_: list[str]) -> int:
             if one.references != "none" and {*FINDERS, one.name} <= run_names
         ]
         with doing("looking for the members at risk"):
-            risks = triage(bank, judges, _REFERENCES.value, options) if judges else []
-            orders = alike(bank, judges, _REFERENCES.value, options) if judges else []
+            assigned = found.references, found.shadows
+            given = scored(bank, judges, assigned, options) if judges else None
+            risks, orders = (triage(given), alike(given)) if given else ([], [])
         tables = bank_tables(summary, comparisons, audits, found_usage, risks, orders)
         if groups:
             tables.insert(1, groups_table(groups))

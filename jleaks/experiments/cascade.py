@@ -11,9 +11,6 @@ round are one fleet.  Beside it stands the same attack with as many plain shadow
 """
 
 import dataclasses
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -25,57 +22,21 @@ from jleaks.attacks.evaluate_bank import scores
 from jleaks.attacks.options import published
 from jleaks.attacks.references import References
 from jleaks.attacks.registry import ATTACKS
-from jleaks.attacks.signals import bank_signal_fn
-from jleaks.data.perturbations import perturbation
+from jleaks.data.dataset import Dataset
 from jleaks.data.splits import Halves
 from jleaks.data.tasks import get_task
-from jleaks.experiments.bank import lay_out, subjects
+from jleaks.experiments.bank import subjects
 from jleaks.experiments.cascade_plan import CascadePlan
-from jleaks.experiments.engine import checked, reread, training
+from jleaks.experiments.per_target import Asked, Row, ask, joined, rows_of
+from jleaks.experiments.per_target_plan import NUM_REFERENCES
 from jleaks.experiments.querier import Querier
 from jleaks.experiments.subjects import Subject
-from jleaks.experiments.workdir import Workdir
 from jleaks.keys import Role, identity_generator, identity_key
 from jleaks.metrics import roc
 from jleaks.metrics.bank_metrics import FPRS
-from jleaks.rows import read_rows, write_rows
 from jleaks.training.execution import Execution
 from jleaks.training.fleet import stack_key_data
-from jleaks.training.reporter import Reporter, provenance
-
-Row = dict[str, Any]
-
-# Models whose members the attacker knows, twins, from whom thresholds are learned.
-_REFERENCES = 2
-
-
-class Asked(NamedTuple):
-    """What some models answered about the audited records.
-
-    Attributes:
-      phi: [M, N] logit-scaled confidences.
-      phi_t: [M, N] at the bank's temperature.
-      member: [M, N] who trained on what.
-      seconds: Device seconds that training all of them took.
-    """
-
-    phi: Float[np.ndarray, "models records"]
-    phi_t: Float[np.ndarray, "models records"]
-    member: Bool[np.ndarray, "models records"]
-    seconds: float
-
-    def take(self, models: slice) -> "Asked":
-        """Returns some of the models, at their share of the seconds."""
-        found = len(self.phi[models]) / len(self.phi)
-        return Asked(
-            self.phi[models], self.phi_t[models], self.member[models], self.seconds * found
-        )
-
-
-def joined(parts: Sequence[Asked]) -> Asked:
-    """Puts models behind each other."""
-    phi, phi_t, member, seconds = zip(*parts, strict=True)
-    return Asked(np.concatenate(phi), np.concatenate(phi_t), np.concatenate(member), sum(seconds))
+from jleaks.training.reporter import Reporter
 
 
 def cascade(
@@ -110,43 +71,16 @@ def cascade(
       Preempted: a stop signal arrived; the same call continues.
       DivergedError: a model's loss was not finite.
     """
-    reporter = checked(plan, execution, reporter)
-    work = Workdir(workdir, plan)
-    outcome = work.outcome("rows.jsonl")
-    told = f"{plan.task}: reading {outcome.path}"
-    found = reread(outcome, _read, lambda rows: rows, reporter, told)
-    if found is not None:
-        return found
-    bank = plan.bank()
-    data, split = lay_out(bank, data_dir)
-    about = {
-        "task": plan.task,
-        "source": data.source,
-        "seed": plan.seed,
-        "anchor_sides": plan.anchor_sides,
-        **provenance(plan.fingerprint(), execution),
-        "command": command,
-    }
-    with training(work, execution, lambda _: data, reporter, models_dir) as (querier, _):
+
+    def attacked(querier: Querier, data: Dataset, split: Halves, reporter: Reporter) -> list[Row]:
+        bank = plan.bank()
         plain = ask(querier, subjects(bank, split, range(bank.num_models)), split, bank.temperature)
-        found = _rounds(plan, querier, split, plain, data.labels[split.candidates], reporter)
-    rows = [{**about, **row} for row in found]
-    with outcome.writing() as path:
-        write_rows(path, rows, ())
-    return rows
+        return _rounds(plan, querier, split, plain, data.labels[split.candidates], reporter)
 
-
-def _read(path: Path) -> list[Row]:
-    return [dict(row) for row in read_rows(path, ())]
-
-
-def ask(querier: Querier, models: Sequence[Subject], split: Halves, temperature: float) -> Asked:
-    """Trains models and asks them about all audited records."""
-    keep = bank_signal_fn(temperature, perturbation(get_task(models[0].task), 1, 1.0))
-    found = querier.signals(models, split.candidates, keep)
-    member = np.stack([np.isin(split.candidates, model.members) for model in models])
-    seconds = querier.cost(models).device_seconds
-    return Asked(found["phi"][..., 0], found["phi_t"], member, seconds)
+    about = {"anchor_sides": plan.anchor_sides}
+    return rows_of(
+        plan, attacked, about, execution, workdir, data_dir, models_dir, command, reporter
+    )
 
 
 def _conditioned(
@@ -165,7 +99,7 @@ def _conditioned(
       inside: Anchors that all of them have.
       others: Anchors that none of them has.
     """
-    count = _REFERENCES + plan.num_shadows
+    count = NUM_REFERENCES + plan.num_shadows
     free = np.flatnonzero(~inside & ~others)
     (first,) = subjects(plan.bank(), split, [0])
     found = []
@@ -194,7 +128,7 @@ def _attacked(
 
     The form of the attack, if it has several, is chosen on a reference.
     """
-    count, nobody = 1 + _REFERENCES, np.zeros(len(labels), bool)
+    count, nobody = 1 + NUM_REFERENCES, np.zeros(len(labels), bool)
     total = len(models.phi)
     bank = Bank(
         models.phi[None], models.member, labels, num_classes, nobody, phi_t=models.phi_t,
@@ -227,8 +161,8 @@ def _rounds(
     """Attacks all targets round by round; see `cascade` for the rows."""
     count, size, task = plan.num_targets, plan.num_shadows, get_task(plan.task)
     attack, temperature = ATTACKS[plan.attack], plan.bank().temperature
-    targets, first = plain.take(slice(count)), plain.take(slice(count, count + _REFERENCES))
-    pool = plain.take(slice(count + _REFERENCES, None))
+    targets, first = plain.take(slice(count)), plain.take(slice(count, count + NUM_REFERENCES))
+    pool = plain.take(slice(count + NUM_REFERENCES, None))
     rule = Rule(
         plan.false_others, plan.false_members, plan.most_anchored, both=plan.anchor_sides == "both"
     )
@@ -255,7 +189,7 @@ def _rounds(
                         "target": t,
                         "round": number,
                         "conditioned": conditioned,
-                        "num_shadows": len(models.phi) - 1 - _REFERENCES,
+                        "num_shadows": len(models.phi) - 1 - NUM_REFERENCES,
                         **_told(
                             anchored[:, t] if conditioned else np.zeros_like(new[:, t]), target
                         ),
@@ -284,11 +218,11 @@ def _rounds(
             for model in _conditioned(plan, split, place, *anchored[:, t])
         ]
         answers = ask(querier, trained, split, temperature)
-        each = _REFERENCES + size
+        each = NUM_REFERENCES + size
         for i, t in enumerate(order):
             mine = answers.take(slice(i * each, (i + 1) * each))
-            references[t] = mine.take(slice(_REFERENCES))
-            shadows[t] = [*shadows[t], mine.take(slice(_REFERENCES, None))]
+            references[t] = mine.take(slice(NUM_REFERENCES))
+            shadows[t] = [*shadows[t], mine.take(slice(NUM_REFERENCES, None))]
     return rows
 
 

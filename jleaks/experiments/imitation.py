@@ -15,7 +15,6 @@ target's answers are log posteriors in the place of logits, and are asked once.
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -29,29 +28,26 @@ from jleaks.attacks.imitation import class_medians, log_posteriors, margins, mea
 from jleaks.attacks.options import published
 from jleaks.attacks.references import References
 from jleaks.attacks.registry import get_attacks
+from jleaks.data.dataset import Dataset
 from jleaks.data.splits import Halves, halves
 from jleaks.data.tasks import get_task
 from jleaks.errors import InputError
-from jleaks.experiments.bank import lay_out, subjects
-from jleaks.experiments.cascade import Asked, ask, joined
-from jleaks.experiments.engine import checked, reread, training
+from jleaks.experiments.bank import subjects
 from jleaks.experiments.imitation_plan import ImitationPlan
+from jleaks.experiments.per_target import Asked, Row, ask, joined, rows_of
+from jleaks.experiments.per_target_plan import NUM_REFERENCES
 from jleaks.experiments.querier import Querier
 from jleaks.experiments.subjects import Subject
-from jleaks.experiments.workdir import Workdir
 from jleaks.fingerprint import fingerprint
 from jleaks.keys import Role, identity_key
 from jleaks.metrics import bank_metrics, roc
 from jleaks.metrics.bank_metrics import FPRS, BankMetrics
 from jleaks.metrics.estimates import means, over_targets
 from jleaks.metrics.over_targets import paired_targets
-from jleaks.rows import read_rows, write_rows
 from jleaks.training.execution import Execution
 from jleaks.training.fleet import SignalFn, stack_key_data
 from jleaks.training.recipe import Recipe
-from jleaks.training.reporter import Reporter, provenance
-
-Row = dict[str, Any]
+from jleaks.training.reporter import Reporter
 
 # Whom a target is compared with by the same attacker otherwise.
 RIVALS = {
@@ -59,8 +55,6 @@ RIVALS = {
     "disjoint": ("lira_offline", "rmia_offline", "pmia_class"),
 }
 MEASURES = ("auc", *(f"tpr_at_fpr_{fpr}" for fpr in FPRS[:2]))
-# Models whose members the attacker knows: the form of an attack that has several is chosen on the first.
-_REFERENCES = 2
 _LOSS = "imitation"
 # Bytes of posteriors that imitators learn at a time.
 _MOST_BYTES = 1 << 30
@@ -100,33 +94,14 @@ def imitate(
       Preempted: a stop signal arrived; the same call continues.
       DivergedError: a model's loss was not finite.
     """
-    reporter = checked(plan, execution, reporter)
-    work = Workdir(workdir, plan)
-    outcome = work.outcome("rows.jsonl")
-    told = f"{plan.task}: reading {outcome.path}"
-    found = reread(outcome, _read, lambda rows: rows, reporter, told)
-    if found is not None:
-        return found
-    data, split = lay_out(plan.bank(), data_dir)
-    about = {
-        "task": plan.task,
-        "source": data.source,
-        "seed": plan.seed,
-        "setting": plan.setting,
-        "null": plan.null,
-        **provenance(plan.fingerprint(), execution),
-        "command": command,
-    }
-    with training(work, execution, lambda _: data, reporter, models_dir) as (querier, _):
-        rows = _attacked(plan, querier, split, data.labels[split.candidates], data.num_records)
-    rows = [{**about, **row} for row in rows]
-    with outcome.writing() as path:
-        write_rows(path, rows, ())
-    return rows
 
+    def attacked(querier: Querier, data: Dataset, split: Halves, _: Reporter) -> list[Row]:
+        return _attacked(plan, querier, split, data.labels[split.candidates], data.num_records)
 
-def _read(path: Path) -> list[Row]:
-    return [dict(row) for row in read_rows(path, ())]
+    about = {"setting": plan.setting, "null": plan.null}
+    return rows_of(
+        plan, attacked, about, execution, workdir, data_dir, models_dir, command, reporter
+    )
 
 
 def _attacked(
@@ -136,8 +111,8 @@ def _attacked(
     bank, count = plan.bank(), plan.num_targets
     models = subjects(bank, split, range(bank.num_models))
     plain = ask(querier, models, split, bank.temperature)
-    shadows = plain.take(slice(count + _REFERENCES, None))
-    own = models[count + _REFERENCES :][: plan.num_imitators]
+    shadows = plain.take(slice(count + NUM_REFERENCES, None))
+    own = models[count + NUM_REFERENCES :][: plan.num_imitators]
     found, seconds = _imia(plan, querier, split, models[:count], own, labels)
     if plan.setting == "adaptive":
         seconds["shared"] += shadows.take(slice(plan.num_imitators)).seconds
@@ -145,7 +120,7 @@ def _attacked(
     ways = {("imia", 3 * plan.num_imitators): (found, {**seconds})}
     for size in dict.fromkeys((2 * plan.num_imitators, plan.num_shadows)):
         some = shadows.take(slice(size))
-        rivals = _rivals(plan, plain.take(slice(count + _REFERENCES)), some, split, labels)
+        rivals = _rivals(plan, plain.take(slice(count + NUM_REFERENCES)), some, split, labels)
         cost = {"own": 0.0, "shared": some.seconds}
         ways |= {(name, size): (rows, cost) for name, rows in rivals.items()}
     member = plain.member[:count]

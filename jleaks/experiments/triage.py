@@ -8,8 +8,8 @@ counted how many are at risk: precision, and of those at risk how many are among
 
 import itertools
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float
 from jleaks.attacks.bank import Bank
 from jleaks.attacks.evaluate_bank import scores
 from jleaks.attacks.options import Options
-from jleaks.attacks.references import assign
+from jleaks.attacks.references import References, assign
 from jleaks.attacks.registry import get_attacks
 from jleaks.experiments.bank_results import Row
 from jleaks.metrics.intervals import Interval, jackknife
@@ -48,63 +48,86 @@ def first_of(order: Float[np.ndarray, "members"], share: float) -> np.ndarray:
     return np.argsort(-order, kind="stable")[:count]
 
 
-def triage(
+class Scored(NamedTuple):
+    """Scores of finders and judges on the targets of one bank.
+
+    Attributes:
+      about: What every row says of the bank.
+      judges: Names of attacks that say who is at risk.
+      found: By name, [targets, records].
+      audited: [targets, records] whether a target is attacked on the record.
+      members: [targets, records] whether it trained on it.
+    """
+
+    about: Row
+    judges: tuple[str, ...]
+    found: Mapping[str, Float[np.ndarray, "targets records"]]
+    audited: Bool[np.ndarray, "targets records"]
+    members: Bool[np.ndarray, "targets records"]
+
+
+def scored(
     bank: Bank,
     judges: Sequence[str],
-    num_references: int | None = None,
+    assigned: tuple[References, References | None] | None = None,
     options: Options | None = None,
-) -> list[Row]:
-    """Returns one row per judge, finder, FPR and share of the members.
-
-    Fields: task, source, seed, num_models, num_references, attack (the judge), finder, fpr, share;
-    precision and recall, means over targets, with precision_least and precision_largest of one target;
-    chance, the share of all members that is at risk, which is what a random order finds; num_targets.
+) -> Scored:
+    """Returns what `triage` and `alike` compare.
 
     Args:
       bank: With the signals of all finders.
       judges: Names of attacks that say who is at risk.
-      num_references: Of each target; None for all.
+      assigned: References of the targets and of their shadows, from `references.assign`; None for all that
+        there are.
       options: Parameters of attacks.
 
     Raises:
       InputError: an attack cannot be run on this bank.
     """
-    references, shadows = assign(bank, num_references)
-    attacks = get_attacks((*FINDERS, *judges))
-    found = scores(bank, attacks, references, shadows, options)
-    audited, members = references.audited(bank), bank.member[references.targets]
+    references, shadows = assign(bank) if assigned is None else assigned
+    found = scores(bank, get_attacks((*FINDERS, *judges)), references, shadows, options)
+    sizes = {"num_models": bank.num_models, "num_references": references.models.shape[1]}
+    members = bank.member[references.targets]
+    about = {**bank.about, **sizes}
+    return Scored(about, tuple(judges), found, references.audited(bank), members)
+
+
+def triage(given: Scored) -> list[Row]:
+    """Returns one row per judge, finder, FPR and share of the members.
+
+    Fields: task, source, seed, num_models, num_references, attack (the judge), finder, fpr, share;
+    precision and recall, means over targets, with precision_least and precision_largest of one target;
+    chance, the share of all members that is at risk, which is what a random order finds; num_targets.
+    """
+    found, audited, members = given.found, given.audited, given.members
     rows: list[Row] = []
-    for judge in judges:
-        for fpr in FPRS:
-            risks = [
-                at_risk(found[judge][t, mine], members[t, mine], fpr)
-                for t, mine in enumerate(audited)
-            ]
-            for finder in FINDERS:
-                orders = [found[finder][t, mine & members[t]] for t, mine in enumerate(audited)]
-                for share in SHARES:
-                    pairs = [
-                        (risk[first_of(order, share)].mean(), _recall(risk, order, share))
-                        for risk, order in zip(risks, orders, strict=True)
-                    ]
-                    precision, recall = np.array(pairs).T
-                    rows.append(
-                        {
-                            **bank.about,
-                            "num_models": bank.num_models,
-                            "num_references": references.models.shape[1],
-                            "attack": judge,
-                            "finder": finder,
-                            "fpr": fpr,
-                            "share": share,
-                            "precision": round(float(precision.mean()), 6),
-                            "precision_least": round(float(precision.min()), 6),
-                            "precision_largest": round(float(precision.max()), 6),
-                            "recall": round(float(recall.mean()), 6),
-                            "chance": round(float(np.mean([risk.mean() for risk in risks])), 6),
-                            "num_targets": len(risks),
-                        }
-                    )
+    for judge, fpr in itertools.product(given.judges, FPRS):
+        risks = [
+            at_risk(found[judge][t, mine], members[t, mine], fpr) for t, mine in enumerate(audited)
+        ]
+        for finder in FINDERS:
+            orders = [found[finder][t, mine & members[t]] for t, mine in enumerate(audited)]
+            for share in SHARES:
+                pairs = [
+                    (risk[first_of(order, share)].mean(), _recall(risk, order, share))
+                    for risk, order in zip(risks, orders, strict=True)
+                ]
+                precision, recall = np.array(pairs).T
+                rows.append(
+                    {
+                        **given.about,
+                        "attack": judge,
+                        "finder": finder,
+                        "fpr": fpr,
+                        "share": share,
+                        "precision": round(float(precision.mean()), 6),
+                        "precision_least": round(float(precision.min()), 6),
+                        "precision_largest": round(float(precision.max()), 6),
+                        "recall": round(float(recall.mean()), 6),
+                        "chance": round(float(np.mean([risk.mean() for risk in risks])), 6),
+                        "num_targets": len(risks),
+                    }
+                )
     return rows
 
 
@@ -113,12 +136,7 @@ def _recall(risk: np.ndarray, order: np.ndarray, share: float) -> float:
     return float(risk[first_of(order, share)].sum() / risk.sum()) if risk.any() else 1.0
 
 
-def alike(
-    bank: Bank,
-    judges: Sequence[str],
-    num_references: int | None = None,
-    options: Options | None = None,
-) -> list[Row]:
+def alike(given: Scored) -> list[Row]:
     """Returns one row per judge, finder and whose records: how far the two order the records alike.
 
     Fields: task, source, seed, num_models, num_references, attack (the judge), finder; over: the "members"
@@ -126,32 +144,19 @@ def alike(
     spearman, the rank correlation, and for each of `TOPS` top_SHARE, how much of the first by the finder is
     among the first by the judge (in random order, that share): mean, low and high (95%, delete-a-group
     jackknife over records, given the models; null where one order is constant), n groups; num_targets.
-
-    Args:
-      bank: With the signals of all finders.
-      judges: Names of attacks that say who is at risk.
-      num_references: Of each target; None for all.
-      options: Parameters of attacks.
-
-    Raises:
-      InputError: an attack cannot be run on this bank.
     """
-    references, shadows = assign(bank, num_references)
-    found = scores(bank, get_attacks((*FINDERS, *judges)), references, shadows, options)
-    members = references.audited(bank) & bank.member[references.targets]
-    groups = np.arange(len(bank.labels)) % _GROUPS
+    members = given.audited & given.members
+    groups = np.arange(members.shape[1]) % _GROUPS
+    names = ("spearman", *(f"top_{share}" for share in TOPS))
     rows: list[Row] = []
-    for judge, finder in itertools.product(judges, FINDERS):
+    for judge, finder in itertools.product(given.judges, FINDERS):
         for over, fn in (("members", _of_members), ("records", _of_records)):
-            given = found[finder], found[judge]
-            whole = fn(*given, members)
-            parts = np.array([fn(*given, members & (groups != g)) for g in range(_GROUPS)])
-            names = ("spearman", *(f"top_{share}" for share in TOPS))
+            both = given.found[finder], given.found[judge]
+            whole = fn(*both, members)
+            parts = np.array([fn(*both, members & (groups != g)) for g in range(_GROUPS)])
             rows.append(
                 {
-                    **bank.about,
-                    "num_models": bank.num_models,
-                    "num_references": references.models.shape[1],
+                    **given.about,
                     "attack": judge,
                     "finder": finder,
                     "over": over,

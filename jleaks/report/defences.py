@@ -151,9 +151,12 @@ def table(task: str, rows: Sequence[Row]) -> Table:
             line.append(Cell(f"{shown(leak)} ({who})", i in fronts[metric]))
         cells.append(line)
     seeds = max(point.accuracy.n for point in found)
+    means = "One seed: no intervals"
+    if seeds > 1:
+        means = f"Means over {seeds} seeds ± half of the 95% t interval"
     has_banks = any(point.bank is not None for point in found)
     caption = (
-        f"Means over {seeds} seeds ± half of the 95% t interval. Attackers: adversary 1 whose shadow lacks "
+        f"{means}. Attackers: adversary 1 whose shadow lacks "
         f"(naive) or has (aware) the defence, adversary 3 (no shadow){_BESIDE if has_banks else ''}; "
         f"strongest: the largest mean of {'all' if has_banks else 'the three'}. Marked: on the Pareto "
         "front of test accuracy and that column, by means. epsilon: accounted, an upper bound at the row's "

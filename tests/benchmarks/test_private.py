@@ -151,6 +151,19 @@ def test_of_a_cnn_nothing_is_told_to_other_tools():
     assert job.members.shape == (2, 20)
 
 
+def test_of_cnns_another_tool_alone_is_refused(launch, tmp_path):
+    python = tmp_path / "opacus" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.symlink_to(sys.executable)
+    flags = f"--environments={tmp_path}", "--networks=cifar_cnn", "--contenders=opacus_hooks"
+    done = launch("benchmarks.private", *flags)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert (
+        "of CNNs jleaks alone is timed: name jleaks or jleaks_plain in --contenders" in done.stderr
+    )
+
+
 def test_jleaks_trains_both_ways(tmp_path):
     command = [
         *(sys.executable, "-m", "benchmarks.private", "--networks=location_mlp", "--num_models=2"),

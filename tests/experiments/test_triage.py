@@ -33,7 +33,7 @@ def traced(rng, range_of):
 
 
 def precision_of(bank, finder, share=0.1, fpr=0.01):
-    rows = triage.triage(bank, ["lira_online"])
+    rows = triage.triage(triage.scored(bank, ["lira_online"]))
     assert len(rows) == len(triage.FINDERS) * len(triage.FPRS) * len(triage.SHARES)
     (row,) = (r for r in rows if (r["finder"], r["fpr"], r["share"]) == (finder, fpr, share))
     assert row["precision_least"] <= row["precision"] <= row["precision_largest"]
@@ -55,7 +55,7 @@ def test_a_trace_that_tells_finds_all_and_one_of_noise_finds_what_chance_does(rn
 
 
 def orders_of(bank, finder, over):
-    rows = triage.alike(bank, ["lira_online"])
+    rows = triage.alike(triage.scored(bank, ["lira_online"]))
     assert len(rows) == len(triage.FINDERS) * 2
     (row,) = (r for r in rows if (r["finder"], r["over"]) == (finder, over))
     return row
