@@ -6,6 +6,7 @@
 #include "convolution.h"
 #include "cross_entropy.h"
 #include "dense.h"
+#include "influence.h"
 #include "places.h"
 
 using namespace jleaks;
@@ -48,7 +49,18 @@ void Ranks(Index records, Index most) {
   std::vector<std::int32_t> outside(most), above(records), let_in(records);
   for (Index i = 0; i < records; ++i) scores[i] = float(i * 7 % 5);
   for (Index i = 0; i < most; ++i) outside[i] = std::int32_t(i % 3 ? i : 1 << 30);
-  Row{scores.data(), outside.data(), records, most}.Places(others.data(), above.data(), let_in.data());
+  std::vector<std::int32_t> inside(records), up_to(2 * most + 1), tie(most + 1), tie_end(most + 1), near{0, 1, 9};
+  for (Index i = 0; i < records; ++i) inside[i] = std::int32_t(i % 3 ? 1 << 30 : i);
+  Row row{scores.data(), outside.data(), records, most};
+  row.Places(others.data(), above.data(), let_in.data());
+  row.Ties(others.data(), tie.data(), tie_end.data());
+  row.UpTo(inside.data(), records, above.data(), let_in.data(), up_to.data());
+  std::vector<std::uint8_t> is_member(records), is_other(records);
+  for (Index i = 0; i < records; ++i) (i % 3 ? is_other : is_member)[i] = i % 5 != 0;
+  Floats sums(10 * records);
+  RankedRow{scores.data(), is_member.data(), is_other.data(), above.data(), let_in.data(), up_to.data(),
+            records,       1,                1,               0.5f,         0.5f}
+      .Add(near.data(), 3, 1, sums.data());
 }
 
 int main() {

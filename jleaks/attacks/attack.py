@@ -9,6 +9,7 @@ from jaxtyping import Array
 from jleaks.attacks.options import Options
 from jleaks.attacks.reference_statistics import ReferenceStatistics
 from jleaks.metrics.roc import Ranked, best_threshold
+from jleaks.models.kernels import XLA, Kernels
 
 Needs = Literal["none", "out", "proxies and out", "in and out"]
 
@@ -21,12 +22,14 @@ class Records(NamedTuple):
       valid: [N] False for padding.
       candidate: [N] False for padding and for the population, which is held out from all models.
       num_classes: K.
+      kernels: What ranks them.
     """
 
     labels: Array
     valid: Array
     candidate: Array
     num_classes: int
+    kernels: Kernels = XLA
 
 
 class ShadowScores(NamedTuple):
@@ -49,9 +52,9 @@ class ShadowScores(NamedTuple):
 Score = Callable[[ReferenceStatistics, Options], Array]
 # From one model's raw scores of all its records [N] to its scores [N].
 Finish = Callable[[Array, Records, Options], Array]
-# From what is learned from, of a target and of its shadow [C, N] each, the shadow's members [N] and which
-# of its records tell [N], to scores of both, [N] each.
-Learn = Callable[[Array, Array, Array, Array], tuple[Array, Array]]
+# From what is learned from, of a target and of its shadow [C, N] each, the shadow's members [N], which of
+# its records tell [N], and what computes, to scores of both, [N] each.
+Learn = Callable[[Array, Array, Array, Array, Kernels], tuple[Array, Array]]
 # From one target's scores [N] to its scores beside those of a shadow [N].
 Relative = Callable[[Array, Records, ShadowScores], Array]
 # From a shadow's scores to the score from which a record is called a member.

@@ -15,8 +15,6 @@ from jleaks.metrics import bank_metrics
 from jleaks.training.packing import device_memory
 
 _MEMORY_SHARE = 0.4
-# What targets that are attacked at once may take on CPU devices: more saves nothing there.
-_TARGETS_BYTES = 1 << 31
 # Rows that a device which is no CPU evaluates at once: one after the other they would be a thousand small
 # kernels each.
 _ROWS_TOGETHER = 64
@@ -117,14 +115,15 @@ def bytes_per_record(arrays: Arrays, attacks: Sequence[Attack], targets: int, me
     # Every device's sums of influences, and those of the rows that it evaluates at once.
     influences = len(attacks) * (mesh.size + 1) + rows_together(mesh) * mesh.size
     kept += 4 * len(bank_metrics.INFLUENCES) * influences
-    # Answers and sorts of all models, on every device.
-    return kept + mesh.size * (given + 4 * models * (8 + 4 * lists))
+    # Answers of all models and tables made of them, on every device: those of a CPU share them.
+    tables = given + 4 * models * (8 + 3 * sum(len(score.numbers) for score in own))
+    return kept + mesh.size * 4 * models * 4 * lists + tables * (1 if of_cpu(mesh) else mesh.size)
 
 
 def targets_at_once(
     arrays: Arrays, attacks: Sequence[Attack], targets: int, mesh: Mesh
 ) -> int | None:
-    """Returns how many targets can be attacked at a time on all records; None if not one a device."""
+    """Returns how many targets are attacked at a time on all records; None if not one a device fits."""
     records, size = arrays["member"].shape[1], mesh.size
     least, more = (
         records * bytes_per_record(arrays, attacks, number, mesh) for number in (size, 2 * size)
@@ -132,10 +131,7 @@ def targets_at_once(
     spare, each = _memory(mesh) - least, more - least
     if spare < 0:
         return None
-    most = int(_TARGETS_BYTES // each + 1) * size if of_cpu(mesh) else targets
-    # As many in every call.
-    calls = -(-targets // most)
-    found = -(-targets // (calls * size)) * size
+    found = size if of_cpu(mesh) else -(-targets // size) * size
     # By halves: programs, which take long to compile, are of few shapes whatever memory is free.
     while (found // size - 1) * each > spare:
         found = -(-found // (2 * size)) * size

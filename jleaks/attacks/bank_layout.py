@@ -20,12 +20,13 @@ from jleaks.attacks.bank_arrays import (
 )
 from jleaks.attacks.bank_scores import Truth
 from jleaks.attacks.options import Options
-from jleaks.attacks.reference_statistics import ReferenceStatistics
+from jleaks.attacks.reference_statistics import ReferenceStatistics, Tables
 from jleaks.attacks.references import References
 from jleaks.attacks.requirements import no_shadow, refusal
 from jleaks.errors import InputError
 from jleaks.metrics import bank_metrics
 from jleaks.models.cpu_kernels import library
+from jleaks.models.kernels import CPU, XLA, Kernels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Programs:
       options: Their parameters.
       num_classes: K.
       together: Targets and rows that a device works on at once.
-      on_host: Whether rows are ranked by jleaks' kernels for CPU devices, which gives the same places.
+      kernels: What ranks records and trains small networks: XLA, or jleaks' kernels for CPU devices.
     """
 
     attacks: tuple[Attack, ...]
@@ -46,7 +47,7 @@ class Programs:
     options: Options
     num_classes: int
     together: int = 1
-    on_host: bool = False
+    kernels: Kernels = XLA
 
     def of(self, role: str) -> list[int]:
         """Places of the attacks that are run on a role's models."""
@@ -58,7 +59,8 @@ class Programs:
         arrays: Arrays,
         references: dict[str, Any],
         totals: dict[str, Array] | None = None,
-    ) -> tuple[list[Array], dict[str, Array]]:
+        tables: Tables | None = None,
+    ) -> tuple[list[Array], ReferenceStatistics]:
         """Returns raw scores by every attack of `of`, [T, N], or what its variants share, [T, C, N].
 
         Args:
@@ -66,13 +68,16 @@ class Programs:
           arrays: A bank's, or a block's.
           references: The models', as `ReferenceStatistics` takes them.
           totals: Sums over all records, where `arrays` are only a block of them.
+          tables: What was made of all models before.
 
         Returns:
-          The scores, and the sums over the records at hand.
+          The scores, and what they were made of: its `totals` are sums over the records at hand.
         """
-        known = ReferenceStatistics(arrays, references, totals, self.num_classes, self.together)
+        known = ReferenceStatistics(
+            arrays, references, totals, self.num_classes, self.together, tables
+        )
         found = [self.attacks[i].score(known, self.options) for i in self.of(role)]
-        return [jnp.moveaxis(a, 0, 1) if a.ndim == 3 else a for a in found], known.totals
+        return [jnp.moveaxis(a, 0, 1) if a.ndim == 3 else a for a in found], known
 
     def groups(self) -> dict[tuple[Ending, bool], list[int]]:
         """Places of attacks that one program evaluates, by what comes after their raw scores."""
@@ -143,6 +148,7 @@ def layout_of(
         ),
         Programs(
             *(tuple(attacks), attackable, parameters, bank.num_classes),
-            *(1 if mesh is None else rows_together(mesh), library.loaded() and of_cpu(mesh)),
+            1 if mesh is None else rows_together(mesh),
+            CPU if library.loaded() and of_cpu(mesh) else XLA,
         ),
     )

@@ -11,7 +11,7 @@ from jleaks.attacks.bank_arrays import RECORDS, Arrays
 from jleaks.attacks.options import Options
 from jleaks.metrics import roc
 from jleaks.metrics.bank_metrics import Lists
-from jleaks.models.cpu_kernels import operations as host
+from jleaks.models.kernels import Kernels
 
 
 class Truth(NamedTuple):
@@ -38,7 +38,7 @@ class Shared(NamedTuple):
       member: As of `Truth`.
       audited: As of `Truth`.
       lists: As of `Truth`.
-      places_fn: What finds a record's place among others.
+      kernels: What ranks them.
     """
 
     labels: Array
@@ -47,14 +47,13 @@ class Shared(NamedTuple):
     member: dict[str, Array]
     audited: dict[str, Array]
     lists: Lists
-    places_fn: roc.Places
+    kernels: Kernels
 
     @classmethod
-    def of(cls, arrays: Arrays, truth: Truth, on_host: bool) -> "Shared":
+    def of(cls, arrays: Arrays, truth: Truth, kernels: Kernels) -> "Shared":
         """Takes what a bank's arrays say of the records (`bank_arrays.RECORDS`), and who ranks them."""
         labels, valid, candidate = (arrays[name] for name in RECORDS)
-        places_fn = host.places if on_host else roc.places
-        return cls(labels, valid, candidate, truth.member, truth.audited, truth.lists, places_fn)
+        return cls(labels, valid, candidate, truth.member, truth.audited, truth.lists, kernels)
 
     def told(self, role: str, at: Array) -> Array:
         """The records that a role's model for target number `at` is audited on."""
@@ -64,7 +63,7 @@ class Shared(NamedTuple):
         """Ranks the scores of a role's model for target number `at`, on the records it is audited on."""
         inside, outside = (side[at] for side in self.lists.indices[role])
         told = self.told(role, at)
-        return roc.rank(row, self.member[role][at], told, inside, outside, self.places_fn)
+        return roc.rank(row, self.member[role][at], told, inside, outside, self.kernels.ranks)
 
 
 def finish(
@@ -82,13 +81,13 @@ def finish(
     """
     target: Array = rows["target"]
     shadow: Array | None = rows.get("shadow")
-    records = Records(shared.labels, shared.valid, shared.candidate, num_classes)
+    records = Records(shared.labels, shared.valid, shared.candidate, num_classes, shared.kernels)
     chosen = jnp.float32(jnp.nan)
     if ending.learn is not None:
         assert shadow is not None, "an attack that learns was not refused without a shadow"
         known_member = shared.member["shadow"][rows["at"]]
         target, shadow = ending.learn(
-            target, shadow, known_member, shared.told("shadow", rows["at"])
+            target, shadow, known_member, shared.told("shadow", rows["at"]), shared.kernels
         )
     if (variants := ending.variants) is not None:
         chosen = jnp.float32(variants.default(options))

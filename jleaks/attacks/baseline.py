@@ -1,5 +1,7 @@
 """Attacks on the target's answer alone, and thresholds per class."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -7,6 +9,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jleaks.attacks.attack import Attack, Records, ShadowScores, plain, stored
 from jleaks.attacks.reference_statistics import ReferenceStatistics
+from jleaks.metrics import sorting
 from jleaks.metrics.roc import GAIN_ROUNDING
 
 
@@ -43,7 +46,8 @@ def above_class_thresholds(
     """How far a target's scores are above the threshold of each record's class, a shadow's."""
     theirs = shadow.records
     found = class_thresholds(
-        shadow.scores, theirs.labels, shadow.member, theirs.candidate, records.num_classes
+        *(shadow.scores, theirs.labels, shadow.member, theirs.candidate),
+        *(records.num_classes, records.kernels.order),
     )
     return scores - found[records.labels]
 
@@ -54,6 +58,7 @@ def class_thresholds(
     member: Bool[Array, "records"],
     valid: Bool[Array, "records"],
     num_classes: int,
+    order_fn: Callable[[Array], Array] = jnp.argsort,
 ) -> Float[Array, "classes"]:
     """Per class, the score that tells one model's members from its non-members best.
 
@@ -67,25 +72,31 @@ def class_thresholds(
       member: The shadow's membership.
       valid: Records that take part.
       num_classes: K.
+      order_fn: From words to the positions that sort them, ties by position.
     """
-    best, usable = _best_by_class(scores, labels, member, valid, num_classes)
+    best, usable = _best_by_class(scores, labels, member, valid, num_classes, order_fn)
 
     def overall() -> Array:
-        return _best_by_class(scores, jnp.zeros_like(labels), member, valid, 1)[0][0]
+        return _best_by_class(scores, jnp.zeros_like(labels), member, valid, 1, order_fn)[0][0]
 
     # Another sort of all records, which few banks need.
     return jnp.where(usable, best, lax.cond(usable.all(), lambda: jnp.float32(0), overall))
 
 
 def _best_by_class(
-    scores: Array, labels: Array, member: Array, valid: Array, num_classes: int
+    scores: Array,
+    labels: Array,
+    member: Array,
+    valid: Array,
+    num_classes: int,
+    order_fn: Callable[[Array], Array],
 ) -> tuple[Array, Array]:
-    """Every class's threshold with one sort by class and falling score; and where there is one."""
+    """Every class's threshold with one order by class and falling score; and where there is one."""
     group = jnp.where(valid, labels, num_classes)
-    group, falling, code = lax.sort(
-        (group, -scores, member.astype(jnp.int32)), num_keys=2, is_stable=False
-    )
-    is_member, is_other = (group < num_classes) & (code == 1), (group < num_classes) & (code == 0)
+    falling = order_fn(sorting.words(-scores))
+    at = falling[order_fn(group[falling].astype(jnp.uint32))]
+    group, falling, code = group[at], -scores[at], member[at]
+    is_member, is_other = (group < num_classes) & code, (group < num_classes) & ~code
     tp, fp = jnp.cumsum(is_member), jnp.cumsum(is_other)
     edges = jnp.searchsorted(group, jnp.arange(num_classes + 1))
     tp_at, fp_at = (jnp.concatenate([jnp.zeros(1, c.dtype), c])[edges] for c in (tp, fp))

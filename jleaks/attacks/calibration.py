@@ -7,7 +7,7 @@ from jleaks.attacks.attack import Attack, Records, plain
 from jleaks.attacks.lira import log_survival
 from jleaks.attacks.options import Options
 from jleaks.attacks.reference_statistics import VARIANCE_FLOOR, ReferenceStatistics
-from jleaks.metrics import sorting
+from jleaks.metrics.roc import Standing, standing
 
 
 def calibrated(statistics: ReferenceStatistics) -> Array:
@@ -45,24 +45,23 @@ def attack_r_share(statistics: ReferenceStatistics) -> Array:
 
 
 def population_share(
-    phi: Float[Array, "records"], population: Bool[Array, "records"]
+    phi: Float[Array, "records"],
+    population: Bool[Array, "records"],
+    standing_fn: Standing = standing,
 ) -> Float[Array, "records"]:
     """Attack-P: share of population records with a larger loss, ties half (Ye et al. 2022, section 4.2).
 
     One target's row; the loss falls as phi rises.
     """
-    ordered = sorting.ascending(jnp.where(population, phi, jnp.inf))
-    count = population.sum()
-    ends = [
-        jnp.minimum(jnp.searchsorted(ordered, phi, side=side), count) for side in ("left", "right")
-    ]
-    return (ends[0] + ends[1]) / (2 * count)
+    below, up_to = standing_fn(phi, population, phi)
+    return (below + up_to) / (2 * population.sum())
 
 
 def share_of_population(phi: Array, records: Records, _: Options) -> Array:
     """Attack-P on the records held out from all models, or on all where none is."""
     population = records.valid & ~records.candidate
-    return population_share(phi, jnp.where(population.any(), population, records.valid))
+    population = jnp.where(population.any(), population, records.valid)
+    return population_share(phi, population, records.kernels.standing)
 
 
 _YE = "Ye et al. 2022"

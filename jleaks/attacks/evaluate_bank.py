@@ -1,14 +1,15 @@
 """The bank's evaluator: every attack on every model of a bank, in one compiled call.
 
-Targets are spread over the devices: each attacks its own with the answers of all models, which every device
-has, and nothing passes between them.  Where not all targets fit, the call is made for some after the other.
+What is made of all models is made once (`jleaks.attacks.tables`).  Then targets are spread over the
+devices: each attacks and measures its own with the answers of all models, which every device has, as many
+at a time as serves it (on a CPU one, whose arrays stay in the cache), and nothing passes between them.
 *Scores* need one record's answers from all models, *metrics* one target's scores of all records: a bank of
 which not even these fit is scored in blocks of records, whose scores wait on the host.
 """
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -19,6 +20,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array
 
 from jleaks.activity import doing
+from jleaks.attacks import tables
 from jleaks.attacks.attack import Attack
 from jleaks.attacks.bank import Bank
 from jleaks.attacks.bank_arrays import (
@@ -37,6 +39,7 @@ from jleaks.attacks.bank_scores import (
 )
 from jleaks.attacks.options import Options
 from jleaks.attacks.references import References
+from jleaks.attacks.tables import RoleTables
 from jleaks.errors import InputError
 from jleaks.metrics import bank_metrics
 from jleaks.metrics.bank_metrics import BankMetrics
@@ -81,7 +84,7 @@ def evaluate(
     given = layout.arrays, attacks, len(references.targets), mesh
     at_once = targets_at_once(*given)
     if at_once and (records_per_block or len(bank.labels)) >= len(bank.labels):
-        metrics = _whole(layout, mesh, at_once)
+        metrics = _gathered(*_called(_whole_program, layout, mesh, at_once))
     else:
         metrics = _streamed(layout, mesh, records_per_block or records_at_once(*given))
     _refuse(attacks, metrics.non_finite, metrics.first_non_finite, references)
@@ -97,9 +100,12 @@ def lowered(
 ) -> jax.stages.Lowered:
     """Returns the program of `evaluate` for a bank as a whole, to be compiled for devices not there."""
     layout = layout_of(bank, attacks, references, shadows, None, mesh)
-    shared = placement.like((layout.arrays, layout.drawn), mesh, placement.SHARED)
-    mine = placement.like(_spread(layout.targets, mesh.size), mesh, placement.MODEL)
-    return _whole_program(layout.programs, mesh).lower(*shared, mine)
+    count = len(references.targets)
+    at_once = targets_at_once(layout.arrays, attacks, count, mesh) or mesh.size
+    made = tables.shapes(layout, at_once // mesh.size)
+    shared = placement.like((layout.arrays, layout.drawn, made), mesh, placement.SHARED)
+    mine = placement.like(_spread(layout.targets, at_once), mesh, placement.MODEL)
+    return _whole_program(layout.programs, mesh, at_once // mesh.size).lower(*shared, mine)
 
 
 def scores(
@@ -115,16 +121,12 @@ def scores(
       InputError: an attack cannot be run on this bank.
       NonFiniteScoresError: an attack has scores of audited records that cannot be ranked.
     """
-    layout = layout_of(bank, attacks, references, shadows, options)
-    program, shared = _score_program(layout.programs), jax.device_put(layout[:2])
+    mesh = fleet.make_mesh()
+    layout = layout_of(bank, attacks, references, shadows, options, mesh)
     count = len(references.targets)
-    # So many at a time, as `evaluate` takes them.
-    per_call = targets_at_once(layout.arrays, attacks, count, fleet.make_mesh(1)) or 1
-    parts = []
-    for start in range(0, count, per_call):
-        some = jax.tree.map(lambda leaf, at=start: leaf[at : at + per_call], layout.targets)
-        parts.append([np.asarray(rows) for rows in program(*shared, _spread(some, per_call)[0])])
-    found = [np.concatenate(rows)[:count] for rows in zip(*parts, strict=True)]
+    at_once = targets_at_once(layout.arrays, attacks, count, mesh) or mesh.size
+    rows, _ = _called(_score_program, layout, mesh, at_once)
+    found = placement.fetch(rows, count)
     bad = np.stack([~np.isfinite(rows) for rows in found]) & references.audited(bank)
     _refuse(attacks, bad.sum(-1), bad.argmax(-1), references)
     return {a.name: rows for a, rows in zip(attacks, found, strict=True)}
@@ -153,31 +155,62 @@ def _refuse(
         raise NonFiniteScoresError("; ".join(found.values()), list(found))
 
 
-@functools.cache
-def _score_program(programs: Programs) -> Any:
-    def score(arrays: Arrays, drawn: dict[str, Any], targets: Targets) -> list[Array]:
-        found = _raw_of_roles(programs, arrays, drawn, targets)
-        shared = Shared.of(arrays, targets.truth, programs.on_host)
-        rows_of = []
-        for attack, raw in zip(programs.attacks, found, strict=True):
-            rows = {**raw, "at": jnp.arange(len(raw["target"]))}
-            one = functools.partial(
-                finish, attack.ending, programs.options, shared=shared, num_classes=programs.num_classes
-            )  # fmt: skip
-            rows_of.append(lax.map(lambda r, one=one: one(r)[0], rows))
-        return rows_of
+def _called(
+    program_of: Callable[[Programs, Mesh, int], Any], layout: Layout, mesh: Mesh, at_once: int
+) -> tuple[Any, int]:
+    """Calls a program with all targets; returns what it found, and the number of targets."""
+    made = tables.make(layout, mesh, at_once // mesh.size)
+    shared = placement.put_shared((layout.arrays, layout.drawn), mesh)
+    mine, _ = placement.put_models(_spread(layout.targets, at_once), mesh)
+    found = program_of(layout.programs, mesh, at_once // mesh.size)(*shared, made, mine)
+    return found, len(layout.targets.truth.lists.near)
 
-    return jax.jit(score)
+
+@functools.cache
+def _score_program(programs: Programs, mesh: Mesh, at_once: int) -> Any:
+    def score(
+        arrays: Arrays, drawn: dict[str, Any], made: RoleTables, mine: tuple[Targets, Array]
+    ) -> list[Array]:
+        def several(targets: Targets) -> list[Array]:
+            shared = Shared.of(arrays, targets.truth, programs.kernels)
+            rows_of = []
+            found = _raw_of_roles(programs, arrays, drawn, made, targets)
+            for attack, raw in zip(programs.attacks, found, strict=True):
+                rows = {**raw, "at": jnp.arange(len(raw["target"]))}
+                one = functools.partial(
+                    finish, attack.ending, programs.options, shared=shared, num_classes=programs.num_classes
+                )  # fmt: skip
+                rows_of.append(lax.map(lambda r, one=one: one(r)[0], rows))
+            return rows_of
+
+        return _joined(lax.map(several, _in_steps(mine[0], at_once)))
+
+    return fleet.spread("score bank", score, mesh, (*["shared"] * 3, "models"))
+
+
+def _in_steps(targets: Any, at_once: int) -> Any:
+    """Cuts one device's targets into steps of so many, [steps, at_once, ...]."""
+
+    def cut(leaf: Array) -> Array:
+        return leaf.reshape(leaf.shape[0] // at_once, at_once, *leaf.shape[1:])
+
+    return jax.tree.map(cut, targets)
+
+
+def _joined(steps: Any) -> Any:
+    """Undoes `_in_steps`."""
+    return jax.tree.map(lambda leaf: lax.collapse(leaf, 0, 2), steps)
 
 
 def _raw_of_roles(
-    programs: Programs, arrays: Arrays, drawn: dict[str, Any], targets: Targets
+    programs: Programs, arrays: Arrays, drawn: dict[str, Any], made: RoleTables, targets: Targets
 ) -> list[dict[str, Array]]:
     """Returns each attack's raw scores by role; a shadow's only where it can be attacked."""
     found: list[dict[str, Array]] = [{} for _ in programs.attacks]
     for role, refs in targets.roles.items():
-        raw, _ = programs.raw_scores(role, arrays, refs | drawn[role])
-        for i, rows in zip(programs.of(role), raw, strict=True):
+        mine = dict(made[tables.shared_by(role, drawn)])
+        rows_of, _ = programs.raw_scores(role, arrays, refs | drawn[role], tables=mine)
+        for i, rows in zip(programs.of(role), rows_of, strict=True):
             found[i][role] = rows
     return found
 
@@ -187,8 +220,9 @@ def _metrics_of(
     raw: list[dict[str, Array]],
     shared: Shared,
     weight: Array,
+    sums: Array,
 ) -> tuple[BankMetrics, Array]:
-    """One device's targets, evaluated from their raw scores.
+    """Some of one device's targets, evaluated from their raw scores.
 
     Rows, one target's scores by one attack, are finished group by group (`Programs.groups`) and measured
     by one loop over all of them, as metrics take long to compile.
@@ -198,9 +232,10 @@ def _metrics_of(
       raw: Of each attack by role, targets on axis 0.
       shared: What all rows share.
       weight: [targets] 0 for one that only fills the devices up.
+      sums: Of influences so far, [attacks, influences, N].
 
     Returns:
-      Metrics [targets, attacks, ...], and the sums of influences, [1, attacks, influences, N].
+      Metrics [targets, attacks, ...], and the sums with these.
     """
     count, together = len(weight), programs.together
     groups, places, end = [], np.empty((count, len(programs.attacks)), np.int32), 0
@@ -213,7 +248,7 @@ def _metrics_of(
         places[:, at] = end + np.arange(len(at) * count).reshape(len(at), count).T
         end += len(groups[-1]["at"])
 
-    def measured(row: dict[str, Array]) -> tuple[BankMetrics, Array]:
+    def measured(row: dict[str, Array]) -> tuple[BankMetrics, bank_metrics.Measured]:
         ranked = shared.rank("target", row["target"], row["at"])
         return bank_metrics.evaluate_row(ranked, shared.lists.near[row["at"]], row["level"])
 
@@ -230,27 +265,39 @@ def _metrics_of(
         name: jnp.concatenate([r[name] for r in groups]) for name in ("at", "attack", "weight")
     }
     every |= {"target": scores, "level": found.level}
-    metrics, sums = bank_metrics.in_turn(measured, len(programs.attacks), every, together)
+    metrics, sums = bank_metrics.in_turn(
+        measured, sums, every, together, programs.kernels.add_influence
+    )
     metrics = metrics._replace(
         variant=found.variant,
         non_finite=found.non_finite,
         first_non_finite=found.first_non_finite,
     )
-    return jax.tree.map(lambda leaf: leaf[places], metrics), sums[None]
+    return jax.tree.map(lambda leaf: leaf[places], metrics), sums
 
 
 @functools.cache
-def _whole_program(programs: Programs, mesh: Mesh) -> Any:
+def _whole_program(programs: Programs, mesh: Mesh, at_once: int) -> Any:
     def evaluate(
-        arrays: Arrays, drawn: dict[str, Any], mine: tuple[Targets, Array]
+        arrays: Arrays, drawn: dict[str, Any], made: RoleTables, mine: tuple[Targets, Array]
     ) -> tuple[BankMetrics, Array]:
-        targets, weight = mine
-        raw = _raw_of_roles(programs, arrays, drawn, targets)
-        return _metrics_of(
-            programs, raw, Shared.of(arrays, targets.truth, programs.on_host), weight
-        )
+        def several(sums: Array, some: tuple[Targets, Array]) -> tuple[Array, BankMetrics]:
+            targets, weight = some
+            shared = Shared.of(arrays, targets.truth, programs.kernels)
+            raw = _raw_of_roles(programs, arrays, drawn, made, targets)
+            metrics, sums = _metrics_of(programs, raw, shared, weight, sums)
+            return sums, metrics
 
-    return fleet.spread("evaluate bank", evaluate, mesh, ("shared", "shared", "models"))
+        nothing = _no_influence(programs, arrays)
+        sums, metrics = lax.scan(several, nothing, _in_steps(mine, at_once))
+        return _joined(metrics), sums[None]
+
+    return fleet.spread("evaluate bank", evaluate, mesh, (*["shared"] * 3, "models"))
+
+
+def _no_influence(programs: Programs, arrays: Arrays) -> Array:
+    shape = len(programs.attacks), len(bank_metrics.INFLUENCES), arrays["labels"].shape[0]
+    return jnp.zeros(shape, jnp.float32)
 
 
 def _spread(targets: Any, multiple: int) -> tuple[Any, np.ndarray]:
@@ -267,28 +314,6 @@ def _gathered(found: tuple[BankMetrics, Array], count: int) -> BankMetrics:
     return metrics._replace(influence=sums.sum(0))
 
 
-def _in_calls(
-    program: Any, shared: Sequence[Any], targets: Any, count: int, per_call: int, mesh: Mesh
-) -> BankMetrics:
-    """Evaluates so many targets, `per_call` of them at a time, on all records."""
-    calls = []
-    for start in range(0, count, per_call):
-        some = jax.tree.map(lambda leaf, at=start: leaf[at : at + per_call], targets)
-        mine, _ = placement.put_models(_spread(some, per_call), mesh)
-        calls.append(_gathered(program(*shared, mine), min(per_call, count - start)))
-    influence = sum(call.influence for call in calls)
-    rest = [call._replace(influence=()) for call in calls]
-    whole = jax.tree.map(lambda *leaves: np.concatenate(leaves, 1), *rest)
-    return whole._replace(influence=influence)
-
-
-def _whole(layout: Layout, mesh: Mesh, per_call: int) -> BankMetrics:
-    """Evaluates targets, `per_call` of them at a time, on all records at once."""
-    shared = placement.put_shared((layout.arrays, layout.drawn), mesh)
-    program, targets = _whole_program(layout.programs, mesh), layout.targets
-    return _in_calls(program, shared, targets, len(targets.truth.lists.near), per_call, mesh)
-
-
 @functools.cache
 def _block_programs(programs: Programs, role: str, mesh: Mesh) -> tuple[Any, Any]:
     """Returns the programs that score a block of records, and that sum up what needs all records."""
@@ -297,7 +322,7 @@ def _block_programs(programs: Programs, role: str, mesh: Mesh) -> tuple[Any, Any
         return programs.raw_scores(role, arrays, refs | drawn, totals)[0]
 
     def totals(arrays: Arrays, drawn: Any, refs: dict[str, Array]) -> dict[str, Array]:
-        return programs.raw_scores(role, arrays, refs | drawn)[1]
+        return programs.raw_scores(role, arrays, refs | drawn)[1].totals
 
     given = ("shared", "shared", "models")
     return (
@@ -335,9 +360,26 @@ def _rows_program(programs: Programs, mesh: Mesh) -> Any:
         arrays: Arrays, mine: tuple[tuple[dict[str, Array], Truth], Array]
     ) -> tuple[BankMetrics, Array]:
         (raw, truth), weight = mine
-        return _metrics_of(programs, [raw], Shared.of(arrays, truth, programs.on_host), weight)
+        shared, sums = Shared.of(arrays, truth, programs.kernels), _no_influence(programs, arrays)
+        metrics, sums = _metrics_of(programs, [raw], shared, weight, sums)
+        return metrics, sums[None]
 
     return fleet.spread("evaluate rows", rows, mesh, ("shared", "models"))
+
+
+def _in_calls(
+    program: Any, shared: Any, targets: Any, count: int, per_call: int, mesh: Mesh
+) -> BankMetrics:
+    """Evaluates so many targets, `per_call` of them in a call: not all of their scores fit."""
+    calls = []
+    for start in range(0, count, per_call):
+        some = jax.tree.map(lambda leaf, at=start: leaf[at : at + per_call], targets)
+        mine, _ = placement.put_models(_spread(some, per_call), mesh)
+        calls.append(_gathered(program(shared, mine), min(per_call, count - start)))
+    influence = sum(call.influence for call in calls)
+    rest = [call._replace(influence=()) for call in calls]
+    whole = jax.tree.map(lambda *leaves: np.concatenate(leaves, 1), *rest)
+    return whole._replace(influence=influence)
 
 
 def _streamed(layout: Layout, mesh: Mesh, block: int) -> BankMetrics:
@@ -357,7 +399,5 @@ def _streamed(layout: Layout, mesh: Mesh, block: int) -> BankMetrics:
             attackable=programs.attackable[i : i + 1],
         )
         mine = {role: raw[i] for role, raw in found.items() if i in raw}, truth
-        parts.append(
-            _in_calls(_rows_program(alone, mesh), (shared,), mine, targets, per_call, mesh)
-        )
+        parts.append(_in_calls(_rows_program(alone, mesh), shared, mine, targets, per_call, mesh))
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)

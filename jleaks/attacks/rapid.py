@@ -18,6 +18,7 @@ from jaxtyping import Array, Bool, Float
 from jleaks.attacks.attack import Attack, plain
 from jleaks.attacks.reference_statistics import ReferenceStatistics
 from jleaks.keys import Role, identity_key
+from jleaks.models.kernels import XLA, Kernels
 from jleaks.training import epoch
 from jleaks.training.learner import Data, Learner, Members
 from jleaks.training.recipe import Recipe
@@ -27,13 +28,13 @@ _MOST_EPOCHS, _MOST_STEPS, _BATCH = 30, 1_500, 100
 _LEAST_SPREAD = 1e-6
 
 
-def learner_of(num_records: int) -> Learner:
+def learner_of(num_records: int, kernels: Kernels = XLA) -> Learner:
     """Returns what learns from so many records: Adam at a rate that falls to zero, 64 ReLU."""
     batch = max(1, min(_BATCH, num_records // 4))
     epochs = max(1, min(_MOST_EPOCHS, _MOST_STEPS * batch // num_records))
     recipe = Recipe("mlp", (64,), epochs, batch, 1e-2, 1e-6, schedule="cosine", activation="relu")
     # Stored features are what the network sees; none is masked.
-    return Learner(recipe, "posteriors", 2)
+    return Learner(recipe, "posteriors", 2, kernels=kernels)
 
 
 def features(statistics: ReferenceStatistics) -> Float[Array, "2 targets records"]:
@@ -47,6 +48,7 @@ def learned(
     shadow: Float[Array, "2 records"],
     member: Bool[Array, "records"],
     told: Bool[Array, "records"],
+    kernels: Kernels = XLA,
 ) -> tuple[Float[Array, "records"], Float[Array, "records"]]:
     """Trains a network on the shadow's records; returns the target's and the shadow's logits of "member".
 
@@ -58,7 +60,7 @@ def learned(
     spread = jnp.sqrt(jnp.where(told, (shadow - mean[:, None]) ** 2, 0).sum(1) / count)
     spread = jnp.where(spread > _LEAST_SPREAD, spread, 1)
     inputs, asked = ((rows.T - mean) / spread for rows in (shadow, target))
-    learner = learner_of(len(member))
+    learner = learner_of(len(member), kernels)
     # Records that tell come first, again and again where they are fewer than a batch.
     order = jnp.argsort(~told, stable=True)[jnp.arange(len(member)) % count]
     size = jnp.maximum(count, learner.recipe.batch_size)

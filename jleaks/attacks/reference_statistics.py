@@ -1,7 +1,7 @@
 """Statistics of every record of every target: of the target's answer and of its references'.
 
-The definitions are those of `jleaks.attacks.sides` and `sums`, for one record of one target; an attack asks
-for them by name and gets all of them at once.
+The definitions are those of `jleaks.attacks.orders` and `sums`, for one record of one target; an attack
+asks for them by name and gets all of them at once.
 """
 
 import dataclasses
@@ -13,12 +13,16 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
-from jleaks.attacks import sides, sums
+from jleaks.attacks import orders, sides, sums
 from jleaks.attacks.sides import Chosen
 from jleaks.attacks.sums import Moments
 
 # No variance is taken to be smaller: two logits that differ by less than 0.01 are the same.
 VARIANCE_FLOOR = 1e-4
+
+
+# What is made of all models, by name: orders and sums of one side each, arrays with records on some axis.
+Tables = dict[str, Any]
 
 
 class OverallMoments(NamedTuple):
@@ -48,6 +52,7 @@ class ReferenceStatistics:
         totals: dict[str, Array] | None = None,
         num_classes: int = 1,
         together: int = 1,
+        tables: Tables | None = None,
     ):
         """Takes the arrays of a bank, or of a block of its records, and of `References`.
 
@@ -60,10 +65,14 @@ class ReferenceStatistics:
           totals: Sums over all records of the bank, where `arrays` are only a block of it.
           num_classes: K, for attacks that sum by class.
           together: Targets that a device goes through at once.
+          tables: What was made of all models before, for targets that leave out at least as many; what is
+            made now is added.
         """
         self._given, self._num_classes, self._together = totals, num_classes, together
         # Sums over the records at hand, [T, 1] or [T, 1, K], by name; blocks' totals add up to the bank's.
         self.totals: dict[str, Array] = {}
+        # What does not depend on the targets, by name.
+        self.tables: Tables = {} if tables is None else tables
         self._arrays = arrays
         self._references = references
         self._kept: dict[Any, Any] = {}
@@ -86,54 +95,105 @@ class ReferenceStatistics:
         """The references on one side, "in" or "out"."""
 
         def make() -> Chosen:
-            member = self._arrays["member"]
-            listed = (member if side == "in" else ~member) & self.valid
-            if "pool" in self._references:
-                listed = listed & self._references["pool"][:, None]
             use, models, left_out = (self._references[n] for n in ("use", "models", "left_out"))
+            listed, spare = self._table(f"listed {side}", lambda: self._listed(side))
             chosen = Chosen(listed, use, models, left_out, together=self._together)
             if "drawn" not in self._references:
                 return chosen
-            rank, count = self._arrays["rank"], self._references["drawn"][0 if side == "in" else 1]
-            others = left_out.shape[1]
-            if others > sides.MOST_LEFT_OUT:
-                return dataclasses.replace(chosen, rank=rank, taken=count)
-            at = [listed & (rank == count + i) for i in range(others)]
-            spare = jnp.stack([jnp.where(one.any(0), jnp.argmax(one, 0), -1) for one in at])
-            near = listed & (rank < count + others)
-            return dataclasses.replace(chosen, listed=near, rank=rank, taken=count, spare=spare)
+            return dataclasses.replace(
+                chosen, rank=self._arrays["rank"], taken=self._drawn(side), spare=spare
+            )
 
         return self._once(("chosen", side), make)
 
-    def _once(self, key: Any, make: Any) -> Any:
+    def _drawn(self, side: str) -> Array:
+        count: Array = self._references["drawn"][0 if side == "in" else 1]
+        return count
+
+    def _listed(self, side: str) -> tuple[Array, Array | None]:
+        """Returns `listed` and `spare` of `Chosen`."""
+        member = self._arrays["member"]
+        listed = (member if side == "in" else ~member) & self.valid
+        if "pool" in self._references:
+            listed = listed & self._references["pool"][:, None]
+        others = self._references["left_out"].shape[1]
+        if "drawn" not in self._references or others > sides.MOST_LEFT_OUT:
+            return listed, None
+        rank, count = self._arrays["rank"], self._drawn(side)
+        at = [listed & (rank == count + i) for i in range(others)]
+        spare = jnp.stack([jnp.where(one.any(0), jnp.argmax(one, 0), -1) for one in at])
+        return listed & (rank < count + others), spare
+
+    def _once(self, key: Any, make: Callable[[], Any]) -> Any:
         if key not in self._kept:
             self._kept[key] = make()
         return self._kept[key]
 
-    def moments(self, values: Float[Array, "models records"], side: str, key: Any) -> Moments:
-        """Summary of the references' values on one side, "in" or "out"; `key` names the values."""
-        return self._once((key, side), lambda: sums.summaries(values, self._chosen(side)))
+    def _table(self, name: str, make: Callable[[], Any]) -> Any:
+        if name not in self.tables:
+            self.tables[name] = make()
+        return self.tables[name]
+
+    def _made(self, what: str, name: str, side: str, make: Callable[[Array, Chosen], Any]) -> Any:
+        """Returns a table of one side's values of a signal; None where there are none (see `sides`)."""
+        chosen = self._chosen(side)
+        if not chosen.few_left_out:
+            return None
+        return self._table(f"{what} of {name}, {side}", lambda: make(self.signal(name), chosen))
+
+    def _order(self, name: str, side: str) -> orders.Ordered | None:
+        chosen = self._chosen(side)
+        if not chosen.few_left_out:
+            return None
+        return self._table(
+            f"order of {name}, {side}", lambda: orders.ordered(self.signal(name), chosen)
+        )
+
+    def moments(self, name: str, side: str) -> Moments:
+        """Summary of the references' values of a signal on one side, "in" or "out"."""
+
+        def make() -> Moments:
+            return sums.summaries(
+                self.signal(name), self._chosen(side), self._made("sums", name, side, sums.whole)
+            )
+
+        return self._once(("moments", name, side), make)
 
     def phi(self, query: int, side: str) -> Moments:
         """Summary of the references' phi on one side."""
-        return self.moments(self._arrays["phi"][query], side, ("phi", query))
+        return self.moments(_phi(query), side)
+
+    def _medians(self, name: str, side: str) -> Array:
+        def make() -> Array:
+            middle = self._made(
+                *("middle", name, side),
+                lambda values, to: orders.middle(orders.ordered(values, to), to),
+            )
+            return orders.medians(self.signal(name), self._chosen(side), middle)
+
+        return self._once(("medians", name, side), make)
 
     def median(self, query: int, side: str) -> Array:
         """Median of the references' phi on one side, the overall mean where the side is empty."""
 
         def make() -> Array:
-            found = sides.medians(self._arrays["phi"][query], self._chosen(side))
+            found = self._medians(_phi(query), side)
             count = self.phi(query, side).size
             return jnp.where(count > 0, found, self.overall(query, side).mean)
 
         return self._once(("median", query, side), make)
 
     def signal(self, name: str) -> Float[Array, "models records"]:
-        """What all models answered to the record itself: an array of the bank, or `log_p`, from phi."""
-        if name == "log_p":
-            return jax.nn.log_sigmoid(self._arrays["phi"][0])
+        """What all models answered: an array of the bank ("phi 1" of query 1), or `log_p`, made of phi."""
+        if name.startswith("log_p"):
+            phi = self.signal("phi" + name.removeprefix("log_p"))
+            return self._table(f"values of {name}", lambda: jax.nn.log_sigmoid(phi))
+        name, *query = name.split()
         array = self._arrays[name]
-        return (array[0] if array.ndim == 3 else array).astype(jnp.float32)
+        found = array[int(query[0]) if query else 0] if array.ndim == 3 else array
+        if found.dtype == jnp.float32:
+            return found
+        return self._table(f"values of {name}", lambda: found.astype(jnp.float32))
 
     def summary(self, what: str, name: str, side: str) -> Array:
         """A summary of the references' values of a signal on one side.
@@ -146,23 +206,22 @@ class ReferenceStatistics:
           name: As of `signal`.
           side: "in" or "out".
         """
-        values = self.signal(name)
-        found = self.moments(values, side, ("phi", 0) if name == "phi" else name)
+        found = self.moments(name, side)
         if what == "count":
             return found.size
-        overall = self._overall(found, f"{name} 0 {side}")
+        overall = self._overall(found, f"{name} {side}")
         if what == "std":
             own = jnp.sqrt(found.deviations / jnp.maximum(found.size, 1))
             return jnp.where(found.size >= 2, own, jnp.sqrt(overall.variance))
         if what == "mean":
             value = found.mean
         elif what == "median":
-            value = self._once(
-                ("medians", name, side), lambda: sides.medians(values, self._chosen(side))
-            )
+            value = self._medians(name, side)
         else:
+            values, chosen = self.signal(name), self._chosen(side)
             ends = self._once(
-                ("extremes", name, side), lambda: sides.extremes(values, self._chosen(side))
+                ("extremes", name, side),
+                lambda: orders.extremes(values, chosen, self._order(name, side)),
             )
             value = ends[:, 0 if what == "min" else 1]
         return jnp.where(found.size > 0, value, overall.mean)
@@ -210,7 +269,7 @@ class ReferenceStatistics:
 
     def overall(self, query: int, side: str) -> OverallMoments:
         """One side's phi over all records, per target [T, 1]."""
-        return self._overall(self.phi(query, side), f"phi {query} {side}")
+        return self._overall(self.phi(query, side), f"{_phi(query)} {side}")
 
     def _overall(self, found: Moments, name: str) -> OverallMoments:
         """One side's values over all records, from every record's; `name` is theirs alone."""
@@ -231,7 +290,7 @@ class ReferenceStatistics:
         """Mean of the references' log posterior on one side, or overall if it is empty."""
 
         def make() -> Array:
-            found = self.moments(jax.nn.log_sigmoid(self._arrays["phi"][0]), side, "log_p")
+            found = self.moments("log_p", side)
             total = self._total(f"log_p {side} sum", found.size * found.mean)
             pairs = self._total(f"log_p {side} pairs", found.size)
             return jnp.where(found.size > 0, found.mean, total / jnp.maximum(pairs, 1))
@@ -247,8 +306,7 @@ class ReferenceStatistics:
         """
 
         def make() -> Array:
-            values = self._arrays["phi"][0] if name == "phi" else self._arrays[name]
-            found = sums.log_means(jax.nn.log_sigmoid(values), self._chosen(side))
+            found = self._log_means(name, side)
             count = self.phi(0, side).size
             total = self._total(f"{name} {side} mass", count * jnp.exp(found))
             pairs = self._total(f"{name} {side} pairs", count)
@@ -257,6 +315,17 @@ class ReferenceStatistics:
             return jnp.where(count > 0, found, overall)
 
         return self._once(("log mean", name, side), make)
+
+    def _log_means(self, name: str, side: str) -> Array:
+        values, chosen = self.signal(name), self._chosen(side)
+        if not chosen.few_left_out:
+            return chosen.by_target(sums.log_mean, jax.nn.log_sigmoid(values))
+        scaled = self._table(f"posteriors of {name}", lambda: sums.kept(sums.posteriors(values)))
+        apart = self._made(
+            *("largest", name, side),
+            lambda values, to: sums.largest_apart(values, sums.posteriors, to),
+        )
+        return sums.log_means(values, chosen, (scaled, apart))
 
     def log_mean_of_sides(self, name: str) -> Array:
         """Log of (mean of IN + mean of OUT) / 2: what a model answers that may have trained on the record.
@@ -275,13 +344,29 @@ class ReferenceStatistics:
 
         One half where the side is empty.
         """
-        return sides.shares_above(self.own("phi", 0), self._arrays["phi"][0], self._chosen(side))
+        values, chosen = self.signal("phi"), self._chosen(side)
+        return orders.shares_above(self.own("phi", 0), values, chosen, self._places(side))
 
     def log_level(self, side: str) -> Array:
         """Log of the level at which the references' interpolated losses reach the target's."""
 
         def make() -> Array:
-            own, values = self.own("phi", 0), self._arrays["phi"][0]
-            return sides.interpolated_levels(own, values, self._chosen(side))
+            values, chosen = self.signal("phi"), self._chosen(side)
+            at = self._places(side)
+            return orders.interpolated_levels(self.own("phi", 0), values, chosen, at)
 
         return self._once(("level", side), make)
+
+    def _places(self, side: str) -> tuple[orders.Ordered, orders.Places] | None:
+        """The order of one side's phi, and where the targets' own stand in it."""
+        order = self._order("phi", side)
+        if order is None:
+            return None
+        places: orders.Places = self._table(
+            f"places of phi, {side}", lambda: orders.places(self.signal("phi"), order)
+        )
+        return order, places.of(self._references["targets"])
+
+
+def _phi(query: int) -> str:
+    return f"phi {query}" if query else "phi"

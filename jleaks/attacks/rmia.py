@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float
 from jleaks.attacks.attack import Attack, Records, Variants, plain
 from jleaks.attacks.options import Options
 from jleaks.attacks.reference_statistics import ReferenceStatistics
-from jleaks.metrics import sorting
+from jleaks.metrics.roc import Standing, standing
 
 
 def log_ratio_online(statistics: ReferenceStatistics) -> Array:
@@ -36,21 +36,23 @@ def log_ratio_offline(parts: Float[Array, "2 records"], a: Array) -> Float[Array
 
 
 def dominated_share(
-    log_ratio: Float[Array, "records"], population: Bool[Array, "records"], log_gamma: float
+    log_ratio: Float[Array, "records"],
+    population: Bool[Array, "records"],
+    log_gamma: float,
+    standing_fn: Standing = standing,
 ) -> Float[Array, "records"]:
     """Share of population records z with r_x / r_z >= gamma, for one target.
 
-    One sort of the population and a binary search per record: O((N + Z) log Z), no N x Z array.
+    One sort of the population in which each record is found: O((N + Z) log Z), no N x Z array.
     """
-    ordered = sorting.ascending(jnp.where(population, log_ratio, jnp.inf))
-    below = jnp.searchsorted(ordered, log_ratio - log_gamma, side="right")
-    count = population.sum()
-    return jnp.minimum(below, count) / count
+    _, up_to = standing_fn(log_ratio, population, log_ratio - log_gamma)
+    return up_to / population.sum()
 
 
 def share_of_all(log_ratio: Array, records: Records, options: Options) -> Array:
     """RMIA's score of one model's records, whose population z are all of them."""
-    return dominated_share(log_ratio, records.valid, np.log(options.gamma))
+    standing_fn = records.kernels.standing
+    return dominated_share(log_ratio, records.valid, np.log(options.gamma), standing_fn)
 
 
 def base_online(statistics: ReferenceStatistics, name: str = "phi") -> Array:

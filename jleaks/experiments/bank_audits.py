@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from jleaks import threads
 from jleaks.attacks.bank import Bank
 from jleaks.attacks.evaluate_bank import scores
 from jleaks.attacks.options import Options
@@ -58,48 +59,50 @@ def audit(
     guarantee = {name: bank.meta[name] for name in GUARANTEE if name in bank.meta}
     if bank.meta.get("delta") != delta:
         guarantee.pop("epsilon", None)
-    rows = []
-    for name, of_attack in found.items():
-        for target, mine, values in zip(references.targets, audited, of_attack, strict=True):
-            row, member = values[mine].astype(np.float64), bank.member[target, mine]
-            over = epsilon_over_thresholds(row, member, delta, confidence)
-            made = guesses(row, member)
-            one = epsilon_of_guesses(made, delta, confidence)
-            # No epsilon goes with a mu at a delta of 0.
-            at = delta or 0.5
-            mus = {
-                "thresholds": mu_over_thresholds(row, member, at, confidence),
-                "one_run": mu_of_guesses(made, at, confidence),
-            }
-            area = auc_over_records(row, member, confidence)
-            rows.append(
-                {
-                    "task": bank.meta.get("task", "bank"),
-                    "source": bank.meta.get("source", "scores"),
-                    "attack": name,
-                    "target": int(target),
-                    **guarantee,
-                    "delta": delta,
-                    "confidence": confidence,
-                    "epsilon_thresholds": round(over.epsilon, 6),
-                    "epsilon_thresholds_ceiling": round(over.ceiling, 6),
-                    "tp": over.tp,
-                    "fp": over.fp,
-                    "num_members": over.p,
-                    "num_nonmembers": over.n,
-                    "epsilon_one_run": round(one.epsilon, 6),
-                    "epsilon_one_run_ceiling": round(one.ceiling, 6),
-                    "num_guesses": one.num_guesses,
-                    "num_correct": one.num_correct,
-                    **{f"mu_{name}": round(mu.mu, 6) for name, mu in mus.items()},
-                    **{f"mu_{name}_ceiling": round(mu.ceiling, 6) for name, mu in mus.items()},
-                    **{
-                        f"epsilon_of_mu_{name}": round(mu.epsilon, 6) if delta else None
-                        for name, mu in mus.items()
-                    },
-                    "auc": {
-                        side: round(getattr(area, side), 6) for side in ("mean", "low", "high")
-                    },
-                }
-            )
-    return rows
+
+    def bounded(given: tuple[str, int, np.ndarray, np.ndarray]) -> Row:
+        name, target, mine, values = given
+        row, member = values[mine].astype(np.float64), bank.member[target, mine]
+        over = epsilon_over_thresholds(row, member, delta, confidence)
+        made = guesses(row, member)
+        one = epsilon_of_guesses(made, delta, confidence)
+        # No epsilon goes with a mu at a delta of 0.
+        at = delta or 0.5
+        mus = {
+            "thresholds": mu_over_thresholds(row, member, at, confidence),
+            "one_run": mu_of_guesses(made, at, confidence),
+        }
+        area = auc_over_records(row, member, confidence)
+        return {
+            "task": bank.meta.get("task", "bank"),
+            "source": bank.meta.get("source", "scores"),
+            "attack": name,
+            "target": target,
+            **guarantee,
+            "delta": delta,
+            "confidence": confidence,
+            "epsilon_thresholds": round(over.epsilon, 6),
+            "epsilon_thresholds_ceiling": round(over.ceiling, 6),
+            "tp": over.tp,
+            "fp": over.fp,
+            "num_members": over.p,
+            "num_nonmembers": over.n,
+            "epsilon_one_run": round(one.epsilon, 6),
+            "epsilon_one_run_ceiling": round(one.ceiling, 6),
+            "num_guesses": one.num_guesses,
+            "num_correct": one.num_correct,
+            **{f"mu_{name}": round(mu.mu, 6) for name, mu in mus.items()},
+            **{f"mu_{name}_ceiling": round(mu.ceiling, 6) for name, mu in mus.items()},
+            **{
+                f"epsilon_of_mu_{name}": round(mu.epsilon, 6) if delta else None
+                for name, mu in mus.items()
+            },
+            "auc": {side: round(getattr(area, side), 6) for side in ("mean", "low", "high")},
+        }
+
+    each = [
+        (name, int(target), mine, values)
+        for name, of_attack in found.items()
+        for target, mine, values in zip(references.targets, audited, of_attack, strict=True)
+    ]
+    return threads.mapped(bounded, each)

@@ -326,7 +326,9 @@ def measured(
 
     @jax.jit
     def evaluated(row: Any, truth: Any, candidate: Any, at: Any) -> Any:
-        return bank_metrics.evaluate_row(roc.rank(row, truth, candidate), at, jnp.float32(jnp.nan))
+        ranked = roc.rank(row, truth, candidate)
+        metrics, measured = bank_metrics.evaluate_row(ranked, at, jnp.float32(jnp.nan))
+        return metrics, bank_metrics.influence(measured)
 
     parts, sums = [], []
     for rows in found:

@@ -19,7 +19,7 @@ from jleaks.attacks.options import Options
 from jleaks.data.splits import halves
 from jleaks.errors import InputError
 from jleaks.experiments.bank_results import Row
-from jleaks.metrics import record_risk
+from jleaks.metrics import agreement, record_risk
 from jleaks.metrics.pooled_scores import PooledScores
 
 FPRS = (0.1, 0.01, 0.001)
@@ -271,9 +271,9 @@ def _agreement(about: dict[str, Any], whole: dict[str, dict[str, np.ndarray]]) -
                 "beside": names[1],
                 "between": between,
                 "num_records": len(one),
-                "spearman": _rounded(record_risk.spearman(one, other)),
+                "spearman": _rounded(agreement.spearman(one, other)),
                 "top_share": TOP,
-                "top_shared": _rounded(record_risk.top_shared(one, other, TOP)),
+                "top_shared": _rounded(agreement.top_shared(one, other, TOP)),
             }
         )
 

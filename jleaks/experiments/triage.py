@@ -14,14 +14,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
+from jleaks import threads
 from jleaks.attacks.bank import Bank
 from jleaks.attacks.evaluate_bank import scores
 from jleaks.attacks.options import Options
 from jleaks.attacks.references import References, assign
 from jleaks.attacks.registry import get_attacks
 from jleaks.experiments.bank_results import Row
+from jleaks.metrics.agreement import Order, without_groups
 from jleaks.metrics.intervals import Interval, jackknife
-from jleaks.metrics.record_risk import spearman, top_shared
 
 # Of the members, the first so many; FPRs of what is at risk.
 SHARES = (0.01, 0.03, 0.05, 0.1)
@@ -44,8 +45,11 @@ def at_risk(
 
 def first_of(order: Float[np.ndarray, "members"], share: float) -> np.ndarray:
     """Returns the positions of the members with the largest values, ties in their order; at least one."""
-    count = max(1, int(share * len(order)))
-    return np.argsort(-order, kind="stable")[:count]
+    return np.argsort(-order, kind="stable")[: _count(len(order), share)]
+
+
+def _count(size: int, share: float) -> int:
+    return max(1, int(share * size))
 
 
 class Scored(NamedTuple):
@@ -101,17 +105,25 @@ def triage(given: Scored) -> list[Row]:
     """
     found, audited, members = given.found, given.audited, given.members
     rows: list[Row] = []
+    # Of each target's members, those with the largest values.
+    most = max(SHARES)
+    firsts = {
+        finder: [
+            first_of(found[finder][t, mine & members[t]], most) for t, mine in enumerate(audited)
+        ]
+        for finder in FINDERS
+    }
     for judge, fpr in itertools.product(given.judges, FPRS):
         risks = [
             at_risk(found[judge][t, mine], members[t, mine], fpr) for t, mine in enumerate(audited)
         ]
         for finder in FINDERS:
-            orders = [found[finder][t, mine & members[t]] for t, mine in enumerate(audited)]
             for share in SHARES:
-                pairs = [
-                    (risk[first_of(order, share)].mean(), _recall(risk, order, share))
-                    for risk, order in zip(risks, orders, strict=True)
-                ]
+                pairs = []
+                for risk, first in zip(risks, firsts[finder], strict=True):
+                    hits = risk[first[: _count(len(risk), share)]]
+                    # Where nobody is at risk all are found.
+                    pairs.append((hits.mean(), hits.sum() / risk.sum() if risk.any() else 1.0))
                 precision, recall = np.array(pairs).T
                 rows.append(
                     {
@@ -131,11 +143,6 @@ def triage(given: Scored) -> list[Row]:
     return rows
 
 
-def _recall(risk: np.ndarray, order: np.ndarray, share: float) -> float:
-    """Returns the share of those at risk that are among the first; 1 where nobody is at risk."""
-    return float(risk[first_of(order, share)].sum() / risk.sum()) if risk.any() else 1.0
-
-
 def alike(given: Scored) -> list[Row]:
     """Returns one row per judge, finder and whose records: how far the two order the records alike.
 
@@ -148,12 +155,16 @@ def alike(given: Scored) -> list[Row]:
     members = given.audited & given.members
     groups = np.arange(members.shape[1]) % _GROUPS
     names = ("spearman", *(f"top_{share}" for share in TOPS))
+    chosen = {name: given.found[name] for name in (*FINDERS, *given.judges)}
+    orders = {"members": _of_members(chosen, members), "records": _of_records(chosen, members)}
     rows: list[Row] = []
     for judge, finder in itertools.product(given.judges, FINDERS):
-        for over, fn in (("members", _of_members), ("records", _of_records)):
-            both = given.found[finder], given.found[judge]
-            whole = fn(*both, members)
-            parts = np.array([fn(*both, members & (groups != g)) for g in range(_GROUPS)])
+        for over, (by, each) in orders.items():
+            found = threads.mapped(
+                lambda one: without_groups(one[0], one[1], TOPS, groups[one[2]], _GROUPS),
+                zip(by[finder], by[judge], each, strict=True),
+            )
+            whole, parts = (np.mean(values, axis=0) for values in zip(*found, strict=True))
             rows.append(
                 {
                     **given.about,
@@ -170,26 +181,28 @@ def alike(given: Scored) -> list[Row]:
     return rows
 
 
-def _measures(finder: np.ndarray, judge: np.ndarray) -> list[float]:
-    """Rank correlation, and for each of `TOPS` the share of the first by one that is among the other's."""
-    return [spearman(finder, judge), *(top_shared(finder, judge, share) for share in TOPS)]
+# By attack, the orders of several lists of records; and which records are in each.
+Orders = tuple[dict[str, list[Order]], list[np.ndarray]]
 
 
-def _of_members(finder: np.ndarray, judge: np.ndarray, members: np.ndarray) -> np.ndarray:
-    """The mean over targets, of each one's members."""
-    each = [
-        _measures(*pair)
-        for pair in ((a[m], b[m]) for a, b, m in zip(finder, judge, members, strict=True))
-    ]
-    return np.mean(each, axis=0)
+def _of_members(found: Mapping[str, np.ndarray], members: np.ndarray) -> Orders:
+    """Every target's members."""
+    orders = {
+        name: threads.mapped(lambda pair: Order(pair[0][pair[1]]), zip(rows, members, strict=True))
+        for name, rows in found.items()
+    }
+    return orders, list(members)
 
 
-def _of_records(finder: np.ndarray, judge: np.ndarray, members: np.ndarray) -> np.ndarray:
-    """Of all records that some target trained on, each by its mean over these targets."""
+def _of_records(found: Mapping[str, np.ndarray], members: np.ndarray) -> Orders:
+    """All records that some target trained on, each by its mean over these targets."""
     count = members.sum(0)
     known = count > 0
-    means = [np.where(members, by, 0).sum(0)[known] / count[known] for by in (finder, judge)]
-    return np.array(_measures(*means))
+    orders = {
+        name: [Order(np.where(members, rows, 0).sum(0)[known] / count[known])]
+        for name, rows in found.items()
+    }
+    return orders, [known]
 
 
 def _plain(interval: Interval) -> dict[str, Any]:

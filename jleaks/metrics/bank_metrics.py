@@ -147,36 +147,46 @@ def found_near(ranked: Ranked, near: Int[Array, "fprs counts"]) -> Int[Array, "f
     )
 
 
-def influence(
-    ranked: Ranked, near: Int[Array, "fprs counts"], threshold: Array
-) -> Float[Array, "influences records"]:
+class Measured(NamedTuple):
+    """What records' influences on a row's measures follow from.
+
+    Attributes:
+      ranked: The row.
+      nearest: [F] `Counts.nearest` of the target's thresholds around each FPR.
+      threshold: From which a record is called a member; NaN without one, whose influences are 0.
+      auc: The row's.
+    """
+
+    ranked: Ranked
+    nearest: Int[Array, "fprs"]
+    threshold: Array
+    auc: Array
+
+
+def influence(row: Measured) -> Float[Array, "influences records"]:
     """What every record adds to the error of each of `INFLUENCES`, on one target; 0 if not audited.
 
     AUC (DeLong et al. 1988): v - AUC over the number of the record's own kind, where v is the share of
     non-members below a member, or of members above a non-member, ties half.  Rates: the record's answer
     less the rate, over the number of its kind.  Precision: the record's part in the linearised ratio.
     A TPR's two parts: members above, and non-members at or above, the threshold `Counts.nearest`.
-
-    Args:
-      ranked: The row.
-      near: The target's of `near`.
-      threshold: From which a record is called a member; NaN without one, whose influences are 0.
     """
+    ranked = row.ranked
     p, n = ranked.positives, ranked.negatives
     above, let_in = ranked.above, ranked.let_in
     for_member = 1 - (above + let_in) / (2 * n)
     members_above = ranked.up_to[2 * above] + ranked.up_to[above + let_in]
-    placement = jnp.where(ranked.is_member, for_member, members_above / (2 * p)) - auc(ranked)
+    placement = jnp.where(ranked.is_member, for_member, members_above / (2 * p)) - row.auc
     of_auc = jnp.where(
         ranked.is_member, placement / p, jnp.where(ranked.is_other, placement / n, 0)
     )
-    named = ranked.scores >= threshold
+    named = ranked.scores >= row.threshold
     tp, fp = (named & ranked.is_member).sum(), (named & ranked.is_other).sum()
     recall, fallout = _of_rate(named, ranked.is_member, p), _of_rate(named, ranked.is_other, n)
     size = jnp.maximum(tp + fp, 1)
     audited = ranked.is_member | ranked.is_other
     precision = jnp.where(named & audited, (ranked.is_member - tp / size) / size, 0)
-    at = near[:, Counts._fields.index("nearest"), None]
+    at = row.nearest[:, None]
     return jnp.concatenate(
         [
             jnp.stack([of_auc, (recall - fallout) / 2, precision, recall]),
@@ -186,16 +196,33 @@ def influence(
     )
 
 
+# From sums of influences [attacks, influences, N], a row, the place of its attack among these, and its
+# weight, to the sums with it.
+AddInfluence = Callable[[Array, Measured, Array, Array], Array]
+
+
+def add_influence(
+    sums: Float[Array, "attacks influences records"],
+    row: Measured,
+    attack: Int[Array, ""],
+    weight: Array,
+) -> Float[Array, "attacks influences records"]:
+    """Adds a row's influences to those of its attack, times its weight."""
+    found = influence(row) * weight + sums[attack]
+    return lax.dynamic_update_index_in_dim(sums, found, attack, 0)
+
+
 def evaluate_row(
     ranked: Ranked, near: Int[Array, "fprs counts"], threshold: Array
-) -> tuple[BankMetrics, Float[Array, "influences records"]]:
-    """Returns a row's metrics and influences; nobody is called without a threshold, which then is NaN."""
+) -> tuple[BankMetrics, Measured]:
+    """Returns a row's metrics, and what influences follow from; nobody is called without a threshold."""
     tp, fp = operating_points(ranked, FPRS)
     roc, _ = operating_points(ranked, GRID)
     tp_called, fp_called = called(ranked, threshold)
     has_one = ~jnp.isnan(threshold)
+    area = auc(ranked)
     metrics = BankMetrics(
-        auc=auc(ranked),
+        auc=area,
         positives=ranked.positives,
         negatives=ranked.negatives,
         tp=tp,
@@ -206,7 +233,7 @@ def evaluate_row(
         fp_called=fp_called * has_one,
         roc=roc,
     )
-    return metrics, influence(ranked, near, threshold)
+    return metrics, Measured(ranked, near[:, Counts._fields.index("nearest")], threshold, area)
 
 
 def pad(rows: dict[str, Array], multiple: int) -> dict[str, Array]:
@@ -221,37 +248,38 @@ def pad(rows: dict[str, Array], multiple: int) -> dict[str, Array]:
 
 
 def in_turn(
-    evaluate_fn: Callable[[dict[str, Array]], tuple[BankMetrics, Array]],
-    num_attacks: int,
+    evaluate_fn: Callable[[dict[str, Array]], tuple[BankMetrics, Measured]],
+    sums: Float[Array, "attacks influences records"],
     rows: dict[str, Array],
     together: int = 1,
+    add_fn: AddInfluence = add_influence,
 ) -> tuple[BankMetrics, Float[Array, "attacks influences records"]]:
-    """Evaluates rows, some after the others; the sums of their influences are all that is kept of these.
+    """Evaluates rows, some after the others; all that is kept of their influences is added to sums.
 
     Args:
       evaluate_fn: From a row to what `evaluate_row` returns.
-      num_attacks: Attacks that the rows are of.
+      sums: Of the influences so far.
       rows: Stacked: `target` scores [rows, N] (or what forms share [rows, C, N]), `attack`, the place of
         each one's attack, `weight`, 0 for a row that does not count, and what `evaluate_fn` takes.
       together: Rows that are evaluated at once, by `vmap`; the number of rows is a multiple of it.
+      add_fn: `add_influence`, or a kernel that computes the same; of rows that are evaluated one by one.
     """
 
     def add_several(sums: Array, some: dict[str, Array]) -> tuple[Array, BankMetrics]:
-        metrics, found = jax.vmap(evaluate_fn)(some)
-        mine = (jnp.arange(num_attacks)[:, None] == some["attack"]) & (some["weight"] > 0)
+        metrics, measured = jax.vmap(evaluate_fn)(some)
+        mine = (jnp.arange(len(sums))[:, None] == some["attack"]) & (some["weight"] > 0)
+        found = jax.vmap(influence)(measured)
         return sums + jnp.where(mine[:, :, None, None], found, 0).sum(1), metrics
 
     def add(sums: Array, row: dict[str, Array]) -> tuple[Array, BankMetrics]:
-        metrics, found = evaluate_fn(row)
-        found = found * row["weight"] + sums[row["attack"]]
-        return lax.dynamic_update_index_in_dim(sums, found, row["attack"], 0), metrics
+        metrics, measured = evaluate_fn(row)
+        return add_fn(sums, measured, row["attack"], row["weight"]), metrics
 
-    shape = (num_attacks, len(INFLUENCES), rows["target"].shape[-1])
     if together == 1:
-        sums, metrics = lax.scan(add, jnp.zeros(shape, jnp.float32), rows)
+        sums, metrics = lax.scan(add, sums, rows)
         return metrics, sums
     some = jax.tree.map(lambda a: a.reshape(-1, together, *a.shape[1:]), rows)
-    sums, metrics = lax.scan(add_several, jnp.zeros(shape, jnp.float32), some)
+    sums, metrics = lax.scan(add_several, sums, some)
     return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), metrics), sums
 
 

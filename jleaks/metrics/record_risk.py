@@ -17,7 +17,6 @@ import scipy.special
 import scipy.stats
 from jaxtyping import Bool, Float
 
-from jleaks.errors import InputError
 from jleaks.metrics.intervals import check_confidence
 from jleaks.metrics.operating_points import counts, interpolated
 
@@ -277,32 +276,3 @@ def calibrated(
     about = sides(Half(reference, member))
     spread = np.where(about.std_out > 0, about.std_out, 1)
     return (scores - about.mean_out) / spread
-
-
-def spearman(first: Float[np.ndarray, "records"], second: Float[np.ndarray, "records"]) -> float:
-    """Rank correlation of two measures of the records that have both; NaN where one is constant."""
-    known = ~(np.isnan(first) | np.isnan(second))
-    a, b = (scipy.stats.rankdata(values[known]) for values in (first, second))
-    if not a.size or np.ptp(a) == 0 or np.ptp(b) == 0:
-        return float("nan")
-    return float(np.corrcoef(a, b)[0, 1])
-
-
-def top_shared(
-    first: Float[np.ndarray, "records"], second: Float[np.ndarray, "records"], share: float
-) -> float:
-    """Share of the top records by one measure that are among the top by the other.
-
-    Args:
-      first: Of the records.
-      second: Of the same.
-      share: How many are the top, at least one.
-
-    Raises:
-      InputError: `share` is not in (0, 1].
-    """
-    if not 0 < share <= 1:
-        raise InputError(f"share is {share}; expected a number in (0, 1]")
-    count = max(1, round(share * len(first)))
-    tops = [set(np.argsort(-values, kind="stable")[:count].tolist()) for values in (first, second)]
-    return len(tops[0] & tops[1]) / count

@@ -64,7 +64,26 @@ class Ranked(NamedTuple):
         return self.up_to[2 * self.tie]
 
 
-Places = Callable[[Array, Array], tuple[Array, Array, Array]]
+Ranks = Callable[[Array, Array, Array], tuple[Array, ...]]
+Standing = Callable[[Array, Array, Array], tuple[Array, Array]]
+
+
+def standing(
+    values: Float[Array, "n"], among: Bool[Array, "n"], queries: Float[Array, "q"]
+) -> tuple[Int[Array, "q"], Int[Array, "q"]]:
+    """Returns how many of the values that count are below each query, and how many are not above it.
+
+    Args:
+      values: Finite where they count.
+      among: Which of them count.
+      queries: Finite.
+    """
+    ordered, count = sorting.ascending(jnp.where(among, values, jnp.inf)), among.sum()
+    below, up_to = (
+        jnp.minimum(jnp.searchsorted(ordered, queries, side=side), count)
+        for side in ("left", "right")
+    )
+    return below, up_to
 
 
 def places(
@@ -95,13 +114,32 @@ def _ties(others: Array) -> tuple[Array, Array]:
     return lax.cummax(jnp.where(new, place, 0)), tie_end
 
 
+def ranks(
+    row: Float[Array, "records"],
+    inside: Int[Array, "most_members"],
+    outside: Int[Array, "most_others"],
+) -> tuple[Array, ...]:
+    """Returns `others`, `above`, `let_in`, `up_to`, `tie` and `tie_end` of `Ranked`.
+
+    Args:
+      row: Scores.
+      inside: Positions of the members, filled up with `NOBODY`.
+      outside: Of the others, likewise.
+    """
+    others, above, let_in = places(row, outside)
+    n = len(others)
+    at = (above + let_in).at[inside].get(mode="fill", fill_value=2 * n + 1)
+    up_to = jnp.cumsum(jnp.zeros(2 * n + 1, jnp.int32).at[at].add(1, mode="drop"))
+    return others, above, let_in, up_to, *_ties(others)
+
+
 def rank(
     row: Float[AnyArray, "records"],
     member: Bool[AnyArray, "records"],
     candidate: Bool[AnyArray, "records"],
     inside: Int[AnyArray, "most_members"] | None = None,
     outside: Int[AnyArray, "most_others"] | None = None,
-    places_fn: Places = places,
+    ranks_fn: Ranks = ranks,
 ) -> Ranked:
     """Ranks a target's records among its non-members.
 
@@ -116,7 +154,7 @@ def rank(
       inside: Positions of the members that count, filled up behind with `NOBODY`; None to find them here,
         at the price of a longer sort.
       outside: Of the non-members, likewise.
-      places_fn: `places`, or a kernel that computes the same.
+      ranks_fn: `ranks`, or a kernel that computes the same.
     """
     row, member, candidate = jnp.asarray(row), jnp.asarray(member), jnp.asarray(candidate)
     is_member, is_other = member & candidate, ~member & candidate
@@ -124,11 +162,9 @@ def rank(
         everybody = jnp.arange(len(row), dtype=jnp.int32)
         inside = jnp.where(is_member, everybody, NOBODY)
         outside = jnp.where(is_other, everybody, NOBODY)
-    others, above, let_in = places_fn(row, jnp.asarray(outside))
-    n = len(others)
-    tie, tie_end = _ties(others)
-    at = (above + let_in).at[inside].get(mode="fill", fill_value=2 * n + 1)
-    up_to = jnp.cumsum(jnp.zeros(2 * n + 1, jnp.int32).at[at].add(1, mode="drop"))
+    others, above, let_in, up_to, tie, tie_end = ranks_fn(
+        row, jnp.asarray(inside), jnp.asarray(outside)
+    )
     return Ranked(
         *(row, is_member, is_other, others, above, let_in, up_to, tie, tie_end),
         *(is_member.sum(), is_other.sum()),

@@ -1,7 +1,7 @@
-"""The operations of training that two libraries compute: XLA, and jleaks' own kernels for CPU devices.
+"""The operations that two libraries compute: XLA, and jleaks' own kernels for CPU devices.
 
-Whoever trains calls them by what they compute.  Which library that is, the execution says once; what only
-one of them has is said here.
+Whoever trains, or ranks records, calls them by what they compute.  Which library that is, the execution
+says once; what only one of them has is said here.
 """
 
 import functools
@@ -15,6 +15,7 @@ from jaxtyping import Array
 
 from jleaks.errors import InputError
 from jleaks.fields import Form, KernelsName
+from jleaks.metrics import bank_metrics, roc
 from jleaks.models.convolution import (
     Padding,
     Precision,
@@ -30,7 +31,7 @@ Descend = Callable[..., tuple[dict[str, host.Moments], Array | None]]
 
 
 class Kernels(NamedTuple):
-    """What computes a step of training; instances agree up to the order of float32 sums.
+    """What computes a step of training, and ranks; instances agree up to the order of float32 sums.
 
     Attributes:
       dense: Answers [B, outputs] of a fully connected layer: of its inputs [B, inputs], float32 or stored
@@ -46,6 +47,9 @@ class Kernels(NamedTuple):
       order: Positions that sort words [n], ties by position.
       drop: What inverted dropout multiplies by, 1 / share or 0: of a key, the share that stays, a shape.
       normals: `jax.random.normal` of a key and a shape.
+      ranks: Where scores stand among those of non-members (see `roc.ranks`).
+      standing: How many of some values lie below others, and how many up to them (see `roc.standing`).
+      add_influence: Adds a row's influences to sums (see `bank_metrics.add_influence`).
       adam: Adam's step of one array (see `host.adam`); None where it is optax's.
       descend: A layer's backpropagation with Adam's step (see `host.descend`); None where they are two.
       descend_privately: The same of clipped gradients and noise (see `host.descend_privately`); None, too.
@@ -65,6 +69,9 @@ class Kernels(NamedTuple):
     order: Callable[[Array], Array]
     drop: Callable[[Array, Array, tuple[int, ...]], Array]
     normals: Callable[[Array, tuple[int, ...]], Array]
+    ranks: roc.Ranks
+    standing: roc.Standing
+    add_influence: bank_metrics.AddInfluence
     adam: Callable[..., host.Moments] | None
     descend: Descend | None
     descend_privately: Callable[..., dict[str, host.Moments]] | None
@@ -136,6 +143,9 @@ XLA = Kernels(
     order=jnp.argsort,
     drop=lambda key, keep, shape: jnp.where(jax.random.bernoulli(key, keep, shape), 1 / keep, 0),
     normals=jax.random.normal,
+    ranks=roc.ranks,
+    standing=roc.standing,
+    add_influence=bank_metrics.add_influence,
     adam=None,
     descend=None,
     descend_privately=None,
@@ -158,6 +168,9 @@ CPU = Kernels(
     order=host.order,
     drop=host.drop,
     normals=host.normals,
+    ranks=host.ranks,
+    standing=host.standing,
+    add_influence=host.add_influence,
     adam=host.adam,
     descend=host.descend,
     descend_privately=host.descend_privately,

@@ -106,7 +106,7 @@ def over_models(fn: Callable[..., Any], group: int, *stacked: Any) -> Any:
 
 
 def spread(
-    name: str, device_fn: Callable[..., Any], mesh: Mesh, specs: tuple[str, ...], **jit: Any
+    name: str, device_fn: Callable[..., Any], mesh: Mesh, specs: tuple[Any, ...], **jit: Any
 ) -> Any:
     """Compiles a function that runs on every device's own models.
 
@@ -114,7 +114,8 @@ def spread(
       name: Counted in `TRACES` whenever the function is traced.
       device_fn: Sees each stacked argument's local models; returns arrays stacked likewise.
       mesh: The devices.
-      specs: For each argument "models" (stacked on axis 0, spread) or "shared" (on every device).
+      specs: For each argument "models" (stacked on axis 0, spread), "shared" (on every device), or what
+        JAX calls its specs.
       **jit: Options of `jax.jit`.
     """
 
@@ -125,7 +126,10 @@ def spread(
     mapped = jax.shard_map(
         device,
         mesh=mesh,
-        in_specs=tuple({"models": MODEL, "shared": SHARED}[spec] for spec in specs),
+        in_specs=tuple(
+            {"models": MODEL, "shared": SHARED}[spec] if isinstance(spec, str) else spec
+            for spec in specs
+        ),
         out_specs=MODEL,
         check_vma=False,
     )

@@ -1,5 +1,7 @@
 """Where a pack lies: padded and spread over the devices, copied back to the host."""
 
+import math
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -10,6 +12,8 @@ from jleaks.training import processes
 
 MODEL = PartitionSpec("model")
 SHARED = PartitionSpec()
+# Bytes at a multiple of which XLA's CPU devices want an array to begin.
+_ALIGNMENT = 64
 
 
 def padded_size(count: int, mesh: Mesh, group: int, least: int = 0) -> int:
@@ -44,8 +48,61 @@ def put_models(pack: Any, mesh: Mesh, group: int = 1, least: int = 0) -> tuple[A
 
 
 def put_shared(tree: Any, mesh: Mesh) -> Any:
-    """Places arrays whole on every device."""
+    """Places arrays whole on every device; those of a CPU share one copy."""
+    if mesh.devices.flat[0].platform == "cpu":
+        tree = jax.tree.map(_aligned, tree)
     return _put(tree, NamedSharding(mesh, SHARED))
+
+
+def put_parts(array: np.ndarray, mesh: Mesh, axis: int) -> Any:
+    """Places one part of an array on every device, cut along an axis."""
+    return _put(array, NamedSharding(mesh, PartitionSpec(*[None] * axis, "model")))
+
+
+def room(parts: jax.Array, axis: int, size: int) -> np.ndarray:
+    """Returns an empty array on the host for the whole that devices make parts of; see `fill`."""
+    shape = *parts.shape[1 : axis + 1], size, *parts.shape[axis + 2 :]
+    return _room(shape, parts.dtype)
+
+
+def fill(whole: np.ndarray, parts: jax.Array, axis: int, start: int) -> None:
+    """Puts what every device made where it belongs in the whole.
+
+    Args:
+      whole: On the host.
+      parts: Of all devices, stacked on axis 0.
+      axis: Of the whole, along which parts lie side by side.
+      start: Of the first part; what lies behind the whole's end is padding.
+    """
+    each, rows = parts.shape[axis + 1], np.moveaxis(whole, axis, 0)
+    for number, part in _on_host(parts):
+        mine = rows[start + number * each : start + (number + 1) * each]
+        mine[...] = np.moveaxis(part, axis, 0)[: len(mine)]
+
+
+def _on_host(parts: jax.Array) -> Iterable[tuple[int, np.ndarray]]:
+    """Numbers what the devices have, one after the other."""
+    if processes.count() > 1:
+        return enumerate(fetch(parts, len(parts)))
+    shards = parts.addressable_shards
+    return ((shard.index[0].start or 0, np.asarray(shard.data)[0]) for shard in shards)
+
+
+def _aligned(leaf: Any) -> Any:
+    """Returns an array that JAX's CPU devices take as it is, without a copy for each."""
+    if not isinstance(leaf, np.ndarray) or leaf.ctypes.data % _ALIGNMENT == 0 or not leaf.size:
+        return leaf
+    found = _room(leaf.shape, leaf.dtype)
+    found[...] = leaf
+    return found
+
+
+def _room(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """Returns an empty array that begins where XLA's CPU devices want it."""
+    size = math.prod(shape) * dtype.itemsize
+    room = np.empty(size + _ALIGNMENT, np.uint8)
+    start = -room.ctypes.data % _ALIGNMENT
+    return room[start : start + size].view(dtype).reshape(shape)
 
 
 def _put(tree: Any, place: NamedSharding) -> Any:

@@ -12,7 +12,7 @@ from jleaks.attacks.bank import Bank
 from jleaks.attacks.registry import get_attacks
 from jleaks.errors import InputError
 from jleaks.experiments.record_risks import record_risks
-from jleaks.metrics import record_risk
+from jleaks.metrics import agreement
 
 # Of RMIA and Attack-P the population is a sample: theirs is another score, tested below.
 COMPARED = (
@@ -166,4 +166,4 @@ def test_risk_is_the_closed_form_of_known_separations(rng):
     assert set(range(60, 120)) <= told
     assert not told & set(range(3))
     auc = np.array([by_record[i]["auc"] for i in range(120)])
-    assert record_risk.spearman(auc, separation) > 0.93
+    assert agreement.spearman(auc, separation) > 0.93

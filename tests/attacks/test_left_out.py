@@ -1,12 +1,13 @@
 """What a target leaves out of sums and orders leaves no trace in its scores."""
 
+import by_side
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from remembering_banks import auc_of, bank_of, mask, sigma
 
-from jleaks.attacks import sides, sums
+from jleaks.attacks import sides
 from jleaks.attacks.bank import Bank
 from jleaks.attacks.evaluate_bank import scores
 from jleaks.attacks.reference_statistics import VARIANCE_FLOOR
@@ -53,8 +54,8 @@ def test_what_a_target_leaves_out_leaves_no_trace(rng, drawn):
                 jnp.asarray(rank.astype(np.int32)), jnp.asarray(taken), jnp.asarray(spare),
             )  # fmt: skip
         log_p = jax.nn.log_sigmoid(jnp.asarray(values))
-        moments = jax.jit(sums.summaries)(jnp.asarray(values), chosen)
-        found.append((*moments, jax.jit(sums.log_means)(log_p, chosen)))
+        moments = jax.jit(by_side.moments)(jnp.asarray(values), chosen)
+        found.append((*moments, jax.jit(by_side.log_means)(log_p, chosen)))
 
     def variance(size, deviations):
         # As attacks see it.

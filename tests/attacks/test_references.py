@@ -1,12 +1,13 @@
 """Who is compared with whom: the number of references tells nobody's membership, whatever the mask."""
 
+import by_side
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from remembering_banks import NULL, NUM_RECORDS, auc_of, bank_of, mask, sigma
 
-from jleaks.attacks import sides, sums
+from jleaks.attacks import sides
 from jleaks.attacks.bank import Bank
 from jleaks.attacks.evaluate_bank import NonFiniteScoresError, evaluate, scores
 from jleaks.attacks.references import (
@@ -240,16 +241,19 @@ def test_a_draw_takes_the_first_that_are_references(rng):
             jnp.asarray(rank), jnp.asarray(count), spare,
         )  # fmt: skip
         functions = (
-            *(lambda s: sums.summaries(values, s), lambda s: sides.medians(values, s)),
-            *(lambda s: sums.log_means(values, s), lambda s: sides.shares_above(own, values, s)),
-            lambda s: sides.interpolated_levels(own, values, s),
+            *(lambda s: by_side.moments(values, s), lambda s: by_side.medians(values, s)),
+            *(
+                lambda s: by_side.log_means(values, s),
+                lambda s: by_side.shares_above(own, values, s),
+            ),
+            lambda s: by_side.interpolated_levels(own, values, s),
         )
         for fn in functions:
             for a, b in zip(*map(jax.tree.leaves, map(jax.jit(fn), (fast, whole))), strict=True):
                 np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
         # The definition, by hand.
-        found = sides.medians(values, fast)
-        sizes = sums.summaries(values, fast).size
+        found = by_side.medians(values, fast)
+        sizes = by_side.moments(values, fast).size
         for i in range(t):
             for x in range(n):
                 mine = [j for j in models[i] if member[j, x]]

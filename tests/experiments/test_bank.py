@@ -381,6 +381,8 @@ def test_targets_that_do_not_fit_together_are_attacked_some_at_a_time(
     args = answers, attacks, references, shadows
     whole = evaluate(*args, make_mesh(2))
     arrays = bank_arrays.bank_arrays(answers, attacks, (references, shadows))
+    # As on other devices, which attack as many at a time as fit.
+    monkeypatch.setattr(bank_arrays, "of_cpu", lambda _: False)
     enough = bank_arrays.bytes_per_record(arrays, attacks, num_targets, make_mesh(2)) * 90
     monkeypatch.setattr(bank_arrays, "device_memory", lambda _: enough / 2 / 0.4 + 1)
     before = fleet.TRACES["evaluate bank"], fleet.TRACES["score block"]
@@ -394,9 +396,12 @@ def test_targets_that_do_not_fit_together_are_attacked_some_at_a_time(
 
 
 @pytest.mark.parametrize(("targets", "expected"), [(4, 4), (5, 6), (7, 4), (16, 4), (1, 2)])
-def test_calls_of_equally_many_targets(answers, monkeypatch, targets, expected):
+def test_targets_are_attacked_by_halves_where_not_all_fit(answers, monkeypatch, targets, expected):
     arrays = bank_arrays.bank_arrays(answers, [ATTACKS["loss"]], assign(answers))
     mesh = make_mesh(2)
+    # On a CPU one a device, whatever fits.
+    assert bank_arrays.targets_at_once(arrays, [ATTACKS["loss"]], targets, mesh) == 2
+    monkeypatch.setattr(bank_arrays, "of_cpu", lambda _: False)
     # For six targets, three a device.
     enough = bank_arrays.bytes_per_record(arrays, [ATTACKS["loss"]], 6, mesh) * 90
     monkeypatch.setattr(bank_arrays, "device_memory", lambda _: enough / 2 / 0.4 + 1)
@@ -407,8 +412,8 @@ def test_scores_are_the_same_for_some_targets_at_a_time(answers, monkeypatch):
     attacks = [ATTACKS[name] for name in ("lira_online", "rmia_online", "attack_p")]
     args = answers, attacks, *assign(answers)
     whole = scores(*args)
-    # Three of the targets in a call, which their number is no multiple of.
-    monkeypatch.setattr(evaluate_lib, "targets_at_once", lambda *_: 3)
+    # Three of a device's targets at a time, which their number is no multiple of.
+    monkeypatch.setattr(evaluate_lib, "targets_at_once", lambda *_: 12)
     parts = scores(*args)
     for name, rows in whole.items():
         assert rows.shape == parts[name].shape == answers.member.shape

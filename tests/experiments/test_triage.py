@@ -9,6 +9,7 @@ from jleaks.attacks.evaluate_bank import scores
 from jleaks.attacks.references import assign
 from jleaks.attacks.registry import get_attacks
 from jleaks.experiments import triage
+from jleaks.metrics.agreement import without_groups
 
 
 def test_at_risk_and_first_by_hand():
@@ -78,6 +79,13 @@ def test_a_trace_that_is_the_attack_orders_alike_and_one_of_noise_as_chance_does
     assert noise["top_0.05"]["mean"] < 0.2
 
 
+def measures(orders_fn, finder, judge, members):
+    orders, _ = orders_fn({"finder": finder, "judge": judge}, members)
+    pairs = zip(orders["finder"], orders["judge"], strict=True)
+    zero = [without_groups(a, b, triage.TOPS, np.zeros(a.size, int), 1)[0] for a, b in pairs]
+    return np.mean(zero, axis=0)
+
+
 def test_orders_are_those_of_loops_over_targets_and_records(rng):
     finder, judge = rng.normal(size=(2, 4, 100))
     members = rng.random((4, 100)) < 0.5
@@ -88,10 +96,10 @@ def test_orders_are_those_of_loops_over_targets_and_records(rng):
         tops = [set(np.argsort(v)[-round(0.05 * len(v)) :]) for v in (a, b)]
         shared = len(tops[0] & tops[1]) / len(tops[0])
         each.append([np.corrcoef(*ranks)[0, 1], shared])
-    found = triage._of_members(finder, judge, members)
+    found = measures(triage._of_members, finder, judge, members)
     np.testing.assert_allclose(found[[0, 2]], np.mean(each, axis=0), atol=1e-9)
     known = [n for n in range(100) if members[:, n].any()]
     means = [[v[members[:, n], n].mean() for n in known] for v in (finder, judge)]
     ranks = [[sum(x < y for x in v) for y in v] for v in means]
-    found = triage._of_records(finder, judge, members)
+    found = measures(triage._of_records, finder, judge, members)
     assert found[0] == pytest.approx(np.corrcoef(*ranks)[0, 1])

@@ -85,7 +85,8 @@ def test_influences_equal_loops(rng, kind, level):
     found = ranked(scores, member, candidate)
     own, truth = scores[candidate], member[candidate]
     near = bank_metrics.near(member[None], candidate[None])[0]
-    sums = bank_metrics.influence(found, jnp.asarray(near), jnp.float32(level))
+    _, measured = bank_metrics.evaluate_row(found, jnp.asarray(near), jnp.float32(level))
+    sums = bank_metrics.influence(measured)
     assert not np.asarray(sums)[:, ~candidate].any()
     by_name = dict(zip(INFLUENCES, np.asarray(sums, np.float64)[:, candidate], strict=True))
     expected = {"auc": slow.placements(own, truth)[1]}
@@ -135,8 +136,9 @@ def test_rows_together_equal_rows_one_after_the_other(rng):
         found = roc.rank(row["target"], member, candidate)
         return bank_metrics.evaluate_row(found, jnp.asarray(near), jnp.float32(0.5))
 
+    nothing = jnp.zeros((2, len(INFLUENCES), len(scores)), jnp.float32)
     (slow_metrics, slow_sums), (metrics, sums) = (
-        jax.jit(lambda rows, n=n: bank_metrics.in_turn(one, 2, rows, n))(rows) for n in (1, 4)
+        jax.jit(lambda rows, n=n: bank_metrics.in_turn(one, nothing, rows, n))(rows) for n in (1, 4)
     )
     jax.tree.map(np.testing.assert_array_equal, metrics, slow_metrics)
     np.testing.assert_allclose(sums, slow_sums, rtol=1e-5, atol=1e-8)

@@ -7,7 +7,6 @@ import pytest
 from scipy import stats
 from sklearn import metrics as sk
 
-from jleaks.errors import InputError
 from jleaks.metrics import record_risk as risk
 from jleaks.metrics.operating_points import tpr_of_scores
 from jleaks.metrics.pooled_scores import PooledScores, bins
@@ -144,17 +143,6 @@ def test_calibration_sets_records_side_by_side(rng):
     reference = answer[200:, 7][~member[200:, 7]]
     by_hand = (answer[:200, 7] - reference.mean()) / reference.std(ddof=1)
     assert found[:, 7] == pytest.approx(by_hand)
-
-
-def test_rankings_agree_as_they_should(rng):
-    a = rng.normal(size=200)
-    assert risk.spearman(a, 2 * a + 1) == pytest.approx(1)
-    b = rng.normal(size=200)
-    assert risk.spearman(a, b) == pytest.approx(stats.spearmanr(a, b).statistic)
-    assert risk.top_shared(a, a, 0.1) == 1
-    assert risk.top_shared(a, -a, 0.1) == 0
-    with pytest.raises(InputError, match="share is 0"):
-        risk.top_shared(a, b, 0)
 
 
 def test_pooled_scores_are_those_of_all_pairs_at_once(rng):

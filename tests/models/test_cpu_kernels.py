@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from jleaks.metrics import roc
+from jleaks.metrics import bank_metrics, roc
 from jleaks.models.convolution import convolve, max_pool
 from jleaks.models.cpu_kernels import operations as host
 
@@ -298,12 +298,48 @@ def test_places_among_others_equal_xla(rng, records, others, decimals):
     row[rng.random(records) < 0.02] = -np.inf
     for count in (0, others // 2, others):
         outside = np.full(others, roc.NOBODY, np.int32)
-        outside[:count] = np.sort(rng.permutation(records)[:count])
-        found = host.places(jnp.asarray(row), jnp.asarray(outside))
-        for one, other in zip(
-            found, roc.places(jnp.asarray(row), jnp.asarray(outside)), strict=True
-        ):
+        mixed = rng.permutation(records)
+        outside[:count] = np.sort(mixed[:count])
+        inside = np.append(np.sort(mixed[count:]), roc.NOBODY).astype(np.int32)
+        given = jnp.asarray(row), jnp.asarray(inside), jnp.asarray(outside)
+        found, expected = host.ranks(*given), roc.ranks(*given)
+        for one, other in zip(found, expected, strict=True):
             np.testing.assert_array_equal(one, other)
+        for one, other in zip(host.places(given[0], given[2]), found[:3], strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("decimals", [0, 9])
+def test_standing_equals_xla(rng, decimals):
+    values, queries = (
+        jnp.asarray(np.round(rng.normal(size=size), decimals), jnp.float32) for size in (300, 80)
+    )
+    among = jnp.asarray(rng.random(300) < 0.6)
+    for of in (queries, values):
+        found, expected = host.standing(values, among, of), roc.standing(values, among, of)
+        for one, other in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(one, other)
+    own = np.asarray(values)[np.asarray(among)]
+    below = (own[:, None] < np.asarray(queries)).sum(0)
+    np.testing.assert_array_equal(host.standing(values, among, queries)[0], below)
+
+
+@pytest.mark.parametrize("level", [0.5, np.nan])
+def test_influence_is_added_like_xla_adds_it(rng, level):
+    size = 700
+    row = jnp.asarray(np.round(rng.normal(size=size), 1), jnp.float32)
+    member, candidate = (jnp.asarray(rng.random(size) < share) for share in (0.4, 0.9))
+    near = bank_metrics.near(np.asarray(member)[None], np.asarray(candidate)[None])[0]
+    ranked = roc.rank(row, member, candidate)
+    _, measured = bank_metrics.evaluate_row(ranked, jnp.asarray(near), jnp.float32(level))
+    shape = 3, len(bank_metrics.INFLUENCES), size
+    sums = jnp.asarray(rng.normal(size=shape) * 1e-3, jnp.float32)
+    for weight in (0.0, 1.0):
+        given = sums, measured, jnp.int32(1), jnp.float32(weight)
+        found, expected = host.add_influence(*given), bank_metrics.add_influence(*given)
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-8)
+        changed = np.asarray(found != sums).any((1, 2))
+        np.testing.assert_array_equal(changed, [False, weight > 0, False])
 
 
 def test_places_by_hand_and_of_several_rows_at_once():

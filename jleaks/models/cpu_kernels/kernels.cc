@@ -5,6 +5,7 @@
 #include "convolution.h"
 #include "cross_entropy.h"
 #include "dense.h"
+#include "influence.h"
 #include "lanes.h"
 #include "order.h"
 #include "places.h"
@@ -20,6 +21,7 @@ using Floats = ffi::Buffer<ffi::F32>;
 using WordBuffer = ffi::Buffer<ffi::U32>;
 using Ints = ffi::Buffer<ffi::S32>;
 using Octets = ffi::Buffer<ffi::U8>;
+using Bools = ffi::Buffer<ffi::PRED>;
 template <typename Buffer>
 using Out = ffi::Result<Buffer>;
 
@@ -218,6 +220,37 @@ ffi::Error RankPlaces(Floats scores, Ints outside, Out<Floats> others, Out<Ints>
   return ffi::Error::Success();
 }
 
+ffi::Error RankRows(Floats scores, Ints inside, Ints outside, Out<Floats> others, Out<Ints> above,
+                    Out<Ints> let_in, Out<Ints> up_to, Out<Ints> tie, Out<Ints> tie_end) {
+  Shape rows(scores, 1), lists(outside, 1), members(inside, 1);
+  for (Index i = 0; i < rows.models; ++i) {
+    Index at = i * rows[0], list = i * lists[0], counts = i * (lists[0] + 1);
+    Row row{scores.typed_data() + at, outside.typed_data() + list, rows[0], lists[0]};
+    row.Places(others->typed_data() + list, above->typed_data() + at, let_in->typed_data() + at);
+    row.Ties(others->typed_data() + list, tie->typed_data() + counts, tie_end->typed_data() + counts);
+    row.UpTo(inside.typed_data() + i * members[0], members[0], above->typed_data() + at, let_in->typed_data() + at,
+             up_to->typed_data() + i * (2 * lists[0] + 1));
+  }
+  return ffi::Error::Success();
+}
+
+// `numbers` are the members, the others, the area, the threshold and the weight of the row; its place in the sums is
+// the attack's.
+ffi::Error AddInfluence(Floats sums, Ints attack, Floats scores, Bools is_member, Bools is_other, Ints above,
+                        Ints let_in, Ints up_to, Ints near, Floats numbers, Out<Floats> new_sums) {
+  if (sums.typed_data() != new_sums->typed_data()) {
+    std::memcpy(new_sums->typed_data(), sums.typed_data(), sums.size_bytes());
+  }
+  const float* of = numbers.typed_data();
+  Index records = static_cast<Index>(scores.element_count()), rates = static_cast<Index>(near.element_count());
+  auto octets = [](const Bools& flags) { return reinterpret_cast<const std::uint8_t*>(flags.typed_data()); };
+  RankedRow row{scores.typed_data(), octets(is_member), octets(is_other), above.typed_data(), let_in.typed_data(),
+                up_to.typed_data(), records, of[0], of[1], of[2], of[3]};
+  row.Add(near.typed_data(), rates, of[4],
+          new_sums->typed_data() + attack.typed_data()[0] * (4 + 2 * rates) * records);
+  return ffi::Error::Success();
+}
+
 // Words, or normals, by a method that fills an array with them.
 template <auto kFill, typename Numbers>
 ffi::Error Random(WordBuffer key, Out<Numbers> numbers) {
@@ -270,6 +303,7 @@ ffi::Error GatherFloat(Octets records, Ints rows, Out<Floats> out) {
 #define TANH .Attr<bool>("tanh")
 #define ADAM .Attr<double>("b1").Attr<double>("b2").Attr<double>("eps").Attr<double>("decay")
 
+#define TO_INTS .Ret<jleaks::Ints>()
 JLEAKS_HANDLER(dense_forward, DenseForward<jleaks::Floats>,
                FLOATS FLOATS FLOATS TO_FLOATS TANH);
 JLEAKS_HANDLER(dense_forward_bytes, DenseForward<jleaks::Octets>,
@@ -301,6 +335,11 @@ JLEAKS_HANDLER(adam, AdamUpdate,
 JLEAKS_HANDLER(order, OrderWords, .Arg<jleaks::WordBuffer>().Ret<jleaks::Ints>());
 JLEAKS_HANDLER(places, RankPlaces,
                FLOATS.Arg<jleaks::Ints>() TO_FLOATS.Ret<jleaks::Ints>().Ret<jleaks::Ints>());
+JLEAKS_HANDLER(ranks, RankRows,
+               FLOATS.Arg<jleaks::Ints>().Arg<jleaks::Ints>() TO_FLOATS TO_INTS TO_INTS TO_INTS TO_INTS TO_INTS);
+JLEAKS_HANDLER(add_influence, AddInfluence,
+               FLOATS.Arg<jleaks::Ints>() FLOATS.Arg<jleaks::Bools>().Arg<jleaks::Bools>().Arg<jleaks::Ints>()
+                   .Arg<jleaks::Ints>().Arg<jleaks::Ints>().Arg<jleaks::Ints>() FLOATS TO_FLOATS);
 JLEAKS_HANDLER(bits, kRandomWords, .Arg<jleaks::WordBuffer>().Ret<jleaks::WordBuffer>());
 JLEAKS_HANDLER(drop, DropFactors, .Arg<jleaks::WordBuffer>() FLOATS TO_FLOATS);
 JLEAKS_HANDLER(gather, GatherRecords,

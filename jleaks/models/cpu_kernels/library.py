@@ -43,6 +43,8 @@ HANDLERS = (
     "normals",
     "order",
     "places",
+    "ranks",
+    "add_influence",
 )
 # Sums may be fused and taken in any order; infinities and NaN keep their meaning.
 _OPTIONS = (

@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Num, UInt32
+from jaxtyping import Array, Bool, Float, Int, Num, UInt32
 
 from jleaks.arrays import AnyArray
+from jleaks.metrics import bank_metrics
 
 
 def _call(
@@ -356,6 +357,51 @@ def places(
     counts = jax.ShapeDtypeStruct(row.shape, jnp.int32)
     results = (_floats(*outside.shape), counts, counts)
     return _call("places", results, row, outside)
+
+
+def ranks(
+    row: Float[Array, "records"],
+    inside: Int[Array, "most_members"],
+    outside: Int[Array, "most_others"],
+) -> tuple[Array, ...]:
+    """Returns what `jleaks.metrics.roc.ranks` does, by one radix sort; NaN is behind all others."""
+    records, most = row.shape[-1], outside.shape[-1]
+    sizes = records, records, 2 * most + 1, most + 1, most + 1
+    counts = (jax.ShapeDtypeStruct((size,), jnp.int32) for size in sizes)
+    found: tuple[Array, ...] = _call("ranks", (_floats(most), *counts), row, inside, outside)
+    return tuple(found)
+
+
+def add_influence(
+    sums: Float[Array, "attacks influences records"],
+    row: bank_metrics.Measured,
+    attack: Int[Array, ""],
+    weight: Array,
+) -> Float[Array, "attacks influences records"]:
+    """Returns what `jleaks.metrics.bank_metrics.add_influence` does, in place where XLA can."""
+    ranked = row.ranked
+    numbers = ranked.positives, ranked.negatives, row.auc, row.threshold, weight
+    return _call(
+        "add_influence",
+        _floats(*sums.shape),
+        *(sums, attack[None], ranked.scores, ranked.is_member, ranked.is_other),
+        *(ranked.above, ranked.let_in, ranked.up_to, row.nearest),
+        jnp.stack([jnp.asarray(number, jnp.float32) for number in numbers]),
+        aliases={0: 0},
+    )
+
+
+def standing(
+    values: Float[Array, "n"], among: Bool[Array, "n"], queries: Float[Array, "q"]
+) -> tuple[Int[Array, "q"], Int[Array, "q"]]:
+    """Returns what `jleaks.metrics.roc.standing` does, by one radix sort."""
+    row, first = (
+        (values, 0) if queries is values else (jnp.concatenate([queries, values]), len(queries))
+    )
+    outside = jnp.where(among, first + jnp.arange(len(values), dtype=jnp.int32), len(row))
+    _, above, let_in = places(row, outside)
+    count = among.sum(dtype=jnp.int32)
+    return count - let_in[: len(queries)], count - above[: len(queries)]
 
 
 def bits(key: Array, shape: tuple[int, ...]) -> UInt32[Array, "..."]:

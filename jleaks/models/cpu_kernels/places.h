@@ -65,6 +65,27 @@ struct Row {
     std::fill(others + count, others + most, kInfinity);
   }
 
+  // Of the others in their order, where each one's tie begins and where it ends; behind the last: the end.
+  void Ties(const float* others, std::int32_t* begin, std::int32_t* end) const {
+    begin[most] = end[most] = static_cast<std::int32_t>(most);
+    for (Index first = 0, next; first < most; first = next) {
+      for (next = first + 1; next < most && others[next] == others[first];) ++next;
+      std::fill(begin + first, begin + next, static_cast<std::int32_t>(first));
+      std::fill(end + first, end + next, static_cast<std::int32_t>(next));
+    }
+  }
+
+  // How many of the members, whose list is filled up like that of the others, have an `above` + `let_in` of at
+  // most 0, 1, ..., 2 * most.
+  void UpTo(const std::int32_t* inside, Index members, const std::int32_t* above, const std::int32_t* let_in,
+            std::int32_t* up_to) const {
+    std::fill_n(up_to, 2 * most + 1, 0);
+    for (Index j = 0; j < members; ++j) {
+      if (inside[j] >= 0 && inside[j] < records) ++up_to[above[inside[j]] + let_in[inside[j]]];
+    }
+    for (Index k = 1; k <= 2 * most; ++k) up_to[k] += up_to[k - 1];
+  }
+
   // Zero has one sign.
   static float Negated(float score) { return score == 0 ? 0 : -score; }
 
