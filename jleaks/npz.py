@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, cast
 
 import numpy as np
 
+from jleaks.arrays import aligned
 from jleaks.errors import InputError
 from jleaks.files import replacing
 
@@ -79,7 +80,7 @@ def load(
             if len(set(file.files)) != len(file.files):
                 raise ValueError("two arrays have one name")
             arrays = {
-                name: file[name]
+                name: aligned(file[name])
                 for name in file.files
                 if only is None or name == _META or name in only
             }
@@ -93,6 +94,30 @@ def load(
     except Exception as error:
         raise damaged(path, str(error) or type(error).__name__, remedy) from error
     return arrays, meta
+
+
+def types(path: str | os.PathLike[str]) -> dict[str, np.dtype]:
+    """Returns the types of a file's arrays, of which only the headers are read; of none that is damaged."""
+    found = {}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                with archive.open(name) as raw:
+                    found[name.removesuffix(".npy")] = _header(raw)[2]
+    # Whoever reads the file whole says what is wrong.
+    except Exception:
+        pass
+    return found
+
+
+def _header(raw: Any) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Reads shape, order and type of an array of an open file."""
+    version = np.lib.format.read_magic(raw)
+    read = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }[version]
+    return read(raw)
 
 
 def mapped(
@@ -139,12 +164,7 @@ def _map(path: str | os.PathLike[str], raw: BinaryIO, entry: zipfile.ZipInfo) ->
     if left or found != entry.CRC:
         raise ValueError(f"{entry.filename} is not what was written")
     raw.seek(start)
-    version = np.lib.format.read_magic(raw)
-    read = {
-        (1, 0): np.lib.format.read_array_header_1_0,
-        (2, 0): np.lib.format.read_array_header_2_0,
-    }[version]
-    shape, fortran, dtype = read(raw)
+    shape, fortran, dtype = _header(raw)
     if dtype.hasobject:
         raise ValueError(f"{entry.filename} holds objects")
     order: Any = "F" if fortran else "C"

@@ -304,7 +304,9 @@ def _spread(targets: Any, multiple: int) -> tuple[Any, np.ndarray]:
     """Repeats the last target up to a multiple, on the host; also returns which of them count."""
     count = jax.tree.leaves(targets)[0].shape[0]
     number = np.arange(-(-count // multiple) * multiple)
-    return jax.tree.map(lambda leaf: leaf[np.minimum(number, count - 1)], targets), number < count
+    if len(number) > count:
+        targets = jax.tree.map(lambda leaf: leaf[np.minimum(number, count - 1)], targets)
+    return targets, number < count
 
 
 def _gathered(found: tuple[BankMetrics, Array], count: int) -> BankMetrics:

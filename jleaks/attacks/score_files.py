@@ -36,6 +36,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from jleaks import npz
 from jleaks.attacks import bank as bank_lib
 from jleaks.attacks import score_answers as answers_lib
 from jleaks.attacks.bank import Bank
@@ -76,7 +77,7 @@ def read(path: str | os.PathLike[str], temperature: float = 2.0, on_disk: bool =
     if path.suffix == ".parquet":
         arrays, unused = _read_parquet(path)
     elif path.suffix == ".npz":
-        if _is_bank(path, on_disk):
+        if _is_bank(path):
             return bank_lib.load(path, on_disk)
         arrays, unused = tables.read_npz(path, _ARRAYS)
     else:
@@ -86,11 +87,8 @@ def read(path: str | os.PathLike[str], temperature: float = 2.0, on_disk: bool =
     return _bank(path, arrays, unused, temperature, notes)
 
 
-def _is_bank(path: Path, on_disk: bool) -> bool:
-    """Whether a file's meta is what `Bank.save` writes, and its arrays are as they must then be.
-
-    Arrays that stay on the disk are looked at by `Bank` alone.
-    """
+def _is_bank(path: Path) -> bool:
+    """Whether a file's meta is what `Bank.save` writes, and its arrays are as they must then be."""
     text = tables.read_text(path, "meta")
     try:
         meta = json.loads(text or "")
@@ -104,11 +102,10 @@ def _is_bank(path: Path, on_disk: bool) -> bool:
                 f"{path}: {name} in meta is {json.dumps(meta[name])[:60]}, expected {kind.__name__}"
             )
     flags = ("member", "population", "correct")
-    wanted = () if on_disk else _ARRAYS[2:]
-    for name, array in tables.read_npz(path, wanted)[0].items():
+    for name, dtype in npz.types(path).items():
         kinds = "b" if name in flags else ("iu" if name == "labels" else "f")
-        if array.dtype.kind not in kinds:
-            raise InputError(f"{path}: {name} of a bank is {array.dtype}")
+        if name in _ARRAYS[2:] and dtype.kind not in kinds:
+            raise InputError(f"{path}: {name} of a bank is {dtype}")
     return True
 
 

@@ -155,16 +155,18 @@ def alike(given: Scored) -> list[Row]:
     members = given.audited & given.members
     groups = np.arange(members.shape[1]) % _GROUPS
     names = ("spearman", *(f"top_{share}" for share in TOPS))
+    pairs = list(itertools.product(given.judges, FINDERS))
     chosen = {name: given.found[name] for name in (*FINDERS, *given.judges)}
-    orders = {"members": _of_members(chosen, members), "records": _of_records(chosen, members)}
+    by_list = {
+        "members": _of_members(chosen, members, pairs, groups),
+        "records": _of_records(chosen, members, pairs, groups),
+    }
     rows: list[Row] = []
-    for judge, finder in itertools.product(given.judges, FINDERS):
-        for over, (by, each) in orders.items():
-            found = threads.mapped(
-                lambda one: without_groups(one[0], one[1], TOPS, groups[one[2]], _GROUPS),
-                zip(by[finder], by[judge], each, strict=True),
+    for i, (judge, finder) in enumerate(pairs):
+        for over, found in by_list.items():
+            whole, parts = (
+                np.mean(values, axis=0) for values in zip(*(of[i] for of in found), strict=True)
             )
-            whole, parts = (np.mean(values, axis=0) for values in zip(*found, strict=True))
             rows.append(
                 {
                     **given.about,
@@ -181,28 +183,43 @@ def alike(given: Scored) -> list[Row]:
     return rows
 
 
-# By attack, the orders of several lists of records; and which records are in each.
-Orders = tuple[dict[str, list[Order]], list[np.ndarray]]
+# By pair of attacks, what two orders share: of all records, and without each group of them.
+Shared = list[tuple[np.ndarray, np.ndarray]]
+Pairs = Sequence[tuple[str, str]]
 
 
-def _of_members(found: Mapping[str, np.ndarray], members: np.ndarray) -> Orders:
-    """Every target's members."""
-    orders = {
-        name: threads.mapped(lambda pair: Order(pair[0][pair[1]]), zip(rows, members, strict=True))
-        for name, rows in found.items()
-    }
-    return orders, list(members)
+def _of_members(
+    found: Mapping[str, np.ndarray], members: np.ndarray, pairs: Pairs, groups: np.ndarray
+) -> list[Shared]:
+    """Of every target's members."""
+
+    def one(target: int) -> Shared:
+        mine = members[target]
+        return _shared(
+            {name: rows[target, mine] for name, rows in found.items()}, pairs, groups[mine]
+        )
+
+    return threads.mapped(one, range(len(members)))
 
 
-def _of_records(found: Mapping[str, np.ndarray], members: np.ndarray) -> Orders:
-    """All records that some target trained on, each by its mean over these targets."""
+def _of_records(
+    found: Mapping[str, np.ndarray], members: np.ndarray, pairs: Pairs, groups: np.ndarray
+) -> list[Shared]:
+    """Of all records that some target trained on, each by its mean over these targets."""
     count = members.sum(0)
     known = count > 0
-    orders = {
-        name: [Order(np.where(members, rows, 0).sum(0)[known] / count[known])]
+    means = {
+        name: np.where(members, rows, 0).sum(0)[known] / count[known]
         for name, rows in found.items()
     }
-    return orders, [known]
+    return [_shared(means, pairs, groups[known])]
+
+
+def _shared(values: Mapping[str, np.ndarray], pairs: Pairs, groups: np.ndarray) -> Shared:
+    orders = {name: Order(of) for name, of in values.items()}
+    return [
+        without_groups(orders[one], orders[other], TOPS, groups, _GROUPS) for one, other in pairs
+    ]
 
 
 def _plain(interval: Interval) -> dict[str, Any]:

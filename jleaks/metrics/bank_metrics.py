@@ -16,7 +16,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from jleaks.arrays import AnyArray
+from jleaks.arrays import AnyArray, empty
 from jleaks.metrics.operating_points import Counts, counts
 from jleaks.metrics.roc import NOBODY, Ranked, auc, called, operating_points
 
@@ -97,7 +97,8 @@ def membership_index(
         counts = rows.sum(1)
         # Whole steps: memberships of about equal size share a compiled program.
         width = -(-int(counts.max()) // _WIDTH) * _WIDTH
-        found = np.full((len(rows), width), NOBODY, np.int32)
+        found = empty((len(rows), width), np.dtype(np.int32))
+        found.fill(NOBODY)
         # NumPy finds what is not zero five times as fast along one axis.
         found[np.arange(width) < counts[:, None]] = np.flatnonzero(rows) % rows.shape[1]
         return found

@@ -1,6 +1,5 @@
 """Where a pack lies: padded and spread over the devices, copied back to the host."""
 
-import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -8,12 +7,11 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from jleaks.arrays import aligned, empty
 from jleaks.training import processes
 
 MODEL = PartitionSpec("model")
 SHARED = PartitionSpec()
-# Bytes at a multiple of which XLA's CPU devices want an array to begin.
-_ALIGNMENT = 64
 
 
 def padded_size(count: int, mesh: Mesh, group: int, least: int = 0) -> int:
@@ -44,14 +42,12 @@ def put_models(pack: Any, mesh: Mesh, group: int = 1, least: int = 0) -> tuple[A
     def pad(leaf: np.ndarray) -> np.ndarray:
         return np.concatenate([leaf, np.repeat(leaf[-1:], surplus, 0)]) if surplus else leaf
 
-    return _put(jax.tree.map(pad, pack), NamedSharding(mesh, MODEL)), count
+    return _put(_of_cpu(jax.tree.map(pad, pack), mesh), NamedSharding(mesh, MODEL)), count
 
 
 def put_shared(tree: Any, mesh: Mesh) -> Any:
     """Places arrays whole on every device; those of a CPU share one copy."""
-    if mesh.devices.flat[0].platform == "cpu":
-        tree = jax.tree.map(_aligned, tree)
-    return _put(tree, NamedSharding(mesh, SHARED))
+    return _put(_of_cpu(tree, mesh), NamedSharding(mesh, SHARED))
 
 
 def put_parts(array: np.ndarray, mesh: Mesh, axis: int) -> Any:
@@ -62,7 +58,7 @@ def put_parts(array: np.ndarray, mesh: Mesh, axis: int) -> Any:
 def room(parts: jax.Array, axis: int, size: int) -> np.ndarray:
     """Returns an empty array on the host for the whole that devices make parts of; see `fill`."""
     shape = *parts.shape[1 : axis + 1], size, *parts.shape[axis + 2 :]
-    return _room(shape, parts.dtype)
+    return empty(shape, parts.dtype)
 
 
 def fill(whole: np.ndarray, parts: jax.Array, axis: int, start: int) -> None:
@@ -88,21 +84,11 @@ def _on_host(parts: jax.Array) -> Iterable[tuple[int, np.ndarray]]:
     return ((shard.index[0].start or 0, np.asarray(shard.data)[0]) for shard in shards)
 
 
-def _aligned(leaf: Any) -> Any:
-    """Returns an array that JAX's CPU devices take as it is, without a copy for each."""
-    if not isinstance(leaf, np.ndarray) or leaf.ctypes.data % _ALIGNMENT == 0 or not leaf.size:
-        return leaf
-    found = _room(leaf.shape, leaf.dtype)
-    found[...] = leaf
-    return found
-
-
-def _room(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """Returns an empty array that begins where XLA's CPU devices want it."""
-    size = math.prod(shape) * dtype.itemsize
-    room = np.empty(size + _ALIGNMENT, np.uint8)
-    start = -room.ctypes.data % _ALIGNMENT
-    return room[start : start + size].view(dtype).reshape(shape)
+def _of_cpu(tree: Any, mesh: Mesh) -> Any:
+    """Returns arrays as a CPU's devices take them without a copy each."""
+    if mesh.devices.flat[0].platform != "cpu":
+        return tree
+    return jax.tree.map(lambda a: aligned(a) if isinstance(a, np.ndarray) else a, tree)
 
 
 def _put(tree: Any, place: NamedSharding) -> Any:

@@ -9,7 +9,6 @@ from jleaks.attacks.evaluate_bank import scores
 from jleaks.attacks.references import assign
 from jleaks.attacks.registry import get_attacks
 from jleaks.experiments import triage
-from jleaks.metrics.agreement import without_groups
 
 
 def test_at_risk_and_first_by_hand():
@@ -79,11 +78,10 @@ def test_a_trace_that_is_the_attack_orders_alike_and_one_of_noise_as_chance_does
     assert noise["top_0.05"]["mean"] < 0.2
 
 
-def measures(orders_fn, finder, judge, members):
-    orders, _ = orders_fn({"finder": finder, "judge": judge}, members)
-    pairs = zip(orders["finder"], orders["judge"], strict=True)
-    zero = [without_groups(a, b, triage.TOPS, np.zeros(a.size, int), 1)[0] for a, b in pairs]
-    return np.mean(zero, axis=0)
+def measures(shared_fn, finder, judge, members):
+    groups = np.zeros(members.shape[1], int)
+    found = {"finder": finder, "judge": judge}
+    return np.mean([of[0][0] for of in shared_fn(found, members, [("judge", "finder")], groups)], 0)
 
 
 def test_orders_are_those_of_loops_over_targets_and_records(rng):
