@@ -240,7 +240,7 @@ def _metrics_of(
     count, together = len(weight), programs.together
     groups, places, end = [], np.empty((count, len(programs.attacks)), np.int32), 0
     for at in programs.groups().values():
-        rows = {role: jnp.concatenate([raw[i][role] for i in at]) for role in raw[at[0]]}
+        rows = {role: _side_by_side([raw[i][role] for i in at]) for role in raw[at[0]]}
         rows["at"] = jnp.tile(jnp.arange(count), len(at))
         rows["attack"] = jnp.repeat(jnp.array(at), count)
         rows["weight"] = jnp.tile(weight, len(at))
@@ -274,6 +274,15 @@ def _metrics_of(
         first_non_finite=found.first_non_finite,
     )
     return jax.tree.map(lambda leaf: leaf[places], metrics), sums
+
+
+def _side_by_side(parts: Sequence[Array]) -> Array:
+    """Concatenates on axis 0, part by part: XLA would choose, for every number, among all that made them."""
+    count = len(parts[0])
+    found = jnp.zeros((len(parts) * count, *parts[0].shape[1:]), parts[0].dtype)
+    for i, part in enumerate(parts):
+        found = lax.dynamic_update_slice_in_dim(found, part, i * count, 0)
+    return found
 
 
 @functools.cache
