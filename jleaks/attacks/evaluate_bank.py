@@ -277,7 +277,7 @@ def _metrics_of(
 
 
 def _side_by_side(parts: Sequence[Array]) -> Array:
-    """Concatenates on axis 0, part by part: XLA would choose, for every number, among all that made them."""
+    """Concatenates on axis 0, part by part: XLA would choose among all that made them for every number."""
     count = len(parts[0])
     found = jnp.zeros((len(parts) * count, *parts[0].shape[1:]), parts[0].dtype)
     for i, part in enumerate(parts):
