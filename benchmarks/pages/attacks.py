@@ -4,9 +4,9 @@ python -m benchmarks.pages.attacks --results=results/bank --page=docs/attacks.md
 
 --results holds one directory per bank with summary.jsonl and roc.png (of launch.attack), and, where it was
 measured, cost.jsonl and cost.png (of benchmarks.attack_cost); beside them null.jsonl (of
-benchmarks.checks.null_banks), coverage.jsonl and coverage.png (of benchmarks.checks.coverage) and
-evaluator.jsonl (of benchmarks.evaluator); and in the folder claims beside it what
-`benchmarks.pages.claims` reads.
+benchmarks.checks.null_banks), coverage.jsonl and coverage.png (of benchmarks.checks.coverage),
+evaluator.jsonl (of benchmarks.evaluator) and command.jsonl (of benchmarks.scaling.attack_command); and in
+the folder claims beside it what `benchmarks.pages.claims` reads.
 """
 
 import dataclasses
@@ -19,6 +19,7 @@ from benchmarks.checks.coverage import coverage_table
 from benchmarks.evaluator.evaluator import evaluator_table
 from benchmarks.harness import Command, Layout, last_run, versions, where
 from benchmarks.pages import claims, filled, render
+from benchmarks.scaling.attack_command import LAYOUT as COMMAND_LAYOUT
 from jleaks import json_lines
 from jleaks.attacks.registry import ATTACKS
 from jleaks.data.tasks import TASKS
@@ -289,6 +290,7 @@ def page(folder: Path, beside: Path) -> str:
         null=null.rstrip("\n"),
         coverage=_table(folder / "coverage.jsonl", coverage_table),
         speed=_table(folder / "evaluator.jsonl", lambda rows: evaluator_table(last_run(rows))),
+        command=_table(folder / "command.jsonl", lambda rows: COMMAND_LAYOUT.table(last_run(rows))),
         banks=banks,
         folder=folder,
         link=os.path.relpath(folder, beside),
