@@ -96,30 +96,6 @@ def load(
     return arrays, meta
 
 
-def types(path: str | os.PathLike[str]) -> dict[str, np.dtype]:
-    """Returns the types of a file's arrays, of which only the headers are read; of none that is damaged."""
-    found = {}
-    try:
-        with zipfile.ZipFile(path) as archive:
-            for name in archive.namelist():
-                with archive.open(name) as raw:
-                    found[name.removesuffix(".npy")] = _header(raw)[2]
-    # Whoever reads the file whole says what is wrong.
-    except Exception:
-        pass
-    return found
-
-
-def _header(raw: Any) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """Reads shape, order and type of an array of an open file."""
-    version = np.lib.format.read_magic(raw)
-    read = {
-        (1, 0): np.lib.format.read_array_header_1_0,
-        (2, 0): np.lib.format.read_array_header_2_0,
-    }[version]
-    return read(raw)
-
-
 def mapped(
     path: str | os.PathLike[str], remedy: str
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -164,7 +140,12 @@ def _map(path: str | os.PathLike[str], raw: BinaryIO, entry: zipfile.ZipInfo) ->
     if left or found != entry.CRC:
         raise ValueError(f"{entry.filename} is not what was written")
     raw.seek(start)
-    shape, fortran, dtype = _header(raw)
+    version = np.lib.format.read_magic(raw)
+    read = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }[version]
+    shape, fortran, dtype = read(raw)
     if dtype.hasobject:
         raise ValueError(f"{entry.filename} holds objects")
     order: Any = "F" if fortran else "C"

@@ -117,6 +117,7 @@ def main(_: list[str]) -> int:
     from jleaks.report.record_tables import groups_table
     from jleaks.report.run_pages import write_page
     from jleaks.rows import OF_SUMMARY, write_csv, write_rows
+    from jleaks.training.fleet import make_mesh
     from jleaks.training.reporter import provenance
 
     if not _SIGNALS.value:
@@ -129,6 +130,7 @@ def main(_: list[str]) -> int:
     if not 0 <= _DELTA.value < 1:
         raise InputError(f"--delta is {_DELTA.value}, expected a number in [0, 1)")
     execution = start(Execution(**_DEVICES.values()).validate())
+    mesh = make_mesh(execution.num_devices)
     output = console()
     log = Log(output)
     temperature = _TEMPERATURE.values()["temperature"]
@@ -189,11 +191,14 @@ def main(_: list[str]) -> int:
         audits, groups = [], []
         if bounded and bank.canary is not None:
             with doing("attacking canaries"):
-                groups = group_rows(bank, bounded, found.references, found.shadows, options)
+                groups = group_rows(
+                    bank, bounded, found.references, found.shadows, options, mesh=mesh
+                )
         if bounded:
             with doing("bounding epsilon"):
                 audits = audit(
-                    bank, bounded, (found.references, found.shadows), options, _DELTA.value
+                    *(bank, bounded, (found.references, found.shadows), options, _DELTA.value),
+                    mesh=mesh,
                 )
         found_usage = _used(bank, bounded, shares, options, functools.partial(_tell, log, path))
         judges = [
@@ -203,7 +208,7 @@ def main(_: list[str]) -> int:
         ]
         with doing("looking for the members at risk"):
             assigned = found.references, found.shadows
-            given = scored(bank, judges, assigned, options) if judges else None
+            given = scored(bank, judges, assigned, options, mesh) if judges else None
             risks, orders = (triage(given), alike(given)) if given else ([], [])
         tables = bank_tables(summary, comparisons, audits, found_usage, risks, orders)
         if groups:

@@ -19,6 +19,7 @@ import numpy as np
 from benchmarks import harness
 from benchmarks.checks import simulated_banks
 from benchmarks.harness import OUT, Command, Flag, Layout, Row
+from jleaks.attacks.bank import Bank
 from jleaks.errors import InputError
 from jleaks.rows import OF_SUMMARY, read_rows
 from jleaks.training.execution import Execution
@@ -52,7 +53,7 @@ LAYOUT = Layout(
 )
 
 
-def signals(bank: simulated_banks.Bank, rng: np.random.Generator) -> simulated_banks.Bank:
+def signals(bank: Bank, rng: np.random.Generator) -> Bank:
     """Returns a bank that has what attacks look at beside phi, as a model of two classes answers."""
     phi = bank.phi[0].astype(np.float64)
     p = 1 / (1 + np.exp(-phi))
@@ -66,9 +67,7 @@ def signals(bank: simulated_banks.Bank, rng: np.random.Generator) -> simulated_b
     }
     arrays = {name: a if a.dtype == bool else a.astype(np.float32) for name, a in made.items()}
     labels = rng.integers(0, _CLASSES, phi.shape[1]).astype(np.int32)
-    return simulated_banks.Bank(
-        **{**vars(bank), **arrays, "labels": labels, "num_classes": _CLASSES}
-    )
+    return Bank(**{**vars(bank), **arrays, "labels": labels, "num_classes": _CLASSES})
 
 
 def attacked(bank: Path, folder: Path, cache: Path) -> Row:

@@ -114,14 +114,23 @@ def scores(
     references: References,
     shadows: References | None = None,
     options: Options | None = None,
+    mesh: Mesh | None = None,
 ) -> dict[str, np.ndarray]:
     """Returns every attack's scores by name, [T, N] each, population records included.
+
+    Args:
+      bank: Answers and membership.
+      attacks: Whose scores.
+      references: As of `evaluate`.
+      shadows: As of `evaluate`.
+      options: Parameters of attacks.
+      mesh: Devices to spread the work over; None for JAX's first.
 
     Raises:
       InputError: an attack cannot be run on this bank.
       NonFiniteScoresError: an attack has scores of audited records that cannot be ranked.
     """
-    mesh = fleet.make_mesh()
+    mesh = fleet.make_mesh(1) if mesh is None else mesh
     layout = layout_of(bank, attacks, references, shadows, options, mesh)
     count = len(references.targets)
     at_once = targets_at_once(layout.arrays, attacks, count, mesh) or mesh.size

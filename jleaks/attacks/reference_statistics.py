@@ -185,9 +185,10 @@ class ReferenceStatistics:
 
     def signal(self, name: str) -> Float[Array, "models records"]:
         """What all models answered: an array of the bank ("phi 1" of query 1), or `log_p`, made of phi."""
-        if name.startswith("log_p"):
-            phi = self.signal("phi" + name.removeprefix("log_p"))
-            return self._table(f"values of {name}", lambda: jax.nn.log_sigmoid(phi))
+        if name == "log_p":
+            return self._table(
+                "values of log_p", lambda: jax.nn.log_sigmoid(self._arrays["phi"][0])
+            )
         name, *query = name.split()
         array = self._arrays[name]
         found = array[int(query[0]) if query else 0] if array.ndim == 3 else array

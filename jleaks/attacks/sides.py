@@ -94,7 +94,6 @@ class Removed:
 
     Attributes:
       there: [R, N] which of them are there.
-      models: [R, N] whose they are.
     """
 
     def __init__(self, side: Chosen, left_out: Int[Array, "others"]):
@@ -102,9 +101,6 @@ class Removed:
         self._left_out, self._spare = left_out, side.spare
         there = side.listed[left_out]
         self.there: Bool[Array, "removed records"] = there
-        self.models: Int[Array, "removed records"] = jnp.broadcast_to(
-            left_out[:, None], there.shape
-        )
         if side.rank is None:
             return
         assert side.taken is not None
@@ -116,10 +112,9 @@ class Removed:
             end = end + (place < end)
         surplus = side.taken + jnp.arange(len(side.spare))[:, None] >= end
         self.there = jnp.concatenate([there & (places < end), surplus & (side.spare >= 0)])
-        self.models = jnp.concatenate([self.models, side.spare])
 
     def of(self, values: Shaped[Array, "models records"]) -> Shaped[Array, "removed records"]:
-        """Returns the values of these models."""
+        """Returns these rows of some values."""
         rows = values[self._left_out]
         if self._spare is None:
             return rows

@@ -1,10 +1,11 @@
 """Audits of single targets: which epsilon their scores refute, and how certain their AUC is."""
 
 from collections.abc import Sequence
+from multiprocessing.pool import ThreadPool
 
 import numpy as np
+from jax.sharding import Mesh
 
-from jleaks import threads
 from jleaks.attacks.bank import Bank
 from jleaks.attacks.evaluate_bank import scores
 from jleaks.attacks.options import Options
@@ -25,6 +26,7 @@ def audit(
     options: Options | None = None,
     delta: float = 1e-5,
     confidence: float = 0.95,
+    mesh: Mesh | None = None,
 ) -> list[Row]:
     """Returns one row per attack and target: lower bounds on epsilon and mu, and an interval of the AUC.
 
@@ -47,12 +49,13 @@ def audit(
       options: Parameters of attacks.
       delta: The delta of (epsilon, delta)-DP.
       confidence: Of each bound and interval.
+      mesh: Devices to score on; None for JAX's first.
 
     Raises:
       InputError: an attack cannot be run on this bank, or an argument is out of range.
     """
     references, shadows = assign(bank) if assigned is None else assigned
-    found = scores(bank, list(attacks), references, shadows, options)
+    found = scores(bank, list(attacks), references, shadows, options, mesh)
     audited = references.audited(bank)
     # What DP-SGD guarantees stands beside what is found: for neighbours that add or remove a record; the
     # bounds found replace one, for which the guarantee is at most twice as much.
@@ -105,4 +108,6 @@ def audit(
         for name, of_attack in found.items()
         for target, mine, values in zip(references.targets, audited, of_attack, strict=True)
     ]
-    return threads.mapped(bounded, each)
+    # NumPy's sorts let other threads work.
+    with ThreadPool() as pool:
+        return pool.map(bounded, each)

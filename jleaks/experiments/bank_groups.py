@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Bool, Float
 
 from jleaks.attacks.bank import CANDIDATES, Bank
@@ -32,6 +33,7 @@ def group_rows(
     shadows: References | None,
     options: Options | None = None,
     confidence: float = 0.95,
+    mesh: Mesh | None = None,
 ) -> list[Row]:
     """Returns one row per attack and group of records (`Bank.groups`).
 
@@ -46,11 +48,12 @@ def group_rows(
       shadows: Likewise of their shadows.
       options: Parameters of attacks.
       confidence: Of intervals and bounds.
+      mesh: Devices to score on; None for JAX's first.
 
     Raises:
       InputError: an attack cannot be run on this bank.
     """
-    found = scores(bank, attacks, references, shadows, options)
+    found = scores(bank, attacks, references, shadows, options, mesh)
     audited, member = references.audited(bank), bank.member[references.targets]
     guarantee = {name: bank.meta[name] for name in GUARANTEE if name in bank.meta}
     delta = guarantee.get("delta", DELTA)

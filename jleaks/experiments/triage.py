@@ -9,12 +9,13 @@ counted how many are at risk: precision, and of those at risk how many are among
 import itertools
 import math
 from collections.abc import Mapping, Sequence
+from multiprocessing.pool import ThreadPool
 from typing import Any, NamedTuple
 
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Bool, Float
 
-from jleaks import threads
 from jleaks.attacks.bank import Bank
 from jleaks.attacks.evaluate_bank import scores
 from jleaks.attacks.options import Options
@@ -75,6 +76,7 @@ def scored(
     judges: Sequence[str],
     assigned: tuple[References, References | None] | None = None,
     options: Options | None = None,
+    mesh: Mesh | None = None,
 ) -> Scored:
     """Returns what `triage` and `alike` compare.
 
@@ -84,12 +86,13 @@ def scored(
       assigned: References of the targets and of their shadows, from `references.assign`; None for all that
         there are.
       options: Parameters of attacks.
+      mesh: Devices to score on; None for JAX's first.
 
     Raises:
       InputError: an attack cannot be run on this bank.
     """
     references, shadows = assign(bank) if assigned is None else assigned
-    found = scores(bank, get_attacks((*FINDERS, *judges)), references, shadows, options)
+    found = scores(bank, get_attacks((*FINDERS, *judges)), references, shadows, options, mesh)
     sizes = {"num_models": bank.num_models, "num_references": references.models.shape[1]}
     members = bank.member[references.targets]
     about = {**bank.about, **sizes}
@@ -199,7 +202,9 @@ def _of_members(
             {name: rows[target, mine] for name, rows in found.items()}, pairs, groups[mine]
         )
 
-    return threads.mapped(one, range(len(members)))
+    # NumPy's sorts let other threads work.
+    with ThreadPool() as pool:
+        return pool.map(one, range(len(members)))
 
 
 def _of_records(

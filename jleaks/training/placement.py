@@ -1,6 +1,5 @@
 """Where a pack lies: padded and spread over the devices, copied back to the host."""
 
-from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -71,17 +70,9 @@ def fill(whole: np.ndarray, parts: jax.Array, axis: int, start: int) -> None:
       start: Of the first part; what lies behind the whole's end is padding.
     """
     each, rows = parts.shape[axis + 1], np.moveaxis(whole, axis, 0)
-    for number, part in _on_host(parts):
+    for number, part in enumerate(fetch(parts, len(parts))):
         mine = rows[start + number * each : start + (number + 1) * each]
         mine[...] = np.moveaxis(part, axis, 0)[: len(mine)]
-
-
-def _on_host(parts: jax.Array) -> Iterable[tuple[int, np.ndarray]]:
-    """Numbers what the devices have, one after the other."""
-    if processes.count() > 1:
-        return enumerate(fetch(parts, len(parts)))
-    shards = parts.addressable_shards
-    return ((shard.index[0].start or 0, np.asarray(shard.data)[0]) for shard in shards)
 
 
 def _of_cpu(tree: Any, mesh: Mesh) -> Any:

@@ -8,7 +8,7 @@ import naive_attacks as naive
 import numpy as np
 import pytest
 
-from jleaks.attacks import bank_layout, evaluate_bank, orders, sides, signals, sums
+from jleaks.attacks import bank_layout, evaluate_bank, orders, sides, signals, sums, tables
 from jleaks.attacks.attack import Attack
 from jleaks.attacks.bank import Bank
 from jleaks.attacks.baseline import class_thresholds
@@ -19,7 +19,7 @@ from jleaks.attacks.registry import ATTACKS
 from jleaks.attacks.requirements import refusal
 from jleaks.errors import InputError
 from jleaks.metrics.bank_metrics import FPRS, GRID
-from jleaks.training import fleet
+from jleaks.training import fleet, placement
 from jleaks.training.fleet import make_mesh
 
 # Of one shape, so that they share programs.
@@ -209,6 +209,34 @@ def test_blocks_of_records_change_nothing():
         np.testing.assert_allclose(
             getattr(parts, name), getattr(whole, name), rtol=1e-3, atol=1e-3, err_msg=name
         )
+
+
+def test_tables_are_made_of_records_block_by_block(monkeypatch):
+    _, bank, references, shadows = case("plain")
+    names = (
+        "lira_online",
+        "attack_r",
+        "attack_r_share",
+        "rmia_online",
+        "base_online",
+        "calibrated",
+    )
+    args = bank, [ATTACKS[name] for name in names], references, shadows
+    # One record a device at a time, and of the last block not one for every device.
+    monkeypatch.setattr(tables, "_BLOCK_VALUES", 1)
+    starts, fill = set(), placement.fill
+
+    def seen(*args, start):
+        starts.add(start)
+        fill(*args, start=start)
+
+    monkeypatch.setattr(placement, "fill", seen)
+    parts = scores(*args, mesh=make_mesh(3))
+    assert starts == set(range(0, len(bank.labels), 3))
+    monkeypatch.undo()
+    whole = scores(*args)
+    for name, rows in whole.items():
+        np.testing.assert_allclose(parts[name], rows, rtol=1e-5, atol=1e-6, err_msg=name)
 
 
 @pytest.mark.parametrize("name", ["plain", "ties"])

@@ -255,7 +255,7 @@ def test_a_banks_meta_is_of_the_types_that_are_written(tmp_path, truth, logits, 
     if "twins" in changes:
         meta["twins"] = False
         arrays["labels"] = arrays["labels"] + 0.5
-        refuses(tmp_path, "labels of a bank is float64", meta=json.dumps(meta), **arrays)
+        refuses(tmp_path, "labels is float64, expected integers", meta=json.dumps(meta), **arrays)
 
 
 def test_files_that_are_not_what_they_say(tmp_path):

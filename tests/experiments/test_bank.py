@@ -412,8 +412,8 @@ def test_scores_are_the_same_for_some_targets_at_a_time(answers, monkeypatch):
     attacks = [ATTACKS[name] for name in ("lira_online", "rmia_online", "attack_p")]
     args = answers, attacks, *assign(answers)
     whole = scores(*args)
-    # Three of a device's targets at a time, which their number is no multiple of.
-    monkeypatch.setattr(evaluate_lib, "targets_at_once", lambda *_: 12)
+    # Three of the targets at a time, which their number is no multiple of.
+    monkeypatch.setattr(evaluate_lib, "targets_at_once", lambda *_: 3)
     parts = scores(*args)
     for name, rows in whole.items():
         assert rows.shape == parts[name].shape == answers.member.shape

@@ -342,13 +342,19 @@ def test_influence_is_added_like_xla_adds_it(rng, level):
         np.testing.assert_array_equal(changed, [False, weight > 0, False])
 
 
-def test_places_by_hand_and_of_several_rows_at_once():
-    row = jnp.float32([3, 1, 2, 2, 0, jnp.nan])
-    others, above, let_in = host.places(row, jnp.int32([1, 2, 4, roc.NOBODY]))
+def test_ranks_by_hand_and_of_several_rows_at_once():
+    row, nobody = jnp.float32([3, 1, 2, 2, 0, jnp.nan]), roc.NOBODY
+    inside, outside = jnp.int32([0, 3, nobody]), jnp.int32([1, 2, 4, nobody])
+    others, above, let_in, up_to, tie, tie_end = host.ranks(row, inside, outside)
     np.testing.assert_array_equal(others, np.float32([-2, -1, 0, np.inf]))
     np.testing.assert_array_equal(above[:5], [0, 1, 0, 0, 2])
     np.testing.assert_array_equal(let_in[:5], [0, 2, 1, 1, 3])
-    rows, lists = jnp.stack([row, -row]), jnp.int32([[1, 2, 4], [0, 3, roc.NOBODY]])
-    for i, several in enumerate(zip(*jax.vmap(host.places)(rows, lists), strict=True)):
-        for one, other in zip(several, host.places(rows[i], lists[i]), strict=True):
+    # One member above all others, one beside the first of them.
+    np.testing.assert_array_equal(up_to, [1, *[2] * 8])
+    np.testing.assert_array_equal(tie, [0, 1, 2, 3, 4])
+    np.testing.assert_array_equal(tie_end, [1, 2, 3, 4, 4])
+    rows, lists = jnp.stack([row, -row]), jnp.int32([[1, 2, 4], [0, 3, nobody]])
+    members = jnp.int32([[0, 3], [1, nobody]])
+    for i, several in enumerate(zip(*jax.vmap(host.ranks)(rows, members, lists), strict=True)):
+        for one, other in zip(several, host.ranks(rows[i], members[i], lists[i]), strict=True):
             np.testing.assert_array_equal(one, other)

@@ -210,16 +210,6 @@ ffi::Error OrderWords(WordBuffer words, Out<Ints> order) {
   return ffi::Error::Success();
 }
 
-ffi::Error RankPlaces(Floats scores, Ints outside, Out<Floats> others, Out<Ints> above, Out<Ints> let_in) {
-  Shape rows(scores, 1), lists(outside, 1);
-  for (Index i = 0; i < rows.models; ++i) {
-    Index at = i * rows[0], list = i * lists[0];
-    Row{scores.typed_data() + at, outside.typed_data() + list, rows[0], lists[0]}.Places(
-        others->typed_data() + list, above->typed_data() + at, let_in->typed_data() + at);
-  }
-  return ffi::Error::Success();
-}
-
 ffi::Error RankRows(Floats scores, Ints inside, Ints outside, Out<Floats> others, Out<Ints> above,
                     Out<Ints> let_in, Out<Ints> up_to, Out<Ints> tie, Out<Ints> tie_end) {
   Shape rows(scores, 1), lists(outside, 1), members(inside, 1);
@@ -333,8 +323,6 @@ JLEAKS_HANDLER(cross_entropy, CrossEntropies,
 JLEAKS_HANDLER(adam, AdamUpdate,
                FLOATS FLOATS FLOATS FLOATS FLOATS TO_FLOATS TO_FLOATS TO_FLOATS ADAM);
 JLEAKS_HANDLER(order, OrderWords, .Arg<jleaks::WordBuffer>().Ret<jleaks::Ints>());
-JLEAKS_HANDLER(places, RankPlaces,
-               FLOATS.Arg<jleaks::Ints>() TO_FLOATS.Ret<jleaks::Ints>().Ret<jleaks::Ints>());
 JLEAKS_HANDLER(ranks, RankRows,
                FLOATS.Arg<jleaks::Ints>().Arg<jleaks::Ints>() TO_FLOATS TO_INTS TO_INTS TO_INTS TO_INTS TO_INTS);
 JLEAKS_HANDLER(add_influence, AddInfluence,

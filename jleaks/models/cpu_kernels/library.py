@@ -42,7 +42,6 @@ HANDLERS = (
     "gather_floats",
     "normals",
     "order",
-    "places",
     "ranks",
     "add_influence",
 )

@@ -350,15 +350,6 @@ def order(words: UInt32[Array, "n"]) -> Int[Array, "n"]:
     return _call("order", jax.ShapeDtypeStruct(words.shape, jnp.int32), words)
 
 
-def places(
-    row: Float[Array, "records"], outside: Int[Array, "most_others"]
-) -> tuple[Float[Array, "most_others"], Int[Array, "records"], Int[Array, "records"]]:
-    """Returns what `jleaks.metrics.roc.places` does, by one radix sort; NaN is behind all others."""
-    counts = jax.ShapeDtypeStruct(row.shape, jnp.int32)
-    results = (_floats(*outside.shape), counts, counts)
-    return _call("places", results, row, outside)
-
-
 def ranks(
     row: Float[Array, "records"],
     inside: Int[Array, "most_members"],
@@ -399,7 +390,7 @@ def standing(
         (values, 0) if queries is values else (jnp.concatenate([queries, values]), len(queries))
     )
     outside = jnp.where(among, first + jnp.arange(len(values), dtype=jnp.int32), len(row))
-    _, above, let_in = places(row, outside)
+    _, above, let_in, *_ = ranks(row, jnp.empty(0, jnp.int32), outside)
     count = among.sum(dtype=jnp.int32)
     return count - let_in[: len(queries)], count - above[: len(queries)]
 
