@@ -1,29 +1,7 @@
-"""The array types that shapes are annotated with, and where arrays of the host begin."""
-
-import math
+"""The array types that shapes are annotated with."""
 
 import jax
 import numpy as np
 
 # Of the device or of the host.
 AnyArray = jax.Array | np.ndarray
-
-# Bytes at a multiple of which XLA's CPU devices want an array to begin.
-_ALIGNMENT = 64
-
-
-def empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """Returns an array that JAX's CPU devices take as it is, all of them the same, without a copy."""
-    size = math.prod(shape) * dtype.itemsize
-    room = np.empty(size + _ALIGNMENT, np.uint8)
-    start = -room.ctypes.data % _ALIGNMENT
-    return room[start : start + size].view(dtype).reshape(shape)
-
-
-def aligned(array: np.ndarray) -> np.ndarray:
-    """Returns an array, or its copy, that is as one of `empty`."""
-    if array.ctypes.data % _ALIGNMENT == 0 or not array.size:
-        return array
-    found = empty(array.shape, array.dtype)
-    found[...] = array
-    return found

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, cast
 
 import numpy as np
 
-from jleaks.arrays import aligned
+from jleaks.alignment import aligned
 from jleaks.errors import InputError
 from jleaks.files import replacing
 

@@ -16,7 +16,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from jleaks.arrays import AnyArray, empty
+from jleaks.alignment import empty
+from jleaks.arrays import AnyArray
 from jleaks.metrics.operating_points import Counts, counts
 from jleaks.metrics.roc import NOBODY, Ranked, auc, called, operating_points
 

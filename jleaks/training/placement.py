@@ -6,7 +6,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jleaks.arrays import aligned, empty
+from jleaks.alignment import aligned, empty
 from jleaks.training import processes
 
 MODEL = PartitionSpec("model")

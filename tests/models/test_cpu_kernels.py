@@ -290,7 +290,7 @@ def test_shared_weights_are_batched_like_all_others(rng):
 
 @pytest.mark.parametrize(("records", "others"), [(1, 1), (7, 3), (500, 200), (4096, 4096)])
 @pytest.mark.parametrize("decimals", [0, 1, 9])
-def test_places_among_others_equal_xla(rng, records, others, decimals):
+def test_ranks_equal_xla(rng, records, others, decimals):
     row = np.round(rng.normal(size=records), decimals).astype(np.float32)
     row[rng.random(records) < 0.1] = -0.0
     # Scores that no audited record has.
@@ -304,8 +304,6 @@ def test_places_among_others_equal_xla(rng, records, others, decimals):
         given = jnp.asarray(row), jnp.asarray(inside), jnp.asarray(outside)
         found, expected = host.ranks(*given), roc.ranks(*given)
         for one, other in zip(found, expected, strict=True):
-            np.testing.assert_array_equal(one, other)
-        for one, other in zip(host.places(given[0], given[2]), found[:3], strict=True):
             np.testing.assert_array_equal(one, other)
 
 
