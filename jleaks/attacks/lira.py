@@ -4,6 +4,7 @@ Written for one record: phi is the target's logit-scaled confidence, mean and va
 references' phi on one side.  Everything broadcasts.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Literal
@@ -51,55 +52,59 @@ def fit(
     return mean, jnp.where(found.size >= 2, own, overall.variance)
 
 
-def _mean(score: Callable[[int], Array], statistics: ReferenceStatistics, several: bool) -> Array:
-    """Mean of a score over all queries, or that of query 0."""
-    total = score(0)
-    for query in range(1, statistics.num_queries if several else 1):
-        total = total + score(query)
-    return total / (statistics.num_queries if several else 1)
+def log_density(statistics: ReferenceStatistics, query: int, side: str, kind: Variance) -> Array:
+    """Log N(phi; one side's references)."""
+    return statistics.once(
+        ("log density", query, side, kind),
+        lambda: log_normal(statistics.own("phi", query), *fit(statistics, query, side, kind)),
+    )
 
 
-def online(statistics: ReferenceStatistics, kind: Variance, several: bool = False) -> Array:
-    """Log N(phi; IN) - log N(phi; OUT), the mean over queries."""
-
-    def one(query: int) -> Array:
-        phi = statistics.own("phi", query)
-        inside = log_normal(phi, *fit(statistics, query, "in", kind))
-        return inside - log_normal(phi, *fit(statistics, query, "out", kind))
-
-    return _mean(one, statistics, several)
+def online(statistics: ReferenceStatistics, query: int, kind: Variance) -> Array:
+    """Log N(phi; IN) - log N(phi; OUT)."""
+    inside, outside = (log_density(statistics, query, side, kind) for side in ("in", "out"))
+    return inside - outside
 
 
-def offline(statistics: ReferenceStatistics, kind: Variance, several: bool = False) -> Array:
-    """One-sided: how far above the OUT references the target is, the mean over queries."""
+def offline(statistics: ReferenceStatistics, query: int, kind: Variance) -> Array:
+    """One-sided: how far above the OUT references the target is."""
 
-    def one(query: int) -> Array:
+    def make() -> Array:
         mean, variance = fit(statistics, query, "out", kind)
         return log_survival((statistics.own("phi", query) - mean) / jnp.sqrt(variance))
 
-    return _mean(one, statistics, several)
+    return statistics.once(("log survival", query, kind), make)
 
 
-def offline_two_sided(
-    statistics: ReferenceStatistics, kind: Variance, several: bool = False
-) -> Array:
+def offline_two_sided(statistics: ReferenceStatistics, query: int, kind: Variance) -> Array:
     """-log N(phi; OUT), as the authors' code: far below the references counts as much as far above."""
-
-    def one(query: int) -> Array:
-        return -log_normal(statistics.own("phi", query), *fit(statistics, query, "out", kind))
-
-    return _mean(one, statistics, several)
+    return -log_density(statistics, query, "out", kind)
 
 
-def both(
-    score: Callable[..., Array], statistics: ReferenceStatistics, several: bool = False
-) -> Array:
+# What LiRA says of one query, with one kind of variance.
+_Form = Callable[[ReferenceStatistics, int, Variance], Array]
+
+
+def mean_over_queries(form: _Form, statistics: ReferenceStatistics, kind: Variance) -> Array:
+    """Mean of a score over all queries."""
+    scores = (form(statistics, query, kind) for query in range(statistics.num_queries))
+    return functools.reduce(jnp.add, scores) / statistics.num_queries
+
+
+def both(form: _Form, statistics: ReferenceStatistics, several: bool = False) -> Array:
     """A score with either variance, [2, T, N], in the order of `VARIANCES`.
 
     The authors take one variance for all records below 64 shadow models (section VI-B).  Which serves
     better depends on the data more than on their number: a shadow's records tell.
+
+    Args:
+      form: The score of one query.
+      statistics: Of all targets and records.
+      several: Whether it is the mean over all queries; otherwise it is that of query 0.
     """
-    return jnp.stack([score(statistics, kind, several) for kind in VARIANCES])
+    if several:
+        return jnp.stack([mean_over_queries(form, statistics, kind) for kind in VARIANCES])
+    return jnp.stack([form(statistics, 0, kind) for kind in VARIANCES])
 
 
 # A shadow needs more than one reference; without it one variance is all there is.
@@ -111,10 +116,10 @@ _VARIANCES = Variants(
 )
 
 
-def _score(fn: Callable[..., Array], kind: Variance | None = None, several: bool = False) -> Score:
+def _score(form: _Form, kind: Variance | None = None, several: bool = False) -> Score:
     if kind is None:
-        return lambda statistics, _: both(fn, statistics, several)
-    return lambda statistics, _: fn(statistics, kind, several)
+        return lambda statistics, _: both(form, statistics, several)
+    return lambda statistics, _: form(statistics, 0, kind)
 
 
 _CARLINI = "Carlini et al. 2022"

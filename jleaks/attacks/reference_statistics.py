@@ -5,7 +5,7 @@ asks for them by name and gets all of them at once.
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -75,7 +75,7 @@ class ReferenceStatistics:
         self.tables: Tables = {} if tables is None else tables
         self._arrays = arrays
         self._references = references
-        self._kept: dict[Any, Any] = {}
+        self._kept: dict[Hashable, Any] = {}
         self.labels: Array = arrays["labels"]
         self.valid: Array = arrays["valid"]
         self.candidate: Array = arrays["candidate"]
@@ -83,8 +83,12 @@ class ReferenceStatistics:
 
     def own(self, name: str, query: int | None = None) -> Array:
         """The targets' own answers: the array `name`, of one query where it has several."""
-        array = self._arrays[name]
-        return (array if query is None else array[query])[self._references["targets"]]
+
+        def make() -> Array:
+            array = self._arrays[name]
+            return (array if query is None else array[query])[self._references["targets"]]
+
+        return self.once(("own", name, query), make)
 
     @property
     def member(self) -> Bool[Array, "targets records"]:
@@ -104,7 +108,7 @@ class ReferenceStatistics:
                 chosen, rank=self._arrays["rank"], taken=self._drawn(side), spare=spare
             )
 
-        return self._once(("chosen", side), make)
+        return self.once(("chosen", side), make)
 
     def _drawn(self, side: str) -> Array:
         count: Array = self._references["drawn"][0 if side == "in" else 1]
@@ -124,7 +128,8 @@ class ReferenceStatistics:
         spare = jnp.stack([jnp.where(one.any(0), jnp.argmax(one, 0), -1) for one in at])
         return listed & (rank < count + others), spare
 
-    def _once(self, key: Any, make: Callable[[], Any]) -> Any:
+    def once(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """Returns what `make` gives; it is made once for all attacks that ask for it by one key."""
         if key not in self._kept:
             self._kept[key] = make()
         return self._kept[key]
@@ -157,7 +162,7 @@ class ReferenceStatistics:
                 self.signal(name), self._chosen(side), self._made("sums", name, side, sums.whole)
             )
 
-        return self._once(("moments", name, side), make)
+        return self.once(("moments", name, side), make)
 
     def phi(self, query: int, side: str) -> Moments:
         """Summary of the references' phi on one side."""
@@ -171,7 +176,7 @@ class ReferenceStatistics:
             )
             return orders.medians(self.signal(name), self._chosen(side), middle)
 
-        return self._once(("medians", name, side), make)
+        return self.once(("medians", name, side), make)
 
     def median(self, query: int, side: str) -> Array:
         """Median of the references' phi on one side, the overall mean where the side is empty."""
@@ -181,7 +186,7 @@ class ReferenceStatistics:
             count = self.phi(query, side).size
             return jnp.where(count > 0, found, self.overall(query, side).mean)
 
-        return self._once(("median", query, side), make)
+        return self.once(("median", query, side), make)
 
     def signal(self, name: str) -> Float[Array, "models records"]:
         """What all models answered: an array of the bank ("phi 1" of query 1), or `log_p`, made of phi."""
@@ -220,7 +225,7 @@ class ReferenceStatistics:
             value = self._medians(name, side)
         else:
             values, chosen = self.signal(name), self._chosen(side)
-            ends = self._once(
+            ends = self.once(
                 ("extremes", name, side),
                 lambda: orders.extremes(values, chosen, self._order(name, side)),
             )
@@ -285,7 +290,7 @@ class ReferenceStatistics:
             within = jnp.where(freedom > 0, deviations / jnp.maximum(freedom, 1), variance)
             return OverallMoments(mean, variance, jnp.maximum(within, VARIANCE_FLOOR))
 
-        return self._once(("overall", name), make)
+        return self.once(("overall", name), make)
 
     def mean_log_p(self, side: str) -> Array:
         """Mean of the references' log posterior on one side, or overall if it is empty."""
@@ -296,7 +301,7 @@ class ReferenceStatistics:
             pairs = self._total(f"log_p {side} pairs", found.size)
             return jnp.where(found.size > 0, found.mean, total / jnp.maximum(pairs, 1))
 
-        return self._once(("mean log p", side), make)
+        return self.once(("mean log p", side), make)
 
     def log_mean(self, name: str, side: str) -> Array:
         """Log of the mean posterior of the references on one side, or overall if it is empty.
@@ -315,7 +320,7 @@ class ReferenceStatistics:
             overall = jnp.log(jnp.maximum(total, tiny) / jnp.maximum(pairs, 1))
             return jnp.where(count > 0, found, overall)
 
-        return self._once(("log mean", name, side), make)
+        return self.once(("log mean", name, side), make)
 
     def _log_means(self, name: str, side: str) -> Array:
         values, chosen = self.signal(name), self._chosen(side)
@@ -338,7 +343,11 @@ class ReferenceStatistics:
 
     def log_p(self, name: str = "phi") -> Array:
         """The targets' log posterior of the true class, from `phi` or `phi_t`."""
-        return jax.nn.log_sigmoid(self.own("phi", 0) if name == "phi" else self.own("phi_t"))
+
+        def make() -> Array:
+            return jax.nn.log_sigmoid(self.own("phi", 0) if name == "phi" else self.own("phi_t"))
+
+        return self.once(("log p", name), make)
 
     def share_above(self, side: str) -> Array:
         """Share of the references on one side whose loss is above the target's, ties counted half.
@@ -356,7 +365,7 @@ class ReferenceStatistics:
             at = self._places(side)
             return orders.interpolated_levels(self.own("phi", 0), values, chosen, at)
 
-        return self._once(("level", side), make)
+        return self.once(("level", side), make)
 
     def _places(self, side: str) -> tuple[orders.Ordered, orders.Places] | None:
         """The order of one side's phi, and where the targets' own stand in it."""
