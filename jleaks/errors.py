@@ -1,5 +1,7 @@
 """How a command ends: exceptions that a user is meant to read, and the exit status of what was stopped."""
 
+from collections.abc import Sequence
+
 STOPPED = 75
 """Exit status of a run that was told to stop and that continues: BSD's EX_TEMPFAIL, "try again"."""
 
@@ -14,6 +16,12 @@ class InputError(ValueError):
     def __init__(self, message: str):
         """Takes the message; what it quotes of a file breaks no line and moves no cursor."""
         super().__init__("".join(c if c.isprintable() else _escaped(c) for c in message))
+
+
+def refuse(problems: Sequence[str]) -> None:
+    """Raises one `InputError` that names all problems; returns if there is none."""
+    if problems:
+        raise InputError("; ".join(problems))
 
 
 def _escaped(character: str) -> str:

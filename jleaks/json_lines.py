@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import math
 import os
 import zlib
 from collections.abc import Iterable, Mapping
@@ -10,6 +11,11 @@ from typing import Any
 
 from jleaks.errors import InputError
 from jleaks.files import replace_file
+
+
+def number(value: float) -> float | None:
+    """Returns a number of six digits, as rows have it; None, JSON's null, for one that is not finite."""
+    return float(f"{value:.6g}") if math.isfinite(value) else None
 
 
 def write(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]]) -> Path:

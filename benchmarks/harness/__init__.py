@@ -17,6 +17,7 @@ from benchmarks.harness.processes import (
     Answering,
     children_seconds,
     finished,
+    interpreter,
     last_line,
     peak_megabytes,
     reason,

@@ -4,6 +4,7 @@ import json
 import resource
 import select
 import subprocess
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -35,6 +36,16 @@ def finished(words: Sequence[str], **how: Any) -> str:
     if done.returncode:
         raise InputError(last_line(done.stderr or done.stdout))
     return done.stdout
+
+
+def interpreter(environments: str | None, name: str) -> Path:
+    """Returns an environment's Python; this process's own where the name is empty.
+
+    Args:
+      environments: Folder of the environments; None for the current one.
+      name: Of the environment in it.
+    """
+    return Path(environments or "", name, "bin", "python") if name else Path(sys.executable)
 
 
 class Answering:

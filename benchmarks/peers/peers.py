@@ -25,6 +25,7 @@ from benchmarks.harness import (
     Layout,
     Row,
     finished,
+    interpreter,
     machine,
     take_turns,
     where,
@@ -63,9 +64,7 @@ class Tool(NamedTuple):
 
     def python(self) -> Path:
         """Returns its interpreter."""
-        if not self.environment:
-            return Path(sys.executable)
-        return Path(COMMAND.environments or "", self.environment, "bin", "python")
+        return interpreter(COMMAND.environments, self.environment)
 
     def version(self) -> str:
         """Returns the version that is installed."""

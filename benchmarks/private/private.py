@@ -13,7 +13,6 @@ core at the same time, and multiplied up: models are equal work.  What is called
 """
 
 import os
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,7 +21,17 @@ from typing import NamedTuple
 import numpy as np
 
 from benchmarks import harness
-from benchmarks.harness import DATA_DIR, OUT, Answering, Command, Flag, Layout, Row, where
+from benchmarks.harness import (
+    DATA_DIR,
+    OUT,
+    Answering,
+    Command,
+    Flag,
+    Layout,
+    Row,
+    interpreter,
+    where,
+)
 from benchmarks.private.job import Job, Layers
 from benchmarks.training.training import mean_and_error
 from benchmarks.training.workload import (
@@ -59,9 +68,7 @@ class Contender(NamedTuple):
 
     def python(self) -> Path:
         """Returns the interpreter."""
-        if not self.environment:
-            return Path(sys.executable)
-        return Path(COMMAND.environments or "", self.environment, "bin", "python")
+        return interpreter(COMMAND.environments, self.environment)
 
 
 _JAX, _OPACUS = ("with_jax_privacy", "jax_privacy"), ("with_opacus", "opacus")

@@ -301,7 +301,6 @@ def _programs(attacks: tuple[Attack, ...], options: Options, num_classes: int) -
             "targets": targets,
             "models": jnp.where(own, jnp.argmin(pool), models[None]),
             "left_out": targets[:, None],
-            "use": jnp.zeros((len(targets), len(pool)), jnp.float32),
             "pool": pool,
         }
         return ReferenceStatistics(arrays, references, totals, num_classes)

@@ -59,7 +59,6 @@ def reference_arrays(references: References) -> dict[str, np.ndarray]:
         "targets": references.targets,
         "models": references.models,
         "left_out": references.left_out,
-        "use": references.use,
     }
 
 

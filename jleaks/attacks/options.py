@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from jleaks.errors import InputError
+from jleaks.errors import refuse
 from jleaks.fields import Fraction, Positive, problems
 
 # jleaks' own, in the order in which `jleaks.attacks.registry` has them, rows and tables show them.
@@ -43,8 +43,7 @@ class Options:
         Raises:
           InputError: names every value that cannot be used.
         """
-        if found := problems(self):
-            raise InputError("; ".join(found))
+        refuse(problems(self))
         return self
 
 

@@ -59,7 +59,7 @@ class ReferenceStatistics:
         Args:
           arrays: `phi` [Q, M, N], `member` [M, N], `labels` [N], `valid` [N] (False for padding),
             `candidate` [N], `rank` [M, N] where references are drawn, and what else the bank has.
-          references: `targets`, `models`, `left_out` and `use`, as in `References`; where references
+          references: `targets`, `models` and `left_out`, as in `References`; where references
             are drawn, `drawn` [2]: how many of either side, IN and OUT; where some models are nobody's
             references, `pool` [M]: True for the others, and `left_out` need not name them.
           totals: Sums over all records of the bank, where `arrays` are only a block of it.
@@ -99,9 +99,9 @@ class ReferenceStatistics:
         """The references on one side, "in" or "out"."""
 
         def make() -> Chosen:
-            use, models, left_out = (self._references[n] for n in ("use", "models", "left_out"))
+            models, left_out = (self._references[name] for name in ("models", "left_out"))
             listed, spare = self._table(f"listed {side}", lambda: self._listed(side))
-            chosen = Chosen(listed, use, models, left_out, together=self._together)
+            chosen = Chosen(listed, models, left_out, together=self._together)
             if "drawn" not in self._references:
                 return chosen
             return dataclasses.replace(

@@ -27,7 +27,6 @@ class Chosen:
 
     Attributes:
       listed: [M, N] models on this side; with a draw, only the first that some target may take.
-      use: [T, M] 1 where a model is a reference of the target.
       models: [T, R] references.
       left_out: [T, O] the other models.
       rank: [M, N] places of models in the draw, or None without one.
@@ -38,7 +37,6 @@ class Chosen:
     """
 
     listed: Bool[Array, "models records"]
-    use: Float[Array, "targets models"]
     models: Int[Array, "targets references"]
     left_out: Int[Array, "targets others"]
     rank: Int[Array, "models records"] | None = None

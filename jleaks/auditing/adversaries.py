@@ -27,7 +27,7 @@ from jleaks.attacks.signals import STATISTICS
 from jleaks.attacks.threshold import random_point_threshold
 from jleaks.auditing.labelled import Scored, attack_labels
 from jleaks.blackbox.posteriors import Posteriors
-from jleaks.errors import InputError
+from jleaks.errors import InputError, refuse
 from jleaks.fingerprint import stated
 from jleaks.keys import Role, identity_key, seed_problem
 from jleaks.metrics.case_metrics import FPRS, Metrics, number, row_fields
@@ -89,8 +89,7 @@ class Attacker(NamedTuple):
             problems.append(f"percentile is {self.percentile}, expected a number in (0, 100)")
         if problem := seed_problem(self.seed):
             problems.append(problem)
-        if problems:
-            raise InputError("; ".join(problems))
+        refuse(problems)
         if self.shadow is not None:
             _check_both(self.shadow, "an attack model learns")
             # An attack model has an input for each, whether or not there is a posterior for it.

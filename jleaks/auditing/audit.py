@@ -25,7 +25,7 @@ from jleaks.auditing.policy import DEFAULT, Policy, as_policy
 from jleaks.auditing.records import Records, join, length, num_equal, pairs, read_records
 from jleaks.auditing.result import Audit
 from jleaks.auditing.shadows import FitFn, PredictFn, Shadows, memberships
-from jleaks.errors import InputError
+from jleaks.errors import InputError, refuse
 from jleaks.fields import MOST_REPETITIONS
 from jleaks.fingerprint import fingerprint
 from jleaks.metrics.epsilon import DELTA
@@ -376,5 +376,4 @@ def _check(models: Models, num_shadows: int, has_others: bool) -> None:
         found.append(
             "shadow_data is given, but nothing trains shadows: give fit and predict, or a network"
         )
-    if found:
-        raise InputError("; ".join(found))
+    refuse(found)

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from jleaks.data import truth
-from jleaks.errors import InputError
+from jleaks.errors import InputError, refuse
 
 # Fewer members or non-members say nothing at a false-positive rate of a hundredth.
 MIN_SIDE = 20
@@ -116,8 +116,7 @@ def read_records(
         if values.shape != (n,):
             found.append(f"group {name} has shape {values.shape}, expected one for each record")
         kept[name] = values.astype(str)
-    if found:
-        raise InputError("; ".join(found))
+    refuse(found)
     return Records(data, labels, classes, member, ids, kept)
 
 

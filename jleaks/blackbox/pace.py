@@ -9,7 +9,7 @@ import typing
 from collections.abc import Callable
 from typing import Literal
 
-from jleaks.errors import InputError
+from jleaks.errors import refuse
 
 # What answers are: posteriors, their logarithms up to a constant, the class alone, or percent.
 Form = Literal["posteriors", "logits", "labels", "percent"]
@@ -88,8 +88,7 @@ class Limits:
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
                 found.append(f"{name} is {value}, expected a positive number")
-        if found:
-            raise InputError("; ".join(found))
+        refuse(found)
         return self
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from jleaks.defences.defence import CombineFn, Composite, Defence, Part, defence
-from jleaks.errors import InputError
+from jleaks.errors import refuse
 from jleaks.models.forest import ForestRecipe
 from jleaks.models.stacking import Combiner, CombinerRecipe, thirds
 
@@ -21,8 +21,7 @@ def stack(c: float, forest: ForestRecipe) -> Composite:
       InputError: `c` is not above zero.
     """
     combiner = CombinerRecipe(c=c)
-    if found := combiner.problems("combiner"):
-        raise InputError("; ".join(found))
+    refuse(combiner.problems("combiner"))
 
     def cut(members: np.ndarray, key_data: np.ndarray) -> tuple[tuple[Part, ...], np.ndarray]:
         parts = thirds(members, key_data)

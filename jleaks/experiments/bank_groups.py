@@ -11,6 +11,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Bool, Float
 
+from jleaks import json_lines
 from jleaks.attacks.bank import CANDIDATES, Bank
 from jleaks.attacks.evaluate_bank import scores
 from jleaks.attacks.options import Options
@@ -105,9 +106,9 @@ def pooled(
     names = ("auc", *(f"tpr_at_fpr_{fpr}" for fpr in FPRS))
     return {
         name: {
-            "mean": _rounded(interval.mean),
-            "low": _rounded(interval.low),
-            "high": _rounded(interval.high),
+            "mean": json_lines.number(interval.mean),
+            "low": json_lines.number(interval.low),
+            "high": json_lines.number(interval.high),
             "n": interval.n,
         }
         for name, interval in zip(
@@ -158,7 +159,3 @@ def bounds(
         "epsilon_of_mu_thresholds": round(mu_over.epsilon, 6),
         "epsilon_of_mu_one_run": round(max(audit.epsilon for audit in mu_one), 6),
     }
-
-
-def _rounded(value: float) -> float | None:
-    return float(f"{value:.6g}") if np.isfinite(value) else None

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from jleaks import json_lines
 from jleaks.attacks.bank import Bank
 from jleaks.attacks.references import References
 from jleaks.attacks.registry import Attack
@@ -143,7 +144,12 @@ def summarise(
                 summary[metric] = _plain(intervals[metric])
             else:
                 mean = float(np.mean([row[metric] for row in mine]))
-                summary[metric] = {"mean": _number(mean), "low": None, "high": None, "n": len(mine)}
+                summary[metric] = {
+                    "mean": json_lines.number(mean),
+                    "low": None,
+                    "high": None,
+                    "n": len(mine),
+                }
         found.append({**summary, **(about or {})})
     return found
 
@@ -183,7 +189,7 @@ def compare(
 
 
 def _plain(interval: Interval) -> dict[str, Any]:
-    numbers = {name: _number(getattr(interval, name)) for name in ("mean", "low", "high")}
+    numbers = {name: json_lines.number(getattr(interval, name)) for name in ("mean", "low", "high")}
     return {**numbers, "n": interval.n}
 
 
@@ -192,11 +198,6 @@ def recipe(bank: Bank) -> dict[str, Any] | None:
     whole = bank.meta.get("plan", {}).get("recipe")
     kept = ("model", "hidden", "activation", "epochs", "optimizer", "augmentation")
     return whole and {name: whole[name] for name in kept if name in whole}
-
-
-def _number(value: float) -> float | None:
-    """A JSON number of six digits; an undefined one is null."""
-    return float(f"{value:.6g}") if np.isfinite(value) else None
 
 
 def write_roc(

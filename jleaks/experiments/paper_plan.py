@@ -4,7 +4,7 @@ import dataclasses
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from jleaks.data.tasks import PAPER_TASKS, TASKS, Task, get_task
-from jleaks.errors import InputError
+from jleaks.errors import InputError, refuse
 from jleaks.experiments.base_plan import NumRandomPoints, TaskPlan
 from jleaks.experiments.plan import Plan
 from jleaks.fields import SOME, Count, Number, Percentile, Positive, Ratio, Share, problems
@@ -80,8 +80,7 @@ class PaperPlan(TaskPlan):
         Raises:
           InputError: names every problem at once.
         """
-        if found := problems(self):
-            raise InputError("; ".join(found))
+        refuse(problems(self))
         self.main_plan().validate()
         return self
 

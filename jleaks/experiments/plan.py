@@ -8,7 +8,7 @@ import dataclasses
 from typing import Annotated, ClassVar, Literal
 
 from jleaks.data.tasks import PAPER_TASKS, Task, check_digests, get_task
-from jleaks.errors import InputError
+from jleaks.errors import InputError, refuse
 from jleaks.experiments.base_plan import TaskPlan
 from jleaks.fields import MOST_REPETITIONS, SOME, Share, problems
 from jleaks.models.registry import NETWORKS, for_any_records
@@ -44,9 +44,8 @@ class Plan(TaskPlan):
         Raises:
           InputError: names every problem at once.
         """
-        if found := problems(self):
-            # Further checks take the types for granted.
-            raise InputError("; ".join(found))
+        # Further checks take the types for granted.
+        refuse(problems(self))
         if not self.tasks:
             found.append("no task was named")
         if self.defence is not None:
@@ -79,8 +78,7 @@ class Plan(TaskPlan):
             found.append(f"attack augmentation is {self.attack.augmentation}, expected none")
         if self.attack.loss != "cross entropy":
             found.append(f"attack loss is {self.attack.loss}, expected cross entropy")
-        if found:
-            raise InputError("; ".join(found))
+        refuse(found)
         return self
 
     def quarter(self, task: Task, num_records: int) -> int:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from jleaks import json_lines
 from jleaks.attacks.across_halves import AcrossHalves
 from jleaks.attacks.attack import Attack
 from jleaks.attacks.bank import Bank
@@ -212,12 +213,8 @@ def _rows(
         }
         for name, values in mine.items():
             value = values[i].item()
-            row[name] = value if isinstance(value, int) else _rounded(value)
+            row[name] = value if isinstance(value, int) else json_lines.number(value)
         yield row
-
-
-def _rounded(value: float) -> float | None:
-    return float(f"{value:.6g}") if np.isfinite(value) else None
 
 
 def _spread(values: np.ndarray) -> dict[str, float | None] | None:
@@ -228,7 +225,7 @@ def _spread(values: np.ndarray) -> dict[str, float | None] | None:
     found = {"mean": values.mean()}
     for name, level in (("median", 0.5), ("q90", 0.9), ("q99", 0.99), ("max", 1.0)):
         found[name] = np.quantile(values, level)
-    return {name: _rounded(float(value)) for name, value in found.items()}
+    return {name: json_lines.number(float(value)) for name, value in found.items()}
 
 
 def _summary(
@@ -253,7 +250,7 @@ def _summary(
             ("auc", *(f"tpr_at_fpr_{fpr:g}" for fpr in fprs)), pool.intervals(fprs), strict=True
         ):
             row[f"pooled_{name}_{what}"] = {
-                end: _rounded(getattr(interval, end)) for end in ("mean", "low", "high")
+                end: json_lines.number(getattr(interval, end)) for end in ("mean", "low", "high")
             }
     return row
 
@@ -271,9 +268,9 @@ def _agreement(about: dict[str, Any], whole: dict[str, dict[str, np.ndarray]]) -
                 "beside": names[1],
                 "between": between,
                 "num_records": len(one),
-                "spearman": _rounded(agreement.spearman(one, other)),
+                "spearman": json_lines.number(agreement.spearman(one, other)),
                 "top_share": TOP,
-                "top_shared": _rounded(agreement.top_shared(one, other, TOP)),
+                "top_shared": json_lines.number(agreement.top_shared(one, other, TOP)),
             }
         )
 

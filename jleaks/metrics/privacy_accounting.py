@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy import optimize, special
 
-from jleaks.errors import InputError
+from jleaks.errors import InputError, refuse
 
 ORDERS = (*(1 + x / 10 for x in range(1, 100)), *range(11, 64), *(128, 256, 512, 1024))
 
@@ -42,8 +42,7 @@ def _checked(noise: float, rate: float, steps: int, delta: float) -> None:
         )
         if not holds
     ]
-    if found:
-        raise InputError("; ".join(found))
+    refuse(found)
 
 
 def renyi(noise: float, rate: float, order: float) -> float:

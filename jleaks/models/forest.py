@@ -16,7 +16,7 @@ from jaxtyping import Float, Int, Num, UInt32
 
 from jleaks import settings
 from jleaks.data import encodings
-from jleaks.errors import InputError
+from jleaks.errors import InputError, refuse
 from jleaks.fields import Count, problems
 
 MaxFeatures = Literal["sqrt", "log2"]
@@ -121,8 +121,7 @@ def grow(
         found.append("a forest was to be grown on 0 records, expected at least 1")
     elif labels.min() < 0 or labels.max() >= num_classes:
         found.append(f"labels are {labels.min()}..{labels.max()}, expected 0..{num_classes - 1}")
-    if found:
-        raise InputError("; ".join(found))
+    refuse(found)
     try:
         from sklearn.ensemble import RandomForestClassifier
     except ImportError as error:

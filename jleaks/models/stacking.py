@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int, UInt32
 
-from jleaks.errors import InputError
+from jleaks.errors import InputError, refuse
 from jleaks.fields import Count, Positive, problems
 
 
@@ -127,8 +127,7 @@ class Combiner:
             found.append(
                 f"labels are {labels.min()}..{labels.max()}, expected 0..{num_classes - 1}"
             )
-        if found:
-            raise InputError("; ".join(found))
+        refuse(found)
         try:
             from sklearn.exceptions import ConvergenceWarning
             from sklearn.linear_model import LogisticRegression
@@ -169,8 +168,7 @@ class Combiner:
             for name, base in (("first", first), ("second", second))
             for problem in _answer_problems(name, base, self.num_classes)
         ]
-        if found:
-            raise InputError("; ".join(found))
+        refuse(found)
         answers = np.zeros((len(first), self.num_classes), np.float32)
         if len(first):
             answers[:, self.regression.classes_] = self.regression.predict_proba(

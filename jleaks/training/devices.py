@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from jleaks.errors import InputError
+from jleaks.errors import InputError, refuse
 from jleaks.fields import Count, Number, problems
 from jleaks.files import private_folder
 from jleaks.training import processes
@@ -99,8 +99,7 @@ class Companions:
                     found.append(f"coordinator is {self.coordinator!r}, expected HOST:PORT")
                 if own >= number:
                     found.append(f"process_id is {own}, expected 0..{number - 1}")
-        if found:
-            raise InputError("; ".join(found))
+        refuse(found)
         return self
 
     def started(self) -> tuple[int, str]:

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Literal
 
-from jleaks.errors import InputError
+from jleaks.errors import refuse
 from jleaks.fields import Count, Form, KernelsName, Seconds, problems
 
 
@@ -49,6 +49,5 @@ class Execution:
         Raises:
           InputError: names every problem at once.
         """
-        if found := problems(self):
-            raise InputError("; ".join(found))
+        refuse(problems(self))
         return self

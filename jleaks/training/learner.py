@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, Int, Num
 
 from jleaks.arrays import AnyArray
 from jleaks.data import encodings
-from jleaks.errors import InputError
+from jleaks.errors import refuse
 from jleaks.fields import Count, Form, Number, problems
 from jleaks.models import networks
 from jleaks.models.convolution import Precision
@@ -168,8 +168,7 @@ class Learner:
         model = getattr(self.recipe, "model", None)
         found = NETWORKS.get(model) if isinstance(model, str) else None
         object.__setattr__(self, "_network", found)
-        if unfit := problems(self):
-            raise InputError("; ".join(unfit))
+        refuse(problems(self))
 
     @property
     def network(self) -> Network:

@@ -275,7 +275,7 @@ def test_summaries_and_medians_equal_their_definition_for_one_record(rng, count)
     chosen[:, 0], chosen[:, 1] = True, False
     models = np.stack([rng.permutation(14)[:count] for _ in range(6)]).astype(np.int32)
     refs = References(np.arange(6, dtype=np.int32), models, 14)
-    side = sides.Chosen(*(jnp.asarray(a) for a in (chosen, refs.use, refs.models, refs.left_out)))
+    side = sides.Chosen(*(jnp.asarray(a) for a in (chosen, refs.models, refs.left_out)))
     own = jnp.asarray(rng.normal(0, 3, (6, 9)).astype(np.float32))
     own = own.at[:, 2].set(values[3, 2])
     given = jnp.asarray(values)
@@ -351,7 +351,7 @@ def test_an_attack_without_its_signals_is_bad_input():
         evaluate(bare, [ATTACKS["loss"]], references, shadows, make_mesh(1), Options(gamma=0.0))
 
 
-@pytest.mark.parametrize("records_per_block", [None, 9])
+@pytest.mark.parametrize("records_per_block", [None, pytest.param(9, marks=pytest.mark.long)])
 def test_rows_evaluated_together_change_nothing(monkeypatch, records_per_block):
     _, bank, references, shadows = case("plain")
     attacks = [ATTACKS[name] for name in ("class_thresholds", "rmia_offline", "lira_online")]

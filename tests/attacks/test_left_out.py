@@ -43,7 +43,7 @@ def test_what_a_target_leaves_out_leaves_no_trace(rng, drawn):
         for side in (True, False):
             mine = np.where(member == side, priority, np.inf)
             rank = np.where(member == side, mine.argsort(0).argsort(0), rank)
-        args = [jnp.asarray(a) for a in (refs.use, models, refs.left_out)]
+        args = [jnp.asarray(a) for a in (models, refs.left_out)]
         if not drawn:
             chosen = sides.Chosen(jnp.asarray(member), *args)
         else:

@@ -233,11 +233,11 @@ def test_a_draw_takes_the_first_that_are_references(rng):
             [jnp.where(jnp.asarray(a).any(0), jnp.argmax(jnp.asarray(a), 0), -1) for a in at]
         )
         whole = sides.Chosen(
-            jnp.asarray(member), jnp.asarray(refs.use), jnp.asarray(models),
+            jnp.asarray(member), jnp.asarray(models),
             jnp.zeros((t, 20), jnp.int32), jnp.asarray(rank), jnp.asarray(count),
         )  # fmt: skip
         fast = sides.Chosen(
-            listed, jnp.asarray(refs.use), jnp.asarray(models), jnp.asarray(refs.left_out),
+            listed, jnp.asarray(models), jnp.asarray(refs.left_out),
             jnp.asarray(rank), jnp.asarray(count), spare,
         )  # fmt: skip
         functions = (

@@ -1,6 +1,7 @@
 """A canary gradient in DP-SGD: its score against loops, what it adds to a step, what its absence leaves."""
 
 import dataclasses
+import functools
 import math
 
 import jax
@@ -50,6 +51,26 @@ def wide(tree):
     return [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(tree)]
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def drawn(learner, data, members, state, at, own, e, j):
+    rows = members.indices[at]
+    return epoch.draw(learner, data, members, own, state, rows, data.labels[rows], e, j)
+
+
+clipped = jax.jit(clipping.clipped_sum, static_argnums=0)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def one_step(learner, data, members, key, unit, state, e, j):
+    keys = step_key(key, Stream.SAMPLE, e, j), step_key(key, Stream.NOISE, e, j)
+    canary = gradient_canary.Canary(unit, members.canary, step_key(key, Stream.CANARY_SAMPLE, e, j))
+    return private.step(
+        learner, members, state,
+        lambda at, own: drawn(learner, data, members, state, at, own, e, j), keys,
+        jnp.float32(1), jnp.bool_(True), canary,
+    )[1]  # fmt: skip
+
+
 def looped(spec, i):
     """Trains one model step by step; returns its state, and its score and the others' part in float64."""
     learner = spec.learner
@@ -58,24 +79,6 @@ def looped(spec, i):
     size, n = private.block_size(learner), int(members.size)
     unit = gradient_canary.direction(state.params, jax.random.fold_in(key, Stream.CANARY_GRADIENT))
     score = others = 0.0
-
-    def drawn(state, at, own, e, j):
-        rows = members.indices[at]
-        return epoch.draw(learner, data, members, own, state, rows, data.labels[rows], e, j)
-
-    clipped = jax.jit(clipping.clipped_sum, static_argnums=0)
-
-    @jax.jit
-    def step(state, e, j):
-        keys = step_key(key, Stream.SAMPLE, e, j), step_key(key, Stream.NOISE, e, j)
-        canary = gradient_canary.Canary(
-            unit, members.canary, step_key(key, Stream.CANARY_SAMPLE, e, j)
-        )
-        return private.step(
-            learner, members, state, lambda at, own: drawn(state, at, own, e, j), keys,
-            jnp.float32(1), jnp.bool_(True), canary,
-        )[1]  # fmt: skip
-
     for e in range(learner.recipe.epochs):
         for j in range(n // learner.recipe.batch_size):
             e_, j_ = jnp.int32(e), jnp.int32(j)
@@ -86,7 +89,8 @@ def looped(spec, i):
             for b in range(-(-int(count) // size)):
                 at = jnp.asarray(order[b * size : (b + 1) * size])
                 real = np.arange(b * size, (b + 1) * size) < int(count)
-                batch = drawn(state, at, jax.random.fold_in(own, b), e_, j_)
+                own_block = jax.random.fold_in(own, b)
+                batch = drawn(learner, data, members, state, at, own_block, e_, j_)
                 grads = clipped(learner, state, batch, members.privacy[1], real)[1]
                 total = [a + g for a, g in zip(total, wide(grads), strict=True)]
             word = int(jax.random.bits(step_key(key, Stream.CANARY_SAMPLE, e_, j_), (1,))[0])
@@ -96,7 +100,7 @@ def looped(spec, i):
                 z = np.asarray(jax.random.normal(own_noise, g.shape), np.float64)
                 score += (g * (a + present * clip * g + noise * clip * z)).sum() / clip
                 others += (g * a).sum() / clip
-            state = step(state, e_, j_)
+            state = one_step(learner, data, members, key, unit, state, e_, j_)
     return state, score, others
 
 
