@@ -46,6 +46,7 @@ class Plan(TaskPlan):
         """
         # Further checks take the types for granted.
         refuse(problems(self))
+        found = []
         if not self.tasks:
             found.append("no task was named")
         if self.defence is not None:
