@@ -44,8 +44,8 @@ ATTACKS += ("calibrated", *LIRA, "rmia_online", "rmia_offline", "base_online", "
 ATTACKS += ("base_online_tempered", "base_offline_tempered", "bavaria", "bavaria_gaussian")
 ATTACKS += ("bavaria_offline", "label_only", "label_boundary", "pmia_all", "pmia_class")
 ATTACKS += ("informia_online", "informia_offline", "rapid")
-# Of these a shadow chooses the form.
-VARIANTS = {name: ("record", "global") for name, (_, kind, _) in LIRA.items() if kind == "variant"}
+# Of these a shadow chooses the form, of equally good ones the first.
+VARIANTS = {name: ("global", "record") for name, (_, kind, _) in LIRA.items() if kind == "variant"}
 VARIANTS["rmia_offline"] = VARIANTS["informia_offline"] = tuple(i / 10 for i in range(11))
 
 

@@ -66,7 +66,7 @@ class Variants:
     """Forms of one attack: the one with the largest AUC on a shadow, whose membership the attacker knows.
 
     Attributes:
-      values: From the options to the number of each form.
+      values: From the options to the number of each form; of equally good ones the first is taken.
       default: From the options to the form where there is no shadow.
       form: From what the forms share [C, N] and the number of one to raw scores [N], of one target.
       names: What numbers are called in rows, if not by themselves.

@@ -107,9 +107,9 @@ def both(form: _Form, statistics: ReferenceStatistics, several: bool = False) ->
     return jnp.stack([form(statistics, 0, kind) for kind in VARIANCES])
 
 
-# A shadow needs more than one reference; without it one variance is all there is.
+# Where a shadow has one reference a side both are the same on it, and one variance for all is taken.
 _VARIANCES = Variants(
-    values=lambda _: (0.0, 1.0),
+    values=lambda _: (1.0, 0.0),
     default=lambda _: 1.0,
     form=lambda parts, value: jnp.where(value == 0, parts[0], parts[1]),
     names=VARIANCES,

@@ -137,6 +137,17 @@ def test_metrics_equal_brute_force_over_all_thresholds(name):
             assert found.fp_called[a, target] == (called & ~member).sum(), what
 
 
+def test_lira_takes_one_variance_for_all_where_a_shadow_cannot_tell():
+    """Of a target's four references its shadow has one a side, of which neither has a variance."""
+    _, bank, _, _ = case("plain")
+    references, shadows = assign(bank, 4)
+    assert (references.models.shape[1], shadows.models.shape[1]) == (4, 2)
+    names = ("lira_online", "lira_online_global", "lira_offline", "lira_offline_global")
+    found = scores(bank, [ATTACKS[name] for name in names], references, shadows)
+    for chosen, expected in (names[:2], names[2:]):
+        np.testing.assert_array_equal(found[chosen], found[expected])
+
+
 def test_informia_ranks_one_target_as_base_and_shifts_targets():
     _, bank, references, shadows = case("plain")
     names = ("informia_online", "base_online_tempered")
