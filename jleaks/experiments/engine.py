@@ -165,12 +165,18 @@ def rows_of(context: Context, experiment: Experiment, folder: Path | None = None
 
 def _tasks(context: Context, experiment: Experiment) -> tuple[str, ...] | None:
     """Returns the tasks that an experiment runs on; None for all of the plan's."""
-    named = experiment.tasks
-    if named is None or set(named) & set(context.plan.tasks):
+    named, chosen = experiment.tasks, context.plan.tasks
+    if named is None:
+        return None
+    if set(named) & set(chosen):
+        if others := [task for task in chosen if task not in named]:
+            context.reporter.line(
+                f"{experiment.name}: made for {', '.join(named)}; not run on {', '.join(others)}"
+            )
         return named
     context.reporter.line(
         f"{experiment.name}: made for {', '.join(named)}, of which none was chosen; run on "
-        f"{', '.join(context.plan.tasks)}"
+        f"{', '.join(chosen)}"
     )
     return None
 

@@ -186,6 +186,18 @@ def test_the_papers_list_of_tasks_hides_nothing(tmp_path, models):
     }
 
 
+def test_tasks_that_an_experiment_was_not_made_for_are_named(tmp_path, models):
+    plan = make_plan(
+        "smoke",
+        ("adult", "location"),
+        num_seeds=1,
+        changes={"target": PLAN.target, "attack": PLAN.attack, "tops": (1,)},
+    )
+    found, lines = run(["E5"], tmp_path, models, plan)
+    assert "E5: made for cifar100, location, news, purchase100; not run on adult" in lines
+    assert {row["task"] for row in found["E5"]} == {"location"}
+
+
 def test_an_own_case_attack(tmp_path, models):
     """Whoever is right is called a member: no shadow, no threshold to learn."""
 
